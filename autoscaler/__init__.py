@@ -1,0 +1,1 @@
+"""Scales the EC2 workers of a K3s cluster: observe, decide, act."""

@@ -1,0 +1,1 @@
+"""Raw Prometheus samples and DescribeInstances rows -> Snapshot."""

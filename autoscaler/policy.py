@@ -1,0 +1,176 @@
+"""The operator's scaling policy: typed, validated, with the defaults of the committed `policy.yml`.
+
+A wrong value is refused with one sentence that names it, what is allowed, and changes nothing.
+"""
+
+import hashlib
+from typing import Annotated, Literal
+
+import msgspec
+import yaml
+
+from autoscaler.model import Mode
+
+Seconds = Annotated[int, msgspec.Meta(ge=0, le=86_400)]
+PositiveSeconds = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
+Ratio = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1_000)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class PolicyError(ValueError):
+    """The policy is not valid; the message says which value, what is allowed, and what to do."""
+
+
+class Size(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an instance type has before anything is reserved."""
+
+    cpu_millicores: Positive
+    memory_mib: Positive
+
+
+class Workers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many workers, of what."""
+
+    min: Count = 2
+    max: Count = 10
+    instance_types: tuple[str, ...] = ("t3.small",)
+    sizes: dict[str, Size] = {}
+    join_timeout_s: PositiveSeconds = 600
+
+    def __post_init__(self) -> None:
+        if self.min > self.max:
+            raise ValueError(f"workers.min is {self.min} and workers.max is {self.max}: min may not exceed max")
+        if not self.instance_types:
+            raise ValueError("workers.instance_types is empty: name at least one EC2 instance type")
+
+
+class ScaleUp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When to grow."""
+
+    pending_for_s: Seconds = 10
+    cpu_above: Ratio = 0.70
+    memory_above: Ratio = 0.80
+    window_s: PositiveSeconds = 60
+    max_step: Positive | None = None
+
+
+class ScaleDown(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When to shrink, and whom to leave alone."""
+
+    cpu_below: Ratio = 0.30
+    memory_below: Ratio = 0.60
+    window_s: PositiveSeconds = 600
+    cool_down_s: Seconds = 600
+    target_margin: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.10
+    min_age_s: Seconds = 600
+    max_empty_step: Positive = 5
+    protected_priority_classes: tuple[str, ...] = ("system-cluster-critical", "system-node-critical")
+    protected_namespaces: tuple[str, ...] = ()
+    movable: tuple[str, ...] = ()
+    refused_for_s: Seconds = 1800
+
+
+class Drain(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a worker is emptied."""
+
+    timeout_s: PositiveSeconds = 300
+    force: bool = False
+
+
+class Repair(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a worker is given up."""
+
+    not_ready_s: PositiveSeconds = 300
+    max_unhealthy_share: Ratio = 0.34
+
+
+class Interruption(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What happens when EC2 takes a machine back."""
+
+    grace_s: Seconds = 60
+
+
+class BlindGrowth(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far an alert alone may grow the fleet."""
+
+    step: Count = 1
+
+
+class Capacity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long an exhausted pool is left alone."""
+
+    back_off_s: PositiveSeconds = 120
+    max_back_off_s: PositiveSeconds = 1800
+
+
+class MetricsPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How Prometheus is asked, and the intervals that the rendered rules and scrapes use."""
+
+    timeout_s: Annotated[float, msgspec.Meta(gt=0.0, le=20.0)] = 5.0
+    cluster_interval_s: PositiveSeconds = 2
+    utilisation_interval_s: PositiveSeconds = 15
+    cpu_rate_window_s: PositiveSeconds = 60
+    max_age_s: PositiveSeconds = 30
+
+    def __post_init__(self) -> None:
+        if self.max_age_s < 2 * max(self.cluster_interval_s, self.utilisation_interval_s):
+            raise ValueError(
+                f"metrics.max_age_s is {self.max_age_s}: it must be at least twice the longer interval, "
+                "or every look finds stale metrics"
+            )
+        if self.cpu_rate_window_s < 2 * self.utilisation_interval_s:
+            raise ValueError(
+                f"metrics.cpu_rate_window_s is {self.cpu_rate_window_s}: "
+                "it must hold at least two scrapes (2 x metrics.utilisation_interval_s)"
+            )
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that decides."""
+
+    version: Literal[1]
+    mode: Mode = Mode.ACTIVE
+    workers: Workers = Workers()
+    scale_up: ScaleUp = ScaleUp()
+    scale_down: ScaleDown = ScaleDown()
+    drain: Drain = Drain()
+    repair: Repair = Repair()
+    interruption: Interruption = Interruption()
+    blind_growth: BlindGrowth = BlindGrowth()
+    capacity: Capacity = Capacity()
+    metrics: MetricsPolicy = MetricsPolicy()
+    history_days: Annotated[int, msgspec.Meta(ge=1, le=3_650)] = 30
+
+    def __post_init__(self) -> None:
+        up, down = self.scale_up, self.scale_down
+        for name, below, above in (
+            ("cpu", down.cpu_below, up.cpu_above),
+            ("memory", down.memory_below, up.memory_above),
+        ):
+            if below > above - down.target_margin:
+                raise ValueError(
+                    f"scale_down.{name}_below ({below}) must be at most scale_up.{name}_above ({above}) "
+                    f"minus scale_down.target_margin ({down.target_margin}), or the fleet swings"
+                )
+
+
+def parse_policy(text: str, *, source: str = "policy.yml") -> Policy:
+    """Turn YAML into a Policy. Raises PolicyError with the path of the wrong value."""
+    try:
+        raw = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
+    except yaml.YAMLError as error:
+        raise PolicyError(
+            f"{source} is not valid YAML: {' '.join(str(error).split())}. Mend it and deploy again."
+        ) from error
+    try:
+        return msgspec.convert(raw, Policy)
+    except msgspec.ValidationError as error:
+        raise PolicyError(
+            f"{source} is not a valid policy: {error}. The committed policy.yml shows every field."
+        ) from error
+
+
+def policy_hash(policy: Policy) -> str:
+    """Twelve hex digits that name this policy in decisions, whatever its comments and the order of its lines."""
+    return hashlib.sha256(msgspec.json.encode(policy, order="sorted")).hexdigest()[:12]

@@ -1,0 +1,131 @@
+"""The Protocols between the core and the world: what reconcile may ask, and how a failure is told.
+
+Answers are raw on purpose (Prometheus samples, DescribeInstances rows): parsing them is the core's work, so the
+simulator and AWS run the same parsers. Every method makes at most one remote call per page, with one attempt and a bounded time.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from autoscaler.model import CommandResult, LaunchContext, LaunchRequest, LaunchResult, NodeCommand, Sample, State
+
+
+class PortError(Exception):
+    """A dependency did not do what it was asked. `effect_unknown` tells whether it may have happened all the same."""
+
+    def __init__(self, message: str, *, code: str = "", effect_unknown: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.effect_unknown = effect_unknown
+
+
+class MetricsUnavailable(PortError):
+    """Prometheus could not be asked, or its answer is not an answer."""
+
+
+class FleetUnavailable(PortError):
+    """EC2 could not be asked or refused the call; `code` is its error code."""
+
+
+class CommandsUnavailable(PortError):
+    """SSM could not be asked or refused the call."""
+
+
+class StoreUnavailable(PortError):
+    """The state could not be read or written; `effect_unknown` for a write whose response was lost."""
+
+
+class StateMalformed(PortError):
+    """The stored state does not decode. It is reported and left as it is: no default replaces it."""
+
+
+class Conflict(Exception):
+    """The item changed since it was loaded."""
+
+
+class Metrics(Protocol):
+    """Prometheus' instant query."""
+
+    def query(self, promql: str) -> Sequence[Sample]:
+        """Return the vector. Raises MetricsUnavailable."""
+        ...
+
+
+class Fleet(Protocol):
+    """EC2."""
+
+    def describe(self) -> Sequence[Mapping[str, Any]]:
+        """Return the raw DescribeInstances rows with the cluster's tag, dead ones too. Raises FleetUnavailable."""
+        ...
+
+    def launch_context(self) -> LaunchContext:
+        """Return what a new request must freeze. Raises FleetUnavailable."""
+        ...
+
+    def launch(self, request: LaunchRequest) -> LaunchResult:
+        """Send the request. Raises FleetUnavailable with EC2's code."""
+        ...
+
+    def terminate(self, instance_id: str) -> None:
+        """Terminate one instance; an unknown id is success. Raises FleetUnavailable."""
+        ...
+
+
+class NodeCommands(Protocol):
+    """SSM Run Command to one server."""
+
+    def send(self, command: NodeCommand, server_id: str) -> str:
+        """Hand the command to exactly this server; returns the command id. Raises CommandsUnavailable."""
+        ...
+
+    def result(self, command_id: str, server_id: str) -> CommandResult:
+        """Return what is known of it, never waiting. Raises CommandsUnavailable."""
+        ...
+
+
+class StateStore(Protocol):
+    """One item with a version; compare-and-set only."""
+
+    def load(self) -> tuple[State, int]:
+        """Read consistently. (State(), 0) where no item exists. Raises StoreUnavailable, StateMalformed."""
+        ...
+
+    def save(self, state: State, expected_version: int) -> int:
+        """Write if the version is still `expected_version`; returns the new one. Raises Conflict, StoreUnavailable."""
+        ...
+
+    def record(self, decided_at_s: int, decision_id: str, document: Mapping[str, Any]) -> None:
+        """Append one decision to the history. Raises StoreUnavailable."""
+        ...
+
+
+class Notifier(Protocol):
+    """Where people hear of what happened."""
+
+    def notify(self, document: Mapping[str, Any]) -> None:
+        """Tell. A failure is logged by the implementation, never raised: news is not worth a stopped operation."""
+        ...
+
+
+class Clock(Protocol):
+    """Time."""
+
+    def now_s(self) -> int:
+        """Epoch seconds."""
+        ...
+
+    def elapsed_ms(self) -> int:
+        """Milliseconds on a clock that never steps back, from any start."""
+        ...
+
+    def remaining_s(self) -> float:
+        """Seconds until this invocation is killed."""
+        ...
+
+
+class Ids(Protocol):
+    """Names that nobody else uses."""
+
+    def new(self) -> str:
+        """Return a fresh id: lower-case letters and digits, sortable by time, at most 32."""
+        ...

@@ -1,0 +1,1 @@
+"""One module a trigger: authenticate, parse, dedupe, reconcile, respond."""
