@@ -246,7 +246,8 @@ class LaunchOperation(msgspec.Struct, frozen=True, kw_only=True, tag="launch"):
     reason: str
     request: LaunchRequest
     instance_ids: tuple[str, ...] = ()
-    """Ids only accumulate; one leaves when its Node is Ready or the instance is gone."""
+    """Ids only accumulate; one moves to `finished_ids` when its Node is Ready or the instance is given up."""
+    finished_ids: tuple[str, ...] = ()
     landed: bool = False
     """The call is known to have reached EC2 with a final answer: it is never sent again."""
     unidentified: int = 0
@@ -458,10 +459,11 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
 class NodeCounts(msgspec.Struct, frozen=True, kw_only=True):
     """Workers, static ones included."""
 
-    ready: int
+    ready: int | None
+    """None, as `desired`, while the metrics cannot tell."""
     joining: int
     draining: int
-    desired: int
+    desired: int | None
     min: int
     max: int
 
@@ -482,6 +484,22 @@ class Blocked(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class Growth(msgspec.Struct, frozen=True, kw_only=True):
+    """Workers to launch. It becomes operations once the launch template's version and the zones are known."""
+
+    by_type: tuple[tuple[str, int], ...]
+    """(instance type, workers), in the policy's order of preference."""
+    reason: str
+    for_owners: tuple[str, ...] = ()
+    unhelped: tuple[OwnerLaunches, ...] = ()
+    """Records to keep with the launch: the model had found room for these owners' pods, the scheduler had not."""
+
+    @property
+    def count(self) -> int:
+        """Workers altogether."""
+        return sum(count for _, count in self.by_type)
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What to do and why: it explains itself. `state` is what holds once the decision is taken."""
 
@@ -493,4 +511,5 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     blocked: tuple[Blocked, ...]
     events: tuple[str, ...]
     """One sentence for each step that open operations took in this look."""
+    growth: Growth | None
     state: State

@@ -1,7 +1,7 @@
 """The Protocols between the core and the world: what reconcile may ask, and how a failure is told.
 
 Answers are raw on purpose (Prometheus samples, DescribeInstances rows): parsing them is the core's work, so the
-simulator and AWS run the same parsers. Every method makes at most one remote call per page, with one attempt and a bounded time.
+simulator and AWS run the same parsers. Every method makes at most one remote call a page: one attempt, bounded in time.
 """
 
 from collections.abc import Mapping, Sequence

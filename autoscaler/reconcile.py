@@ -1,16 +1,64 @@
-"""The loop: observe, decide, act."""
+"""The loop: observe, decide, act. Nothing else ever changes the fleet.
+
+Told as one list (docs/architecture.md tells the same):
+
+1. save the facts that the trigger brought (an interruption notice);
+2. load the state; a paused cluster is left alone;
+3. observe: Prometheus and EC2 at once, and the results of commands under way;
+4. decide: pure;
+5. nothing to do, or only to be told: return the document, having written nothing;
+6. save the lease, the next fence and every intent, whole, before any effect; lost the race: once more from 2;
+7. act: each effect's answer is saved at once;
+8. let go of the lease; if notices arrived meanwhile, look again.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from autoscaler.model import Notice, Trigger
+import msgspec
+
+from autoscaler.act.effects import due_effects
+from autoscaler.act.holder import Holder, LostLease
+from autoscaler.act.perform import Actor
+from autoscaler.decide.decision import decide, with_plan
+from autoscaler.decide.grow import BLIND_ALERT
+from autoscaler.decide.launch import plan_launch
+from autoscaler.document import Outcome, decision_document, is_history, is_news, paused_decision
+from autoscaler.model import Blocked, Decision, MetricsStatus, Mode, Notice, Snapshot, State, Trigger
+from autoscaler.observe.snapshot import observe
 from autoscaler.policy import Policy
-from autoscaler.ports import Clock, Fleet, Ids, Metrics, NodeCommands, Notifier, StateStore
+from autoscaler.ports import (
+    Clock,
+    Conflict,
+    Fleet,
+    FleetUnavailable,
+    Ids,
+    Metrics,
+    NodeCommands,
+    Notifier,
+    StateStore,
+    StoreUnavailable,
+)
+from autoscaler.state.transitions import (
+    add_notices,
+    drop_unhandled,
+    effective_mode,
+    forget_old,
+    lease_held_by_other,
+    release_lease,
+    take_lease,
+)
+
+LEASE_MARGIN_S: Final = 10
+"""A killed Lambda's last call may still be on its way: the lease outlives the invocation by this."""
+ATTEMPTS: Final = 2
+"""A lost race means starting over once; the winner has most likely done what was needed."""
+FACT_ATTEMPTS: Final = 8
 
 
 class Busy(Exception):
-    """Something is to do, and another invocation holds the lease."""
+    """Something is to do, and another invocation holds the lease or won the race."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,4 +84,170 @@ def reconcile(
     Facts are saved into the state before the look. Raises Busy, and the PortErrors that leave nothing to decide on
     (StoreUnavailable, StateMalformed, FleetUnavailable).
     """
-    raise NotImplementedError
+    run = _Run(ports, cluster_id, policy, trigger, facts)
+    run.save_facts()
+    for _ in range(ATTEMPTS):
+        document = run.look()
+        if document is not None:
+            return document
+    raise Busy("another invocation changed the state twice while this one looked; it acts, this one ends")
+
+
+class _Run:
+    """One invocation."""
+
+    def __init__(
+        self, ports: Ports, cluster_id: str, policy: Policy, trigger: Trigger, facts: tuple[Notice, ...]
+    ) -> None:
+        self.ports = ports
+        self.cluster_id = cluster_id
+        self.policy = policy
+        self.trigger = trigger
+        # An alert is a fact only while Prometheus cannot be asked; every other fact is saved before anything else.
+        self.alerts = tuple(fact for fact in facts if fact.kind == BLIND_ALERT)
+        self.facts = tuple(fact for fact in facts if fact.kind != BLIND_ALERT)
+        self.started_ms = ports.clock.elapsed_ms()
+        self.owner = ports.ids.new()
+
+    def save_facts(self) -> None:
+        """Put notices into the state, whoever holds the lease. Raises StoreUnavailable."""
+        if not self.facts:
+            return
+        for _ in range(FACT_ATTEMPTS):
+            state, version = self.ports.store.load()
+            changed = add_notices(state, self.facts)
+            if changed == state:
+                return
+            try:
+                self.ports.store.save(changed, version)
+            except Conflict:
+                continue
+            return
+        raise StoreUnavailable(f"a notice could not be saved: the state changed {FACT_ATTEMPTS} times in a row")
+
+    def look(self) -> dict[str, Any] | None:
+        """One look; None when the race for the state was lost. Raises Busy."""
+        ports, policy = self.ports, self.policy
+        state, version = ports.store.load()
+        now_s = ports.clock.now_s()
+        decision_id = ports.ids.new()
+        mode = effective_mode(state, policy, now_s)
+        if mode is Mode.PAUSED:
+            return self._tell(paused_decision(policy, state), decision_id, mode=mode, snapshot=None, state=state)
+        snapshot = observe(
+            ports.metrics,
+            ports.fleet,
+            ports.commands,
+            state=state,
+            cluster_id=self.cluster_id,
+            policy=policy,
+            now_s=now_s,
+        )
+        decision = self._decide(snapshot, state, now_s, decision_id)
+        effects = due_effects(decision.state, snapshot, policy)
+        if mode is Mode.OBSERVE or (decision.state == state and not effects):
+            return self._tell(decision, decision_id, mode=mode, snapshot=snapshot, state=state)
+        if lease_held_by_other(state, self.owner, now_s):
+            raise Busy("another invocation holds the lease and something is to do")
+        expires_at_s = now_s + int(ports.clock.remaining_s()) + LEASE_MARGIN_S
+        intended = take_lease(forget_old(decision.state, now_s), self.owner, expires_at_s)
+        intended = msgspec.structs.replace(intended, node_count=decision.nodes.ready)
+        saved = self._save_intents(intended, version)
+        if saved is None:
+            return None
+        return self._act(decision, decision_id, mode, snapshot, Holder(ports.store, self.owner, intended, saved))
+
+    def _decide(self, snapshot: Snapshot, state: State, now_s: int, decision_id: str) -> Decision:
+        if snapshot.metrics_status is MetricsStatus.UNAVAILABLE:
+            state = add_notices(state, self.alerts)
+        decision = decide(snapshot, state, self.policy, now_s=now_s, decision_id=decision_id)
+        if decision.growth is None:
+            # An alert that nothing followed from is no reason for a write.
+            return msgspec.structs.replace(decision, state=drop_unhandled(decision.state, BLIND_ALERT))
+        try:
+            context = self.ports.fleet.launch_context()
+        except FleetUnavailable as error:
+            reason = f"launch_context: {error}"
+            blocked = (Blocked(subject="ec2", reason=reason),)
+            return with_plan(decision, decision.state, refused=decision.growth.count, blocked=blocked)
+        plan = plan_launch(
+            decision.growth,
+            context,
+            snapshot,
+            decision.state,
+            self.policy,
+            cluster_id=self.cluster_id,
+            now_s=now_s,
+            decision_id=decision_id,
+        )
+        return with_plan(decision, plan.state, refused=plan.refused)
+
+    def _save_intents(self, intended: State, version: int) -> int | None:
+        """The new version, or None when somebody else was first."""
+        store = self.ports.store
+        try:
+            return store.save(intended, version)
+        except Conflict:
+            return None
+        except StoreUnavailable as error:
+            if not error.effect_unknown:
+                raise
+        state, found = store.load()
+        if state.lease is not None and state.lease.owner == self.owner:
+            return found  # the write had happened, only its response was lost
+        return None
+
+    def _act(
+        self, decision: Decision, decision_id: str, mode: Mode, snapshot: Snapshot, holder: Holder
+    ) -> dict[str, Any]:
+        ports = self.ports
+        actor = Actor(holder, ports.fleet, ports.commands, ports.clock, self.policy)
+        known_notices = holder.state.notices
+        try:
+            actor.perform(due_effects(holder.state, snapshot, self.policy))
+            holder.apply(lambda state: release_lease(state, self.owner))
+        except LostLease as lost:
+            actor.failures.append(f"stopped: {lost}")
+        outcome = Outcome(events=tuple(actor.events), failures=tuple(actor.failures))
+        document = self._tell(decision, decision_id, mode=mode, snapshot=snapshot, state=holder.state, outcome=outcome)
+        arrived = [n for n in holder.state.notices if not n.handled and n not in known_notices]
+        if arrived:
+            # The invocation that brought the notice met our lease and went: its look is ours to do.
+            return self.look() or document
+        return document
+
+    def _tell(
+        self,
+        decision: Decision,
+        decision_id: str,
+        *,
+        mode: Mode,
+        snapshot: Snapshot | None,
+        state: State,
+        outcome: Outcome | None = None,
+    ) -> dict[str, Any]:
+        """The document of this look: recorded if it is history, told if it is news."""
+        ports = self.ports
+        document = decision_document(
+            decision,
+            decision_id=decision_id,
+            cluster_id=self.cluster_id,
+            trigger=self.trigger,
+            mode=mode,
+            policy=self.policy,
+            snapshot=snapshot,
+            state=state,
+            outcome=outcome or Outcome(),
+        )
+        acted = outcome is not None
+        self._measure(document)
+        if is_history(document, acted=acted):
+            ports.store.record(ports.clock.now_s(), decision_id, document)
+        if is_news(document, acted=acted):
+            ports.notifier.notify(document)
+        self._measure(document)
+        return document
+
+    def _measure(self, document: dict[str, Any]) -> None:
+        document["duration_ms"] = self.ports.clock.elapsed_ms() - self.started_ms
+        document["calls"] = dict(self.ports.calls())

@@ -1,0 +1,1 @@
+"""Intents of the state -> calls on the ports, each recorded as soon as its answer is known."""

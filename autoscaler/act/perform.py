@@ -1,0 +1,144 @@
+"""Carry out effects. Before each: enough time left. After each: its answer is saved."""
+
+from typing import Final, assert_never
+
+import msgspec
+
+from autoscaler.act.effects import Effect, SendCommand, SendLaunch, Terminate
+from autoscaler.act.holder import Holder
+from autoscaler.model import CommandRef, LaunchOperation, LaunchResult, Pool, State
+from autoscaler.policy import Policy
+from autoscaler.ports import Clock, CommandsUnavailable, Fleet, FleetUnavailable, NodeCommands
+from autoscaler.state.transitions import back_off, command_sent, launch_landed, pool_gave, update_launch
+
+EFFECT_TIMEOUT_S: Final = 7.0
+"""Connect and read time-out of one call, with a little to spare: no effect starts with less time left."""
+
+CAPACITY_CODES: Final = frozenset(
+    {
+        "InsufficientInstanceCapacity",
+        "InsufficientHostCapacity",
+        "MaxSpotInstanceCountExceeded",
+        "VcpuLimitExceeded",
+        "InstanceLimitExceeded",
+        "UnfulfillableCapacity",
+        "Unsupported",
+        "InsufficientFreeAddressesInSubnet",
+        "MaxFleetCountExceeded",
+        "InsufficientCapacity",
+    }
+)
+"""Worth a back-off of the pool. Source: EC2 API reference, "Error codes"."""
+THROTTLE_CODES: Final = frozenset({"RequestLimitExceeded", "Throttling", "ThrottlingException", "RequestThrottled"})
+LANDED_CODES: Final = frozenset({"IdempotentParameterMismatch", "IdempotentInstanceTerminated"})
+"""The token is known to EC2: an earlier copy of the call landed, and its instances carry the operation's tag."""
+
+
+class Actor:
+    """Carries out effects for the holder of the lease, and keeps sentences of what they came to.
+
+    A call that fails is told in `failures` and left to the next look: its operation stays open.
+    """
+
+    def __init__(self, holder: Holder, fleet: Fleet, commands: NodeCommands, clock: Clock, policy: Policy) -> None:
+        self._holder = holder
+        self._fleet = fleet
+        self._commands = commands
+        self._clock = clock
+        self._policy = policy
+        self.events: list[str] = []
+        self.failures: list[str] = []
+
+    def perform(self, effects: tuple[Effect, ...]) -> None:
+        """Carry out each effect in turn, as far as the time goes. Raises LostLease, StoreUnavailable."""
+        for effect in effects:
+            if self._clock.remaining_s() <= EFFECT_TIMEOUT_S:
+                self.events.append("the time of this invocation is used up; the next look goes on")
+                return
+            match effect:
+                case SendLaunch():
+                    self._launch(effect.operation)
+                case SendCommand():
+                    self._command(effect)
+                case Terminate():
+                    self._terminate(effect)
+                case _:
+                    assert_never(effect)
+
+    def _launch(self, operation: LaunchOperation) -> None:
+        request = operation.request
+        try:
+            result = self._fleet.launch(request)
+        except FleetUnavailable as error:
+            self._launch_failed(operation, error)
+            return
+        now_s = self._clock.now_s()
+        self._holder.apply(lambda state: _landed(state, operation, result, now_s, self._policy))
+        got = len(result.instance_ids)
+        ids = ", ".join(result.instance_ids) or "none"
+        self.events.append(f"EC2 launched {got} of {request.count} workers: {ids}")
+        if got < request.count:
+            codes = ", ".join(sorted({code for code, _, _ in result.errors})) or "no reason given"
+            self.failures.append(f"EC2 gave {got} of {request.count} workers ({codes})")
+
+    def _launch_failed(self, operation: LaunchOperation, error: FleetUnavailable) -> None:
+        self.failures.append(f"launch {operation.operation_id}: {error}")
+        if error.code in LANDED_CODES:
+            self._holder.apply(lambda state: update_launch(state, operation.operation_id, _never_again))
+        elif not error.effect_unknown and error.code and error.code not in THROTTLE_CODES:
+            now_s = self._clock.now_s()
+            self._holder.apply(lambda state: _refused(state, operation, error.code, now_s, self._policy))
+        # Else it may have landed, or was not looked at: the identical request goes out again.
+
+    def _command(self, effect: SendCommand) -> None:
+        command, operation = effect.command, effect.operation
+        try:
+            command_id = self._commands.send(command, effect.server_id)
+        except CommandsUnavailable as error:
+            self.failures.append(f"{command.verb.value} of {command.node_name}: {error}")
+            return
+        sent = CommandRef(command_id=command_id, server_id=effect.server_id, sent_at_s=self._clock.now_s())
+        self._holder.apply(lambda state: command_sent(state, operation.operation_id, operation.phase, sent))
+        self.events.append(f"{command.verb.value} of {command.node_name} was sent to {effect.server_id}")
+
+    def _terminate(self, effect: Terminate) -> None:
+        instance_id = effect.operation.instance_id
+        try:
+            self._fleet.terminate(instance_id)
+        except FleetUnavailable as error:
+            self.failures.append(f"terminate of {instance_id}: {error}")
+            return
+        self.events.append(f"terminate of {instance_id} was sent")
+
+
+def _landed(state: State, operation: LaunchOperation, result: LaunchResult, now_s: int, policy: Policy) -> State:
+    """EC2 answered. Failed pools are left alone only if the request came up short: else another covered for them."""
+    state = launch_landed(state, operation.operation_id, result.instance_ids)
+    if len(result.instance_ids) < operation.request.count:
+        for code, instance_type, zone in result.errors:
+            if code in CAPACITY_CODES:
+                pool = Pool(instance_type=instance_type, zone=zone)
+                state = back_off(state, pool, code, now_s=now_s, policy=policy)
+        return state
+    if not result.errors:
+        for pool in _pools(operation):
+            state = pool_gave(state, pool)
+    return state
+
+
+def _refused(state: State, operation: LaunchOperation, code: str, now_s: int, policy: Policy) -> State:
+    """EC2 said no: nothing was launched, and its pools are left alone for a while."""
+    state = update_launch(state, operation.operation_id, lambda _: None)
+    for pool in _pools(operation):
+        state = back_off(state, pool, code, now_s=now_s, policy=policy)
+    return state
+
+
+def _pools(operation: LaunchOperation) -> list[Pool]:
+    keys = dict.fromkeys((o.instance_type, o.zone) for o in operation.request.overrides)
+    return [Pool(instance_type=instance_type, zone=zone) for instance_type, zone in keys]
+
+
+def _never_again(operation: LaunchOperation) -> LaunchOperation:
+    """Landed: adopt by tag until everything has settled, send no more."""
+    return msgspec.structs.replace(operation, landed=True)

@@ -1,0 +1,186 @@
+"""The judgement: one snapshot, one state, one policy, one moment -> one decision that explains itself."""
+
+import msgspec
+
+from autoscaler.decide.fleet import FleetView, Standing, view_fleet
+from autoscaler.decide.grow import GrowPlan, plan_blind_growth, plan_growth
+from autoscaler.decide.launch_progress import advance_launch
+from autoscaler.decide.looking import Look, new_removal
+from autoscaler.decide.pod_demand import PodDemand, pod_demand
+from autoscaler.decide.removal_progress import advance_removal
+from autoscaler.decide.repair import reclaim_noticed, repair_unhealthy
+from autoscaler.decide.shrink import ShrinkPlan, movable_pods, plan_shrink
+from autoscaler.model import (
+    Action,
+    Blocked,
+    Decision,
+    MetricsStatus,
+    NodeCounts,
+    Pod,
+    RemovalPhase,
+    Signal,
+    Snapshot,
+    State,
+)
+from autoscaler.policy import Policy
+from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, mark_handled, open_operations, open_removal
+
+_NO_DEMAND = PodDemand(waiting=0, new_by_type=(), take_back=(), for_owners=(), unhelped=(), blocked=())
+
+
+def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, decision_id: str) -> Decision:
+    """Advance what is under way, then repair, grow or shrink - at most one of the three begins in one decision.
+
+    Pure and total: it never raises for a valid snapshot. `growth` of the result becomes operations in `plan_launch`.
+    """
+    look = Look(snapshot, policy, now_s=now_s, fence=state.fence + 1, decision_id=decision_id)
+    before = state
+    for launch in state.launches:
+        state = advance_launch(look, state, launch)
+    state, reclaimed = reclaim_noticed(look, state, view_fleet(snapshot, state))
+    fleet = view_fleet(snapshot, state)
+    pods = _pods(look, fleet, state, reclaimed)
+    wanted_back = dict.fromkeys(pods.take_back, f"{pods.waiting} pods wait that it can take")
+    for removal in before.removals:
+        current = next((r for r in state.removals if r.operation_id == removal.operation_id), None)
+        if current is not None:
+            state = advance_removal(look, state, current, wanted_back=wanted_back)
+    state, unhealthy = repair_unhealthy(look, state, view_fleet(snapshot, state))
+    repaired = len(state.removals) > len(before.removals)
+    fleet = view_fleet(snapshot, state)
+    grow = _grow(look, fleet, state, pods, reclaimed)
+    if grow.growth is not None and grow.blind is not None:
+        state = mark_handled(state, grow.blind.kind, grow.blind.subject)
+    shrink = _shrink(look, fleet, state, pods, grow, repaired=repaired)
+    for worker in shrink.candidates:
+        if worker.instance is not None and open_operations(state) < MAX_OPEN_OPERATIONS:
+            removal = new_removal(look, worker.instance, worker.node, reason=shrink.reason, phase=RemovalPhase.DRAINING)
+            state = open_removal(state, removal, counts_as_scale_down=True)
+    action, reason, message = _in_words(look, fleet, pods, grow, shrink, repaired=repaired)
+    known = snapshot.metrics_status is not MetricsStatus.UNAVAILABLE
+    return Decision(
+        action=action,
+        reason=reason,
+        message=message,
+        nodes=NodeCounts(
+            ready=fleet.ready if known else None,
+            joining=fleet.joining,
+            draining=len(fleet.having(Standing.LEAVING)) + len(shrink.candidates),
+            desired=_desired(fleet, grow, shrink) if known else None,
+            min=policy.workers.min,
+            max=policy.workers.max,
+        ),
+        signals=grow.signals,
+        blocked=(*pods.blocked, *unhealthy, *shrink.blocked),
+        events=tuple(look.events),
+        growth=grow.growth,
+        state=state,
+    )
+
+
+def _pods(look: Look, fleet: FleetView, state: State, reclaimed: tuple[str, ...]) -> PodDemand:
+    if not look.snapshot.cluster_known:
+        return _NO_DEMAND
+    displaced: list[Pod] = []
+    for worker in fleet.workers:
+        if worker.key in reclaimed:
+            displaced.extend(movable_pods(worker))
+    return pod_demand(
+        look.snapshot, fleet, state, look.policy, displaced=displaced, at_most=max(look.policy.workers.max, 1)
+    )
+
+
+def _grow(look: Look, fleet: FleetView, state: State, pods: PodDemand, reclaimed: tuple[str, ...]) -> GrowPlan:
+    if look.snapshot.metrics_status is MetricsStatus.UNAVAILABLE:
+        return plan_blind_growth(look.snapshot, fleet, state, look.policy)
+    if not look.snapshot.cluster_known:
+        return GrowPlan(signals=(), wanted=fleet.ready + fleet.joining, growth=None)
+    return plan_growth(look.snapshot, fleet, state, look.policy, pods=pods, replacing=len(reclaimed))
+
+
+def _shrink(
+    look: Look, fleet: FleetView, state: State, pods: PodDemand, grow: GrowPlan, *, repaired: bool
+) -> ShrinkPlan:
+    if grow.growth is not None or grow.limit or repaired or pods.take_back:
+        return ShrinkPlan(candidates=(), reason="busy", message="another step comes first", blocked=())
+    return plan_shrink(look.snapshot, fleet, state, look.policy, waiting_pods=pods.waiting, now_s=look.now_s)
+
+
+def _desired(fleet: FleetView, grow: GrowPlan, shrink: ShrinkPlan) -> int:
+    if grow.growth is not None:
+        return fleet.ready + fleet.joining + grow.growth.count
+    return fleet.ready + fleet.joining - len(shrink.candidates)
+
+
+def _in_words(
+    look: Look, fleet: FleetView, pods: PodDemand, grow: GrowPlan, shrink: ShrinkPlan, *, repaired: bool
+) -> tuple[Action, str, str]:
+    """Action, stable reason code, and one sentence for a person."""
+    snapshot = look.snapshot
+    if grow.growth is not None:
+        count = grow.growth.count
+        why = _why_grow(grow, pods)
+        limited = f" (limited: {grow.limit}, {grow.wanted} wanted)" if grow.limit else ""
+        return Action.SCALE_UP, grow.growth.reason, f"Launching {count} worker{'s'[: count > 1]}: {why}{limited}."
+    if repaired:
+        return Action.REPAIR, "repair", _sentence("; ".join(look.events))
+    if shrink.candidates:
+        return Action.SCALE_DOWN, shrink.reason, _sentence(f"Draining: {shrink.message}; {_why_shrink(snapshot)}")
+    if grow.limit:
+        message = (
+            f"{grow.wanted} workers are wanted, {fleet.existing} exist and {grow.limit} holds: nothing is launched."
+        )
+        return Action.REFUSED, grow.limit, message
+    if snapshot.metrics_status is MetricsStatus.UNAVAILABLE:
+        return Action.REFUSED, "metrics_unavailable", _sentence(f"Nothing is decided: {snapshot.metrics_problems[0]}")
+    if not snapshot.cluster_known:
+        return Action.REFUSED, "metrics_partial", _sentence(f"Nothing is computed: {snapshot.metrics_problems[0]}")
+    if look.events:
+        return Action.NONE, "progress", _sentence("; ".join(look.events))
+    if fleet.joining:
+        return Action.NONE, "waiting_for_nodes", f"{fleet.joining} workers are joining; nothing more is needed now."
+    if pods.waiting:
+        return Action.NONE, "pods_waiting", f"{pods.waiting} pods wait, for less than scale_up.pending_for_s so far."
+    return Action.NONE, shrink.reason, _sentence(f"Nothing to do: {shrink.message}")
+
+
+def _why_grow(grow: GrowPlan, pods: PodDemand) -> str:
+    reason = grow.growth.reason if grow.growth is not None else ""
+    by_name: dict[str, Signal] = {signal.name: signal for signal in grow.signals}
+    if reason == "pods_unschedulable":
+        return f"{pods.waiting} pods fit on no worker"
+    if reason == "interruption":
+        return "EC2 takes a worker back and its pods need room"
+    if reason == "blind_growth":
+        return "a scale-up alert fires while Prometheus cannot be asked"
+    if reason == "below_min":
+        return f"there are fewer than workers.min ({by_name['minimum'].wants})"
+    signal = by_name["cpu_utilisation" if reason == "cpu_high" else "memory_utilisation"]
+    kind = "CPU" if reason == "cpu_high" else "memory"
+    return f"{kind} use is {signal.value or 0:.0%}, above {signal.threshold or 0:.0%} for the whole window"
+
+
+def _why_shrink(snapshot: Snapshot) -> str:
+    parts = [
+        f"{u.resource} use stayed at or below {u.shrink_max:.0%}"
+        for u in snapshot.utilisation
+        if u.shrink_max is not None
+    ]
+    return " and ".join(parts)
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def with_plan(decision: Decision, state: State, *, refused: int, blocked: tuple[Blocked, ...] = ()) -> Decision:
+    """The decision once its growth became operations; `refused` workers found every pool exhausted."""
+    if decision.growth is not None and refused >= decision.growth.count:
+        decision = msgspec.structs.replace(
+            decision,
+            action=Action.REFUSED,
+            reason="capacity_backoff",
+            message=f"{refused} workers are wanted, but EC2 had nothing left in any pool; each is tried again later.",
+        )
+    return msgspec.structs.replace(decision, state=state, growth=None, blocked=(*decision.blocked, *blocked))

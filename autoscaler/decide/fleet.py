@@ -1,0 +1,179 @@
+"""The workers as they are: the union by instance id of open operations, DescribeInstances and Nodes.
+
+Nothing that any of the three sources knows is forgotten, and nothing is counted twice.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from autoscaler.model import (
+    ALIVE,
+    Instance,
+    LaunchOperation,
+    Node,
+    Pod,
+    RemovalOperation,
+    RemovalPhase,
+    Snapshot,
+    State,
+)
+
+
+class Standing(StrEnum):
+    """Where a worker stands."""
+
+    READY = "ready"
+    JOINING = "joining"
+    """Launched and not yet a schedulable Node, or on its way back from a drain."""
+    UNHEALTHY = "unhealthy"
+    """A Node that is not Ready although nothing of ours is joining or leaving there."""
+    LEAVING = "leaving"
+    DEAD = "dead"
+    """The instance is gone or going; a Node object may be left of it."""
+
+
+class Worker(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker."""
+
+    key: str
+    """Instance id, or the Node's name where metrics show no instance id."""
+    standing: Standing
+    node: Node | None
+    instance: Instance | None
+    removal: RemovalOperation | None = None
+    launch: LaunchOperation | None = None
+    pods: tuple[Pod, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """The name that people know it by."""
+        return self.node.name if self.node is not None else self.key
+
+    @property
+    def ours(self) -> bool:
+        """Whether we may ever end it."""
+        return self.instance is not None and self.instance.managed
+
+    @property
+    def zone(self) -> str | None:
+        """Its availability zone, as far as anybody knows."""
+        if self.instance is not None:
+            return self.instance.zone
+        return self.node.zone if self.node is not None else None
+
+    @property
+    def schedulable(self) -> bool:
+        """Whether the scheduler may place pods there now."""
+        return (
+            self.standing is Standing.READY
+            and self.node is not None
+            and self.node.cordoned is False
+            and not self.node.tainted
+        )
+
+
+class FleetView(msgspec.Struct, frozen=True, kw_only=True):
+    """All workers, and launches whose instances are not known by id yet."""
+
+    workers: tuple[Worker, ...]
+    unidentified: int
+    """Workers that were asked for and have no id yet."""
+    servers: tuple[Instance, ...]
+    """Running server instances: where node commands can go."""
+
+    def having(self, *standings: Standing) -> tuple[Worker, ...]:
+        """Workers of these standings, oldest first."""
+        return tuple(worker for worker in self.workers if worker.standing in standings)
+
+    @property
+    def ready(self) -> int:
+        """Ready workers."""
+        return len(self.having(Standing.READY))
+
+    @property
+    def joining(self) -> int:
+        """Workers on their way in, unidentified ones included."""
+        return len(self.having(Standing.JOINING)) + self.unidentified
+
+    @property
+    def existing(self) -> int:
+        """What counts against max: every worker that lives, but those that EC2 takes away whatever we do."""
+        living = self.having(Standing.READY, Standing.JOINING, Standing.UNHEALTHY, Standing.LEAVING)
+        reclaimed = sum(1 for worker in living if worker.removal is not None and worker.removal.reclaim)
+        return len(living) - reclaimed + self.unidentified
+
+
+def view_fleet(snapshot: Snapshot, state: State) -> FleetView:
+    """Join the three sources."""
+    instances = {instance.instance_id: instance for instance in snapshot.instances}
+    servers = {i.instance_id for i in snapshot.instances if i.server}
+    removals = {removal.instance_id: removal for removal in state.removals}
+    launches = {instance_id: launch for launch in state.launches for instance_id in launch.instance_ids}
+    open_launches = {launch.operation_id: launch for launch in state.launches}
+    pods: dict[str, list[Pod]] = {}
+    for pod in snapshot.pods:
+        if pod.node:
+            pods.setdefault(pod.node, []).append(pod)
+    nodes = {node.instance_id or node.name: node for node in snapshot.nodes}
+    keys = dict.fromkeys((*nodes, *instances, *launches, *removals))
+    workers = []
+    for key in keys:
+        node, instance = nodes.get(key), instances.get(key)
+        if key in servers or (node is not None and node.control_plane):
+            continue
+        if node is None and instance is not None and not instance.managed and key not in removals:
+            continue  # tagged for the cluster, but neither a Node nor ours: not a worker that anybody sees
+        launch = launches.get(key)
+        if launch is None and instance is not None and instance.operation_id is not None:
+            launch = open_launches.get(instance.operation_id)
+        removal = removals.get(key)
+        workers.append(
+            Worker(
+                key=key,
+                standing=_standing(node, instance, launch, removal),
+                node=node,
+                instance=instance,
+                removal=removal,
+                launch=launch,
+                pods=tuple(pods.get(node.name, ())) if node is not None else (),
+            )
+        )
+    return FleetView(
+        workers=tuple(sorted(workers, key=_age_order)),
+        unidentified=sum(_unidentified(launch, snapshot) for launch in state.launches),
+        servers=tuple(i for i in snapshot.instances if i.server and i.state in ALIVE),
+    )
+
+
+def _standing(
+    node: Node | None, instance: Instance | None, launch: LaunchOperation | None, removal: RemovalOperation | None
+) -> Standing:
+    if instance is not None and instance.state not in ALIVE:
+        return Standing.DEAD
+    if removal is not None:
+        if removal.phase is RemovalPhase.DELETING:
+            return Standing.DEAD
+        return Standing.JOINING if removal.phase is RemovalPhase.UNCORDONING else Standing.LEAVING
+    if node is not None and node.ready is True and not (launch is not None and node.tainted):
+        return Standing.READY
+    # An instance that joined once and has no Node now lives, gives nothing, and counts against max.
+    return Standing.JOINING if launch is not None else Standing.UNHEALTHY
+
+
+def _unidentified(launch: LaunchOperation, snapshot: Snapshot) -> int:
+    """What the launch still expects, less what DescribeInstances already shows under its tag."""
+    unseen = sum(
+        1
+        for instance in snapshot.instances
+        if instance.operation_id == launch.operation_id and instance.instance_id not in launch.instance_ids
+    )
+    return max(0, launch.unidentified - unseen)
+
+
+def _age_order(worker: Worker) -> tuple[int, str]:
+    if worker.instance is not None:
+        return worker.instance.launched_at_s, worker.key
+    if worker.node is not None and worker.node.created_at_s is not None:
+        return worker.node.created_at_s, worker.key
+    return 0, worker.key

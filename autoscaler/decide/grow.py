@@ -1,0 +1,104 @@
+"""How many workers to add: the largest demand, within min, max and the step."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from autoscaler.decide.fleet import FleetView
+from autoscaler.decide.pod_demand import PodDemand
+from autoscaler.decide.utilisation import utilisation_signals
+from autoscaler.model import Growth, MetricsStatus, Notice, Signal, Snapshot, State
+from autoscaler.policy import Policy
+from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations
+
+BLIND_ALERT = "blind_alert"
+
+
+class GrowPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wanted, and what of it can be had."""
+
+    signals: tuple[Signal, ...]
+    wanted: int
+    """Workers altogether, before any limit."""
+    growth: Growth | None
+    limit: str = ""
+    """Which limit cut the growth short (`at_max`, `max_step`, `state_full`), or empty."""
+    blind: Notice | None = None
+    """The alert that a blind growth answers."""
+
+
+def plan_growth(
+    snapshot: Snapshot, fleet: FleetView, state: State, policy: Policy, *, pods: PodDemand, replacing: int
+) -> GrowPlan:
+    """Combine the demands. `replacing`: workers that EC2 takes away and that the pods do not ask for by themselves."""
+    coming = fleet.ready + fleet.joining
+    pod_wants = coming + pods.extra if pods.extra else None
+    signals = (
+        Signal(name="unschedulable_pods", value=pods.waiting, threshold=0, wants=pod_wants),
+        *utilisation_signals(snapshot, fleet.ready, policy),
+        Signal(name="minimum", value=coming, threshold=policy.workers.min, wants=policy.workers.min),
+    )
+    # Signals that want more than there is, in this order where they want the same.
+    reasons = {
+        "unschedulable_pods": "pods_unschedulable",
+        "cpu_utilisation": "cpu_high",
+        "memory_utilisation": "memory_high",
+        "minimum": "below_min",
+    }
+    best = max(signals, key=lambda s: s.wants or 0)
+    wanted = max(best.wants or 0, 0)
+    missing = wanted - coming - len(pods.take_back)
+    reason = "interruption" if replacing and best.name == "unschedulable_pods" else reasons[best.name]
+    if missing <= 0:
+        return GrowPlan(signals=signals, wanted=max(wanted, coming), growth=None)
+    count, limit = _limited(missing, fleet, state, policy)
+    if count == 0:
+        return GrowPlan(signals=signals, wanted=wanted, growth=None, limit=limit)
+    growth = Growth(
+        by_type=_first(pods.new_by_type, count, policy),
+        reason=reason,
+        for_owners=pods.for_owners,
+        unhelped=pods.unhelped,
+    )
+    return GrowPlan(signals=signals, wanted=wanted, growth=growth, limit=limit)
+
+
+def plan_blind_growth(snapshot: Snapshot, fleet: FleetView, state: State, policy: Policy) -> GrowPlan:
+    """A scale-up alert fires while Prometheus cannot be asked: one bounded step an alert, with nothing joining."""
+    nothing = GrowPlan(signals=(), wanted=0, growth=None)
+    if snapshot.metrics_status is not MetricsStatus.UNAVAILABLE or policy.blind_growth.step == 0 or fleet.joining:
+        return nothing
+    alert = next((n for n in state.notices if n.kind == BLIND_ALERT and not n.handled), None)
+    if alert is None:
+        return nothing
+    count, limit = _limited(policy.blind_growth.step, fleet, state, policy)
+    if count == 0:
+        return msgspec.structs.replace(nothing, limit=limit)
+    growth = Growth(by_type=_first((), count, policy), reason="blind_growth")
+    return GrowPlan(signals=(), wanted=fleet.existing + count, growth=growth, limit=limit, blind=alert)
+
+
+def _limited(missing: int, fleet: FleetView, state: State, policy: Policy) -> tuple[int, str]:
+    room = max(0, policy.workers.max - fleet.existing)
+    if open_operations(state) >= MAX_OPEN_OPERATIONS:
+        return 0, "state_full"
+    if room < missing:
+        return min(room, policy.scale_up.max_step or room), "at_max"
+    step = policy.scale_up.max_step
+    if step is not None and step < missing:
+        return step, "max_step"
+    return missing, ""
+
+
+def _first(by_type: Sequence[tuple[str, int]], count: int, policy: Policy) -> tuple[tuple[str, int], ...]:
+    """The first `count` of what the pods asked for; what other signals want beyond is of the preferred type."""
+    chosen: dict[str, int] = {}
+    for instance_type, wanted in by_type:
+        taken = min(wanted, count)
+        if taken:
+            chosen[instance_type] = taken
+            count -= taken
+    if count:
+        preferred = policy.workers.instance_types[0]
+        chosen[preferred] = chosen.get(preferred, 0) + count
+    return tuple(chosen.items())

@@ -1,0 +1,104 @@
+"""What an observation says about a launch that is under way."""
+
+from typing import Final
+
+import msgspec
+
+from autoscaler.decide.looking import Look, new_removal
+from autoscaler.model import ALIVE, Instance, LaunchOperation, Node, RemovalPhase, State
+from autoscaler.state.transitions import open_removal, update_launch
+
+SETTLE_S: Final = 300
+"""DescribeInstances has shown whatever a call did by then (AWS: the EC2 API is eventually consistent)."""
+RESEND_FOR_S: Final = 600
+"""A launch without a trace is sent again, to the letter, until it is this old."""
+
+
+def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
+    """Adopt what carries the operation's tag, let go of what is Ready or given up, close what has nothing left."""
+    launch = _adopt(look, launch)
+    absent = dict(launch.absent_since_s)
+    waiting: list[str] = []
+    finished = list(launch.finished_ids)
+    for instance_id in launch.instance_ids:
+        instance, node = look.instances.get(instance_id), look.nodes.get(instance_id)
+        if node is not None and node.ready is True and not node.tainted:
+            look.events.append(f"worker {node.name} is Ready")
+            finished.append(instance_id)
+        elif instance is None:
+            first_s = absent.setdefault(instance_id, look.now_s)
+            if look.now_s - first_s >= SETTLE_S:
+                look.events.append(
+                    f"instance {instance_id} of launch {launch.operation_id} was not seen again: given up"
+                )
+                finished.append(instance_id)
+            else:
+                waiting.append(instance_id)
+        elif (gone_because := _lost(look, instance)) is not None:
+            look.events.append(f"instance {instance_id} {gone_because}")
+            finished.append(instance_id)
+            state = _clear_away(look, state, instance, node)
+        else:
+            waiting.append(instance_id)
+    still_absent = tuple((i, s) for i, s in absent.items() if i in waiting and i not in look.instances)
+    changed = msgspec.structs.replace(
+        launch, instance_ids=tuple(waiting), finished_ids=tuple(finished), absent_since_s=still_absent
+    )
+    return update_launch(state, launch.operation_id, lambda _: None if _is_over(look, changed) else changed)
+
+
+def _adopt(look: Look, launch: LaunchOperation) -> LaunchOperation:
+    """Any instance with the operation's tag shows that the call landed."""
+    known = {*launch.instance_ids, *launch.finished_ids}
+    fresh = tuple(
+        i.instance_id
+        for i in look.snapshot.instances
+        if i.operation_id == launch.operation_id and i.managed and i.instance_id not in known
+    )
+    if fresh:
+        launch = msgspec.structs.replace(
+            launch,
+            instance_ids=(*launch.instance_ids, *fresh),
+            unidentified=max(0, launch.unidentified - len(fresh)),
+            landed=True,
+        )
+    settled = look.now_s - (launch.sent_at_s or launch.created_at_s) >= SETTLE_S
+    if launch.landed and launch.unidentified and settled:
+        launch = msgspec.structs.replace(launch, unidentified=0)
+    return launch
+
+
+def _lost(look: Look, instance: Instance) -> str | None:
+    """Why a worker that has not joined will not join any more; None while it may."""
+    if instance.state not in ALIVE:
+        return f"ended ({instance.state.value}) before its Node was Ready"
+    limit_s = look.policy.workers.join_timeout_s
+    # Whether it has joined is known only with the cluster in sight: missing metrics never end a worker.
+    if look.snapshot.cluster_known and look.now_s - instance.launched_at_s > limit_s:
+        return f"did not join within {limit_s} s: it is terminated"
+    return None
+
+
+def _clear_away(look: Look, state: State, instance: Instance, node: Node | None) -> State:
+    alive = instance.state in ALIVE
+    if not alive and node is None:
+        return state
+    removal = new_removal(
+        look,
+        instance,
+        node,
+        reason="join_timeout" if alive else "instance_gone",
+        phase=RemovalPhase.TERMINATING if alive else RemovalPhase.DELETING,
+    )
+    return open_removal(state, removal, counts_as_scale_down=False)
+
+
+def _is_over(look: Look, launch: LaunchOperation) -> bool:
+    if launch.instance_ids:
+        return False
+    if launch.landed:
+        return launch.unidentified == 0
+    if look.now_s - launch.created_at_s < RESEND_FOR_S:
+        return False
+    look.events.append(f"launch {launch.operation_id} left no trace within {RESEND_FOR_S} s: given up")
+    return True

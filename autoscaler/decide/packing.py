@@ -1,0 +1,142 @@
+"""First-fit-decreasing of pods into rooms: how many more workers would hold what waits.
+
+The model knows requests and node selectors; kube-state-metrics shows no affinity, spread or host ports, so it may err
+both ways. The scheduler stays the oracle: pod_demand.py says what happens when it disagrees.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from autoscaler.decide.catalogue import nominal_resources
+from autoscaler.decide.fleet import FleetView, Worker
+from autoscaler.model import Pod, Resources
+from autoscaler.policy import Policy
+
+INSTANCE_TYPE_LABEL = "node_kubernetes_io_instance_type"
+_ZONE_LABEL = "topology_kubernetes_io_zone"
+_NEW_WORKER_LABELS = frozenset({("k3s_autoscaler_managed", "true"), ("kubernetes_io_os", "linux")})
+
+
+class Room(msgspec.Struct, kw_only=True):
+    """Free space on one real or coming worker. Changes while pods are put in."""
+
+    key: str
+    free: Resources
+    labels: frozenset[tuple[str, str]]
+    any_zone: bool = False
+    """A coming worker may still land in any zone."""
+
+    def accepts(self, pod: Pod) -> bool:
+        """Whether the pod fits now."""
+        wanted = {(key, value) for key, value in pod.node_selector if not (self.any_zone and key == _ZONE_LABEL)}
+        return wanted <= self.labels and pod.requests.fits_in(self.free)
+
+    def takes(self, pod: Pod) -> bool:
+        """Put the pod in if it fits."""
+        if not self.accepts(pod):
+            return False
+        self.free -= pod.requests
+        return True
+
+    def another(self, key: str) -> "Room":
+        """A room like this one, as free as this one is now."""
+        return Room(key=key, free=self.free, labels=self.labels, any_zone=self.any_zone)
+
+
+class Packed(msgspec.Struct, frozen=True, kw_only=True):
+    """Where pods went."""
+
+    placed: dict[str, str]
+    """Pod uid -> room key."""
+    left: tuple[Pod, ...]
+
+
+def free_room(worker: Worker) -> Room | None:
+    """What is left on a worker that has a Node; None while that is not known."""
+    if worker.node is None or worker.node.allocatable is None:
+        return None
+    free = worker.node.allocatable
+    for pod in worker.pods:
+        free -= pod.requests
+    return Room(key=worker.key, free=free, labels=frozenset(worker.node.labels))
+
+
+def new_room(instance_type: str, key: str, fleet: FleetView, pods: Sequence[Pod], policy: Policy) -> Room:
+    """What a fresh worker of this type will offer.
+
+    The smallest allocatable seen on a worker of the type, else the catalogue's, minus one pod of each DaemonSet that
+    runs on the workers.
+    """
+    seen = [
+        worker.node.allocatable
+        for worker in fleet.workers
+        if worker.node is not None
+        and worker.node.allocatable is not None
+        and (INSTANCE_TYPE_LABEL, instance_type) in worker.node.labels
+    ]
+    base = (
+        Resources(
+            cpu_millicores=min(r.cpu_millicores for r in seen),
+            memory_bytes=min(r.memory_bytes for r in seen),
+            pods=min(r.pods for r in seen),
+        )
+        if seen
+        else nominal_resources(instance_type, policy)
+    )
+    worker_nodes = {worker.node.name for worker in fleet.workers if worker.node is not None}
+    daemons: dict[str, Resources] = {}
+    for pod in pods:
+        if pod.owner_kind == "DaemonSet" and (pod.node in worker_nodes or not worker_nodes):
+            owner = f"{pod.namespace}/{pod.owner_name}"
+            daemons[owner] = _larger(daemons.get(owner), pod.requests)
+    for daemon in daemons.values():
+        base -= daemon
+    labels = frozenset({(INSTANCE_TYPE_LABEL, instance_type), *_NEW_WORKER_LABELS})
+    return Room(key=key, free=base, labels=labels, any_zone=True)
+
+
+def pack(pods: Iterable[Pod], rooms: Sequence[Room]) -> Packed:
+    """First-fit-decreasing; ties by name, so the same input always packs the same way. Changes `rooms`."""
+    placed: dict[str, str] = {}
+    left: list[Pod] = []
+    for pod in sorted(pods, key=_largest_first):
+        room = next((room for room in rooms if room.takes(pod)), None)
+        if room is None:
+            left.append(pod)
+        else:
+            placed[pod.uid] = room.key
+    return Packed(placed=placed, left=tuple(left))
+
+
+def pack_new(pods: Iterable[Pod], empty: Room, *, at_most: int) -> tuple[int, Packed]:
+    """Open copies of the `empty` room as pods need them; returns how many, and what found none."""
+    rooms: list[Room] = []
+    placed: dict[str, str] = {}
+    left: list[Pod] = []
+    for pod in sorted(pods, key=_largest_first):
+        room = next((room for room in rooms if room.takes(pod)), None)
+        if room is None and len(rooms) < at_most:
+            fresh = empty.another(f"{empty.key}#{len(rooms)}")
+            if fresh.takes(pod):
+                rooms.append(fresh)
+                room = fresh
+        if room is None:
+            left.append(pod)
+        else:
+            placed[pod.uid] = room.key
+    return len(rooms), Packed(placed=placed, left=tuple(left))
+
+
+def _largest_first(pod: Pod) -> tuple[int, int, str, str]:
+    return -pod.requests.cpu_millicores, -pod.requests.memory_bytes, pod.title, pod.uid
+
+
+def _larger(one: Resources | None, other: Resources) -> Resources:
+    if one is None:
+        return other
+    return Resources(
+        cpu_millicores=max(one.cpu_millicores, other.cpu_millicores),
+        memory_bytes=max(one.memory_bytes, other.memory_bytes),
+        pods=max(one.pods, other.pods),
+    )

@@ -1,0 +1,53 @@
+"""Raw DescribeInstances rows -> Instances."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from autoscaler.model import (
+    ASG_TAG,
+    CLUSTER_TAG,
+    MANAGED_BY_TAG,
+    MANAGED_BY_VALUE,
+    OPERATION_TAG,
+    ROLE_TAG,
+    Instance,
+    InstanceState,
+)
+from autoscaler.ports import FleetUnavailable
+
+
+def parse_instances(rows: Sequence[Mapping[str, Any]], cluster_id: str) -> tuple[Instance, ...]:
+    """Return the cluster's instances, oldest launch first. Raises FleetUnavailable for a row that is not one.
+
+    Ours to end is only what carries both tags and belongs to no Auto Scaling group, whatever else EC2 returned.
+    """
+    instances = []
+    for row in rows:
+        try:
+            tags = {tag["Key"]: tag["Value"] for tag in row.get("Tags", ())}
+            launched_at: datetime = row["LaunchTime"]
+            in_cluster = tags.get(CLUSTER_TAG) == cluster_id
+            server = in_cluster and tags.get(ROLE_TAG) == "server"
+            instances.append(
+                Instance(
+                    instance_id=row["InstanceId"],
+                    state=InstanceState(row["State"]["Name"]),
+                    instance_type=row["InstanceType"],
+                    zone=row["Placement"]["AvailabilityZone"],
+                    subnet_id=row.get("SubnetId", ""),
+                    launched_at_s=int(launched_at.timestamp()),
+                    managed=in_cluster
+                    and not server
+                    and tags.get(MANAGED_BY_TAG) == MANAGED_BY_VALUE
+                    and ASG_TAG not in tags,
+                    server=server,
+                    operation_id=tags.get(OPERATION_TAG),
+                    private_dns_name=row.get("PrivateDnsName", ""),
+                )
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise FleetUnavailable(
+                f"DescribeInstances returned a row that cannot be read ({error!r}): nothing is decided on half a fleet"
+            ) from error
+    return tuple(sorted(instances, key=lambda i: (i.launched_at_s, i.instance_id)))

@@ -1,0 +1,134 @@
+"""One look at the world: both reads at once, parsed and held against each other."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from autoscaler.model import ALIVE, CommandResult, Instance, MetricsStatus, Node, Sample, Snapshot, State
+from autoscaler.observe.cluster import parse_nodes, parse_pods, parse_utilisation
+from autoscaler.observe.instances import parse_instances
+from autoscaler.observe.query import snapshot_query
+from autoscaler.observe.samples import sort_samples
+from autoscaler.policy import Policy
+from autoscaler.ports import CommandsUnavailable, Fleet, Metrics, MetricsUnavailable, NodeCommands
+
+
+def observe(
+    metrics: Metrics,
+    fleet: Fleet,
+    commands: NodeCommands,
+    *,
+    state: State,
+    cluster_id: str,
+    policy: Policy,
+    now_s: int,
+) -> Snapshot:
+    """Ask Prometheus and EC2 at once, then for the result of each command that an open removal waits for.
+
+    Raises FleetUnavailable. A Prometheus that cannot be asked is an observation: `metrics_status` says so.
+    """
+    with ThreadPoolExecutor(max_workers=1) as other_thread:
+        pending_samples = other_thread.submit(_ask, metrics, snapshot_query(policy))
+        rows = fleet.describe()
+        answer = pending_samples.result()
+    results = tuple(
+        (removal.operation_id, _result(commands, removal.command.command_id, removal.command.server_id))
+        for removal in state.removals
+        if removal.command is not None
+    )
+    return assemble(answer, rows, results, state=state, cluster_id=cluster_id, policy=policy, now_s=now_s)
+
+
+def assemble(
+    answer: Sequence[Sample] | MetricsUnavailable,
+    rows: Sequence[Mapping[str, Any]],
+    commands: tuple[tuple[str, CommandResult | None], ...],
+    *,
+    state: State,
+    cluster_id: str,
+    policy: Policy,
+    now_s: int,
+) -> Snapshot:
+    """Parse raw answers into a Snapshot. Pure. Raises FleetUnavailable for rows that cannot be read."""
+    instances = parse_instances(rows, cluster_id)
+    known_commands = tuple((operation_id, result) for operation_id, result in commands if result is not None)
+    samples = (
+        None
+        if isinstance(answer, MetricsUnavailable)
+        else sort_samples(answer, now_s=now_s, max_age_s=policy.metrics.max_age_s)
+    )
+    if samples is None:
+        why = str(answer) if isinstance(answer, MetricsUnavailable) else "Prometheus answered with an empty vector"
+        return Snapshot(
+            taken_at_s=now_s,
+            metrics_at_s=None,
+            metrics_status=MetricsStatus.UNAVAILABLE,
+            metrics_problems=(why,),
+            cluster_known=False,
+            nodes=(),
+            pods=(),
+            gated_pods=0,
+            utilisation=(),
+            instances=instances,
+            commands=known_commands,
+        )
+    nodes, node_problems = parse_nodes(samples, policy)
+    pods, pod_problems = parse_pods(samples)
+    cluster_problems = (
+        *samples.cluster_problems,
+        *node_problems,
+        *pod_problems,
+    )
+    problems = (
+        *cluster_problems,
+        *samples.other_problems,
+        *_instances_without_nodes(instances, nodes, state),
+    )
+    return Snapshot(
+        taken_at_s=now_s,
+        metrics_at_s=int(samples.at_s),
+        metrics_status=MetricsStatus.PARTIAL if problems else MetricsStatus.OK,
+        metrics_problems=problems,
+        cluster_known=not cluster_problems,
+        nodes=nodes,
+        pods=pods,
+        gated_pods=len(samples.families.get("pod_gated", ())),
+        utilisation=parse_utilisation(samples, policy),
+        instances=instances,
+        commands=known_commands,
+    )
+
+
+def _instances_without_nodes(instances: Sequence[Instance], nodes: Sequence[Node], state: State) -> tuple[str, ...]:
+    """Running workers of ours that have joined must have Nodes; one that has none hides its pods from us.
+
+    'Has joined' is what no open launch is still waiting for; workers that are being removed may be gone already.
+    """
+    waited_for = {instance_id for launch in state.launches for instance_id in launch.instance_ids}
+    waited_for |= {removal.instance_id for removal in state.removals}
+    open_launches = {launch.operation_id for launch in state.launches}
+    seen = {node.instance_id for node in nodes}
+    return tuple(
+        f"instance {i.instance_id} has joined but metrics show no Node of it"
+        for i in instances
+        if i.managed
+        and i.state in ALIVE
+        and i.instance_id not in seen
+        and i.instance_id not in waited_for
+        and i.operation_id not in open_launches
+    )
+
+
+def _ask(metrics: Metrics, promql: str) -> Sequence[Sample] | MetricsUnavailable:
+    try:
+        return metrics.query(promql)
+    except MetricsUnavailable as error:
+        return error
+
+
+def _result(commands: NodeCommands, command_id: str, server_id: str) -> CommandResult | None:
+    """None when it cannot be asked now: unknown is neither success nor failure."""
+    try:
+        return commands.result(command_id, server_id)
+    except CommandsUnavailable:
+        return None

@@ -1,0 +1,1 @@
+"""State: the value's pure transitions and its stored form."""

@@ -1,0 +1,246 @@
+"""Pure `State -> State` functions: the only way in which the truth about what is under way changes."""
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import msgspec
+
+from autoscaler.model import (
+    Backoff,
+    CommandRef,
+    LaunchOperation,
+    Lease,
+    Mode,
+    ModeSetting,
+    Notice,
+    OwnerLaunches,
+    Pool,
+    Refusal,
+    RemovalOperation,
+    RemovalPhase,
+    State,
+)
+from autoscaler.policy import Policy
+
+MAX_OPEN_OPERATIONS: Final = 50
+"""At the limit nothing new is opened: the item stays far below its 64 KB."""
+MAX_NOTICES: Final = 100
+NOTICE_KEPT_S: Final = 3600
+OWNER_KEPT_S: Final = 3600
+
+_FORWARD: Final[dict[RemovalPhase, frozenset[RemovalPhase]]] = {
+    RemovalPhase.DRAINING: frozenset(
+        {RemovalPhase.DRAINED, RemovalPhase.UNCORDONING, RemovalPhase.TERMINATING, RemovalPhase.DELETING}
+    ),
+    RemovalPhase.DRAINED: frozenset({RemovalPhase.TERMINATING, RemovalPhase.UNCORDONING, RemovalPhase.DELETING}),
+    RemovalPhase.TERMINATING: frozenset({RemovalPhase.DELETING}),
+    RemovalPhase.DELETING: frozenset(),
+    RemovalPhase.UNCORDONING: frozenset({RemovalPhase.DELETING}),
+}
+"""Phases only move forward. A worker that dies while it is emptied or uncordoned goes straight to `deleting`."""
+
+
+_Operation = TypeVar("_Operation", LaunchOperation, RemovalOperation)
+
+
+class ForbiddenTransition(ValueError):
+    """A phase would move backwards: a fault of ours, never carried out."""
+
+
+# ---------------------------------------------------------------------------------------------------------------- mode
+
+
+def effective_mode(state: State, policy: Policy, now_s: int) -> Mode:
+    """The operator's word while it holds, else the policy's."""
+    setting = state.mode
+    if setting is not None and (setting.until_s is None or now_s < setting.until_s):
+        return setting.mode
+    return policy.mode
+
+
+def set_mode(state: State, setting: ModeSetting | None) -> State:
+    """Put the operator's word in; None takes it back."""
+    return msgspec.structs.replace(state, mode=setting)
+
+
+# --------------------------------------------------------------------------------------------------------------- lease
+
+
+def lease_held_by_other(state: State, owner: str, now_s: int) -> bool:
+    """Whether somebody else may be acting right now."""
+    return state.lease is not None and state.lease.owner != owner and now_s < state.lease.expires_at_s
+
+
+def take_lease(state: State, owner: str, expires_at_s: int) -> State:
+    """Become the one who acts; every acquisition raises the fence by one."""
+    return msgspec.structs.replace(state, lease=Lease(owner=owner, expires_at_s=expires_at_s), fence=state.fence + 1)
+
+
+def release_lease(state: State, owner: str) -> State:
+    """Let go, if it is still ours to let go."""
+    if state.lease is None or state.lease.owner != owner:
+        return state
+    return msgspec.structs.replace(state, lease=None)
+
+
+# ------------------------------------------------------------------------------------------------------------- notices
+
+
+def add_notices(state: State, notices: tuple[Notice, ...]) -> State:
+    """Save facts that no observation shows; the same fact twice is one."""
+    known = {(notice.kind, notice.subject) for notice in state.notices}
+    fresh = tuple(notice for notice in notices if (notice.kind, notice.subject) not in known)
+    if not fresh:
+        return state
+    return msgspec.structs.replace(state, notices=(*state.notices, *fresh)[-MAX_NOTICES:])
+
+
+def mark_handled(state: State, kind: str, subject: str) -> State:
+    """What the notice asked for is under way or needs nothing."""
+    return msgspec.structs.replace(
+        state,
+        notices=tuple(
+            msgspec.structs.replace(notice, handled=True)
+            if (notice.kind, notice.subject) == (kind, subject)
+            else notice
+            for notice in state.notices
+        ),
+    )
+
+
+def drop_unhandled(state: State, kind: str) -> State:
+    """Take notices of one kind back that nothing followed from."""
+    return msgspec.structs.replace(state, notices=tuple(n for n in state.notices if n.handled or n.kind != kind))
+
+
+def forget_old(state: State, now_s: int) -> State:
+    """Drop what has lost its meaning. Called only when something else is written: tidiness is no reason for a write."""
+    return msgspec.structs.replace(
+        state,
+        notices=tuple(n for n in state.notices if now_s - n.received_at_s < NOTICE_KEPT_S),
+        backoffs=tuple(b for b in state.backoffs if now_s < b.until_s + OWNER_KEPT_S),
+        refusals=tuple(r for r in state.refusals if now_s < r.until_s + OWNER_KEPT_S),
+        owners=tuple(o for o in state.owners if now_s - o.launched_at_s < OWNER_KEPT_S or now_s < o.retry_at_s),
+        mode=None if state.mode and state.mode.until_s is not None and state.mode.until_s <= now_s else state.mode,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ launches
+
+
+def open_operations(state: State) -> int:
+    """How many operations are under way."""
+    return len(state.launches) + len(state.removals)
+
+
+def open_launch(state: State, operation: LaunchOperation) -> State:
+    """Add the intent, with its complete request, before its effect."""
+    return msgspec.structs.replace(state, launches=(*state.launches, operation), last_scale_up_s=operation.created_at_s)
+
+
+def update_launch(
+    state: State, operation_id: str, change: Callable[[LaunchOperation], LaunchOperation | None]
+) -> State:
+    """Apply `change` to one launch; None closes it. Unknown ids change nothing: somebody else closed it."""
+    return msgspec.structs.replace(state, launches=_update(state.launches, operation_id, change))
+
+
+def launch_landed(state: State, operation_id: str, instance_ids: tuple[str, ...]) -> State:
+    """EC2 answered: ids accumulate, and what it did not give is no longer expected (a fresh look may ask anew)."""
+
+    def change(operation: LaunchOperation) -> LaunchOperation | None:
+        ids = tuple(dict.fromkeys((*operation.instance_ids, *instance_ids)))
+        if not ids:
+            return None
+        return msgspec.structs.replace(operation, instance_ids=ids, landed=True, unidentified=0)
+
+    return update_launch(state, operation_id, change)
+
+
+# ------------------------------------------------------------------------------------------------------------ removals
+
+
+def open_removal(state: State, operation: RemovalOperation, *, counts_as_scale_down: bool) -> State:
+    """Add the intent before its first command."""
+    removals = (*state.removals, operation)
+    if counts_as_scale_down:
+        return msgspec.structs.replace(state, removals=removals, last_scale_down_s=operation.created_at_s)
+    return msgspec.structs.replace(state, removals=removals)
+
+
+def update_removal(
+    state: State, operation_id: str, change: Callable[[RemovalOperation], RemovalOperation | None]
+) -> State:
+    """Apply `change` to one removal; None closes it."""
+    return msgspec.structs.replace(state, removals=_update(state.removals, operation_id, change))
+
+
+def enter_phase(
+    operation: RemovalOperation, phase: RemovalPhase, *, now_s: int, fence: int, not_after_s: int, failure: str = ""
+) -> RemovalOperation:
+    """Move one removal forward: a new phase has no command yet. Raises ForbiddenTransition."""
+    if phase not in _FORWARD[operation.phase]:
+        raise ForbiddenTransition(f"removal {operation.operation_id} may not go from {operation.phase} to {phase}")
+    return msgspec.structs.replace(
+        operation,
+        phase=phase,
+        phase_since_s=now_s,
+        fence=fence,
+        not_after_s=not_after_s,
+        command=None,
+        attempts=0,
+        failure=failure or operation.failure,
+    )
+
+
+def command_sent(state: State, operation_id: str, phase: RemovalPhase, command: CommandRef) -> State:
+    """Remember where the result is asked for, unless the operation has moved on meanwhile."""
+
+    def change(operation: RemovalOperation) -> RemovalOperation:
+        if operation.phase is not phase:
+            return operation
+        return msgspec.structs.replace(operation, command=command)
+
+    return update_removal(state, operation_id, change)
+
+
+# ----------------------------------------------------------------------------------------------------------- back-offs
+
+
+def back_off(state: State, pool: Pool, error_code: str, *, now_s: int, policy: Policy) -> State:
+    """Leave an exhausted pool alone, twice as long each time in a row."""
+    previous = next((b for b in state.backoffs if b.pool == pool), None)
+    failures = previous.failures + 1 if previous is not None else 1
+    wait_s = min(policy.capacity.back_off_s * 2 ** (failures - 1), policy.capacity.max_back_off_s)
+    others = tuple(b for b in state.backoffs if b.pool != pool)
+    fresh = Backoff(pool=pool, error_code=error_code, until_s=now_s + wait_s, failures=failures)
+    return msgspec.structs.replace(state, backoffs=(*others, fresh))
+
+
+def pool_gave(state: State, pool: Pool) -> State:
+    """Capacity is back: forget its failures."""
+    return msgspec.structs.replace(state, backoffs=tuple(b for b in state.backoffs if b.pool != pool))
+
+
+def remember_refusal(state: State, node_name: str, reason: str, *, now_s: int, policy: Policy) -> State:
+    """Do not nominate this worker again for a while."""
+    previous = next((r for r in state.refusals if r.node_name == node_name), None)
+    fresh = Refusal(
+        node_name=node_name,
+        reason=reason,
+        until_s=now_s + policy.scale_down.refused_for_s,
+        failures=previous.failures + 1 if previous is not None else 1,
+    )
+    return msgspec.structs.replace(state, refusals=(*(r for r in state.refusals if r.node_name != node_name), fresh))
+
+
+def remember_owner(state: State, record: OwnerLaunches) -> State:
+    """Replace what is known of the launches made for one pod owner."""
+    return msgspec.structs.replace(state, owners=(*(o for o in state.owners if o.owner != record.owner), record))
+
+
+def _update(
+    operations: tuple[_Operation, ...], operation_id: str, change: Callable[[_Operation], _Operation | None]
+) -> tuple[_Operation, ...]:
+    changed = ((change(o) if o.operation_id == operation_id else o) for o in operations)
+    return tuple(o for o in changed if o is not None)
