@@ -170,8 +170,9 @@ def _why_shrink(snapshot: Snapshot) -> str:
 
 
 def _sentence(text: str) -> str:
-    text = text.strip()
-    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+    first = text.split(" ", 1)[0]
+    start = text[:1].upper() if first.isalpha() else text[:1]  # a node's name keeps its letters
+    return start + text[1:] + ("" if text.endswith(".") else ".")
 
 
 def with_plan(decision: Decision, state: State, *, refused: int, blocked: tuple[Blocked, ...] = ()) -> Decision:

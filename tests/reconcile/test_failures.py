@@ -1,0 +1,304 @@
+"""The failure table of the design: given, then."""
+
+import contextlib
+from collections.abc import Callable
+
+import pytest
+
+from autoscaler.model import Notice, Trigger
+from autoscaler.policy import BlindGrowth, Policy
+from autoscaler.ports import FleetUnavailable, StoreUnavailable
+from autoscaler.reconcile import Busy, reconcile
+from autoscaler.simulator.cluster import SimCluster
+from autoscaler.simulator.metric_faults import MetricFaults
+from tests.reconcile.conftest import deployment, make_one_superfluous, need_two_workers
+
+ALERT = Trigger(kind="alert")
+
+
+def _down(faults: MetricFaults) -> None:
+    faults.down = True
+
+
+def _slow(faults: MetricFaults) -> None:
+    faults.slow = True
+
+
+def _not_an_answer(faults: MetricFaults) -> None:
+    faults.not_an_answer = True
+
+
+def _empty(faults: MetricFaults) -> None:
+    faults.empty = True
+
+
+def _garbage(faults: MetricFaults) -> None:
+    faults.garbage = True
+
+
+def _half(faults: MetricFaults) -> None:
+    faults.half = True
+
+
+def _restarted(faults: MetricFaults) -> None:
+    faults.restarted = True
+
+
+def _source(name: str) -> Callable[[MetricFaults], None]:
+    return lambda faults: faults.sources_down.add(name)
+
+
+def _nan(family: str) -> Callable[[MetricFaults], None]:
+    return lambda faults: faults.nan.add(family)
+
+
+def _dropped(family: str) -> Callable[[MetricFaults], None]:
+    return lambda faults: faults.dropped.add(family)
+
+
+def _missing(family: str) -> Callable[[MetricFaults], None]:
+    return lambda faults: faults.missing.add(family)
+
+
+UNAVAILABLE = [_down, _slow, _not_an_answer, _empty]
+BLINDING = {
+    "down": _down,
+    "slow": _slow,
+    "not an answer": _not_an_answer,
+    "empty": _empty,
+    "garbage": _garbage,
+    "half the series": _half,
+    "kube-state-metrics down": _source("kube-state-metrics"),
+    "nodes are NaN": _nan("node_allocatable"),
+    "pods dropped": _dropped("pod_info"),
+    "requests missing": _missing("pod_requests"),
+    "nodes missing": _missing("node_info"),
+    "counts dropped": _dropped("expected"),
+}
+PARTIAL = {
+    "restarted": _restarted,
+    "node-exporter down": _source("node-exporter"),
+    "utilisation NaN": _nan("workers_utilisation"),
+    "utilisation dropped": _dropped("workers_utilisation"),
+}
+
+
+@pytest.mark.parametrize("fault", [*BLINDING.values(), *PARTIAL.values()], ids=[*BLINDING, *PARTIAL])
+def test_incomplete_metrics_never_start_a_shrink(cluster: SimCluster, fault: Callable[[MetricFaults], None]) -> None:
+    make_one_superfluous(cluster)
+    fault(cluster.metric_faults)
+    for _ in range(5):
+        document = cluster.sweep()
+        assert document["metrics_status"] != "ok"
+        assert document["metrics_problems"]
+        cluster.run(120)
+    assert len(cluster.workers()) == 3
+    assert cluster.state.removals == ()
+
+
+@pytest.mark.parametrize("fault", BLINDING.values(), ids=BLINDING)
+def test_incomplete_metrics_never_grow_from_a_guess(cluster: SimCluster, fault: Callable[[MetricFaults], None]) -> None:
+    need_two_workers(cluster)
+    fault(cluster.metric_faults)
+    for _ in range(3):
+        document = cluster.sweep()
+        assert document["action"] == "refused"
+        cluster.run(120)
+    assert len(cluster.workers()) == 2
+
+
+@pytest.mark.parametrize("fault", PARTIAL.values(), ids=PARTIAL)
+def test_pods_that_wait_are_served_although_something_else_is_missing(
+    cluster: SimCluster, fault: Callable[[MetricFaults], None]
+) -> None:
+    need_two_workers(cluster)
+    fault(cluster.metric_faults)
+    document = cluster.sweep()
+    assert (document["action"], document["metrics_status"]) == ("scale_up", "partial")
+
+
+def test_stale_metrics_are_partial(cluster: SimCluster) -> None:
+    make_one_superfluous(cluster)
+    cluster.freeze_metrics()
+    cluster.run(60)
+    document = cluster.sweep()
+    assert document["metrics_status"] == "partial"
+    assert len(cluster.workers()) == 3
+
+
+@pytest.mark.parametrize("fault", UNAVAILABLE)
+def test_a_firing_alert_grows_one_step_while_prometheus_is_gone(
+    cluster: SimCluster, fault: Callable[[MetricFaults], None]
+) -> None:
+    fault(cluster.metric_faults)
+    facts = (_alert("a", cluster),)
+    assert cluster.sweep(trigger=ALERT, facts=facts)["reason"] == "blind_growth"
+    assert len(cluster.workers()) == 3
+    cluster.run(30)
+    cluster.sweep(trigger=ALERT, facts=facts)
+    assert len(cluster.workers()) == 3
+
+
+def test_blind_growth_waits_for_what_is_joining_and_ends_at_max() -> None:
+    cluster = SimCluster(Policy(version=1, blind_growth=BlindGrowth(step=2)))
+    cluster.metric_faults.down = True
+    cluster.sweep(trigger=ALERT, facts=(_alert("a", cluster),))
+    assert len(cluster.workers()) == 4
+    cluster.run(15)
+    version = cluster.item.version
+    document = cluster.sweep(trigger=ALERT, facts=(_alert("b", cluster),))
+    assert document["action"] == "refused"
+    assert (len(cluster.workers()), cluster.item.version) == (4, version)
+
+
+def test_an_alert_is_no_fact_while_prometheus_answers(cluster: SimCluster) -> None:
+    version = cluster.item.version
+    cluster.sweep(trigger=ALERT, facts=(_alert("a", cluster),))
+    assert (len(cluster.workers()), cluster.item.version) == (2, version)
+
+
+def test_an_interruption_drains_and_replaces_at_once_without_metrics_of_calm(cluster: SimCluster) -> None:
+    cluster.apply(deployment("web", 4))
+    cluster.run(60)
+    victim = cluster.workers()[0]
+    notice = Notice(kind="interruption", subject=victim, received_at_s=int(cluster.now_s))
+    document = cluster.sweep(trigger=Trigger(kind="lifecycle"), facts=(notice,))
+    assert any("EC2 gave notice" in event for event in document["events"])
+    assert [op["kind"] for op in document["operations"]] == ["launch", "removal"]
+    assert len(cluster.workers()) == 3
+    cluster.sweep_for(600, every_s=30)
+    assert victim not in cluster.workers()
+    assert len(cluster.ready_workers()) == 2
+    assert all(pod.node for pod in cluster.world.pods if pod.namespace == "shop")
+
+
+def test_a_notice_for_a_machine_that_is_not_ours_changes_no_machine(cluster: SimCluster) -> None:
+    notice = Notice(kind="interruption", subject="i-0dddddddddddddddd", received_at_s=int(cluster.now_s))
+    cluster.sweep(facts=(notice,))
+    assert len(cluster.workers()) == 2
+    assert cluster.state.removals == ()
+
+
+def test_describe_instances_fails_loudly_and_nothing_changes(cluster: SimCluster) -> None:
+    need_two_workers(cluster)
+    cluster.fail("ec2", "describe")
+    with pytest.raises(FleetUnavailable):
+        cluster.sweep()
+    assert len(cluster.workers()) == 2
+
+
+@pytest.mark.parametrize("call", ["load", "save"])
+def test_dynamodb_down_means_nothing_is_changed(cluster: SimCluster, call: str) -> None:
+    need_two_workers(cluster)
+    cluster.fail("dynamodb", call, times=None)
+    with pytest.raises(StoreUnavailable):
+        cluster.sweep()
+    assert len(cluster.workers()) == 2
+    cluster.heal()
+    assert cluster.sweep()["action"] == "scale_up"
+
+
+def test_a_lost_response_of_the_intent_is_recognised_as_our_own_write(cluster: SimCluster) -> None:
+    need_two_workers(cluster)
+    cluster.fail("dynamodb", "save", after_effect=True)
+    assert cluster.sweep()["action"] == "scale_up"
+    assert len(cluster.workers()) == 4
+
+
+def test_a_lost_response_of_create_fleet_launches_once(cluster: SimCluster) -> None:
+    need_two_workers(cluster)
+    cluster.fail("ec2", "launch", after_effect=True, times=2)
+    assert cluster.sweep()["failures"]
+    cluster.sweep_for(300, every_s=30)
+    assert len(cluster.workers()) == 4
+    assert cluster.state.launches == ()
+
+
+@pytest.mark.parametrize("code", ["RequestLimitExceeded", "InsufficientInstanceCapacity", "UnauthorizedOperation"])
+def test_ec2_refusing_is_told_and_never_a_false_done(cluster: SimCluster, code: str) -> None:
+    need_two_workers(cluster)
+    cluster.fail("ec2", "launch", code=code, times=2)
+    document = cluster.sweep()
+    assert len(document["failures"]) == 2
+    assert len(cluster.workers()) == 2
+    cluster.sweep_for(600, every_s=60)
+    assert len(cluster.ready_workers()) == 4
+
+
+class _Killed(BaseException):
+    """The process dies here."""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("number", range(12))
+def test_killed_at_any_call_of_a_launch_a_later_look_goes_on(cluster: SimCluster, number: int, moment: str) -> None:
+    need_two_workers(cluster)
+    _kill_at(cluster, number, moment)
+    _look_on(cluster, 420, every_s=30)
+    assert len(cluster.ready_workers()) == len(cluster.workers()) == 4
+    assert cluster.state.launches == ()
+    assert cluster.state.lease is None or cluster.state.lease.expires_at_s < cluster.now_s
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("look", range(4))
+@pytest.mark.parametrize("number", range(9))
+def test_killed_at_any_call_of_a_removal_a_later_look_goes_on(
+    cluster: SimCluster, look: int, number: int, moment: str
+) -> None:
+    make_one_superfluous(cluster)
+    for _ in range(look):
+        cluster.sweep()
+        cluster.run(60)
+    _kill_at(cluster, number, moment)
+    _look_on(cluster, 1200, every_s=60)
+    assert len(cluster.ready_workers()) == len(cluster.workers()) == 2
+    assert cluster.state.removals == ()
+    assert not any(node.cordoned for node in cluster.world.nodes)
+
+
+def test_an_unexpired_lease_with_something_to_do_is_busy_and_without_is_not(cluster: SimCluster) -> None:
+    need_two_workers(cluster)
+    _kill_at(cluster, 5, "before")
+    with pytest.raises(Busy):
+        cluster.sweep()
+    cluster.run(60)
+    cluster.sweep()
+    cluster.sweep_for(240, every_s=30)
+    assert len(cluster.workers()) == 4
+
+
+def _look_on(cluster: SimCluster, seconds: float, *, every_s: float) -> None:
+    """Sweep on; a lease that the dead still hold only delays."""
+    end_s = cluster.now_s + seconds
+    while cluster.now_s < end_s:
+        cluster.run(every_s)
+        with contextlib.suppress(Busy):
+            cluster.sweep()
+
+
+def _kill_at(cluster: SimCluster, number: int, moment: str) -> None:
+    """Run one sweep and kill it at its call `number`; a shorter run ends by itself."""
+    seen = 0
+
+    def hook(service: str, name: str, when: str) -> None:
+        nonlocal seen
+        del service, name
+        if when != moment:
+            return
+        if seen == number:
+            raise _Killed
+        seen += 1
+
+    cluster.wires.hook = hook
+    try:
+        ports = cluster.ports()
+        reconcile(ports, cluster_id=cluster.cluster_id, policy=cluster.policy, trigger=Trigger(kind="sweep"))
+    except _Killed:
+        pass
+    finally:
+        cluster.wires.hook = None
+
+
+def _alert(fingerprint: str, cluster: SimCluster) -> Notice:
+    return Notice(kind="blind_alert", subject=f"{fingerprint}@{cluster.now_s}", received_at_s=int(cluster.now_s))
