@@ -4,10 +4,13 @@ Answers are raw on purpose (Prometheus samples, DescribeInstances rows): parsing
 simulator and AWS run the same parsers. Every method makes at most one remote call a page: one attempt, bounded in time.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from autoscaler.model import CommandResult, LaunchContext, LaunchRequest, LaunchResult, NodeCommand, Sample, State
+
+
+Result = TypeVar("Result")
 
 
 class PortError(Exception):
@@ -104,6 +107,14 @@ class Notifier(Protocol):
 
     def notify(self, document: Mapping[str, Any]) -> None:
         """Tell. A failure is logged by the implementation, never raised: news is not worth a stopped operation."""
+        ...
+
+
+class Background(Protocol):
+    """How a second read runs beside the first."""
+
+    def start(self, read: Callable[[], Result]) -> Callable[[], Result]:
+        """Begin the read; calling what is returned waits for its result, or raises what it raised."""
         ...
 
 

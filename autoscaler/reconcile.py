@@ -29,6 +29,7 @@ from autoscaler.model import Blocked, Decision, MetricsStatus, Mode, Notice, Sna
 from autoscaler.observe.snapshot import observe
 from autoscaler.policy import Policy
 from autoscaler.ports import (
+    Background,
     Clock,
     Conflict,
     Fleet,
@@ -70,6 +71,7 @@ class Ports:
     commands: NodeCommands
     store: StateStore
     notifier: Notifier
+    background: Background
     clock: Clock
     ids: Ids
     calls: Callable[[], Mapping[str, int]]
@@ -138,6 +140,7 @@ class _Run:
             ports.metrics,
             ports.fleet,
             ports.commands,
+            ports.background,
             state=state,
             cluster_id=self.cluster_id,
             policy=policy,

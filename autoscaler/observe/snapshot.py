@@ -1,7 +1,6 @@
 """One look at the world: both reads at once, parsed and held against each other."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from autoscaler.model import ALIVE, CommandResult, Instance, MetricsStatus, Node, Sample, Snapshot, State
@@ -10,13 +9,14 @@ from autoscaler.observe.instances import parse_instances
 from autoscaler.observe.query import snapshot_query
 from autoscaler.observe.samples import sort_samples
 from autoscaler.policy import Policy
-from autoscaler.ports import CommandsUnavailable, Fleet, Metrics, MetricsUnavailable, NodeCommands
+from autoscaler.ports import Background, CommandsUnavailable, Fleet, Metrics, MetricsUnavailable, NodeCommands
 
 
 def observe(
     metrics: Metrics,
     fleet: Fleet,
     commands: NodeCommands,
+    background: Background,
     *,
     state: State,
     cluster_id: str,
@@ -27,10 +27,9 @@ def observe(
 
     Raises FleetUnavailable. A Prometheus that cannot be asked is an observation: `metrics_status` says so.
     """
-    with ThreadPoolExecutor(max_workers=1) as other_thread:
-        pending_samples = other_thread.submit(_ask, metrics, snapshot_query(policy))
-        rows = fleet.describe()
-        answer = pending_samples.result()
+    answered = background.start(lambda: _ask(metrics, snapshot_query(policy)))
+    rows = fleet.describe()
+    answer = answered()
     results = tuple(
         (removal.operation_id, _result(commands, removal.command.command_id, removal.command.server_id))
         for removal in state.removals

@@ -1,0 +1,207 @@
+"""Node commands in virtual time: what `cloudformation/scripts/node-command.sh` does with kubectl.
+
+The rules, their names and order, the annotations and the exit codes are the script's. A drain takes time: it wakes up
+when a pod has gone, when a refused eviction is due again, and when it is told to stop.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from autoscaler.model import CommandOutcome, NodeCommand, Verb
+from autoscaler.simulator.drains import POLL_S, Drain
+from autoscaler.simulator.nodes import Nodes
+from autoscaler.simulator.objects import ClusterState, SimNode
+from autoscaler.simulator.preflight import (
+    DRAINING_ANNOTATION,
+    FENCE_ANNOTATION,
+    OPERATION_ANNOTATION,
+    ResultLine,
+    check_fence,
+    check_identity,
+    fence_of,
+    preflight,
+    result_line,
+)
+
+EXIT_CODES: Final = {
+    CommandOutcome.SUCCEEDED: 0,
+    CommandOutcome.FAILED: 1,
+    CommandOutcome.REFUSED: 10,
+    CommandOutcome.BLOCKED_BY_BUDGET: 11,
+    CommandOutcome.TIMED_OUT: 12,
+    CommandOutcome.FENCED_OFF: 13,
+    CommandOutcome.NO_SUCH_NODE: 14,
+    CommandOutcome.API_UNREACHABLE: 15,
+}
+QUICK_S: Final = 1.0
+"""What a command takes that waits for nothing."""
+UNREACHABLE_S: Final = 20.0
+"""How long one question to the API may take before it counts as unreachable."""
+REPEATABLE: Final = frozenset({CommandOutcome.API_UNREACHABLE, CommandOutcome.FAILED})
+"""No answers: the same operation and verb may run again."""
+
+Key = tuple[str, Verb]
+
+
+class RunStatus(StrEnum):
+    """SSM's words for a command's state."""
+
+    PENDING = "Pending"
+    IN_PROGRESS = "InProgress"
+    SUCCESS = "Success"
+    FAILED = "Failed"
+
+
+class CommandStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What SSM says of a command."""
+
+    status: RunStatus
+    exit_code: int | None = None
+    """None while it runs."""
+    stdout: str = ""
+    """One JSON line: the ResultLine."""
+
+
+class CommandRunner:
+    """Runs commands and remembers their results, as the script does in its folder on the server."""
+
+    def __init__(self, state: ClusterState, nodes: Nodes) -> None:
+        self._state = state
+        self._nodes = nodes
+        self._commands: dict[str, tuple[NodeCommand, ResultLine | None]] = {}
+        """By command id: the command, and how it ended."""
+        self._stored: dict[Key, ResultLine] = {}
+        self._waiting: dict[Key, list[str]] = {}
+        """Command ids by operation and verb: the first one runs, the others wait for its result."""
+        self._drains: dict[str, Drain] = {}
+        """By node name."""
+
+    def start(self, command: NodeCommand, command_id: str) -> None:
+        """Begin; a repeat of an operation id and verb waits for the first result. A known command id is left alone."""
+        if command_id in self._commands:
+            return
+        self._commands[command_id] = (command, None)
+        queue = self._waiting.setdefault((command.operation_id, command.verb), [])
+        queue.append(command_id)
+        if len(queue) == 1:
+            self._begin(command, command_id)
+
+    def status(self, command_id: str) -> CommandStatus | None:
+        """What SSM would say; None for an unknown id."""
+        known = self._commands.get(command_id)
+        if known is None:
+            return None
+        line = known[1]
+        if line is None:
+            return CommandStatus(status=RunStatus.IN_PROGRESS)
+        exit_code = EXIT_CODES[line.outcome]
+        return CommandStatus(
+            status=RunStatus.SUCCESS if exit_code == 0 else RunStatus.FAILED,
+            exit_code=exit_code,
+            stdout=msgspec.json.encode(line).decode() + "\n",
+        )
+
+    def _begin(self, command: NodeCommand, command_id: str) -> None:
+        self._state.tell("command", command.node_name, f"{command.verb} starts (operation {command.operation_id})")
+        self._state.at(self._state.now_s + QUICK_S, lambda: self._run(command, command_id))
+
+    def _end(self, command: NodeCommand, command_id: str, line: ResultLine, *, final: bool = True) -> None:
+        """Note the result. A final one is the answer to every repeat; after another one the next repeat runs itself."""
+        key = (command.operation_id, command.verb)
+        self._commands[command_id] = (command, line)
+        self._state.tell("command", command.node_name, f"{command.verb}: {line.outcome} - {line.message}")
+        lasting = command.verb in (Verb.DRAIN, Verb.UNCORDON, Verb.DELETE_NODE)
+        if final and lasting and line.outcome not in REPEATABLE:
+            self._stored[key] = line
+        queue = self._waiting[key]
+        queue.remove(command_id)
+        if queue:
+            self._begin(self._commands[queue[0]][0], queue[0])
+        else:
+            del self._waiting[key]
+
+    def _run(self, command: NodeCommand, command_id: str) -> None:
+        state = self._state
+        stored = self._stored.get((command.operation_id, command.verb))
+        if stored is not None:
+            self._end(command, command_id, stored)
+            return
+        if state.now_s > command.not_after_s:
+            message = f"It is {state.now_s - command.not_after_s:.0f} s too late to start."
+            line = result_line(command, CommandOutcome.REFUSED, message, rule="late")
+            self._end(command, command_id, line, final=False)
+            return
+        if state.faults.api_unreachable:
+            line = result_line(command, CommandOutcome.API_UNREACHABLE, "The Node could not be read.")
+            state.at(state.now_s + UNREACHABLE_S, lambda: self._end(command, command_id, line))
+            return
+        node = state.nodes.get(command.node_name)
+        if node is None:
+            gone = command.verb is Verb.DELETE_NODE
+            outcome = CommandOutcome.SUCCEEDED if gone else CommandOutcome.NO_SUCH_NODE
+            self._end(command, command_id, result_line(command, outcome, f"There is no Node {command.node_name}."))
+            return
+        self._act(command, node, lambda line: self._end(command, command_id, line))
+
+    def _act(self, command: NodeCommand, node: SimNode, done: Callable[[ResultLine], None]) -> None:
+        if command.verb is Verb.STATUS:
+            words = f"cordoned={node.cordoned} fence={fence_of(node)} {len(node.pods)} pods."
+            done(result_line(command, CommandOutcome.SUCCEEDED, words))
+            return
+        if command.verb in (Verb.PREFLIGHT, Verb.DRAIN):
+            refusal = preflight(self._state, command, node)
+        else:
+            refusal = check_fence(command, node) or check_identity(command, node)
+        if refusal is not None:
+            done(refusal)
+        elif command.verb is Verb.PREFLIGHT:
+            done(result_line(command, CommandOutcome.SUCCEEDED, "Nothing stands against a drain."))
+        elif command.verb is Verb.DRAIN:
+            self._drain(command, node, done)
+        elif command.verb is Verb.UNCORDON:
+            self._stop_drain(command, node, lambda: self._uncordon(command, node, done))
+        else:
+            self._nodes.delete(node)
+            done(result_line(command, CommandOutcome.SUCCEEDED, f"The Node {node.name} is deleted."))
+
+    def _stop_drain(self, command: NodeCommand, node: SimNode, then: Callable[[], None]) -> None:
+        """A running drain of the node sees that its mark is gone at its next poll; what follows waits for its end."""
+        running = self._drains.get(node.name)
+        if running is None:
+            then()
+            return
+        node.annotations[FENCE_ANNOTATION] = str(command.fence)
+        node.annotations[DRAINING_ANNOTATION] = "stop"
+        running.when_ended.append(then)
+        self._state.at(self._state.now_s + POLL_S, running.step)
+
+    def _uncordon(self, command: NodeCommand, node: SimNode, done: Callable[[ResultLine], None]) -> None:
+        if self._state.nodes.get(node.name) is not node:
+            done(result_line(command, CommandOutcome.NO_SUCH_NODE, f"There is no Node {node.name}."))
+            return
+        if node.cordoned and OPERATION_ANNOTATION not in node.annotations:
+            message = f"The cordon of {node.name} is not ours and was left."
+            done(result_line(command, CommandOutcome.SUCCEEDED, message))
+            return
+        self._nodes.uncordon(node)
+        node.annotations[FENCE_ANNOTATION] = str(command.fence)
+        node.annotations.pop(OPERATION_ANNOTATION, None)
+        done(result_line(command, CommandOutcome.SUCCEEDED, "Uncordoned."))
+
+    def _drain(self, command: NodeCommand, node: SimNode, done: Callable[[ResultLine], None]) -> None:
+        def begin() -> None:
+            if self._state.nodes.get(node.name) is not node:
+                done(result_line(command, CommandOutcome.NO_SUCH_NODE, f"There is no Node {node.name}."))
+                return
+
+            def ended(line: ResultLine) -> None:
+                del self._drains[node.name]
+                done(line)
+
+            self._drains[node.name] = drain = Drain(self._state, self._nodes, command, node, ended)
+            drain.step()
+
+        self._stop_drain(command, node, begin)

@@ -1,0 +1,302 @@
+"""A small EC2 in virtual time: CreateFleet, DescribeInstances, TerminateInstances; the World follows its machines."""
+
+import datetime as dt
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from autoscaler.decide.catalogue import CATALOGUE
+from autoscaler.model import (
+    CLUSTER_TAG,
+    MANAGED_BY_TAG,
+    MANAGED_BY_VALUE,
+    ROLE_TAG,
+    InstanceState,
+    LaunchContext,
+    LaunchRequest,
+    LaunchResult,
+)
+from autoscaler.ports import FleetUnavailable
+from autoscaler.simulator.world import FixedNode, World
+
+STATE_CODES: Final = {
+    InstanceState.PENDING: 0,
+    InstanceState.RUNNING: 16,
+    InstanceState.SHUTTING_DOWN: 32,
+    InstanceState.TERMINATED: 48,
+}
+TOKEN_LIFE_S: Final = 86_400.0
+
+
+class Ec2Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What this EC2 is like. Times in seconds."""
+
+    subnet_zones: tuple[tuple[str, str], ...] = (("subnet-0a", "us-east-1a"), ("subnet-0b", "us-east-1b"))
+    template_id: str = "lt-0simulated00000000"
+    template_version: str = "1"
+    pending_s: float = 5.0
+    """From the launch to `running`."""
+    shutdown_s: float = 20.0
+    """From TerminateInstances to `terminated`."""
+    forget_s: float = 3600.0
+    """From `terminated` to not being listed any more."""
+    visibility_s: float = 0.0
+    """From the launch to being listed: DescribeInstances is eventually consistent."""
+    replays_tokens: bool = True
+    """False ignores ClientToken, as moto does."""
+    seed: int = 2
+
+
+@dataclass(slots=True, eq=False)
+class SimInstance:
+    """One EC2 instance."""
+
+    instance_id: str
+    instance_type: str
+    zone: str
+    subnet_id: str
+    ip: str
+    tags: dict[str, str]
+    launched_at_s: float
+    running_at_s: float
+    ended_at_s: float | None = None
+    """When its end began."""
+    terminated_at_s: float | None = None
+
+    def state(self, now_s: float) -> InstanceState:
+        """Its state at a time."""
+        if self.terminated_at_s is not None and now_s >= self.terminated_at_s:
+            return InstanceState.TERMINATED
+        if self.ended_at_s is not None and now_s >= self.ended_at_s:
+            return InstanceState.SHUTTING_DOWN
+        return InstanceState.RUNNING if now_s >= self.running_at_s else InstanceState.PENDING
+
+    def row(self, now_s: float) -> dict[str, Any]:
+        """As boto3's DescribeInstances writes it; a terminated instance has lost its network."""
+        state = self.state(now_s)
+        row: dict[str, Any] = {
+            "InstanceId": self.instance_id,
+            "ImageId": "ami-0simulated0000000",
+            "State": {"Code": STATE_CODES[state], "Name": state.value},
+            "PrivateDnsName": "",
+            "InstanceType": self.instance_type,
+            "LaunchTime": dt.datetime.fromtimestamp(int(self.launched_at_s), tz=dt.UTC),
+            "Placement": {"AvailabilityZone": self.zone, "GroupName": "", "Tenancy": "default"},
+            "Tags": [{"Key": key, "Value": value} for key, value in self.tags.items()],
+        }
+        if state is not InstanceState.TERMINATED:
+            row["PrivateDnsName"] = f"ip-{self.ip.replace('.', '-')}.ec2.internal"
+            row["PrivateIpAddress"] = self.ip
+            row["SubnetId"] = self.subnet_id
+        return row
+
+
+@dataclass(slots=True)
+class Shortage:
+    """A pool that gives only `left` more instances, then the error."""
+
+    code: str
+    left: int
+
+
+@dataclass(slots=True)
+class _Token:
+    request: LaunchRequest
+    result: LaunchResult
+    used_at_s: float
+
+
+@dataclass(slots=True)
+class Bill:
+    """What was used."""
+
+    launched: int = 0
+    terminated: int = 0
+    retired_usd: float = 0.0
+    refused_terminations: list[str] = field(default_factory=list)
+    """Instances that the caller's role may not terminate, and that it tried to: always a bug."""
+
+
+class Ec2:
+    """The region. Time is the World's."""
+
+    def __init__(self, settings: Ec2Settings, world: World) -> None:
+        self.settings = settings
+        self.world = world
+        self.cluster_id = world.settings.cluster_id
+        self.instances: dict[str, SimInstance] = {}
+        self.bill = Bill()
+        self.shortages: dict[tuple[str, str], Shortage] = {}
+        self._tokens: dict[str, _Token] = {}
+        self._rng = random.Random(settings.seed)
+        self._addresses = 0
+        for fixed in world.settings.fixed_nodes:
+            self._add_fixed(fixed)
+
+    def _add_fixed(self, fixed: FixedNode) -> None:
+        tags = {"Name": fixed.name, CLUSTER_TAG: self.cluster_id}
+        if fixed.server:
+            tags[ROLE_TAG] = "server"
+        subnet_id = next((subnet for subnet, zone in self.settings.subnet_zones if zone == fixed.zone), "subnet-0other")
+        self.instances[fixed.instance_id] = SimInstance(
+            instance_id=fixed.instance_id,
+            instance_type=fixed.instance_type,
+            zone=fixed.zone,
+            subnet_id=subnet_id,
+            ip=fixed.ip,
+            tags=tags,
+            launched_at_s=self.world.now_s,
+            running_at_s=self.world.now_s,
+        )
+
+    # ------------------------------------------------------------------------------------------------------------ calls
+
+    def describe(self) -> list[dict[str, Any]]:
+        """DescribeInstances with the cluster's tag as filter, dead ones too."""
+        now_s = self.world.now_s
+        self._forget(now_s)
+        return [
+            instance.row(now_s)
+            for instance in self.instances.values()
+            if now_s >= instance.launched_at_s + self.settings.visibility_s
+            and instance.tags.get(CLUSTER_TAG) == self.cluster_id
+        ]
+
+    def launch_context(self) -> LaunchContext:
+        """The launch template and the subnets."""
+        settings = self.settings
+        return LaunchContext(
+            template_id=settings.template_id,
+            template_version=settings.template_version,
+            subnet_zones=settings.subnet_zones,
+        )
+
+    def create_fleet(self, request: LaunchRequest) -> LaunchResult:
+        """CreateFleet of type `instant`. A repeated ClientToken gets the first answer, and launches nothing.
+
+        Raises FleetUnavailable with IdempotentParameterMismatch or IdempotentInstanceTerminated.
+        """
+        known = self._tokens.get(request.client_token) if self.settings.replays_tokens else None
+        if known is not None:
+            return self._replay(known, request)
+        ids: list[str] = []
+        errors: list[tuple[str, str, str]] = []
+        for override in request.overrides:
+            shortage = self.shortages.get((override.instance_type, override.zone))
+            while len(ids) < request.count and (shortage is None or shortage.left > 0):
+                if shortage is not None:
+                    shortage.left -= 1
+                tags = dict(request.tags)
+                ids.append(self.launch(override.instance_type, override.zone, override.subnet_id, tags))
+            if len(ids) == request.count:
+                break
+            if shortage is not None:
+                errors.append((shortage.code, override.instance_type, override.zone))
+        result = LaunchResult(instance_ids=tuple(ids), errors=tuple(errors))
+        self._tokens[request.client_token] = _Token(request, result, self.world.now_s)
+        return result
+
+    def _replay(self, known: _Token, request: LaunchRequest) -> LaunchResult:
+        if known.request != request:
+            raise FleetUnavailable(
+                "The client token was used with other parameters.", code="IdempotentParameterMismatch"
+            )
+        ids = known.result.instance_ids
+        if ids and all(self._ended(instance_id) for instance_id in ids):
+            raise FleetUnavailable("The token's instances are terminated.", code="IdempotentInstanceTerminated")
+        return known.result
+
+    def _ended(self, instance_id: str) -> bool:
+        instance = self.instances.get(instance_id)
+        return instance is None or instance.ended_at_s is not None
+
+    def terminate(self, instance_id: str) -> None:
+        """TerminateInstances, with the role's condition on tags; an unknown id is success.
+
+        Raises FleetUnavailable with UnauthorizedOperation for an instance that is not ours.
+        """
+        instance = self.instances.get(instance_id)
+        if instance is None:
+            return
+        ours = instance.tags.get(MANAGED_BY_TAG) == MANAGED_BY_VALUE
+        if not ours or instance.tags.get(CLUSTER_TAG) != self.cluster_id:
+            self.bill.refused_terminations.append(instance_id)
+            raise FleetUnavailable(f"Not authorised to terminate {instance_id}.", code="UnauthorizedOperation")
+        self.end(instance_id)
+
+    # -------------------------------------------------------------------------------------------------------- machines
+
+    def launch(self, instance_type: str, zone: str, subnet_id: str, tags: Mapping[str, str]) -> str:
+        """Start one instance; returns its id."""
+        if instance_type not in CATALOGUE:
+            raise FleetUnavailable(f"There is no instance type {instance_type}.", code="InvalidFleetConfig")
+        now_s = self.world.now_s
+        self._addresses += 1
+        instance = SimInstance(
+            instance_id=f"i-0{self._rng.getrandbits(64):016x}",
+            instance_type=instance_type,
+            zone=zone,
+            subnet_id=subnet_id,
+            ip=f"10.{16 + self._addresses // 62_500 % 200}.{self._addresses // 250 % 250}.{self._addresses % 250 + 1}",
+            tags=dict(tags),
+            launched_at_s=now_s,
+            running_at_s=now_s + self.settings.pending_s,
+        )
+        self.instances[instance.instance_id] = instance
+        self.bill.launched += 1
+        self.world.at(instance.running_at_s, self._show_world)
+        return instance.instance_id
+
+    def end(self, instance_id: str) -> None:
+        """The instance ends, whoever wanted it: a call, Spot, or broken hardware. Raises KeyError."""
+        instance = self.instances[instance_id]
+        if instance.ended_at_s is not None:
+            return
+        now_s = self.world.now_s
+        instance.ended_at_s = now_s
+        instance.terminated_at_s = now_s + self.settings.shutdown_s
+        self.bill.terminated += 1
+        self.bill.retired_usd += self._usd(instance, now_s)
+        self._show_world()
+
+    def exhaust(
+        self, instance_type: str, zone: str, *, left: int = 0, code: str = "InsufficientInstanceCapacity"
+    ) -> None:
+        """From now on the pool gives `left` more instances and then the error."""
+        self.shortages[instance_type, zone] = Shortage(code, left)
+
+    def replenish(self) -> None:
+        """Every pool has plenty again."""
+        self.shortages.clear()
+
+    def ids(self, *states: InstanceState) -> Sequence[str]:
+        """Instances in one of the states, oldest first; all that are known when none is named."""
+        now_s = self.world.now_s
+        return [i.instance_id for i in self.instances.values() if not states or i.state(now_s) in states]
+
+    def spent_usd(self) -> float:
+        """What all instances cost so far, at on-demand prices."""
+        now_s = self.world.now_s
+        running = sum(self._usd(i, now_s) for i in self.instances.values() if i.ended_at_s is None)
+        return self.bill.retired_usd + running
+
+    @staticmethod
+    def _usd(instance: SimInstance, now_s: float) -> float:
+        return (now_s - instance.launched_at_s) / 3600 * CATALOGUE[instance.instance_type].hourly_usd
+
+    def _show_world(self) -> None:
+        now_s = self.world.now_s
+        self._forget(now_s)
+        self.world.see_instances([instance.row(now_s) for instance in self.instances.values()])
+
+    def _forget(self, now_s: float) -> None:
+        for instance in list(self.instances.values()):
+            terminated_s = instance.terminated_at_s
+            if terminated_s is not None and now_s >= terminated_s + self.settings.forget_s:
+                del self.instances[instance.instance_id]
+        for token, known in list(self._tokens.items()):
+            if now_s >= known.used_at_s + TOKEN_LIFE_S:
+                del self._tokens[token]
