@@ -4,7 +4,7 @@ A wrong value is refused with one sentence that names it, what is allowed, and c
 """
 
 import hashlib
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
@@ -155,10 +155,25 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 )
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML lets a key stand twice and keeps the last: in a policy the first would silently mean nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's
+        """Refuse a repeated key."""
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key_node.value} stands twice", key_node.start_mark
+                )
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
 def parse_policy(text: str, *, source: str = "policy.yml") -> Policy:
     """Turn YAML into a Policy. Raises PolicyError with the path of the wrong value."""
     try:
-        raw = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
+        raw = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         raise PolicyError(
             f"{source} is not valid YAML: {' '.join(str(error).split())}. Mend it and deploy again."

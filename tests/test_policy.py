@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from autoscaler.decide.catalogue import MIB, UnknownInstanceType, check_instance_types, nominal_resources
+from autoscaler.policy import Policy, PolicyError, parse_policy, policy_hash
+
+COMMITTED = Path(__file__).parent.parent / "policy.yml"
+
+
+def test_the_committed_policy_shows_the_defaults() -> None:
+    assert parse_policy(COMMITTED.read_text(encoding="utf-8")) == Policy(version=1)
+
+
+def test_every_default_stands_in_the_committed_policy() -> None:
+    text = COMMITTED.read_text(encoding="utf-8")
+    for section in Policy.__struct_fields__:
+        assert f"{section}:" in text
+        for field in getattr(getattr(Policy(version=1), section), "__struct_fields__", ()):
+            assert f"{field}:" in text, f"{section}.{field} is not shown"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "Expected `object`, got `null`"),
+        ("[", "is not valid YAML"),
+        ("workers: {min: 2}", "missing required field `version`"),
+        ("version: 2", "Invalid enum value 2 - at `$.version`"),
+        ("version: 1\nworkers: {mni: 2}", "unknown field `mni` - at `$.workers`"),
+        ("version: 1\nworkers: {min: two}", "Expected `int`, got `str` - at `$.workers.min`"),
+        ("version: 1\nworkers: {min: -1}", "Expected `int` >= 0 - at `$.workers.min`"),
+        ("version: 1\nworkers: {min: 11}", "min may not exceed max"),
+        ("version: 1\nworkers: {instance_types: []}", "name at least one EC2 instance type"),
+        ("version: 1\nmode: on", "`$.mode`"),
+        ("version: 1\nscale_up: {cpu_above: 70}", "Expected `float` <= 1.0 - at `$.scale_up.cpu_above`"),
+        ("version: 1\nscale_down: {cpu_below: 0.65}", "or the fleet swings"),
+        ("version: 1\nmetrics: {max_age_s: 20}", "or every look finds stale metrics"),
+        ("version: 1\nmetrics: {cpu_rate_window_s: 20}", "it must hold at least two scrapes"),
+        ("version: 1\nworkers: {min: 1}\nworkers: {min: 2}", "workers stands twice"),
+        ("version: 1\nx: !!python/object/apply:os.system ['true']", "is not valid YAML"),
+    ],
+)
+def test_a_wrong_policy_is_refused_with_one_sentence_that_names_the_value(text: str, said: str) -> None:
+    with pytest.raises(PolicyError) as refused:
+        parse_policy(text)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_hash_names_the_values_and_not_their_form() -> None:
+    one = parse_policy("version: 1\nworkers: {min: 1, max: 5}")
+    other = parse_policy("# the same\nworkers:\n  max: 5\n  min: 1\nversion: 1")
+    assert policy_hash(one) == policy_hash(other) != policy_hash(Policy(version=1))
+
+
+def test_an_instance_type_without_a_known_size_is_refused_and_one_with_a_size_is_used() -> None:
+    with pytest.raises(UnknownInstanceType, match=r"names x9\.huge.*add it under workers\.sizes"):
+        check_instance_types(parse_policy("version: 1\nworkers: {instance_types: [x9.huge]}"))
+    policy = parse_policy(
+        "version: 1\nworkers: {instance_types: [x9.huge], sizes: {x9.huge: {cpu_millicores: 1000, memory_mib: 1000}}}"
+    )
+    check_instance_types(policy)
+    assert nominal_resources("x9.huge", policy).cpu_millicores == 920
+    assert nominal_resources("x9.huge", policy).memory_bytes == 920 * MIB
