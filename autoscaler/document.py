@@ -106,15 +106,3 @@ def paused_decision(policy: Policy, state: State) -> Decision:
         growth=None,
         state=state,
     )
-
-
-def is_history(document: dict[str, Any], *, acted: bool) -> bool:
-    """Decisions that acted, refused or failed are kept; the others live in the log only."""
-    return acted or bool(document["failures"]) or document["action"] == Action.REFUSED.value
-
-
-def is_news(document: dict[str, Any], *, acted: bool) -> bool:
-    """Scale actions, repairs, failures; refusals once a sweep, not once an alert."""
-    if document["action"] == Action.REFUSED.value:
-        return bool(document["trigger"]["kind"] == "sweep")
-    return bool(document["failures"]) or (acted and document["action"] != Action.NONE.value)

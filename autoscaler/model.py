@@ -143,6 +143,8 @@ class InstanceState(StrEnum):
 
 
 ALIVE: Final = frozenset({InstanceState.PENDING, InstanceState.RUNNING})
+ENDING: Final = frozenset({InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED})
+"""There is nothing left to terminate. A stopped instance is neither alive nor ending: it still costs its volume."""
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,6 +177,10 @@ class CommandOutcome(StrEnum):
     UNDELIVERED = "undelivered"
     """SSM never handed it to the server, or knows nothing of it: nothing ran, send again."""
     FAILED = "failed"
+
+
+UNKNOWN_COMMAND_RULE: Final = "unknown_to_ssm"
+"""SSM knows nothing of the command: it was never handed over, or is so fresh that SSM has not caught up."""
 
 
 class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -380,7 +386,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """A fact that no observation shows, brought by a trigger."""
 
     kind: str
-    """`interruption`, `rebalance`, `retirement` or `blind_alert`."""
+    """`interruption`, `rebalance`, `retirement` or `blind_alert`; and `orphan`, which repair notes for itself."""
     subject: str
     """An instance id, or `fingerprint@startsAt` of an alert."""
     received_at_s: int
@@ -430,6 +436,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     owners: tuple[OwnerLaunches, ...] = ()
     last_scale_up_s: int | None = None
     last_scale_down_s: int | None = None
+    told_refusal: str = ""
+    """Reason code of the refusal that people know of: it is told and recorded once, until it changes or ends."""
     node_count: int | None = None
     """Ready workers at the last write; for people and dashboards, never read to decide."""
 

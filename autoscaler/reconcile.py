@@ -24,8 +24,8 @@ from autoscaler.act.perform import Actor
 from autoscaler.decide.decision import decide, with_plan
 from autoscaler.decide.grow import BLIND_ALERT
 from autoscaler.decide.launch import plan_launch
-from autoscaler.document import Outcome, decision_document, is_history, is_news, paused_decision
-from autoscaler.model import Blocked, Decision, MetricsStatus, Mode, Notice, Snapshot, State, Trigger
+from autoscaler.document import Outcome, decision_document, paused_decision
+from autoscaler.model import Action, Blocked, Decision, MetricsStatus, Mode, Notice, Snapshot, State, Trigger
 from autoscaler.observe.snapshot import observe
 from autoscaler.policy import Policy
 from autoscaler.ports import (
@@ -148,14 +148,23 @@ class _Run:
         )
         decision = self._decide(snapshot, state, now_s, decision_id)
         effects = due_effects(decision.state, snapshot, policy)
+        refusal = decision.reason if decision.action is Action.REFUSED else ""
+        fresh_refusal = bool(refusal) and refusal != state.told_refusal
         if mode is Mode.OBSERVE or (decision.state == state and not effects):
-            return self._tell(decision, decision_id, mode=mode, snapshot=snapshot, state=state)
+            if (
+                refusal != state.told_refusal
+                and self._save(msgspec.structs.replace(state, told_refusal=refusal), version) is None
+            ):
+                return None
+            return self._tell(
+                decision, decision_id, mode=mode, snapshot=snapshot, state=state, fresh_refusal=fresh_refusal
+            )
         if lease_held_by_other(state, self.owner, now_s):
             raise Busy("another invocation holds the lease and something is to do")
         expires_at_s = now_s + int(ports.clock.remaining_s()) + LEASE_MARGIN_S
         intended = take_lease(forget_old(decision.state, now_s), self.owner, expires_at_s)
-        intended = msgspec.structs.replace(intended, node_count=decision.nodes.ready)
-        saved = self._save_intents(intended, version)
+        intended = msgspec.structs.replace(intended, node_count=decision.nodes.ready, told_refusal=refusal)
+        saved = self._save(intended, version)
         if saved is None:
             return None
         return self._act(decision, decision_id, mode, snapshot, Holder(ports.store, self.owner, intended, saved))
@@ -185,7 +194,7 @@ class _Run:
         )
         return with_plan(decision, plan.state, refused=plan.refused)
 
-    def _save_intents(self, intended: State, version: int) -> int | None:
+    def _save(self, intended: State, version: int) -> int | None:
         """The new version, or None when somebody else was first."""
         store = self.ports.store
         try:
@@ -196,9 +205,7 @@ class _Run:
             if not error.effect_unknown:
                 raise
         state, found = store.load()
-        if state.lease is not None and state.lease.owner == self.owner:
-            return found  # the write had happened, only its response was lost
-        return None
+        return found if state == intended else None  # equal: the write had happened, only its response was lost
 
     def _act(
         self, decision: Decision, decision_id: str, mode: Mode, snapshot: Snapshot, holder: Holder
@@ -216,7 +223,9 @@ class _Run:
         arrived = [n for n in holder.state.notices if not n.handled and n not in known_notices]
         if arrived:
             # The invocation that brought the notice met our lease and went: its look is ours to do.
-            return self.look() or document
+            again = self.look()
+            if again is not None:
+                return {**again, "earlier": [document, *again.get("earlier", [])]}
         return document
 
     def _tell(
@@ -228,6 +237,7 @@ class _Run:
         snapshot: Snapshot | None,
         state: State,
         outcome: Outcome | None = None,
+        fresh_refusal: bool = False,
     ) -> dict[str, Any]:
         """The document of this look: recorded if it is history, told if it is news."""
         ports = self.ports
@@ -244,9 +254,9 @@ class _Run:
         )
         acted = outcome is not None
         self._measure(document)
-        if is_history(document, acted=acted):
+        if acted or fresh_refusal or document["failures"]:
             ports.store.record(ports.clock.now_s(), decision_id, document)
-        if is_news(document, acted=acted):
+        if fresh_refusal or document["failures"] or (acted and decision.action is not Action.NONE):
             ports.notifier.notify(document)
         self._measure(document)
         return document

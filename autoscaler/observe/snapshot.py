@@ -1,15 +1,31 @@
 """One look at the world: both reads at once, parsed and held against each other."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from autoscaler.model import ALIVE, CommandResult, Instance, MetricsStatus, Node, Sample, Snapshot, State
+from autoscaler.model import (
+    ALIVE,
+    UNKNOWN_COMMAND_RULE,
+    CommandOutcome,
+    CommandRef,
+    CommandResult,
+    Instance,
+    MetricsStatus,
+    Node,
+    Sample,
+    Snapshot,
+    State,
+)
 from autoscaler.observe.cluster import parse_nodes, parse_pods, parse_utilisation
 from autoscaler.observe.instances import parse_instances
 from autoscaler.observe.query import snapshot_query
 from autoscaler.observe.samples import sort_samples
 from autoscaler.policy import Policy
 from autoscaler.ports import Background, CommandsUnavailable, Fleet, Metrics, MetricsUnavailable, NodeCommands
+
+SSM_SETTLE_S: Final = 60
+"""SSM may not know a command for some seconds after it accepted it: only then is 'unknown' believed."""
 
 
 def observe(
@@ -31,7 +47,7 @@ def observe(
     rows = fleet.describe()
     answer = answered()
     results = tuple(
-        (removal.operation_id, _result(commands, removal.command.command_id, removal.command.server_id))
+        (removal.operation_id, _result(commands, removal.command, now_s))
         for removal in state.removals
         if removal.command is not None
     )
@@ -82,6 +98,7 @@ def assemble(
         *cluster_problems,
         *samples.other_problems,
         *_instances_without_nodes(instances, nodes, state),
+        *_shared_instances(nodes),
     )
     return Snapshot(
         taken_at_s=now_s,
@@ -118,6 +135,12 @@ def _instances_without_nodes(instances: Sequence[Instance], nodes: Sequence[Node
     )
 
 
+def _shared_instances(nodes: Sequence[Node]) -> tuple[str, ...]:
+    """A renamed machine leaves its old Node behind: which of the two holds which pods cannot be told."""
+    counts = Counter(node.instance_id for node in nodes if node.instance_id is not None)
+    return tuple(f"{n} Nodes claim instance {instance_id}" for instance_id, n in counts.items() if n > 1)
+
+
 def _ask(metrics: Metrics, promql: str) -> Sequence[Sample] | MetricsUnavailable:
     try:
         return metrics.query(promql)
@@ -125,9 +148,12 @@ def _ask(metrics: Metrics, promql: str) -> Sequence[Sample] | MetricsUnavailable
         return error
 
 
-def _result(commands: NodeCommands, command_id: str, server_id: str) -> CommandResult | None:
+def _result(commands: NodeCommands, command: CommandRef, now_s: int) -> CommandResult | None:
     """None when it cannot be asked now: unknown is neither success nor failure."""
     try:
-        return commands.result(command_id, server_id)
+        result = commands.result(command.command_id, command.server_id)
     except CommandsUnavailable:
         return None
+    if result.rule == UNKNOWN_COMMAND_RULE and now_s - command.sent_at_s < SSM_SETTLE_S:
+        return CommandResult(outcome=CommandOutcome.RUNNING)
+    return result

@@ -67,3 +67,16 @@ def _set_mode(cluster: SimCluster, mode: Mode, until_s: int | None = None) -> No
     store = cluster.ports().store
     state, version = store.load()
     store.save(set_mode(state, ModeSetting(mode=mode, set_at_s=int(cluster.now_s), until_s=until_s)), version)
+
+
+def test_a_refusal_is_recorded_and_told_once_until_it_changes(cluster: SimCluster) -> None:
+    cluster.metric_faults.down = True
+    for _ in range(3):
+        assert cluster.sweep()["reason"] == "metrics_unavailable"
+    assert [d["reason"] for d in cluster.decisions] == ["metrics_unavailable"]
+    assert [d["reason"] for d in cluster.told] == ["metrics_unavailable"]
+    cluster.metric_faults.down = False
+    cluster.sweep()
+    cluster.metric_faults.down = True
+    cluster.sweep()
+    assert len(cluster.decisions) == 2

@@ -1,0 +1,1 @@
+"""The ports on AWS, and Prometheus over HTTP: one module a port."""

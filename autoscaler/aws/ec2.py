@@ -1,0 +1,185 @@
+"""EC2: the `Fleet` port."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from autoscaler.aws.clients import LAUNCH_READ_TIMEOUT_S, Clients
+from autoscaler.aws.failures import told_as
+from autoscaler.model import CLUSTER_TAG, LaunchContext, LaunchRequest, LaunchResult
+from autoscaler.ports import FleetUnavailable
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import (
+        CreateFleetRequestTypeDef,
+        CreateFleetResultTypeDef,
+        FilterTypeDef,
+        FleetLaunchTemplateOverridesRequestTypeDef,
+        TagTypeDef,
+    )
+
+PAGE_SIZE: Final = 1000
+TEMPLATE_MAX_AGE_S: Final = 300.0
+"""A new default version of the launch template reaches a warm function within this time. Subnets never change zones."""
+
+
+class Ec2Fleet:
+    """The workers of one cluster, found by its tag."""
+
+    def __init__(
+        self,
+        clients: Clients,
+        *,
+        cluster_id: str,
+        template_id: str,
+        subnet_ids: tuple[str, ...],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clients = clients
+        self._cluster_id = cluster_id
+        self._template_id = template_id
+        self._subnet_ids = subnet_ids
+        self._monotonic = monotonic
+        self._template_version: tuple[float, str] | None = None
+        self._subnet_zones: tuple[tuple[str, str], ...] | None = None
+
+    def describe(self) -> Sequence[Mapping[str, Any]]:
+        """Return the raw rows of every instance with the cluster's tag, dead ones too. Raises FleetUnavailable."""
+        return self._rows([{"Name": f"tag:{CLUSTER_TAG}", "Values": [self._cluster_id]}])
+
+    def is_ours(self, instance_id: str) -> bool:
+        """Whether this instance carries the cluster's tag. Raises FleetUnavailable."""
+        return instance_id in self.ours_among((instance_id,))
+
+    def ours_among(self, instance_ids: Sequence[str]) -> frozenset[str]:
+        """Which of these carry the cluster's tag: events carry no tags. Raises FleetUnavailable.
+
+        Filters, because an id that EC2 does not know is then missing from the answer and not an error.
+        """
+        rows = self._rows(
+            [
+                {"Name": "instance-id", "Values": list(instance_ids)},
+                {"Name": f"tag:{CLUSTER_TAG}", "Values": [self._cluster_id]},
+            ]
+        )
+        return frozenset(str(row["InstanceId"]) for row in rows)
+
+    def launch_context(self) -> LaunchContext:
+        """Return the template's default version as a number, and the zone of each subnet. Raises FleetUnavailable."""
+        return LaunchContext(
+            template_id=self._template_id,
+            template_version=self._default_version(),
+            subnet_zones=self._zones(),
+        )
+
+    def launch(self, request: LaunchRequest) -> LaunchResult:
+        """Send one CreateFleet of type `instant`. Raises FleetUnavailable with EC2's code.
+
+        A pool that gave nothing is an error beside the instances that others gave, not a failure of the call.
+        """
+        with told_as(FleetUnavailable, f"launch {request.count} worker(s)"):
+            answer = self._clients.ec2(read_timeout_s=LAUNCH_READ_TIMEOUT_S).create_fleet(**_fleet_request(request))
+        return _launch_result(answer, {row.subnet_id: row.zone for row in request.overrides})
+
+    def terminate(self, instance_id: str) -> None:
+        """Terminate one instance; an unknown id is success. Raises FleetUnavailable."""
+        try:
+            with told_as(FleetUnavailable, f"terminate {instance_id}"):
+                self._clients.ec2().terminate_instances(InstanceIds=[instance_id])
+        except FleetUnavailable as error:
+            if error.code != "InvalidInstanceID.NotFound":
+                raise
+
+    def _rows(self, filters: list["FilterTypeDef"]) -> list[Mapping[str, Any]]:
+        with told_as(FleetUnavailable, "describe the instances"):
+            pages = self._clients.ec2().get_paginator("describe_instances")
+            return [
+                row
+                for page in pages.paginate(Filters=filters, PaginationConfig={"PageSize": PAGE_SIZE})
+                for reservation in page.get("Reservations", [])
+                for row in reservation.get("Instances", [])
+            ]
+
+    def _default_version(self) -> str:
+        now = self._monotonic()
+        if self._template_version is None or now - self._template_version[0] > TEMPLATE_MAX_AGE_S:
+            with told_as(FleetUnavailable, f"describe the launch template {self._template_id}"):
+                answer = self._clients.ec2().describe_launch_templates(LaunchTemplateIds=[self._template_id])
+            templates = answer.get("LaunchTemplates", [])
+            if not templates or not templates[0].get("DefaultVersionNumber"):
+                raise FleetUnavailable(
+                    f"EC2 names no default version of the launch template {self._template_id}: "
+                    "check LAUNCH_TEMPLATE_ID and deploy again"
+                )
+            self._template_version = (now, str(templates[0]["DefaultVersionNumber"]))
+        return self._template_version[1]
+
+    def _zones(self) -> tuple[tuple[str, str], ...]:
+        if self._subnet_zones is None:
+            with told_as(FleetUnavailable, f"describe the subnets {', '.join(self._subnet_ids)}"):
+                answer = self._clients.ec2().describe_subnets(SubnetIds=list(self._subnet_ids))
+            found = {row.get("SubnetId", ""): row.get("AvailabilityZone", "") for row in answer.get("Subnets", [])}
+            missing = [subnet for subnet in self._subnet_ids if not found.get(subnet)]
+            if missing:
+                raise FleetUnavailable(
+                    f"EC2 names no zone for the subnet(s) {', '.join(missing)}: check SUBNET_IDS and deploy again"
+                )
+            self._subnet_zones = tuple((subnet, found[subnet]) for subnet in self._subnet_ids)
+        return self._subnet_zones
+
+
+def _fleet_request(request: LaunchRequest) -> "CreateFleetRequestTypeDef":
+    """Every field follows from the frozen request alone, so that sending it again is the same request.
+
+    The order of the rows is the order of preference: with `prioritized`, the lower number goes first.
+    Source: EC2 API reference, FleetLaunchTemplateOverridesRequest.Priority.
+    """
+    tags: list[TagTypeDef] = [{"Key": key, "Value": value} for key, value in request.tags]
+    overrides: list[FleetLaunchTemplateOverridesRequestTypeDef] = [
+        {
+            "InstanceType": row.instance_type,  # type: ignore[typeddict-item]  # the stubs list today's types only
+            "SubnetId": row.subnet_id,
+            "Priority": float(place),
+        }
+        for place, row in enumerate(request.overrides)
+    ]
+    return {
+        "Type": "instant",
+        "ClientToken": request.client_token,
+        "TargetCapacitySpecification": {
+            "TotalTargetCapacity": request.count,
+            "OnDemandTargetCapacity": request.count,
+            "SpotTargetCapacity": 0,
+            "DefaultTargetCapacityType": "on-demand",
+        },
+        "OnDemandOptions": {"AllocationStrategy": "prioritized"},
+        "LaunchTemplateConfigs": [
+            {
+                "LaunchTemplateSpecification": {
+                    "LaunchTemplateId": request.template_id,
+                    "Version": request.template_version,
+                },
+                "Overrides": overrides,
+            }
+        ],
+        "TagSpecifications": [
+            {"ResourceType": "fleet", "Tags": tags},
+            {"ResourceType": "instance", "Tags": tags},
+        ],
+    }
+
+
+def _launch_result(answer: "CreateFleetResultTypeDef", zones: Mapping[str, str]) -> LaunchResult:
+    errors: list[tuple[str, str, str]] = []
+    for error in answer.get("Errors", []):
+        override = error.get("LaunchTemplateAndOverrides", {}).get("Overrides", {})
+        zone = override.get("AvailabilityZone") or zones.get(override.get("SubnetId", ""), "")
+        row = (error.get("ErrorCode", "Unknown"), str(override.get("InstanceType", "")), zone)
+        if row not in errors:
+            errors.append(row)
+    return LaunchResult(
+        instance_ids=tuple(
+            instance_id for group in answer.get("Instances", []) for instance_id in group.get("InstanceIds", [])
+        ),
+        errors=tuple(errors),
+    )

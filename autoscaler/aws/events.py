@@ -1,0 +1,117 @@
+"""EventBridge events about machines and node commands: what each one means to us.
+
+Sources: EC2 user guide ("Spot Instance interruption notices", "Instance rebalance recommendations", "State change
+events"), AWS Health user guide (event schema), Systems Manager user guide ("Amazon EventBridge event examples").
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+GONE_STATES: Final = frozenset({"shutting-down", "terminated"})
+UNFINISHED: Final = frozenset({"Pending", "InProgress", "Delayed", "Cancelling"})
+ENDING_WORDS: Final = ("RETIREMENT", "INSTANCE_STOP", "TERMINATION")
+"""Scheduled changes after which the machine is gone or stopped; a reboot is not one."""
+
+
+class EventMalformed(ValueError):
+    """The event is of a kind that we know and not of its form.
+
+    It is raised, and retried in vain, on purpose: it then lies in the dead-letter queue for a person to read.
+    """
+
+
+class Happening(msgspec.Struct, frozen=True, kw_only=True):
+    """What an event says."""
+
+    detail: str
+    """One clause for the log."""
+    instance_ids: tuple[str, ...] = ()
+    """Machines that it is about; it matters only if one of them is ours."""
+    notice_kind: str = ""
+    """The kind of notice that each of ours gets; empty where a look shows everything."""
+    relevant: bool = True
+    """False for what needs no look, whomever it is about."""
+
+
+class _Entity(msgspec.Struct, rename="camel"):
+    entity_value: str
+
+
+class _HealthDetail(msgspec.Struct, rename="camel"):
+    service: str = ""
+    event_type_code: str = ""
+    event_type_category: str = ""
+    status_code: str = "open"
+    affected_entities: tuple[_Entity, ...] = ()
+
+
+class _InstanceDetail(msgspec.Struct, rename="kebab"):
+    instance_id: str
+    state: str = ""
+
+
+class _CommandDetail(msgspec.Struct, rename="kebab"):
+    document_name: str
+    command_id: str = ""
+    status: str = ""
+
+
+def read_event(event: Mapping[str, Any], *, document_name: str) -> Happening:
+    """Say what the event means. Raises EventMalformed."""
+    kind = str(event.get("detail-type", ""))
+    detail = event.get("detail")
+    try:
+        return _read(kind, detail, document_name)
+    except msgspec.ValidationError as error:
+        raise EventMalformed(f"The event {kind!r} is not of its documented form: {error}.") from error
+
+
+def _read(kind: str, detail: Any, document_name: str) -> Happening:
+    match kind:
+        case "EC2 Spot Instance Interruption Warning":
+            return _about_instance(detail, "is interrupted by EC2", "interruption")
+        case "EC2 Instance Rebalance Recommendation":
+            return _about_instance(detail, "is at a raised risk of interruption", "rebalance")
+        case "EC2 Instance State-change Notification":
+            change = msgspec.convert(detail, _InstanceDetail)
+            return Happening(
+                detail=f"{change.instance_id} is {change.state}",
+                instance_ids=(change.instance_id,),
+                relevant=change.state in GONE_STATES,
+            )
+        case "AWS Health Event":
+            return _health(msgspec.convert(detail, _HealthDetail))
+        case "EC2 Command Status-change Notification" | "EC2 Command Invocation Status-change Notification":
+            command = msgspec.convert(detail, _CommandDetail)
+            return Happening(
+                detail=f"command {command.command_id} is {command.status}",
+                relevant=command.document_name == document_name and command.status not in UNFINISHED,
+            )
+        case _:
+            return Happening(detail=f"unknown event {kind!r}"[:200], relevant=False)
+
+
+def _about_instance(detail: Any, says: str, notice_kind: str) -> Happening:
+    instance_id = msgspec.convert(detail, _InstanceDetail).instance_id
+    return Happening(detail=f"{instance_id} {says}", instance_ids=(instance_id,), notice_kind=notice_kind)
+
+
+def _health(health: _HealthDetail) -> Happening:
+    instance_ids = tuple(
+        sorted({entity.entity_value for entity in health.affected_entities if entity.entity_value.startswith("i-")})
+    )
+    ends = any(word in health.event_type_code for word in ENDING_WORDS)
+    return Happening(
+        detail=f"{health.event_type_code or 'health event'} for {', '.join(instance_ids) or 'no instance'}"[:200],
+        instance_ids=instance_ids,
+        notice_kind="retirement",
+        relevant=bool(
+            instance_ids
+            and ends
+            and health.service == "EC2"
+            and health.event_type_category == "scheduledChange"
+            and health.status_code != "closed"
+        ),
+    )

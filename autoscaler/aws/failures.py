@@ -1,0 +1,73 @@
+"""How a failed AWS call is told to the core: one sentence, the error code, and whether it may have happened."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    ProxyConnectionError,
+    SSLError,
+)
+from botocore.parsers import ResponseParserError
+
+from autoscaler.ports import PortError
+
+THROTTLED = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+"""Turned away at the door, although EC2 tells it with status 503: nothing happened.
+
+Source: EC2 developer guide, "Request throttling" (RequestLimitExceeded).
+"""
+
+NEVER_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError, SSLError)
+"""No connection stood, so that no request can have arrived."""
+
+
+def error_code(error: ClientError) -> str:
+    """AWS' own code of a refusal, empty where the answer had none."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def may_have_happened(error: Exception) -> bool:
+    """Whether a call that failed like this can have had its effect: lost answers and answers of a broken service."""
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return status >= 500 and error_code(error) not in THROTTLED
+    if isinstance(error, HTTPClientError):
+        return not isinstance(error, NEVER_SENT)
+    return isinstance(error, ResponseParserError)
+
+
+@contextmanager
+def told_as(kind: type[PortError], attempt: str) -> Iterator[None]:
+    """Turn an SDK failure inside the block into `kind`; `attempt` says what was tried ("terminate i-1")."""
+    try:
+        yield
+    except ClientError as error:
+        message = " ".join(str(error.response.get("Error", {}).get("Message", "")).split())
+        code = error_code(error)
+        raise kind(
+            f"AWS refused to {attempt}: {code or 'no error code'}: {message or 'no message'}",
+            code=code,
+            effect_unknown=may_have_happened(error),
+        ) from error
+    except (BotoCoreError, ResponseParserError) as error:
+        name = type(error).__name__
+        raise kind(
+            f"could not {attempt}: {name}: {' '.join(str(error).split())}",
+            code=name,
+            effect_unknown=may_have_happened(error),
+        ) from error

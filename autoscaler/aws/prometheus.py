@@ -1,0 +1,232 @@
+"""Prometheus over HTTP: the `Metrics` port."""
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, NoReturn
+from urllib.parse import urlsplit
+
+import msgspec
+import requests
+import urllib3
+from requests.auth import AuthBase, HTTPBasicAuth
+
+from autoscaler.aws.calls import Calls
+from autoscaler.model import Sample
+from autoscaler.ports import MetricsUnavailable, PortError
+
+CONNECT_TIMEOUT_S: Final = 2.0
+BODY_LIMIT_BYTES: Final = 32 * 1024 * 1024
+CHUNK_BYTES: Final = 256 * 1024
+QUOTE_LENGTH: Final = 200
+
+
+class _Vector(msgspec.Struct, rename="camel"):
+    result_type: str
+    result: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _Answer(msgspec.Struct, rename="camel"):
+    status: str
+    data: _Vector | None = None
+    error_type: str = ""
+    error: str = ""
+
+
+class _JsonAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    bearer: str = ""
+    username: str = ""
+    password: str = ""
+
+
+class Bearer(AuthBase):
+    """`Authorization: Bearer ...`."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Sign one request."""
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class Prometheus:
+    """Instant queries to one address, each bounded in time and size.
+
+    `read_auth` and `read_ca` return the text of their parameters; they are asked once, and again after a 401 or 403.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float,
+        calls: Calls,
+        read_auth: Callable[[], str] | None = None,
+        read_ca: Callable[[], str] | None = None,
+        body_limit_bytes: int = BODY_LIMIT_BYTES,
+    ) -> None:
+        self._url = f"{url.rstrip('/')}/api/v1/query"
+        self._timeout_s = timeout_s
+        self._calls = calls
+        self._read_auth = read_auth
+        self._read_ca = read_ca
+        self._body_limit_bytes = body_limit_bytes
+        self._session: requests.Session | None = None
+
+    def begin(self) -> None:
+        """Start an invocation: connections that slept through a freeze are dropped, the session stays."""
+        if self._session is not None:
+            self._session.close()
+
+    def query(self, promql: str) -> Sequence[Sample]:
+        """Return the vector, in at most `timeout_s` altogether. Raises MetricsUnavailable.
+
+        The time-outs of `requests` bound each read but neither name resolution nor a peer that drips bytes, so the
+        exchange runs in a thread that is left behind when the time is over.
+        """
+        outcome: list[tuple[int, bytes] | Exception] = []
+        deadline = time.monotonic() + self._timeout_s
+
+        def exchange() -> None:
+            try:
+                outcome.append(self._exchange(promql, deadline))
+            except Exception as error:  # noqa: BLE001 - carried to the caller's thread, told or raised there
+                outcome.append(error)
+
+        thread = threading.Thread(target=exchange, name="prometheus", daemon=True)
+        thread.start()
+        thread.join(self._timeout_s)
+        if not outcome:
+            self._session = None  # the thread may still use the old one
+            raise MetricsUnavailable(f"{self._where} did not answer within {self._timeout_s:g} s")
+        if isinstance(outcome[0], Exception):
+            self._tell(outcome[0])
+        status, body = outcome[0]
+        return self._samples(status, body)
+
+    @property
+    def _where(self) -> str:
+        return f"Prometheus at {self._url}"
+
+    def _exchange(self, promql: str, deadline: float) -> tuple[int, bytes]:
+        session = self._session = self._session or self._new_session()
+        self._calls.add("prometheus")
+        with session.post(
+            self._url,
+            data={"query": promql, "timeout": f"{self._timeout_s:g}s"},
+            headers={"Accept": "application/json"},
+            timeout=(min(CONNECT_TIMEOUT_S, self._timeout_s), self._timeout_s),
+            allow_redirects=False,
+            stream=True,
+        ) as response:
+            if response.is_redirect:
+                raise MetricsUnavailable(
+                    f"{self._where} answered with a redirect, which is not followed: set PROMETHEUS_URL to the address "
+                    "that answers itself"
+                )
+            return response.status_code, self._body(response, deadline)
+
+    def _body(self, response: requests.Response, deadline: float) -> bytes:
+        body = bytearray()
+        # `read1` hands over what has come; `read` and `iter_content` would wait for a full block.
+        while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
+            body += chunk
+            if len(body) > self._body_limit_bytes:
+                raise MetricsUnavailable(f"{self._where} answered more than {self._body_limit_bytes} bytes")
+            if time.monotonic() > deadline:
+                raise MetricsUnavailable(f"{self._where} did not answer within {self._timeout_s:g} s")
+        return bytes(body)
+
+    def _tell(self, error: Exception) -> NoReturn:
+        if isinstance(error, MetricsUnavailable):
+            raise error
+        if isinstance(error, PortError):
+            raise MetricsUnavailable(f"{self._where} was not asked: {error}", code=error.code) from error
+        if isinstance(error, requests.Timeout):
+            raise MetricsUnavailable(f"{self._where} did not answer within {self._timeout_s:g} s") from error
+        if isinstance(error, (requests.RequestException, urllib3.exceptions.HTTPError, OSError)):
+            raise MetricsUnavailable(f"{self._where} cannot be reached: {_reason(error)}") from error
+        raise error
+
+    def _samples(self, status: int, body: bytes) -> list[Sample]:
+        if status in {401, 403}:
+            self._session = None  # the credential may have been changed: read it again next time
+        try:
+            answer = msgspec.json.decode(body, type=_Answer)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            if status != 200:
+                raise MetricsUnavailable(
+                    f"{self._where} answered with HTTP status {status}", code=str(status)
+                ) from None
+            raise MetricsUnavailable(f"{self._where} answered something that is no Prometheus JSON: {error}") from error
+        if status != 200 or answer.status != "success":
+            said = f"{answer.error_type}: {answer.error}" if answer.error else answer.status
+            raise MetricsUnavailable(
+                f"{self._where} refused the query with HTTP status {status}: {said[:QUOTE_LENGTH]}", code=str(status)
+            )
+        if answer.data is None or answer.data.result_type != "vector":
+            kind = "no data" if answer.data is None else f"a {answer.data.result_type[:QUOTE_LENGTH]}"
+            raise MetricsUnavailable(f"{self._where} answered with {kind} where a vector was asked for")
+        try:
+            return msgspec.json.decode(answer.data.result, type=list[Sample])
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise MetricsUnavailable(f"{self._where} answered a vector that does not read: {error}") from error
+
+    def _new_session(self) -> requests.Session:
+        session = requests.Session()
+        session.trust_env = False  # no proxy, no .netrc: the address and the credential are what was configured
+        if self._read_auth is not None:
+            session.auth = parse_auth(self._read_auth())
+        if self._read_ca is not None:
+            with tempfile.NamedTemporaryFile("w", suffix=".pem", delete=False) as file:
+                file.write(self._read_ca())
+            session.verify = file.name
+        return session
+
+
+def parse_auth(text: str) -> AuthBase:
+    """Read the credential: `bearer <token>`, `basic <user>:<password>`, or the same as JSON.
+
+    JSON is `{"bearer": "..."}` or `{"username": "...", "password": "..."}`. Raises MetricsUnavailable; its message
+    never shows any part of the value.
+    """
+    wanted = (
+        "the Prometheus credential does not read: write `bearer <token>`, `basic <user>:<password>`, "
+        '{"bearer": "..."} or {"username": "...", "password": "..."} into its parameter'
+    )
+    text = text.strip()
+    if text.startswith("{"):
+        try:
+            given = msgspec.json.decode(text, type=_JsonAuth)
+        except msgspec.MsgspecError:
+            raise MetricsUnavailable(wanted) from None
+        bearer, user, password = given.bearer, given.username, given.password
+    else:
+        scheme, _, rest = text.partition(" ")
+        rest = rest.strip()
+        bearer = rest if scheme.lower() == "bearer" else ""
+        user, _, password = rest.partition(":") if scheme.lower() == "basic" else ("", "", "")
+    if bearer and not user and bearer.isascii() and bearer.isprintable():
+        return Bearer(bearer)
+    if user and not bearer:
+        return HTTPBasicAuth(user.encode(), password.encode())
+    raise MetricsUnavailable(wanted)
+
+
+def host_of(url: str) -> str:
+    """The host part of an address, empty where there is none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _reason(error: Exception) -> str:
+    """The innermost cause in words: requests and urllib3 wrap it several times, object addresses included."""
+    seen: Exception = error
+    while isinstance(seen.__cause__ or seen.__context__, Exception):
+        seen = seen.__cause__ or seen.__context__  # type: ignore[assignment]  # the loop's condition says so
+    return f"{type(seen).__name__}: {seen}"[:QUOTE_LENGTH]

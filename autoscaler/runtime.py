@@ -1,0 +1,275 @@
+"""The wiring: environment -> typed settings -> ports on AWS. The only place that knows both sides."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+import msgspec
+
+from autoscaler.aws.background import ThreadBackground
+from autoscaler.aws.calls import Calls
+from autoscaler.aws.clients import Clients
+from autoscaler.aws.clock import Context, LambdaClock, SortableIds
+from autoscaler.aws.dynamodb import DynamoStateStore
+from autoscaler.aws.ec2 import Ec2Fleet
+from autoscaler.aws.parameters import Parameters, WebhookTokens
+from autoscaler.aws.prometheus import Prometheus
+from autoscaler.aws.sns import NoNotifier, SnsNotifier
+from autoscaler.aws.ssm import SsmNodeCommands
+from autoscaler.decide.catalogue import UnknownInstanceType, check_instance_types
+from autoscaler.model import Action, Notice, Trigger
+from autoscaler.policy import Policy, PolicyError, parse_policy
+from autoscaler.reconcile import Busy, Ports, reconcile
+from autoscaler.telemetry import Telemetry
+
+CLUSTER_ID_FORM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class SettingsError(ValueError):
+    """The environment is not complete; the message lists every variable that is missing or wrong."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """The environment, read and checked once. None: not set, which an empty variable means as well."""
+
+    cluster_id: str
+    state_table: str
+    idempotency_table: str
+    prometheus_url: str
+    launch_template_id: str
+    subnet_ids: tuple[str, ...]
+    node_command_document: str
+    alert_token_parameter: str | None = None
+    prometheus_auth_parameter: str | None = None
+    prometheus_ca_parameter: str | None = None
+    notify_topic_arn: str | None = None
+    policy_file: str = "policy.yml"
+
+
+class Reconcile(Protocol):
+    """The loop, as the handlers call it."""
+
+    def __call__(
+        self, ports: Ports, *, cluster_id: str, policy: Policy, trigger: Trigger, facts: tuple[Notice, ...] = ()
+    ) -> dict[str, Any]:
+        """Look once and do what follows."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class App:
+    """Everything that a handler needs; one a process, shared by its invocations."""
+
+    settings: Settings
+    policy: Policy
+    telemetry: Telemetry
+    ports: Callable[[Context], Ports]
+    ours_among: Callable[[Sequence[str]], frozenset[str]]
+    """Which instances are this cluster's. Raises FleetUnavailable."""
+    accept_token: Callable[[str], bool]
+    """Raises ParameterUnavailable."""
+    clients: Clients
+    begin: Callable[[], None]
+    """Called first in every invocation."""
+    reconcile: Reconcile = reconcile
+
+    @contextmanager
+    def invocation(self, trigger: Trigger, context: Context) -> Iterator[None]:
+        """One invocation: counters at zero, lines that name the trigger; what escapes is logged, and still escapes."""
+        self.begin()
+        self.telemetry.begin(trigger, context)
+        try:
+            yield
+        except Exception as error:
+            self.telemetry.failed(error)
+            raise
+
+    def look(self, context: Context, trigger: Trigger, facts: tuple[Notice, ...] = ()) -> dict[str, Any]:
+        """Reconcile once and tell what was decided. Raises Busy and the PortErrors of reconcile."""
+        document = self.reconcile(
+            self.ports(context),
+            cluster_id=self.settings.cluster_id,
+            policy=self.policy,
+            trigger=trigger,
+            facts=facts,
+        )
+        self.telemetry.decision(document)
+        return document
+
+    def look_or_leave(self, context: Context, trigger: Trigger, facts: tuple[Notice, ...] = ()) -> dict[str, Any]:
+        """Reconcile once; where another invocation is at work, end quietly: it, or the next sweep, sees the rest."""
+        try:
+            return self.look(context, trigger, facts)
+        except Busy:
+            return self.nothing_done("busy", "Another invocation is at work: nothing was done here.", trigger)
+
+    def nothing_done(self, reason: str, message: str, trigger: Trigger) -> dict[str, Any]:
+        """The document of an invocation that decided nothing, logged."""
+        self.telemetry.told(message, reason=reason, detail=trigger.detail)
+        return {
+            "cluster_id": self.settings.cluster_id,
+            "trigger": msgspec.to_builtins(trigger),
+            "action": str(Action.NONE),
+            "reason": reason,
+            "message": message,
+        }
+
+
+def build(environ: Mapping[str, str]) -> App:
+    """Wire the service to AWS and Prometheus; no remote call is made. Raises SettingsError, PolicyError."""
+    settings = read_settings(environ)
+    policy = read_policy(settings.policy_file)
+    telemetry = Telemetry(cluster_id=settings.cluster_id)
+    calls = Calls()
+    clients = Clients(calls)
+    parameters = Parameters(clients)
+    tokens = WebhookTokens(parameters.read, settings.alert_token_parameter)
+    prometheus = Prometheus(
+        settings.prometheus_url,
+        timeout_s=policy.metrics.timeout_s,
+        calls=calls,
+        read_auth=_reader(parameters, settings.prometheus_auth_parameter),
+        read_ca=_reader(parameters, settings.prometheus_ca_parameter),
+    )
+    fleet = Ec2Fleet(
+        clients,
+        cluster_id=settings.cluster_id,
+        template_id=settings.launch_template_id,
+        subnet_ids=settings.subnet_ids,
+    )
+    commands = SsmNodeCommands(clients, document_name=settings.node_command_document)
+    store = DynamoStateStore(
+        clients, table=settings.state_table, cluster_id=settings.cluster_id, history_days=policy.history_days
+    )
+    notifier = (
+        SnsNotifier(clients, topic_arn=settings.notify_topic_arn, logger=telemetry.logger)
+        if settings.notify_topic_arn
+        else NoNotifier()
+    )
+    ids = SortableIds()
+    background = ThreadBackground()
+
+    def ports(context: Context) -> Ports:
+        return Ports(
+            metrics=prometheus,
+            fleet=fleet,
+            commands=commands,
+            store=store,
+            notifier=notifier,
+            background=background,
+            clock=LambdaClock(context),
+            ids=ids,
+            calls=calls.so_far,
+        )
+
+    def begin() -> None:
+        calls.reset()
+        clients.begin()
+        prometheus.begin()
+
+    return App(
+        settings=settings,
+        policy=policy,
+        telemetry=telemetry,
+        ports=ports,
+        ours_among=fleet.ours_among,
+        accept_token=tokens.accept,
+        clients=clients,
+        begin=begin,
+    )
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Check the environment. Raises SettingsError with every problem in one sentence."""
+    problems: list[str] = []
+
+    def optional(name: str) -> str | None:
+        return environ.get(name, "").strip() or None
+
+    def required(name: str, problem: Callable[[str], str]) -> str:
+        value = environ.get(name, "").strip()
+        if not value:
+            problems.append(f"{name} is not set")
+        elif said := problem(value):
+            problems.append(f"{name} {said}")
+        return value
+
+    settings = Settings(
+        cluster_id=required("CLUSTER_ID", _cluster_id_problem),
+        state_table=required("STATE_TABLE", _no_problem),
+        idempotency_table=required("IDEMPOTENCY_TABLE", _no_problem),
+        prometheus_url=required("PROMETHEUS_URL", _url_problem),
+        launch_template_id=required("LAUNCH_TEMPLATE_ID", _template_problem),
+        subnet_ids=_listed(required("SUBNET_IDS", _subnets_problem)),
+        node_command_document=required("NODE_COMMAND_DOCUMENT", _no_problem),
+        alert_token_parameter=optional("ALERT_TOKEN_PARAMETER"),
+        prometheus_auth_parameter=optional("PROMETHEUS_AUTH_PARAMETER"),
+        prometheus_ca_parameter=optional("PROMETHEUS_CA_PARAMETER"),
+        notify_topic_arn=optional("NOTIFY_TOPIC_ARN"),
+        policy_file=optional("POLICY_FILE") or "policy.yml",
+    )
+    if problems:
+        raise SettingsError(f"The environment is not complete: {'; '.join(problems)}. Set it and deploy again.")
+    return settings
+
+
+def read_policy(path: str) -> Policy:
+    """Read and check the policy. Raises PolicyError."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError(f"The policy {path} cannot be read: {error}. Name a readable file in POLICY_FILE.") from error
+    policy = parse_policy(text, source=path)
+    try:
+        check_instance_types(policy)
+    except UnknownInstanceType as error:
+        raise PolicyError(f"{path} is not a valid policy: {error}.") from error
+    return policy
+
+
+def _reader(parameters: Parameters, name: str | None) -> Callable[[], str] | None:
+    if name is None:
+        return None
+    return lambda: parameters.read(name)
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _no_problem(_: str) -> str:
+    return ""
+
+
+def _cluster_id_problem(value: str) -> str:
+    if CLUSTER_ID_FORM.fullmatch(value):
+        return ""
+    return f"is {value!r}: letters, digits, '.', '_' and '-' are allowed, at most 128"
+
+
+def _template_problem(value: str) -> str:
+    return "" if value.startswith("lt-") else f"is {value!r}: a launch template's id begins with lt-"
+
+
+def _subnets_problem(value: str) -> str:
+    wrong = [part for part in _listed(value) if not part.startswith("subnet-")]
+    if wrong or not _listed(value):
+        return f"is {value!r}: subnet ids are allowed, separated by commas"
+    return ""
+
+
+def _url_problem(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return "is no address: write http(s)://host:port"
+    if parts.username is not None or parts.password is not None:
+        return "holds a credential: put it into the parameter that PROMETHEUS_AUTH_PARAMETER names"
+    if not valid or parts.query or parts.fragment:
+        return f"is {value!r}: write http(s)://host:port"
+    return ""

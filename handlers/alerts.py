@@ -1,0 +1,77 @@
+"""Alertmanager's webhook: authenticate, parse, dedupe, look, answer.
+
+Alertmanager retries 5xx within a second and nothing else, so what may work a moment later is always a 503.
+"""
+
+import functools
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from autoscaler.aws.clock import Context
+from autoscaler.aws.idempotency import Once
+from autoscaler.model import Trigger
+from autoscaler.ports import PortError
+from autoscaler.reconcile import Busy
+from autoscaler.runtime import App, build
+from autoscaler.webhook import Rejected, read_webhook
+
+
+class Deduplicate(Protocol):
+    """Runs the work once for a key; returns its result, and whether that is an earlier run's. Raises PortError."""
+
+    def __call__(self, key: str, context: Context, work: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], bool]:
+        """Run or remember."""
+        ...
+
+
+def handle(app: App, once: Deduplicate, event: Mapping[str, Any], context: Context, *, now_s: int) -> dict[str, Any]:
+    """Answer one request of API Gateway (HTTP API, payload version 2)."""
+    trigger = Trigger(kind="alert", correlation_id=_request_id(event, context))
+    with app.invocation(trigger, context):
+        try:
+            webhook = read_webhook(event, app.accept_token)
+            if webhook.is_watchdog:
+                app.telemetry.watchdog()
+                return _answer(200, {"action": "none", "reason": "watchdog", "message": "The alert path lives."})
+            trigger = Trigger(kind=trigger.kind, correlation_id=trigger.correlation_id, detail=webhook.detail)
+            document, repeated = once(webhook.key, context, lambda: app.look(context, trigger, webhook.facts(now_s)))
+        except Rejected as rejected:
+            app.telemetry.rejected(rejected.status, str(rejected))
+            return _answer(rejected.status, {"error": str(rejected)})
+        except Busy:
+            app.telemetry.told("Another invocation is at work: the webhook will be sent again.", reason="busy")
+            return _answer(503, {"error": "Another invocation is at work: send the webhook again."})
+        except PortError as error:
+            app.telemetry.failed(error)
+            # No details: they name resources, and a request whose token could not be checked ends here too.
+            return _answer(503, {"error": "A service that is needed did not answer: send the webhook again."})
+        if repeated:
+            app.telemetry.told("The same webhook was answered a moment ago: nothing was done.", reason="repeated")
+        return _answer(200, document)
+
+
+def _request_id(event: Mapping[str, Any], context: Context) -> str:
+    request = event.get("requestContext")
+    return str((request.get("requestId") if isinstance(request, Mapping) else "") or context.aws_request_id)
+
+
+def _answer(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
+    headers = {"content-type": "application/json"}
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return {"statusCode": status, "headers": headers, "body": json.dumps(body)}
+
+
+@functools.cache
+def _assembled() -> tuple[App, Once]:
+    app = build(os.environ)
+    return app, Once(app.clients.dynamodb(), table=app.settings.idempotency_table)
+
+
+def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    """Lambda's entry point; returns the HTTP answer with the decision document as its body."""
+    app, once = _assembled()
+    return handle(app, once, event, context, now_s=int(time.time()))

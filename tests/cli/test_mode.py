@@ -1,0 +1,105 @@
+"""Durations, and the change of the mode beside invocations that write as well."""
+
+import pytest
+
+from autoscaler.cli.duration import DurationError, parse_duration, say_duration
+from autoscaler.cli.mode import ATTEMPTS, Contended, change_mode
+from autoscaler.model import Lease, Mode, ModeSetting, State
+from autoscaler.ports import Conflict, StoreUnavailable
+
+PAUSED = ModeSetting(mode=Mode.PAUSED, set_at_s=100, by="ada")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("45s", 45),
+        ("30m", 1800),
+        ("2h", 7200),
+        ("1h30m", 5400),
+        ("1d", 86_400),
+        (" 1D2H ", 93_600),
+        ("365d", 31_536_000),
+    ],
+)
+def test_durations(text: str, seconds: int) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "2", "h", "2 hours", "-1h", "0s", "0h0m", "1.5h", "30m1h", "366d", "9" * 400 + "s", "²h", "1h\n2m"],
+)
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(DurationError, match="is not a duration: write"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0s"), (-5, "0s"), (59, "59s"), (5400, "1h30m"), (90_061, "1d1h")])
+def test_saying_durations(seconds: int, text: str) -> None:
+    assert say_duration(seconds) == text
+
+
+class Contest:
+    """A store in memory; before each of our writes somebody may be faster, and our answers may get lost."""
+
+    def __init__(self, *, rivals: int = 0, lost_answers: int = 0) -> None:
+        self.state, self.version = State(), 0
+        self.rivals, self.lost_answers = rivals, lost_answers
+        self.slept: list[float] = []
+
+    def load(self) -> tuple[State, int]:
+        return self.state, self.version
+
+    def save(self, state: State, expected_version: int) -> int:
+        if self.rivals:
+            self.rivals -= 1
+            self.version += 1
+            self.state = State(fence=self.version, lease=Lease(owner="x", expires_at_s=1), mode=self.state.mode)
+        if expected_version != self.version:
+            raise Conflict
+        self.state, self.version = state, self.version + 1
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise StoreUnavailable("lost", effect_unknown=True)
+        return self.version
+
+    def record(self, *_: object) -> None:
+        raise AssertionError("a change of the mode is no decision")
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+def test_the_mode_changes_and_nothing_else() -> None:
+    store = Contest(rivals=1)
+    assert change_mode(store, PAUSED, sleep=store.sleep) == (None, False)
+    assert store.state == State(fence=1, lease=Lease(owner="x", expires_at_s=1), mode=PAUSED), "the rival's work stays"
+    assert len(store.slept) == 1
+    resumed = ModeSetting(mode=Mode.ACTIVE, set_at_s=200)
+    assert change_mode(store, resumed, sleep=store.sleep) == (PAUSED, True)
+
+
+def test_a_lost_answer_is_looked_after() -> None:
+    store = Contest(lost_answers=1)
+    assert change_mode(store, PAUSED, sleep=store.sleep) == (None, False)
+    assert (store.state.mode, store.version) == (PAUSED, 1), "written once"
+
+
+def test_it_gives_up_with_a_sentence() -> None:
+    store = Contest(rivals=ATTEMPTS)
+    with pytest.raises(Contended, match="try again"):
+        change_mode(store, PAUSED, sleep=store.sleep)
+    assert store.state.mode is None
+
+
+def test_a_refused_write_is_not_repeated() -> None:
+    class Refusing(Contest):
+        def save(self, state: State, expected_version: int) -> int:
+            del state, expected_version
+            raise StoreUnavailable("AWS refused", code="AccessDeniedException")
+
+    store = Refusing()
+    with pytest.raises(StoreUnavailable):
+        change_mode(store, PAUSED, sleep=store.sleep)
+    assert store.slept == []

@@ -1,0 +1,92 @@
+"""One log line a decision, at most ten metrics on one set of dimensions, nothing unknown shown as zero."""
+
+import io
+import json
+from typing import Any
+
+import pytest
+
+from autoscaler.model import Trigger
+from autoscaler.ports import StoreUnavailable
+from autoscaler.telemetry import METRICS, Telemetry, metric_values
+from tests.handlers.support import DOCUMENT, FakeContext
+
+
+def written(*documents: dict[str, Any]) -> list[dict[str, Any]]:
+    stream = io.StringIO()
+    telemetry = Telemetry(cluster_id="demo", stream=stream)
+    for place, document in enumerate(documents):
+        telemetry.begin(Trigger(kind="sweep", correlation_id=f"c{place}"), FakeContext(f"r{place}"))
+        telemetry.decision(document)
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_the_document_is_one_line_with_its_fields_at_the_top() -> None:
+    line, _ = written(DOCUMENT)
+    assert {name: line[name] for name in DOCUMENT} == DOCUMENT
+    assert (line["level"], line["correlation_id"], line["function_request_id"], line["trigger_kind"]) == (
+        "INFO", "c0", "r0", "sweep"
+    )  # fmt: skip
+    assert line["timestamp"].endswith("+00:00")
+
+
+def test_keys_of_one_invocation_do_not_reach_the_next() -> None:
+    lines = [line for line in written(DOCUMENT, {"message": "m", "action": "none"}) if "_aws" not in line]
+    assert [(line["correlation_id"], line["cold_start"]) for line in lines] == [("c0", True), ("c1", False)]
+    assert "decision_id" not in lines[1]
+
+
+def test_metrics_are_ten_on_one_set_of_dimensions() -> None:
+    _, line = written(DOCUMENT)
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == "k3s-autoscaler"
+    assert directive["Dimensions"] == [["cluster_id", "service"]]
+    assert line["cluster_id"] == "demo"
+    assert {metric["Name"] for metric in directive["Metrics"]} <= set(METRICS)
+    assert len(METRICS) == 10
+    assert (line["ReadyWorkers"], line["DesiredWorkers"], line["UnschedulablePods"]) == ([3], [5], [5])
+    assert (line["ActionsTaken"], line["OpenOperations"], line["Errors"]) == ([1], [1], [0])
+
+
+def test_what_is_not_known_has_no_value() -> None:
+    blind = DOCUMENT | {
+        "action": "none",
+        "metrics_status": "unavailable",
+        "nodes": None,
+        "signals": [{"name": "unschedulable_pods", "value": None}],
+    }
+    assert metric_values(blind) == {"OpenOperations": 1, "ActionsTaken": 0, "MetricsUnavailable": 1, "Errors": 0}
+
+
+@pytest.mark.parametrize(
+    ("change", "level"),
+    [
+        ({}, "INFO"),
+        ({"action": "none"}, "INFO"),
+        ({"action": "refused"}, "WARNING"),
+        ({"metrics_status": "partial"}, "WARNING"),
+        ({"metrics_status": "unavailable"}, "WARNING"),
+        ({"metrics_status": "not_asked"}, "INFO"),
+        ({"failures": ["EC2 gave 0 of 1 workers"]}, "WARNING"),
+    ],
+)
+def test_levels(change: dict[str, Any], level: str) -> None:
+    assert written(DOCUMENT | change)[0]["level"] == level
+
+
+def test_a_paused_cluster_is_neither_blind_nor_seen() -> None:
+    paused = {"action": "none", "metrics_status": "not_asked", "nodes": {"ready": None, "joining": 0, "min": 2}}
+    assert metric_values(paused) == {"JoiningWorkers": 0, "OpenOperations": 0, "ActionsTaken": 0, "Errors": 0}
+
+
+def test_effects_that_failed_are_errors() -> None:
+    assert metric_values(DOCUMENT | {"failures": ["a", "b"]})["Errors"] == 2
+
+
+def test_an_error_is_a_line_and_a_metric() -> None:
+    stream = io.StringIO()
+    telemetry = Telemetry(cluster_id="demo", stream=stream)
+    telemetry.failed(StoreUnavailable("the table is gone", code="X", effect_unknown=True))
+    line, metric = (json.loads(text) for text in stream.getvalue().splitlines())
+    assert (line["message"], line["code"], line["effect_unknown"]) == ("the table is gone", "X", True)
+    assert metric["Errors"] == [1.0]
