@@ -13,6 +13,10 @@ from autoscaler.model import CommandResult, LaunchContext, LaunchRequest, Launch
 Result = TypeVar("Result")
 
 
+_SDK_ENDING = "Error"
+"""botocore's exceptions end like this, AWS' error codes do not (but InternalError, whose effect is unknown)."""
+
+
 class PortError(Exception):
     """A dependency did not do what it was asked. `effect_unknown` tells whether it may have happened all the same."""
 
@@ -20,6 +24,11 @@ class PortError(Exception):
         super().__init__(message)
         self.code = code
         self.effect_unknown = effect_unknown
+
+    @property
+    def refused(self) -> bool:
+        """Whether the service itself said no. Without a code, or with the SDK's own, it was never asked or heard."""
+        return bool(self.code) and not self.effect_unknown and not self.code.endswith(_SDK_ENDING)
 
 
 class MetricsUnavailable(PortError):

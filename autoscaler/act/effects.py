@@ -4,6 +4,7 @@ import msgspec
 
 from autoscaler.model import (
     ALIVE,
+    ENDING,
     LaunchOperation,
     NodeCommand,
     RemovalOperation,
@@ -46,16 +47,16 @@ Effect = SendLaunch | SendCommand | Terminate
 
 def due_effects(state: State, snapshot: Snapshot, policy: Policy) -> tuple[Effect, ...]:
     """Launches first (somebody waits), then commands, then terminations."""
-    alive = {i.instance_id: i for i in snapshot.instances if i.state in ALIVE}
-    servers = sorted(i.instance_id for i in alive.values() if i.server)
+    existing = {i.instance_id: i for i in snapshot.instances if i.state not in ENDING}
+    servers = sorted(i.instance_id for i in snapshot.instances if i.server and i.state in ALIVE)
     launches = [SendLaunch(operation=launch) for launch in state.launches if not launch.landed and launch.unidentified]
     commands: list[Effect] = []
     terminations: list[Effect] = []
     for removal in state.removals:
         verb = _VERBS.get(removal.phase)
         if removal.phase is RemovalPhase.TERMINATING:
-            # Only what EC2 itself shows as ours, alive, now: the tag is the licence.
-            instance = alive.get(removal.instance_id)
+            # Only what EC2 itself shows as ours, and not yet ending, now: the tag is the licence.
+            instance = existing.get(removal.instance_id)
             if instance is not None and instance.managed:
                 terminations.append(Terminate(operation=removal))
         elif verb is not None and removal.command is None and servers:

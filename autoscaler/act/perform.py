@@ -6,13 +6,15 @@ import msgspec
 
 from autoscaler.act.effects import Effect, SendCommand, SendLaunch, Terminate
 from autoscaler.act.holder import Holder
-from autoscaler.model import CommandRef, LaunchOperation, LaunchResult, Pool, State
+from autoscaler.model import CommandRef, LaunchOperation, LaunchResult, Pool, RemovalOperation, State
 from autoscaler.policy import Policy
 from autoscaler.ports import Clock, CommandsUnavailable, Fleet, FleetUnavailable, NodeCommands
-from autoscaler.state.transitions import back_off, command_sent, launch_landed, pool_gave, update_launch
+from autoscaler.state.transitions import back_off, command_sent, launch_landed, pool_gave, update_launch, update_removal
 
 EFFECT_TIMEOUT_S: Final = 7.0
 """Connect and read time-out of one call, with a little to spare: no effect starts with less time left."""
+LAUNCH_TIMEOUT_S: Final = 15.0
+"""An instant fleet may take EC2 longer than other calls (autoscaler/aws/ec2.py gives it 12 s to answer)."""
 
 CAPACITY_CODES: Final = frozenset(
     {
@@ -29,7 +31,16 @@ CAPACITY_CODES: Final = frozenset(
     }
 )
 """Worth a back-off of the pool. Source: EC2 API reference, "Error codes"."""
-THROTTLE_CODES: Final = frozenset({"RequestLimitExceeded", "Throttling", "ThrottlingException", "RequestThrottled"})
+THROTTLE_CODES: Final = frozenset(
+    {
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
 LANDED_CODES: Final = frozenset({"IdempotentParameterMismatch", "IdempotentInstanceTerminated"})
 """The token is known to EC2: an earlier copy of the call landed, and its instances carry the operation's tag."""
 
@@ -52,7 +63,8 @@ class Actor:
     def perform(self, effects: tuple[Effect, ...]) -> None:
         """Carry out each effect in turn, as far as the time goes. Raises LostLease, StoreUnavailable."""
         for effect in effects:
-            if self._clock.remaining_s() <= EFFECT_TIMEOUT_S:
+            needed_s = LAUNCH_TIMEOUT_S if isinstance(effect, SendLaunch) else EFFECT_TIMEOUT_S
+            if self._clock.remaining_s() <= needed_s:
                 self.events.append("the time of this invocation is used up; the next look goes on")
                 return
             match effect:
@@ -85,7 +97,7 @@ class Actor:
         self.failures.append(f"launch {operation.operation_id}: {error}")
         if error.code in LANDED_CODES:
             self._holder.apply(lambda state: update_launch(state, operation.operation_id, _never_again))
-        elif not error.effect_unknown and error.code and error.code not in THROTTLE_CODES:
+        elif not error.effect_unknown and error.refused and error.code not in THROTTLE_CODES:
             now_s = self._clock.now_s()
             self._holder.apply(lambda state: _refused(state, operation, error.code, now_s, self._policy))
         # Else it may have landed, or was not looked at: the identical request goes out again.
@@ -96,6 +108,9 @@ class Actor:
             command_id = self._commands.send(command, effect.server_id)
         except CommandsUnavailable as error:
             self.failures.append(f"{command.verb.value} of {command.node_name}: {error}")
+            if error.refused and error.code not in THROTTLE_CODES:
+                # SSM does not hand commands to this server: the next look asks another one.
+                self._holder.apply(lambda state: _next_server(state, operation))
             return
         sent = CommandRef(command_id=command_id, server_id=effect.server_id, sent_at_s=self._clock.now_s())
         self._holder.apply(lambda state: command_sent(state, operation.operation_id, operation.phase, sent))
@@ -132,6 +147,17 @@ def _refused(state: State, operation: LaunchOperation, code: str, now_s: int, po
     for pool in _pools(operation):
         state = back_off(state, pool, code, now_s=now_s, policy=policy)
     return state
+
+
+def _next_server(state: State, operation: RemovalOperation) -> State:
+    """Servers take turns by the number of attempts."""
+
+    def change(current: RemovalOperation) -> RemovalOperation:
+        if current.phase is not operation.phase:
+            return current
+        return msgspec.structs.replace(current, attempts=operation.attempts + 1)
+
+    return update_removal(state, operation.operation_id, change)
 
 
 def _pools(operation: LaunchOperation) -> list[Pool]:

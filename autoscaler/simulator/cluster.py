@@ -125,9 +125,9 @@ class SimCluster:
 
     # ------------------------------------------------------------------------------------------------------------ calls
 
-    def ports(self, *, timeout_s: float = 30.0) -> Ports:
-        """Ports for one new invocation."""
-        invocation = self.invocation = Invocation(self.wires, timeout_s)
+    def ports(self, *, timeout_s: float = 30.0, invocation: Invocation | None = None) -> Ports:
+        """Ports for one new invocation, or for the one that is given."""
+        invocation = self.invocation = invocation if invocation is not None else Invocation(self.wires, timeout_s)
         return Ports(
             metrics=SimMetrics(self.recorder, self.metric_faults, invocation, self.policy.metrics.timeout_s),
             fleet=SimFleet(self.ec2, invocation),

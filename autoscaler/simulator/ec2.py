@@ -2,7 +2,7 @@
 
 import datetime as dt
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -120,6 +120,10 @@ class Bill:
     """Instances that the caller's role may not terminate, and that it tried to: always a bug."""
 
 
+def _no_lag(_instance: SimInstance) -> float:
+    return 0.0
+
+
 class Ec2:
     """The region. Time is the World's."""
 
@@ -130,6 +134,8 @@ class Ec2:
         self.instances: dict[str, SimInstance] = {}
         self.bill = Bill()
         self.shortages: dict[tuple[str, str], Shortage] = {}
+        self.lag_s: Callable[[SimInstance], float] = _no_lag
+        """How old the view of one instance is that DescribeInstances gives: eventual consistency, asked row by row."""
         self._tokens: dict[str, _Token] = {}
         self._rng = random.Random(settings.seed)
         self._addresses = 0
@@ -159,10 +165,10 @@ class Ec2:
         now_s = self.world.now_s
         self._forget(now_s)
         return [
-            instance.row(now_s)
+            instance.row(seen_s)
             for instance in self.instances.values()
-            if now_s >= instance.launched_at_s + self.settings.visibility_s
-            and instance.tags.get(CLUSTER_TAG) == self.cluster_id
+            if instance.tags.get(CLUSTER_TAG) == self.cluster_id
+            and (seen_s := now_s - self.lag_s(instance)) >= instance.launched_at_s + self.settings.visibility_s
         ]
 
     def launch_context(self) -> LaunchContext:

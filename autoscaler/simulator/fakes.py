@@ -165,7 +165,14 @@ class Invocation:
         self.clock = SimClock(wires.time, timeout_s)
         self.calls: Counter[str] = Counter()
 
-    def call(self, service: str, name: str, error: type[PortError], effect: Callable[[], Result]) -> Result:
+    def call(
+        self,
+        service: str,
+        name: str,
+        error: type[PortError],
+        effect: Callable[[], Result],
+        subject: object = None,  # noqa: ARG002 - what the call is about: for those who watch calls
+    ) -> Result:
         """Make one call. Raises `error` where a failure is switched on, `effect_unknown` when it came after."""
         wires = self.wires
         with wires.lock:
@@ -235,11 +242,11 @@ class SimFleet:
 
     def launch(self, request: LaunchRequest) -> LaunchResult:
         """CreateFleet. Raises FleetUnavailable."""
-        return self._invocation.call(EC2, "launch", FleetUnavailable, lambda: self._ec2.create_fleet(request))
+        return self._invocation.call(EC2, "launch", FleetUnavailable, lambda: self._ec2.create_fleet(request), request)
 
     def terminate(self, instance_id: str) -> None:
         """TerminateInstances of one. Raises FleetUnavailable."""
-        self._invocation.call(EC2, "terminate", FleetUnavailable, lambda: self._ec2.terminate(instance_id))
+        self._invocation.call(EC2, "terminate", FleetUnavailable, lambda: self._ec2.terminate(instance_id), instance_id)
 
 
 @dataclass(slots=True)
@@ -251,6 +258,14 @@ class Ssm:
     """Servers whose agent does not answer: a command waits, and is given up after a minute."""
     sent: dict[str, tuple[NodeCommand, str, float]] = field(default_factory=dict)
     """By command id: the command, the server, when."""
+    delay_s: float = 0.0
+    """From SendCommand to the start on the server: below the delivery time-out."""
+    crashing: bool = False
+    """Commands sent now end at once with an exit code that means nothing, having done nothing."""
+    mute: bool = False
+    """Commands sent now run, and their end is never reported."""
+    _crashed: set[str] = field(default_factory=set)
+    _muted: set[str] = field(default_factory=set)
 
     def send(self, command: NodeCommand, server_id: str) -> str:
         """SendCommand. Raises CommandsUnavailable with InvalidInstanceId for what is no living server."""
@@ -259,15 +274,29 @@ class Ssm:
             raise CommandsUnavailable(f"{server_id} is no instance that takes commands.", code="InvalidInstanceId")
         command_id = f"00000000-0000-4000-8000-{len(self.sent) + 1:012x}"
         self.sent[command_id] = (command, server_id, self.world.now_s)
-        if server_id not in self.offline:
-            self.world.start_command(command, command_id)
+        if self.mute:
+            self._muted.add(command_id)
+        if self.crashing:
+            self._crashed.add(command_id)
+        elif server_id not in self.offline:
+            self._start(command, command_id)
         return command_id
+
+    def _start(self, command: NodeCommand, command_id: str) -> None:
+        if self.delay_s:
+            self.world.at(self.world.now_s + self.delay_s, lambda: self.world.start_command(command, command_id))
+        else:
+            self.world.start_command(command, command_id)
 
     def result(self, command_id: str, server_id: str) -> CommandResult:
         """GetCommandInvocation, as a CommandResult."""
         known = self.sent.get(command_id)
         if known is None or known[1] != server_id:
             return CommandResult(outcome=CommandOutcome.UNDELIVERED, message="SSM knows no such command.")
+        if command_id in self._muted:
+            return CommandResult(outcome=CommandOutcome.RUNNING)
+        if command_id in self._crashed:
+            return CommandResult(outcome=CommandOutcome.FAILED, message="The script broke.")
         status = self.world.command_status(command_id)
         if status is None:
             late = self.world.now_s - known[2] > DELIVERY_TIMEOUT_S
@@ -287,7 +316,9 @@ class SimCommands:
 
     def send(self, command: NodeCommand, server_id: str) -> str:
         """Hand the command over. Raises CommandsUnavailable."""
-        return self._invocation.call(SSM, "send", CommandsUnavailable, lambda: self._ssm.send(command, server_id))
+        return self._invocation.call(
+            SSM, "send", CommandsUnavailable, lambda: self._ssm.send(command, server_id), command
+        )
 
     def result(self, command_id: str, server_id: str) -> CommandResult:
         """Ask for the result. Raises CommandsUnavailable."""
@@ -341,7 +372,7 @@ class MemoryStore:
             item.largest_bytes = max(item.largest_bytes, len(item.data))
             return item.version
 
-        return self._invocation.call(DYNAMODB, "save", StoreUnavailable, effect)
+        return self._invocation.call(DYNAMODB, "save", StoreUnavailable, effect, state)
 
     def record(self, decided_at_s: int, decision_id: str, document: Mapping[str, Any]) -> None:
         """Append to the history; the document must be plain JSON. Raises StoreUnavailable."""

@@ -1,0 +1,64 @@
+# Everything a clone is used for. Each target sets up what it needs first; a second run finds that done.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON_BIN := .venv/bin/python
+UV := .venv/bin/uv
+VENV := .venv/.up-to-date
+NODE := node_modules/.up-to-date
+LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
+
+.PHONY: help demo test lint pytest bench package rules deploy-local setup lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: setup ## watch the whole service at work on this machine, against an AWS emulator (3 minutes, no account)
+	@$(PYTHON_BIN) -m autoscaler.simulator.stack.demo
+
+test: lint pytest ## lint and every test
+
+pytest: setup ## every test, without lint
+	@$(PYTHON_BIN) -m pytest
+
+lint: setup ## ruff, mypy, yamllint, shellcheck, cfn-lint
+	@echo "ruff format"; .venv/bin/ruff format --check --quiet .
+	@echo "ruff check"; .venv/bin/ruff check --quiet .
+	@echo "mypy"; .venv/bin/mypy
+	@echo "yamllint"; .venv/bin/yamllint --strict .
+	@echo "shellcheck"; scripts/shell-files | xargs .venv/bin/shellcheck
+	@scripts/lint-template
+
+bench: setup ## the measured claims of the README and docs
+	@$(PYTHON_BIN) -m bench
+
+package: setup ## build/k3s-autoscaler.zip, what Lambda runs; no AWS, no docker, the same bytes every time
+	@scripts/package
+
+rules: setup ## render the Prometheus rules anew from policy.yml
+	@$(PYTHON_BIN) -m autoscaler.cli.render
+
+deploy-local: setup ## deploy the service to an AWS emulator, print the stack's outputs, and end
+	@scripts/deploy-local
+
+setup: $(VENV) $(NODE) ## the Python and node packages, at their locked versions
+
+lock: $(VENV) ## lock the Python requirements anew, with hashes and without addresses
+	$(UV) $(LOCK) requirements/uv.in --output-file requirements/uv.txt
+	$(UV) $(LOCK) requirements/runtime.in --output-file requirements/runtime.txt
+	$(UV) $(LOCK) requirements/dev.in --constraint requirements/runtime.txt --output-file requirements/dev.txt
+
+clean: ## remove what was built; the installed packages stay
+	@rm -rf build .serverless .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -not -path './.venv*' -not -path './node_modules/*' -prune -exec rm -rf {} +
+
+$(VENV): requirements/dev.txt requirements/uv.txt
+	@scripts/setup-python
+	@touch $@
+
+$(NODE): package-lock.json package.json .npmrc
+	@scripts/setup-node
+	@touch $@

@@ -1,0 +1,249 @@
+"""Renders Prometheus' rules and scrapes and Alertmanager's routes from the policy: `make rules`.
+
+`monitoring/templates/` holds the files with `@{name}` where a number of the policy or a setting of the installation
+belongs; the rendered files of the committed policy are committed too, and a test holds them equal.
+"""
+
+import json
+import re
+import string
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, NoReturn
+from urllib.parse import urlsplit
+
+import msgspec
+import typer
+import yaml
+
+from autoscaler.observe.series import (
+    CLUSTER_FAMILIES,
+    KUBE_STATE_METRICS,
+    NODE_EXPORTER,
+    PREFIX,
+    UTILISATION_FAMILIES,
+)
+from autoscaler.policy import Policy, PolicyError, parse_policy
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+TEMPLATES: Final = ROOT / "monitoring" / "templates"
+PATHS: Final = ("rules/cluster.yml", "rules/utilisation.yml", "prometheus.yml", "alertmanager.yml")
+
+RESTART_WINDOW_S: Final = 60
+"""A source counts as just restarted for this long: kube-state-metrics answers 200 while it still fills its caches."""
+
+Discovery = Mapping[str, Any]
+"""A service-discovery block as Prometheus' configuration writes it: `{"static_configs": [{"targets": [...]}]}`."""
+
+
+class RenderError(ValueError):
+    """A setting cannot be rendered; the message says which, what is allowed, and what to do."""
+
+
+def _headless(service: str, port: int, refresh_s: int) -> Discovery:
+    name = f"{service}.monitoring.svc.cluster.local"
+    return {"dns_sd_configs": [{"names": [name], "type": "A", "port": port, "refresh_interval": f"{refresh_s}s"}]}
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What belongs to the installation and not to the policy."""
+
+    cluster_id: str = "k3s-main"
+    """The label `cluster` on every alert; the service's CLUSTER_ID."""
+    webhook_url: str = "https://example.execute-api.eu-central-1.amazonaws.com/alerts"
+    """Where Alertmanager posts: the deployed service's address; the default is an example that reaches nobody."""
+    credentials_file: str = "/etc/alertmanager/webhook-token"
+    """Where Alertmanager reads the bearer token."""
+    kube_state_metrics: Discovery = msgspec.field(default_factory=lambda: _headless("kube-state-metrics", 8080, 5))
+    node_exporter: Discovery = msgspec.field(default_factory=lambda: _headless("node-exporter", 9100, 15))
+    prometheus: Discovery = msgspec.field(default_factory=lambda: {"static_configs": [{"targets": ["localhost:9090"]}]})
+    alertmanager: Discovery = msgspec.field(default_factory=lambda: _headless("alertmanager", 9093, 15))
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", self.cluster_id):
+            raise RenderError(
+                f"The cluster id {self.cluster_id!r} cannot be a label: give letters, digits, '.', '_' and '-', "
+                "as in the service's CLUSTER_ID."
+            )
+        if not _is_web_address(self.webhook_url):
+            raise RenderError(
+                f"The webhook address {self.webhook_url!r} is no web address: give the one that the deployment "
+                "printed, https://.../alerts."
+            )
+        if not self.credentials_file.isprintable() or not self.credentials_file.strip():
+            raise RenderError(
+                f"The credentials file {self.credentials_file!r} is no path: name the file that holds the bearer token."
+            )
+        for job in ("kube_state_metrics", "node_exporter", "prometheus", "alertmanager"):
+            block = getattr(self, job)
+            if not block or not all(str(key).endswith("_configs") for key in block):
+                raise RenderError(
+                    f"The discovery of {job} is {dict(block)!r}: give at least one of Prometheus' *_configs blocks, "
+                    "such as dns_sd_configs or static_configs."
+                )
+
+
+class _Template(string.Template):
+    """`@{name}` only: `$` belongs to PromQL and to Go's templates."""
+
+    delimiter = "@"
+    idpattern = "(?!)"
+    braceidpattern = "[a-z_]+"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Indents lists below their key, as the rest of the files does."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - PyYAML's signature
+        super().increase_indent(flow, indentless=False)
+
+
+def render(policy: Policy, settings: Settings) -> dict[str, str]:
+    """Return the text of every file, by its path below `monitoring/`. Reads the templates; writes nothing."""
+    values = {**_policy_values(policy), **_settings_values(settings)}
+    expected = {
+        "rules/cluster.yml": _expected_rules(KUBE_STATE_METRICS, CLUSTER_FAMILIES),
+        "rules/utilisation.yml": _expected_rules(NODE_EXPORTER, UTILISATION_FAMILIES),
+    }
+    return {
+        path: _Template((TEMPLATES / f"{path}.in").read_text(encoding="utf-8")).substitute(
+            values, expected_rules=expected.get(path, "")
+        )
+        for path in PATHS
+    }
+
+
+def write(files: Mapping[str, str], folder: Path) -> None:
+    """Put the files below the folder, each replaced as a whole: a Prometheus that reloads never reads half a file."""
+    for path, text in files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=target.parent, prefix=f".{target.name}.", delete=False
+        ) as file:
+            file.write(text)
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(target)
+
+
+def _policy_values(policy: Policy) -> dict[str, str]:
+    metrics, up, down = policy.metrics, policy.scale_up, policy.scale_down
+    # Four scrapes at least, or a slow interval could never show that a target was there all the time.
+    restart_window_s = max(RESTART_WINDOW_S, 4 * metrics.cluster_interval_s)
+    return {
+        "ksm": KUBE_STATE_METRICS,
+        "node_exporter": NODE_EXPORTER,
+        "cluster_interval": f"{metrics.cluster_interval_s}s",
+        "cluster_timeout": f"{min(10, metrics.cluster_interval_s)}s",
+        "utilisation_interval": f"{metrics.utilisation_interval_s}s",
+        "utilisation_timeout": f"{min(10, metrics.utilisation_interval_s)}s",
+        "cpu_rate_window": f"{metrics.cpu_rate_window_s}s",
+        "two_scrapes": f"{2 * metrics.utilisation_interval_s}s",
+        "restart_window": f"{restart_window_s}s",
+        # One less than fit: a scrape may fall on either side of the window's edge.
+        "restart_samples": str(restart_window_s // metrics.cluster_interval_s - 1),
+        "pending_for": f"{up.pending_for_s}s",
+        "high_for": f"{up.window_s}s",
+        "low_for": f"{down.window_s}s",
+        "not_ready_for": f"{policy.repair.not_ready_s}s",
+        "cpu_above": repr(up.cpu_above),
+        "cpu_above_percent": _percent(up.cpu_above),
+        "memory_above": repr(up.memory_above),
+        "memory_above_percent": _percent(up.memory_above),
+        "cpu_below": repr(down.cpu_below),
+        "cpu_below_percent": _percent(down.cpu_below),
+        "memory_below": repr(down.memory_below),
+        "memory_below_percent": _percent(down.memory_below),
+    }
+
+
+def _settings_values(settings: Settings) -> dict[str, str]:
+    return {
+        "cluster_id": json.dumps(settings.cluster_id),
+        "webhook_url": json.dumps(settings.webhook_url),
+        "credentials_file": json.dumps(settings.credentials_file),
+        "discover_ksm": _block(settings.kube_state_metrics),
+        "discover_node_exporter": _block(settings.node_exporter),
+        "discover_prometheus": _block(settings.prometheus),
+        "discover_alertmanager": _block(settings.alertmanager, first="    - "),
+    }
+
+
+def _expected_rules(source: str, families: tuple[str, ...]) -> str:
+    return "\n".join(
+        f"""\
+      - record: {PREFIX}expected
+        expr: |
+          (count({PREFIX}{family}) or vector(0))
+          and on () {PREFIX}source_up{{source="{source}"}} == 1
+        labels:
+          family: {family}
+"""
+        for family in families
+    )
+
+
+def _block(discovery: Discovery, first: str = "    ") -> str:
+    """The block as YAML, four deep; `first` makes it an item of a list."""
+    text = yaml.dump(dict(discovery), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100)
+    lines = [" " * len(first) + line for line in text.splitlines()]
+    lines[0] = first + lines[0].lstrip()
+    return "\n".join(lines)
+
+
+def _percent(ratio: float) -> str:
+    return f"{ratio * 100:g} %"
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        has_host = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and has_host and text.isprintable() and " " not in text
+
+
+_EXAMPLE: Final = Settings()
+
+
+def main(
+    policy: Annotated[Path, typer.Option(help="The scaling policy.")] = ROOT / "policy.yml",
+    webhook_url: Annotated[str, typer.Option(help="Where Alertmanager posts.")] = _EXAMPLE.webhook_url,
+    cluster_id: Annotated[str, typer.Option(help="The service's CLUSTER_ID.")] = _EXAMPLE.cluster_id,
+    credentials_file: Annotated[
+        str, typer.Option(help="Where Alertmanager reads the bearer token.")
+    ] = _EXAMPLE.credentials_file,
+    out: Annotated[Path, typer.Option(help="The folder to write to.")] = ROOT / "monitoring",
+) -> None:
+    """Render Prometheus' rules and scrapes and Alertmanager's routes from a policy."""
+    try:
+        settings = Settings(cluster_id=cluster_id, webhook_url=webhook_url, credentials_file=credentials_file)
+        files = render(parse_policy(_read(policy), source=str(policy)), settings)
+    except (PolicyError, RenderError) as error:
+        _refuse(str(error))
+    try:
+        write(files, out)
+    except OSError as error:
+        _refuse(f"The files could not be written into {out}: {error.strerror}. Name a folder that you may write to.")
+    sys.stderr.write(f"Rendered {', '.join(files)} into {out}.\n")
+
+
+def _read(policy: Path) -> str:
+    try:
+        return policy.read_text(encoding="utf-8")
+    except OSError as error:
+        raise PolicyError(f"{policy} could not be read: {error.strerror}. Name the policy with --policy.") from error
+    except UnicodeDecodeError as error:
+        raise PolicyError(f"{policy} is not UTF-8 text. Save it as UTF-8 or name another with --policy.") from error
+
+
+def _refuse(sentence: str) -> NoReturn:
+    sys.stderr.write(f"{sentence}\n")
+    raise typer.Exit(2)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,83 @@
+// What serverless.yml embeds into the template: the workers' user data and the node-command document, both made of
+// scripts that stand in files of their own, where they are linted and tested.
+"use strict";
+
+const fs = require("node:fs");
+const path = require("node:path");
+
+const folder = path.join(__dirname, "..", "cloudformation", "scripts");
+const read = (name) => fs.readFileSync(path.join(folder, name), "utf8");
+
+// Comment lines are for the reader of the repository: user data is limited to 16 KiB.
+const withoutComments = (script) =>
+  script
+    .split("\n")
+    .filter((line, index) => index === 0 || !/^\s*#/.test(line))
+    .join("\n");
+
+// One word for a POSIX shell, whatever it holds.
+const quoted = (value) => `'${String(value).replaceAll("'", "'\\''")}'`;
+
+// The framework looks for its own ${...} in every string: a script's are escaped, and come out as they were.
+const escaped = (text) => text.replaceAll("${", "\\${");
+
+const afterFirstLine = (script, lines) => {
+  const [first, ...rest] = script.split("\n");
+  return [first, ...lines, ...rest].join("\n");
+};
+
+const userData = ({ clusterId, agentArguments }) =>
+  Buffer.from(
+    afterFirstLine(withoutComments(read("worker-bootstrap.sh")), [
+      `export CLUSTER_ID=${quoted(clusterId)}`,
+      `export EXTRA_AGENT_ARGUMENTS=${quoted(agentArguments)}`,
+    ]),
+  ).toString("base64");
+
+// Every pattern is free of quotes, blanks and shell syntax: what passes cannot be anything but a word.
+const parameters = {
+  verb: { description: "What to do", allowedValues: ["preflight", "drain", "uncordon", "delete-node", "status"] },
+  node: { description: "Name of the Node", allowedPattern: "^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$" },
+  providerId: { description: "The provider-id that the Node must carry", allowedPattern: "^[a-zA-Z0-9:/._-]{1,256}$" },
+  operationId: { description: "A repeat of an operation and verb returns the first result", allowedPattern: "^[a-z0-9-]{1,64}$" },
+  fence: { description: "Lower than the Node's: refused", allowedPattern: "^(0|[1-9][0-9]{0,14})$" },
+  notAfter: { description: "Epoch seconds; later than this: refused", allowedPattern: "^(0|[1-9][0-9]{0,11})$" },
+  timeoutSeconds: { description: "How long a drain may take", default: "300", allowedPattern: "^[1-9][0-9]{0,4}$" },
+  graceSeconds: { description: "Grace period of the pods; -1 leaves their own", default: "-1", allowedPattern: "^(-1|0|[1-9][0-9]{0,4})$" },
+  reclaim: { description: "The machine goes away whatever we do", default: "false", allowedValues: ["true", "false"] },
+};
+
+// Agents from 3.3.2746.0 on hand parameters over in the environment; older ones put them into the text, which the
+// patterns above make safe (AWS Systems Manager User Guide, "Troubleshooting parameter handling issues").
+const handedOver = (name) => `if [ -z "\${SSM_${name}+x}" ]; then export SSM_${name}='{{ ${name} }}'; fi`;
+
+const nodeCommandDocument = () =>
+  JSON.stringify({
+    schemaVersion: "2.2",
+    description: "k3s-autoscaler: preflight, drain, uncordon, delete-node or status of one node, run on a K3s server.",
+    parameters: Object.fromEntries(
+      Object.entries(parameters).map(([name, rules]) => [name, { type: "String", interpolationType: "ENV_VAR", ...rules }]),
+    ),
+    mainSteps: [
+      {
+        action: "aws:runShellScript",
+        name: "nodeCommand",
+        inputs: {
+          // The drain's own time-out and some room to give the node back: at most a day, as the policy allows.
+          timeoutSeconds: "86460",
+          runCommand: afterFirstLine(
+            withoutComments(read("node-command.sh")),
+            Object.keys(parameters).map(handedOver),
+          ).split("\n"),
+        },
+      },
+    ],
+  });
+
+module.exports = async ({ resolveVariable }) => ({
+  workerUserData: userData({
+    clusterId: await resolveVariable("param:clusterId"),
+    agentArguments: await resolveVariable("param:k3sAgentArguments"),
+  }),
+  nodeCommandDocument: escaped(nodeCommandDocument()),
+});

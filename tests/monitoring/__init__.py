@@ -1,0 +1,1 @@
+"""Tests of the rules, scrapes and routes, on the programs that will read them."""

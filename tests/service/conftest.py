@@ -1,0 +1,124 @@
+"""The service as it would be deployed: the generated template and the artifact, made without any credential."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CREDENTIAL_FREE = {
+    "PATH": os.environ["PATH"],
+    "HOME": os.environ["HOME"],  # the framework keeps a cache there
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:1",  # a call to AWS would be refused, and packaging fail
+    "SLS_TRACKING_DISABLED": "1",
+    "SLS_NOTIFICATIONS_MODE": "off",
+    "K3S_AUTOSCALER_KEEP_ARTIFACT": "1",
+}
+EVERY_PART = {
+    "clusterId": "shop",
+    "prometheusUrl": "https://10.0.1.10:30090",
+    "functionSubnetIds": "subnet-0c0c0c0c0c0c0c0c0,subnet-0d0d0d0d0d0d0d0d0",
+    "functionSecurityGroupIds": "sg-0c0c0c0c0c0c0c0c0",
+    "functionDualStack": "true",
+    "prometheusAuthParameter": "/k3s/shop/prometheus-auth",
+    "prometheusCaParameter": "/k3s/shop/prometheus-ca",
+    "notifyTopicArn": "arn:aws:sns:eu-central-1:111122223333:news",
+    "workerImageId": "ami-0a0a0a0a0a0a0a0a0",
+    "workerSessionManager": "true",
+    "k3sAgentArguments": "--node-taint=spot=true:NoSchedule",
+    "reservedConcurrency": "5",
+    "sweepRate": "rate(5 minutes)",
+    "keepTables": "true",
+}
+
+
+@dataclass(frozen=True)
+class Template:
+    """A generated CloudFormation template."""
+
+    body: dict[str, Any]
+    text: str
+
+    def properties(self, name: str) -> dict[str, Any]:
+        """Of one resource."""
+        found: dict[str, Any] = self.body["Resources"][name].get("Properties", {})
+        return found
+
+    def of_type(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Every resource of one type, by logical id."""
+        return {name: entry for name, entry in self.body["Resources"].items() if entry["Type"] == kind}
+
+    def statements(self, policy: str) -> list[dict[str, Any]]:
+        """Of a managed policy, or of a role's own policies."""
+        properties = self.properties(policy)
+        documents = [properties["PolicyDocument"]] if "PolicyDocument" in properties else []
+        documents += [entry["PolicyDocument"] for entry in properties.get("Policies", [])]
+        return [statement for document in documents for statement in document["Statement"]]
+
+
+def sls_package(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `sls package` with nothing in the environment that could reach AWS."""
+    sls = ROOT / "node_modules" / ".bin" / "sls"
+    command = [str(sls), "package", "--package", str(folder.relative_to(ROOT)), *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=CREDENTIAL_FREE, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def _template(folder: Path, *arguments: str) -> Template:
+    ran = sls_package(folder, *arguments)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    text = (folder / "cloudformation-template-update-stack.json").read_text()
+    return Template(body=json.loads(text), text=text)
+
+
+@pytest.fixture(scope="session")
+def build_folder() -> Iterator[Path]:
+    """A folder inside the project, as the framework wants it, gone afterwards."""
+    (ROOT / "build").mkdir(exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".tests.", dir=ROOT / "build"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def template(build_folder: Path, artifact: Path) -> Template:
+    """The template of stage `local`: nothing optional."""
+    assert artifact.exists()
+    return _template(build_folder / "local")
+
+
+@pytest.fixture(scope="session")
+def full_template(build_folder: Path, artifact: Path) -> Template:
+    """The template with every optional part."""
+    assert artifact.exists()
+    return _template(build_folder / "full", *(f"--param={name}={value}" for name, value in EVERY_PART.items()))
+
+
+def build_artifact(out: Path, *arguments: str) -> str:
+    """Run scripts/package; returns the SHA-256 of what it made."""
+    command = ["scripts/package", "--out", str(out), *arguments]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    digest = hashlib.sha256(out.read_bytes()).hexdigest()
+    assert digest in ran.stdout, "the printed SHA-256 is the file's"
+    return digest
+
+
+@pytest.fixture(scope="session")
+def artifact() -> Path:
+    """The artifact for Lambda, where the framework expects it."""
+    path = ROOT / "build" / "k3s-autoscaler.zip"
+    build_artifact(path)
+    return path

@@ -1,0 +1,187 @@
+"""The roles: every action that the code needs, on nothing more than it needs."""
+
+from typing import Any
+
+import pytest
+
+from tests.service.conftest import Template
+
+# AWS accepts nothing but "*" for these (Service Authorization Reference: no resource types).
+ANY_RESOURCE_ONLY = {
+    "ec2:DescribeInstances",
+    "ec2:DescribeLaunchTemplates",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeNetworkInterfaces",
+    "ssm:GetCommandInvocation",
+}
+# Checked on "*" by the Lambda service when it attaches a function to a VPC (Lambda Developer Guide); the functions' own
+# code is denied them.
+LAMBDA_NETWORK = {
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:UnassignPrivateIpAddresses",
+}
+SHARED = {
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "ec2:CreateFleet",
+    "ec2:CreateTags",
+    "ec2:DescribeInstances",
+    "ec2:DescribeLaunchTemplates",
+    "ec2:DescribeSubnets",
+    "ec2:RunInstances",
+    "ec2:TerminateInstances",
+    "iam:PassRole",
+    "ssm:GetCommandInvocation",
+    "ssm:SendCommand",
+}
+POLICIES = (
+    "ReconcilePolicy",
+    "PrometheusAuthPolicy",
+    "PrometheusCaPolicy",
+    "NotifyPolicy",
+    "NetworkPolicy",
+    "AlertsRole",
+    "SweepRole",
+    "LifecycleRole",
+    "WorkerRole",
+)
+
+
+def actions(statement: dict[str, Any]) -> list[str]:
+    found = statement["Action"]
+    return [found] if isinstance(found, str) else list(found)
+
+
+def resources(statement: dict[str, Any]) -> list[Any]:
+    found = statement["Resource"]
+    return found if isinstance(found, list) else [found]
+
+
+def allowing(template: Template, policy: str, action: str) -> list[dict[str, Any]]:
+    return [
+        statement
+        for statement in template.statements(policy)
+        if statement["Effect"] == "Allow" and action in actions(statement)
+    ]
+
+
+def only(found: list[dict[str, Any]]) -> dict[str, Any]:
+    assert len(found) == 1
+    return found[0]
+
+
+def test_the_shared_policy_holds_exactly_what_a_look_calls(template: Template) -> None:
+    assert {action for row in template.statements("ReconcilePolicy") for action in actions(row)} == SHARED
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_no_action_has_a_wildcard_and_star_only_where_aws_wants_it(full_template: Template, policy: str) -> None:
+    for statement in full_template.statements(policy):
+        assert not [action for action in actions(statement) if "*" in action]
+        if statement["Effect"] == "Allow" and "*" in resources(statement):
+            assert set(actions(statement)) <= ANY_RESOURCE_ONLY | LAMBDA_NETWORK, statement["Sid"]
+
+
+def test_only_our_workers_are_terminated(full_template: Template) -> None:
+    statement = only(allowing(full_template, "ReconcilePolicy", "ec2:TerminateInstances"))
+    assert statement["Condition"] == {
+        "StringEquals": {"aws:ResourceTag/ManagedBy": "autoscaler", "aws:ResourceTag/k3s-autoscaler/cluster": "shop"}
+    }
+
+
+def test_tags_are_created_only_while_launching_and_only_ours(full_template: Template) -> None:
+    statement = only(allowing(full_template, "ReconcilePolicy", "ec2:CreateTags"))
+    assert statement["Condition"] == {
+        "StringEquals": {
+            "ec2:CreateAction": ["CreateFleet", "RunInstances"],
+            "aws:RequestTag/ManagedBy": "autoscaler",
+            "aws:RequestTag/k3s-autoscaler/cluster": "shop",
+        }
+    }
+
+
+def test_instances_come_from_this_template_only(template: Template) -> None:
+    statement = only(allowing(template, "ReconcilePolicy", "ec2:RunInstances"))
+    (condition,) = statement["Condition"]["ArnEquals"].values()
+    assert condition["Fn::Sub"].endswith(":launch-template/${WorkerLaunchTemplate}")
+    fleet = only(allowing(template, "ReconcilePolicy", "ec2:CreateFleet"))
+    assert condition in resources(fleet)
+
+
+def test_only_the_workers_role_is_passed_and_only_to_ec2(template: Template) -> None:
+    statement = only(allowing(template, "ReconcilePolicy", "iam:PassRole"))
+    assert resources(statement) == [{"Fn::GetAtt": ["WorkerRole", "Arn"]}]
+    assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}
+
+
+def test_only_our_document_is_sent_and_only_to_our_servers(full_template: Template) -> None:
+    document, servers = allowing(full_template, "ReconcilePolicy", "ssm:SendCommand")
+    assert resources(document)[0]["Fn::Sub"].endswith(":document/${NodeCommandDocument}")
+    assert resources(servers)[0]["Fn::Sub"].endswith(":instance/*")
+    assert servers["Condition"] == {
+        "StringEquals": {
+            "aws:ResourceTag/k3s-autoscaler/cluster": "shop",
+            "aws:ResourceTag/k3s-autoscaler/role": "server",
+        }
+    }
+
+
+def test_the_state_of_this_cluster_only(full_template: Template) -> None:
+    statement = only(allowing(full_template, "ReconcilePolicy", "dynamodb:PutItem"))
+    assert resources(statement) == [{"Fn::GetAtt": ["StateTable", "Arn"]}]
+    assert statement["Condition"] == {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["shop"]}}
+
+
+def test_the_webhook_alone_knows_its_token_and_the_idempotency_records(template: Template) -> None:
+    table = {"Fn::GetAtt": ["IdempotencyTable", "Arn"]}
+    for role in ("SweepRole", "LifecycleRole"):
+        assert not allowing(template, role, "ssm:GetParameter")
+        assert not [row for row in template.statements(role) if table in resources(row)]
+    token = only(allowing(template, "AlertsRole", "ssm:GetParameter"))
+    assert resources(token)[0]["Fn::Sub"].endswith(":parameter/k3s/demo/webhook-token")
+    records = only([row for row in template.statements("AlertsRole") if table in resources(row)])
+    assert set(actions(records)) == {f"dynamodb:{verb}Item" for verb in ("Get", "Put", "Update", "Delete")}
+
+
+@pytest.mark.parametrize("name", ["alerts", "sweep", "lifecycle"])
+def test_each_function_writes_its_own_log_only(template: Template, name: str) -> None:
+    statement = only(allowing(template, f"{name.capitalize()}Role", "logs:PutLogEvents"))
+    group = template.properties(f"{name.capitalize()}LogGroup")["LogGroupName"]
+    assert resources(statement)[0]["Fn::Sub"].endswith(f":log-group:{group}:*")
+
+
+def test_the_lifecycle_function_may_set_failures_aside(template: Template) -> None:
+    statement = only(allowing(template, "LifecycleRole", "sqs:SendMessage"))
+    assert resources(statement) == [{"Fn::GetAtt": ["LifecycleFailures", "Arn"]}]
+
+
+def test_a_worker_reads_how_to_join_and_nothing_else(template: Template, full_template: Template) -> None:
+    statement = only(template.statements("WorkerRole"))
+    assert actions(statement) == ["ssm:GetParameter"]
+    names = {entry["Fn::Sub"].rsplit(":parameter", 1)[1] for entry in resources(statement)}
+    assert names == {f"/k3s/demo/{name}" for name in ("server-url", "version", "ca-hash", "agent-token")}
+    assert "ManagedPolicyArns" not in template.properties("WorkerRole")
+    (managed,) = full_template.properties("WorkerRole")["ManagedPolicyArns"]
+    assert managed["Fn::Sub"].endswith(":policy/AmazonSSMManagedInstanceCore")
+
+
+def test_optional_permissions_name_what_was_given(full_template: Template) -> None:
+    def resource(policy: str) -> Any:
+        return resources(only([row for row in full_template.statements(policy) if row["Effect"] == "Allow"]))[0]
+
+    assert resource("NotifyPolicy") == "arn:aws:sns:eu-central-1:111122223333:news"
+    assert resource("PrometheusAuthPolicy")["Fn::Sub"].endswith(":parameter/k3s/shop/prometheus-auth")
+    assert resource("PrometheusCaPolicy")["Fn::Sub"].endswith(":parameter/k3s/shop/prometheus-ca")
+    denied = only([row for row in full_template.statements("NetworkPolicy") if row["Effect"] == "Deny"])
+    assert set(actions(denied)) == LAMBDA_NETWORK
+
+
+def test_every_role_has_the_shared_policy_and_only_lambda_assumes_it(full_template: Template) -> None:
+    shared = ["ReconcilePolicy", "PrometheusAuthPolicy", "PrometheusCaPolicy", "NotifyPolicy", "NetworkPolicy"]
+    for role in ("AlertsRole", "SweepRole", "LifecycleRole"):
+        properties = full_template.properties(role)
+        assert properties["ManagedPolicyArns"] == [{"Ref": name} for name in shared]
+        (trust,) = properties["AssumeRolePolicyDocument"]["Statement"]
+        assert trust["Principal"] == {"Service": "lambda.amazonaws.com"}

@@ -1,0 +1,79 @@
+"""Wrong parameters: one sentence each, at package time, and nothing is made."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.service.conftest import CREDENTIAL_FREE, ROOT, sls_package
+
+WRONG = {
+    "a cluster id with blanks": ("clusterId", "My Cluster", "lower-case letters, digits and hyphens"),
+    "a Prometheus address with a password": ("prometheusUrl", "http://me:secret@10.0.1.10:30090", "without user"),
+    "a Prometheus address without a scheme": ("prometheusUrl", "10.0.1.10:30090", "http://10.0.1.10:30090"),
+    "subnets with blanks": (
+        "workerSubnetIds",
+        "subnet-0a0a0a0a, subnet-0b0b0b0b",
+        "separated by commas without blanks",
+    ),
+    "a security group's name": ("workerSecurityGroupIds", "k3s-workers", "security group ids"),
+    "an image that is none": ("workerImageId", "amazon-linux", "an AMI id"),
+    "a shell command as agent arguments": ("k3sAgentArguments", "--x=$(reboot)", "separated by single blanks"),
+    "a rate that EventBridge does not know": ("sweepRate", "rate(1 minutes)", "rate(2 minutes)"),
+    "a retention that CloudWatch does not know": ("logRetentionDays", "31", "30, 60"),
+    "a topic that is none": ("notifyTopicArn", "news", "the ARN of an SNS topic"),
+    "no concurrency at all": ("reservedConcurrency", "0", "a whole number from 1"),
+    "a switch that is neither on nor off": ("keepTables", "maybe", "true or false"),
+    "a volume too small for the image": ("workerVolumeGb", "7", "from 8 to 16384"),
+}
+
+
+@pytest.fixture(scope="module")
+def refusals(build_folder: Path) -> list[str]:
+    """What `sls package` says of all wrong values, each parameter once a run; it must make nothing."""
+    waiting = list(WRONG.values())
+    said = []
+    while waiting:
+        batch = {name: value for name, value, _ in waiting}
+        waiting = [row for row in waiting if batch[row[0]] != row[1]]
+        folder = build_folder / "refused"
+        ran = sls_package(folder, *(f"--param={name}={value}" for name, value in batch.items()))
+        assert ran.returncode != 0
+        assert not folder.exists()
+        said += (ran.stdout + ran.stderr).splitlines()
+    return said
+
+
+@pytest.mark.parametrize(("name", "value", "sentence"), WRONG.values(), ids=WRONG.keys())
+def test_a_wrong_parameter_is_refused(refusals: list[str], name: str, value: str, sentence: str) -> None:
+    about = f'Parameter {name} of stage "local" is "{value}": it must be '
+    assert [line for line in refusals if line.startswith(about) and sentence in line]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "sentence"),
+    [
+        ("functionSubnetIds=subnet-0a0a0a0a", "functionSubnetIds and functionSecurityGroupIds belong together"),
+        ("functionDualStack=true", "only functions in a VPC reach AWS by its dual-stack endpoints"),
+    ],
+)
+def test_parameters_that_need_each_other(build_folder: Path, parameter: str, sentence: str) -> None:
+    ran = sls_package(build_folder / "refused", f"--param={parameter}")
+    assert ran.returncode != 0
+    assert sentence in ran.stdout + ran.stderr
+
+
+def test_a_stage_of_ones_own_says_everything_that_is_missing(build_folder: Path) -> None:
+    ran = sls_package(build_folder / "refused", "--stage", "prod")
+    said = ran.stdout + ran.stderr
+    assert ran.returncode != 0
+    for name in ("clusterId", "prometheusUrl", "workerSubnetIds", "workerSecurityGroupIds"):
+        assert f'Parameter {name} of stage "prod" is not set' in said
+
+
+def test_the_made_up_values_of_stage_local_are_not_deployed_to_aws() -> None:
+    environment = {name: value for name, value in CREDENTIAL_FREE.items() if name != "AWS_ENDPOINT_URL"}
+    command = [str(ROOT / "node_modules" / ".bin" / "sls"), "deploy"]
+    ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode != 0
+    assert "set AWS_ENDPOINT_URL to the emulator" in ran.stdout + ran.stderr
