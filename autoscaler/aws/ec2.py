@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PAGE_SIZE: Final = 1000
 TEMPLATE_MAX_AGE_S: Final = 300.0
-"""A new default version of the launch template reaches a warm function within this time. Subnets never change zones."""
+"""A new version of the launch template reaches a warm function within this time. Subnets never change zones."""
 
 
 class Ec2Fleet:
@@ -65,10 +65,10 @@ class Ec2Fleet:
         return frozenset(str(row["InstanceId"]) for row in rows)
 
     def launch_context(self) -> LaunchContext:
-        """Return the template's default version as a number, and the zone of each subnet. Raises FleetUnavailable."""
+        """Return the template's latest version as a number, and the zone of each subnet. Raises FleetUnavailable."""
         return LaunchContext(
             template_id=self._template_id,
-            template_version=self._default_version(),
+            template_version=self._latest_version(),
             subnet_zones=self._zones(),
         )
 
@@ -100,18 +100,19 @@ class Ec2Fleet:
                 for row in reservation.get("Instances", [])
             ]
 
-    def _default_version(self) -> str:
+    def _latest_version(self) -> str:
+        """CloudFormation adds a version at every change of the template and leaves the default one where it was."""
         now = self._monotonic()
         if self._template_version is None or now - self._template_version[0] > TEMPLATE_MAX_AGE_S:
             with told_as(FleetUnavailable, f"describe the launch template {self._template_id}"):
                 answer = self._clients.ec2().describe_launch_templates(LaunchTemplateIds=[self._template_id])
             templates = answer.get("LaunchTemplates", [])
-            if not templates or not templates[0].get("DefaultVersionNumber"):
+            if not templates or not templates[0].get("LatestVersionNumber"):
                 raise FleetUnavailable(
-                    f"EC2 names no default version of the launch template {self._template_id}: "
+                    f"EC2 names no version of the launch template {self._template_id}: "
                     "check LAUNCH_TEMPLATE_ID and deploy again"
                 )
-            self._template_version = (now, str(templates[0]["DefaultVersionNumber"]))
+            self._template_version = (now, str(templates[0]["LatestVersionNumber"]))
         return self._template_version[1]
 
     def _zones(self) -> tuple[tuple[str, str], ...]:
