@@ -9,7 +9,6 @@ from typing import Any, Protocol, TypeVar
 
 from autoscaler.model import CommandResult, LaunchContext, LaunchRequest, LaunchResult, NodeCommand, Sample, State
 
-
 Result = TypeVar("Result")
 
 

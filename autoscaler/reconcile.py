@@ -43,11 +43,11 @@ from autoscaler.ports import (
 )
 from autoscaler.state.transitions import (
     add_notices,
-    drop_unhandled,
     effective_mode,
     forget_old,
     lease_held_by_other,
     release_lease,
+    take_back_notices,
     take_lease,
 )
 
@@ -170,18 +170,19 @@ class _Run:
         return self._act(decision, decision_id, mode, snapshot, Holder(ports.store, self.owner, intended, saved))
 
     def _decide(self, snapshot: Snapshot, state: State, now_s: int, decision_id: str) -> Decision:
-        if snapshot.metrics_status is MetricsStatus.UNAVAILABLE:
-            state = add_notices(state, self.alerts)
-        decision = decide(snapshot, state, self.policy, now_s=now_s, decision_id=decision_id)
+        blind = snapshot.metrics_status is MetricsStatus.UNAVAILABLE
+        told = add_notices(state, self.alerts) if blind else state
+        decision = decide(snapshot, told, self.policy, now_s=now_s, decision_id=decision_id)
+        # An alert that no launch followed from is no reason for a write, and may ask again.
+        unanswered = take_back_notices(decision.state, BLIND_ALERT, state)
         if decision.growth is None:
-            # An alert that nothing followed from is no reason for a write.
-            return msgspec.structs.replace(decision, state=drop_unhandled(decision.state, BLIND_ALERT))
+            return msgspec.structs.replace(decision, state=unanswered)
         try:
             context = self.ports.fleet.launch_context()
         except FleetUnavailable as error:
             reason = f"launch_context: {error}"
             blocked = (Blocked(subject="ec2", reason=reason),)
-            return with_plan(decision, decision.state, refused=decision.growth.count, blocked=blocked)
+            return with_plan(decision, unanswered, refused=decision.growth.count, blocked=blocked)
         plan = plan_launch(
             decision.growth,
             context,
@@ -192,7 +193,7 @@ class _Run:
             now_s=now_s,
             decision_id=decision_id,
         )
-        return with_plan(decision, plan.state, refused=plan.refused)
+        return with_plan(decision, plan.state if plan.opened else unanswered, refused=plan.refused)
 
     def _save(self, intended: State, version: int) -> int | None:
         """The new version, or None when somebody else was first."""

@@ -1,12 +1,14 @@
 """The judgement: one snapshot, one state, one policy, one moment -> one decision that explains itself."""
 
+from collections.abc import Container
+
 import msgspec
 
 from autoscaler.decide.fleet import FleetView, Standing, view_fleet
 from autoscaler.decide.grow import GrowPlan, plan_blind_growth, plan_growth
 from autoscaler.decide.launch_progress import advance_launch
 from autoscaler.decide.looking import Look, new_removal
-from autoscaler.decide.pod_demand import PodDemand, pod_demand
+from autoscaler.decide.pod_demand import PodDemand, pod_demand, take_backable
 from autoscaler.decide.removal_progress import advance_removal
 from autoscaler.decide.repair import reclaim_noticed, repair_unhealthy
 from autoscaler.decide.shrink import ShrinkPlan, movable_pods, plan_shrink
@@ -37,21 +39,23 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
     before = state
     for launch in state.launches:
         state = advance_launch(look, state, launch)
+    joined = {i for launch in before.launches for i in launch.instance_ids}
     state, reclaimed = reclaim_noticed(look, state, view_fleet(snapshot, state))
     fleet = view_fleet(snapshot, state)
-    pods = _pods(look, fleet, state, reclaimed)
-    wanted_back = dict.fromkeys(pods.take_back, f"{pods.waiting} pods wait that it can take")
+    pods = _pods(look, fleet, state, reclaimed, joined)
+    wanted_back = _wanted_back(look, fleet, state, pods)
     for removal in before.removals:
         current = next((r for r in state.removals if r.operation_id == removal.operation_id), None)
         if current is not None:
             state = advance_removal(look, state, current, wanted_back=wanted_back)
-    state, unhealthy = repair_unhealthy(look, state, view_fleet(snapshot, state))
-    repaired = len(state.removals) > len(before.removals)
+    removed = {r.instance_id for r in before.removals} - {r.instance_id for r in state.removals}
+    state, unhealthy = repair_unhealthy(look, state, view_fleet(snapshot, state), just_removed=removed)
+    repaired = bool({r.operation_id for r in state.removals} - {r.operation_id for r in before.removals})
     fleet = view_fleet(snapshot, state)
     grow = _grow(look, fleet, state, pods, reclaimed)
     if grow.growth is not None and grow.blind is not None:
         state = mark_handled(state, grow.blind.kind, grow.blind.subject)
-    shrink = _shrink(look, fleet, state, pods, grow, repaired=repaired)
+    shrink = _shrink(look, fleet, state, pods, grow, busy=repaired or bool(wanted_back))
     for worker in shrink.candidates:
         if worker.instance is not None and open_operations(state) < MAX_OPEN_OPERATIONS:
             removal = new_removal(look, worker.instance, worker.node, reason=shrink.reason, phase=RemovalPhase.DRAINING)
@@ -78,7 +82,7 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
     )
 
 
-def _pods(look: Look, fleet: FleetView, state: State, reclaimed: tuple[str, ...]) -> PodDemand:
+def _pods(look: Look, fleet: FleetView, state: State, reclaimed: tuple[str, ...], joined: Container[str]) -> PodDemand:
     if not look.snapshot.cluster_known:
         return _NO_DEMAND
     displaced: list[Pod] = []
@@ -86,8 +90,26 @@ def _pods(look: Look, fleet: FleetView, state: State, reclaimed: tuple[str, ...]
         if worker.key in reclaimed:
             displaced.extend(movable_pods(worker))
     return pod_demand(
-        look.snapshot, fleet, state, look.policy, displaced=displaced, at_most=max(look.policy.workers.max, 1)
+        look.snapshot,
+        fleet,
+        state,
+        look.policy,
+        displaced=displaced,
+        just_joined=joined,
+        at_most=max(look.policy.workers.max, 1),
     )
+
+
+def _wanted_back(look: Look, fleet: FleetView, state: State, pods: PodDemand) -> dict[str, str]:
+    """Removals to undo before anything is launched, with the reason: for pods that fit there, else the newest first."""
+    back = dict.fromkeys(pods.take_back, f"{_count(pods.waiting, 'pod')} could run there")
+    if not look.snapshot.cluster_known:
+        return back
+    wanted = plan_growth(look.snapshot, fleet, state, look.policy, pods=_NO_DEMAND, replacing=0).wanted
+    for worker in take_backable(fleet):
+        if worker.removal is not None and wanted > fleet.ready + fleet.joining + len(back):
+            back.setdefault(worker.removal.operation_id, "more workers are wanted")
+    return back
 
 
 def _grow(look: Look, fleet: FleetView, state: State, pods: PodDemand, reclaimed: tuple[str, ...]) -> GrowPlan:
@@ -98,10 +120,8 @@ def _grow(look: Look, fleet: FleetView, state: State, pods: PodDemand, reclaimed
     return plan_growth(look.snapshot, fleet, state, look.policy, pods=pods, replacing=len(reclaimed))
 
 
-def _shrink(
-    look: Look, fleet: FleetView, state: State, pods: PodDemand, grow: GrowPlan, *, repaired: bool
-) -> ShrinkPlan:
-    if grow.growth is not None or grow.limit or repaired or pods.take_back:
+def _shrink(look: Look, fleet: FleetView, state: State, pods: PodDemand, grow: GrowPlan, *, busy: bool) -> ShrinkPlan:
+    if grow.growth is not None or grow.limit or busy:
         return ShrinkPlan(candidates=(), reason="busy", message="another step comes first", blocked=())
     return plan_shrink(look.snapshot, fleet, state, look.policy, waiting_pods=pods.waiting, now_s=look.now_s)
 
@@ -121,7 +141,7 @@ def _in_words(
         count = grow.growth.count
         why = _why_grow(grow, pods)
         limited = f" (limited: {grow.limit}, {grow.wanted} wanted)" if grow.limit else ""
-        return Action.SCALE_UP, grow.growth.reason, f"Launching {count} worker{'s'[: count > 1]}: {why}{limited}."
+        return Action.SCALE_UP, grow.growth.reason, f"Launching {_count(count, 'worker')}: {why}{limited}."
     if repaired:
         return Action.REPAIR, "repair", _sentence("; ".join(look.events))
     if shrink.candidates:
@@ -138,9 +158,17 @@ def _in_words(
     if look.events:
         return Action.NONE, "progress", _sentence("; ".join(look.events))
     if fleet.joining:
-        return Action.NONE, "waiting_for_nodes", f"{fleet.joining} workers are joining; nothing more is needed now."
+        return (
+            Action.NONE,
+            "waiting_for_nodes",
+            f"{_count(fleet.joining, 'worker')} on the way; nothing more is needed now.",
+        )
     if pods.waiting:
-        return Action.NONE, "pods_waiting", f"{pods.waiting} pods wait, for less than scale_up.pending_for_s so far."
+        return (
+            Action.NONE,
+            "pods_waiting",
+            f"{_count(pods.waiting, 'pod')} unscheduled: too short a time to count, or there is room.",
+        )
     return Action.NONE, shrink.reason, _sentence(f"Nothing to do: {shrink.message}")
 
 
@@ -148,13 +176,13 @@ def _why_grow(grow: GrowPlan, pods: PodDemand) -> str:
     reason = grow.growth.reason if grow.growth is not None else ""
     by_name: dict[str, Signal] = {signal.name: signal for signal in grow.signals}
     if reason == "pods_unschedulable":
-        return f"{pods.waiting} pods fit on no worker"
+        return f"{_count(pods.waiting, 'pod')} {'fits' if pods.waiting == 1 else 'fit'} on no worker"
     if reason == "interruption":
         return "EC2 takes a worker back and its pods need room"
     if reason == "blind_growth":
         return "a scale-up alert fires while Prometheus cannot be asked"
     if reason == "below_min":
-        return f"there are fewer than workers.min ({by_name['minimum'].wants})"
+        return f"there are fewer than workers.min ({by_name['minimum'].threshold:.0f})"
     signal = by_name["cpu_utilisation" if reason == "cpu_high" else "memory_utilisation"]
     kind = "CPU" if reason == "cpu_high" else "memory"
     return f"{kind} use is {signal.value or 0:.0%}, above {signal.threshold or 0:.0%} for the whole window"
@@ -167,6 +195,10 @@ def _why_shrink(snapshot: Snapshot) -> str:
         if u.shrink_max is not None
     ]
     return " and ".join(parts)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _sentence(text: str) -> str:
@@ -184,4 +216,7 @@ def with_plan(decision: Decision, state: State, *, refused: int, blocked: tuple[
             reason="capacity_backoff",
             message=f"{refused} workers are wanted, but EC2 had nothing left in any pool; each is tried again later.",
         )
+    elif decision.growth is not None and refused:
+        told = f"{decision.message} For {refused} of them EC2 had nothing left in any pool."
+        decision = msgspec.structs.replace(decision, message=told)
     return msgspec.structs.replace(decision, state=state, growth=None, blocked=(*decision.blocked, *blocked))

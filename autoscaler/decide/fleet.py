@@ -111,6 +111,7 @@ def view_fleet(snapshot: Snapshot, state: State) -> FleetView:
     removals = {removal.instance_id: removal for removal in state.removals}
     launches = {instance_id: launch for launch in state.launches for instance_id in launch.instance_ids}
     open_launches = {launch.operation_id: launch for launch in state.launches}
+    finished = {instance_id for launch in state.launches for instance_id in launch.finished_ids}
     pods: dict[str, list[Pod]] = {}
     for pod in snapshot.pods:
         if pod.node:
@@ -122,10 +123,16 @@ def view_fleet(snapshot: Snapshot, state: State) -> FleetView:
         node, instance = nodes.get(key), instances.get(key)
         if key in servers or (node is not None and node.control_plane):
             continue
-        if node is None and instance is not None and not instance.managed and key not in removals:
+        if (
+            node is None
+            and instance is not None
+            and not instance.managed
+            and key not in removals
+            and snapshot.cluster_known
+        ):
             continue  # tagged for the cluster, but neither a Node nor ours: not a worker that anybody sees
         launch = launches.get(key)
-        if launch is None and instance is not None and instance.operation_id is not None:
+        if launch is None and instance is not None and instance.operation_id is not None and key not in finished:
             launch = open_launches.get(instance.operation_id)
         removal = removals.get(key)
         workers.append(
@@ -166,7 +173,9 @@ def _unidentified(launch: LaunchOperation, snapshot: Snapshot) -> int:
     unseen = sum(
         1
         for instance in snapshot.instances
-        if instance.operation_id == launch.operation_id and instance.instance_id not in launch.instance_ids
+        if instance.operation_id == launch.operation_id
+        and instance.instance_id not in launch.instance_ids
+        and instance.instance_id not in launch.finished_ids
     )
     return max(0, launch.unidentified - unseen)
 

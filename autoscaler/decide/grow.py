@@ -6,6 +6,7 @@ import msgspec
 
 from autoscaler.decide.fleet import FleetView
 from autoscaler.decide.pod_demand import PodDemand
+from autoscaler.decide.repair import recovering_workers
 from autoscaler.decide.utilisation import utilisation_signals
 from autoscaler.model import Growth, MetricsStatus, Notice, Signal, Snapshot, State
 from autoscaler.policy import Policy
@@ -32,11 +33,18 @@ def plan_growth(
 ) -> GrowPlan:
     """Combine the demands. `replacing`: workers that EC2 takes away and that the pods do not ask for by themselves."""
     coming = fleet.ready + fleet.joining
+    # A worker that is NotReady for a moment is not gone: repair says when it is, and opens its removal.
+    recovering = len(recovering_workers(fleet, policy))
     pod_wants = coming + pods.extra if pods.extra else None
     signals = (
         Signal(name="unschedulable_pods", value=pods.waiting, threshold=0, wants=pod_wants),
         *utilisation_signals(snapshot, fleet.ready, policy),
-        Signal(name="minimum", value=coming, threshold=policy.workers.min, wants=policy.workers.min),
+        Signal(
+            name="minimum",
+            value=coming + recovering,
+            threshold=policy.workers.min,
+            wants=min(policy.workers.min, max(coming, policy.workers.min - recovering)),
+        ),
     )
     # Signals that want more than there is, in this order where they want the same.
     reasons = {
@@ -47,7 +55,7 @@ def plan_growth(
     }
     best = max(signals, key=lambda s: s.wants or 0)
     wanted = max(best.wants or 0, 0)
-    missing = wanted - coming - len(pods.take_back)
+    missing = wanted - coming
     reason = "interruption" if replacing and best.name == "unschedulable_pods" else reasons[best.name]
     if missing <= 0:
         return GrowPlan(signals=signals, wanted=max(wanted, coming), growth=None)

@@ -5,8 +5,8 @@ from typing import Final
 import msgspec
 
 from autoscaler.decide.looking import Look, new_removal
-from autoscaler.model import ALIVE, Instance, LaunchOperation, Node, RemovalPhase, State
-from autoscaler.state.transitions import open_removal, update_launch
+from autoscaler.model import ALIVE, Instance, InstanceState, LaunchOperation, Node, RemovalPhase, State
+from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations, open_removal, update_launch
 
 SETTLE_S: Final = 300
 """DescribeInstances has shown whatever a call did by then (AWS: the EC2 API is eventually consistent)."""
@@ -34,7 +34,7 @@ def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
                 finished.append(instance_id)
             else:
                 waiting.append(instance_id)
-        elif (gone_because := _lost(look, instance)) is not None:
+        elif (gone_because := _lost(look, instance)) is not None and open_operations(state) < MAX_OPEN_OPERATIONS:
             look.events.append(f"instance {instance_id} {gone_because}")
             finished.append(instance_id)
             state = _clear_away(look, state, instance, node)
@@ -65,6 +65,8 @@ def _adopt(look: Look, launch: LaunchOperation) -> LaunchOperation:
     settled = look.now_s - (launch.sent_at_s or launch.created_at_s) >= SETTLE_S
     if launch.landed and launch.unidentified and settled:
         launch = msgspec.structs.replace(launch, unidentified=0)
+    if not launch.landed and look.now_s - launch.created_at_s < RESEND_FOR_S:
+        launch = msgspec.structs.replace(launch, sent_at_s=look.now_s)  # about to be sent again: it settles from then
     return launch
 
 
@@ -81,14 +83,18 @@ def _lost(look: Look, instance: Instance) -> str | None:
 
 def _clear_away(look: Look, state: State, instance: Instance, node: Node | None) -> State:
     alive = instance.state in ALIVE
-    if not alive and node is None:
+    dead = instance.state is InstanceState.TERMINATED
+    if node is None and (dead or instance.state is InstanceState.SHUTTING_DOWN):
         return state
+    if not instance.managed:
+        return state  # somebody took the tag away, and the machine over
     removal = new_removal(
         look,
         instance,
         node,
         reason="join_timeout" if alive else "instance_gone",
-        phase=RemovalPhase.TERMINATING if alive else RemovalPhase.DELETING,
+        # The Node goes only once the instance is seen terminated: earlier, its agent would register it again.
+        phase=RemovalPhase.DELETING if dead else RemovalPhase.TERMINATING,
     )
     return open_removal(state, removal, counts_as_scale_down=False)
 

@@ -30,6 +30,11 @@ class Look:
         return self.now_s + START_WITHIN_S
 
 
+def node_name_of(instance: Instance) -> str:
+    """The name under which a worker of ours registers (cloudformation/scripts/worker-bootstrap.sh)."""
+    return f"worker-{instance.instance_id}"
+
+
 def new_removal(
     look: Look, instance: Instance, node: Node | None, *, reason: str, phase: RemovalPhase, reclaim: bool = False
 ) -> RemovalOperation:

@@ -4,7 +4,8 @@ The model knows requests and node selectors; kube-state-metrics shows no affinit
 both ways. The scheduler stays the oracle: pod_demand.py says what happens when it disagrees.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
@@ -15,7 +16,9 @@ from autoscaler.policy import Policy
 
 INSTANCE_TYPE_LABEL = "node_kubernetes_io_instance_type"
 _ZONE_LABEL = "topology_kubernetes_io_zone"
-_NEW_WORKER_LABELS = frozenset({("k3s_autoscaler_managed", "true"), ("kubernetes_io_os", "linux")})
+MANAGED_LABEL = "k3s_autoscaler_managed"
+_GRAVITON = re.compile(r"a1|[a-z]+\d+g[a-z]*")
+"""AWS' naming: `g` right after the generation stands for Graviton (t4g, m7gd, im4gn)."""
 
 
 class Room(msgspec.Struct, kw_only=True):
@@ -59,7 +62,7 @@ def free_room(worker: Worker) -> Room | None:
     free = worker.node.allocatable
     for pod in worker.pods:
         free -= pod.requests
-    return Room(key=worker.key, free=free, labels=frozenset(worker.node.labels))
+    return Room(key=worker.key, free=free, labels=_with_implied(worker.node.labels))
 
 
 def new_room(instance_type: str, key: str, fleet: FleetView, pods: Sequence[Pod], policy: Policy) -> Room:
@@ -92,7 +95,7 @@ def new_room(instance_type: str, key: str, fleet: FleetView, pods: Sequence[Pod]
             daemons[owner] = _larger(daemons.get(owner), pod.requests)
     for daemon in daemons.values():
         base -= daemon
-    labels = frozenset({(INSTANCE_TYPE_LABEL, instance_type), *_NEW_WORKER_LABELS})
+    labels = _with_implied({(INSTANCE_TYPE_LABEL, instance_type), (MANAGED_LABEL, "true")})
     return Room(key=key, free=base, labels=labels, any_zone=True)
 
 
@@ -126,6 +129,19 @@ def pack_new(pods: Iterable[Pod], empty: Room, *, at_most: int) -> tuple[int, Pa
         else:
             placed[pod.uid] = room.key
     return len(rooms), Packed(placed=placed, left=tuple(left))
+
+
+def _with_implied(labels: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+    """With what the kubelet sets on every node and no allow-list needs to show: system and architecture.
+
+    Charts ask for both as a matter of course (`nodeSelector: kubernetes.io/os: linux`).
+    """
+    implied = {("kubernetes_io_os", "linux")}
+    for key, value in labels:
+        if key == INSTANCE_TYPE_LABEL:
+            graviton = _GRAVITON.fullmatch(value.partition(".")[0])
+            implied.add(("kubernetes_io_arch", "arm64" if graviton else "amd64"))
+    return frozenset({*labels, *implied})
 
 
 def _largest_first(pod: Pod) -> tuple[int, int, str, str]:

@@ -1,6 +1,6 @@
 """Workers wanted by pods that wait: the packing model, corrected by the scheduler where the two disagree."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final
 
 import msgspec
@@ -23,7 +23,7 @@ class PodDemand(msgspec.Struct, frozen=True, kw_only=True):
     """What waiting pods ask for."""
 
     waiting: int
-    """Unschedulable pods that a worker of ours could help."""
+    """Unschedulable pods that a worker of ours could help, as far as anybody knows."""
     new_by_type: tuple[tuple[str, int], ...]
     """Workers to launch, by instance type in the policy's order."""
     take_back: tuple[str, ...]
@@ -46,11 +46,19 @@ def owner_of(pod: Pod) -> str:
 
 
 def pod_demand(
-    snapshot: Snapshot, fleet: FleetView, state: State, policy: Policy, *, displaced: Sequence[Pod] = (), at_most: int
+    snapshot: Snapshot,
+    fleet: FleetView,
+    state: State,
+    policy: Policy,
+    *,
+    displaced: Sequence[Pod] = (),
+    just_joined: Container[str] = (),
+    at_most: int,
 ) -> PodDemand:
     """Compute the demand of pods that wait, and of `displaced` pods whose machine is being taken away.
 
-    Only for a snapshot whose `cluster_known` holds. At most `at_most` new workers.
+    Only for a snapshot whose `cluster_known` holds. At most `at_most` new workers. `just_joined`: instance ids of
+    workers that this look saw Ready for the first time.
     """
     now_s = snapshot.metrics_at_s if snapshot.metrics_at_s is not None else snapshot.taken_at_s
     empty = {t: new_room(t, t, fleet, snapshot.pods, policy) for t in policy.workers.instance_types}
@@ -58,7 +66,7 @@ def pod_demand(
     due = any(now_s - since >= policy.scale_up.pending_for_s for pod in waiting if (since := _since(pod)) is not None)
     if not due and not displaced:
         return _nothing(len(waiting), blocked)
-    settled, unsettled = _ready_rooms(fleet, now_s)
+    settled, unsettled = _ready_rooms(fleet, now_s, just_joined)
     coming = _coming_rooms(fleet, state, empty, policy)
     back = _take_back_rooms(fleet)
     old = [pod for pod in waiting if now_s - (_since(pod) or now_s) > DISAGREE_AFTER_S]
@@ -66,7 +74,13 @@ def pod_demand(
     spare = [room.another(room.key) for room in settled]
     after_old = pack(old, [*unsettled, *coming, *back])
     after_fresh = pack([*fresh, *displaced], [*settled, *unsettled, *coming, *back])
-    disputed = [pod for pod in after_old.left if any(room.accepts(pod) for room in spare)]
+    # One that launches did not help is judged so too where no room is left by now: other workers would not help it.
+    failed = {record.owner: record for record in state.owners if record.unhelped}
+    disputed = [
+        pod
+        for pod in after_old.left
+        if any(room.accepts(pod) for room in spare) or _outwaited(pod, failed.get(owner_of(pod)))
+    ]
     refused, records = _judge_disputed(disputed, state, now_s)
     blocked.extend(Blocked(subject=pod.title, reason=f"unhelped: {reason}") for pod, reason in refused if due)
     out = {pod.uid for pod, _ in refused}
@@ -83,11 +97,11 @@ def pod_demand(
         left = packed.left
     used_back = {*after_old.placed.values(), *after_fresh.placed.values()}
     return PodDemand(
-        waiting=len(waiting),
+        waiting=len(waiting) - len(out),
         new_by_type=tuple(new_by_type),
         take_back=tuple(
             worker.removal.operation_id
-            for worker in _take_backable(fleet)
+            for worker in take_backable(fleet)
             if worker.removal is not None and worker.key in used_back
         ),
         for_owners=tuple(owners),
@@ -134,7 +148,13 @@ def _helpable(pods: Sequence[Pod], empty: Sequence[Room], policy: Policy) -> tup
     return helpable, blocked
 
 
-def _ready_rooms(fleet: FleetView, now_s: int) -> tuple[list[Room], list[Room]]:
+def _outwaited(pod: Pod, record: OwnerLaunches | None) -> bool:
+    """Whether the pod waited already when that launch was made for its owner."""
+    since_s = pod.unschedulable_since_s
+    return record is not None and since_s is not None and since_s <= record.launched_at_s
+
+
+def _ready_rooms(fleet: FleetView, now_s: int, just_joined: Container[str]) -> tuple[list[Room], list[Room]]:
     """Rooms where the scheduler has had its chance, and rooms too new for that."""
     settled: list[Room] = []
     unsettled: list[Room] = []
@@ -142,7 +162,10 @@ def _ready_rooms(fleet: FleetView, now_s: int) -> tuple[list[Room], list[Room]]:
         room = free_room(worker) if worker.schedulable else None
         if room is None or worker.node is None or worker.node.created_at_s is None:
             continue
-        is_new = now_s - worker.node.created_at_s < SETTLED_AFTER_S or worker.launch is not None
+        # A Node may need longer than that from its creation to Ready: what was not Ready before is new as well.
+        is_new = (
+            now_s - worker.node.created_at_s < SETTLED_AFTER_S or worker.launch is not None or worker.key in just_joined
+        )
         (unsettled if is_new else settled).append(room)
     return settled, unsettled
 
@@ -171,7 +194,7 @@ def _coming_rooms(fleet: FleetView, state: State, empty: dict[str, Room], policy
     return rooms
 
 
-def _take_backable(fleet: FleetView) -> list[Worker]:
+def take_backable(fleet: FleetView) -> list[Worker]:
     """Workers whose drain may still be undone, newest operation first."""
     candidates = [
         worker
@@ -186,14 +209,21 @@ def _take_backable(fleet: FleetView) -> list[Worker]:
 
 
 def _take_back_rooms(fleet: FleetView) -> list[Room]:
-    return [room for worker in _take_backable(fleet) if (room := free_room(worker)) is not None]
+    return [room for worker in take_backable(fleet) if (room := free_room(worker)) is not None]
 
 
 def _judge_disputed(
     disputed: Sequence[Pod], state: State, now_s: int
 ) -> tuple[list[tuple[Pod, str]], tuple[OwnerLaunches, ...]]:
-    """Pods that the model had placed and the scheduler had not: once more elsewhere, then ever more rarely."""
-    known = {record.owner: record for record in state.owners}
+    """Pods that the model had placed and the scheduler had not: once more elsewhere, then ever more rarely.
+
+    A record counts against an owner only while one of its pods has waited since before that launch: pods that came
+    later say nothing about whether it helped. Nor does anything while the launch is still under way.
+    """
+    records_of = {record.owner: record for record in state.owners}
+    stuck = {owner_of(pod) for pod in disputed if _outwaited(pod, records_of.get(owner_of(pod)))}
+    known = {owner: record for owner, record in records_of.items() if owner in stuck}
+    under_way = {owner for launch in state.launches for owner in launch.for_owners}
     refused: list[tuple[Pod, str]] = []
     records: dict[str, OwnerLaunches] = {}
     for pod in disputed:
@@ -203,7 +233,7 @@ def _judge_disputed(
             reason = f"{record.unhelped + 1} launches did not help; tried again after {record.retry_at_s - now_s} s"
             refused.append((pod, reason))
             continue
-        unhelped = 0 if record is None else record.unhelped + 1
+        unhelped = 0 if record is None else record.unhelped + (owner not in under_way)
         wait_s = 0 if unhelped == 0 else min(RETRY_S * 2 ** (unhelped - 1), MAX_RETRY_S)
         records[owner] = OwnerLaunches(
             owner=owner,

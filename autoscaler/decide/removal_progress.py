@@ -10,11 +10,14 @@ import msgspec
 
 from autoscaler.decide.launch_progress import SETTLE_S
 from autoscaler.decide.looking import Look
-from autoscaler.model import ALIVE, CommandOutcome, CommandResult, RemovalOperation, RemovalPhase, State
+from autoscaler.model import ALIVE, CommandOutcome, CommandResult, InstanceState, RemovalOperation, RemovalPhase, State
 from autoscaler.state.transitions import enter_phase, remember_refusal, update_removal
 
 SEND_ATTEMPTS: Final = 5
-"""Deliveries of one drain before it is given up; uncordon and delete-node never are."""
+"""Deliveries of one drain before it is given up; uncordon, delete-node and the drain of a machine that EC2 takes away
+never are."""
+LATE_RULE: Final = "late"
+"""The script's rule for a command that came after its not-after time: nothing was judged and nothing happened."""
 GRACE_AFTER_DRAIN_S: Final = 60
 """The document's execution time-out exceeds the drain's by this much."""
 
@@ -69,7 +72,10 @@ def _note_absence(look: Look, removal: RemovalOperation) -> RemovalOperation:
 def _after_death(look: Look, state: State, removal: RemovalOperation) -> State:
     """The Node goes only once the instance is seen terminated: earlier, its agent would register it again."""
     instance = look.instances.get(removal.instance_id)
-    if instance is not None and instance.state.value != "terminated":
+    if instance is not None and instance.state is not InstanceState.TERMINATED:
+        stopped = instance.state in {InstanceState.STOPPING, InstanceState.STOPPED}
+        if stopped and removal.phase in {RemovalPhase.DRAINING, RemovalPhase.DRAINED}:
+            return _terminate(look, state, removal)  # nothing runs on it any more
         return state
     look.events.append(f"instance {removal.instance_id} is terminated")
     if not removal.node_name:
@@ -101,13 +107,23 @@ def _uncordoning(look: Look, state: State, removal: RemovalOperation) -> State:
 
 def _draining(look: Look, state: State, removal: RemovalOperation, wanted_back: Mapping[str, str]) -> State:
     result = look.commands.get(removal.operation_id)
+    instance = look.instances.get(removal.instance_id)
+    if instance is not None and not instance.managed:
+        return uncordon(look, state, removal, "it does not carry the tags of ours any more")
     needed = None if removal.reclaim else wanted_back.get(removal.operation_id)
-    if removal.phase is RemovalPhase.DRAINED:
-        return _terminate(look, state, removal) if needed is None else uncordon(look, state, removal, needed)
     if needed is not None:
+        # Were they its own pods, that fit nowhere else, the next shrink would only begin the same again.
+        state = remember_refusal(
+            state, removal.node_name, f"taken back, {needed}", now_s=look.now_s, policy=look.policy
+        )
         return uncordon(look, state, removal, needed)
+    if removal.phase is RemovalPhase.DRAINED:
+        return _terminate(look, state, removal)
     if removal.command is None:
-        return _send_again(look, state, removal, None)
+        if removal.attempts < SEND_ATTEMPTS or removal.reclaim:
+            return _send_again(look, state, removal, None)
+        never = CommandResult(outcome=CommandOutcome.UNDELIVERED, message="no server took the command")
+        return _drain_failed(look, state, removal, never)
     deadline_s = removal.not_after_s + look.policy.drain.timeout_s + GRACE_AFTER_DRAIN_S
     if result is None or result.outcome is CommandOutcome.RUNNING:
         if look.now_s <= deadline_s:
@@ -120,7 +136,8 @@ def _draining(look: Look, state: State, removal: RemovalOperation, wanted_back: 
         )
         state = update_removal(state, removal.operation_id, lambda _: drained)
         return _terminate(look, state, drained)
-    if result.outcome in _TRY_AGAIN and removal.attempts + 1 < SEND_ATTEMPTS:
+    may_try = removal.attempts + 1 < SEND_ATTEMPTS or removal.reclaim
+    if (result.outcome in _TRY_AGAIN or result.rule == LATE_RULE) and may_try:
         return _send_again(look, state, removal, result)
     return _drain_failed(look, state, removal, result)
 
@@ -149,7 +166,8 @@ def _terminate(look: Look, state: State, removal: RemovalOperation) -> State:
 def _send_again(look: Look, state: State, removal: RemovalOperation, result: CommandResult | None) -> State:
     """A command that ended without its effect goes to the next server; one that may still end is waited for.
 
-    The fence stays the phase's own: a higher one would stop the first copy, should it be running after all.
+    The fence stays the phase's own: a higher one would stop the first copy, should it be running after all. Only what
+    was itself fenced off (a state that was restored is behind its Nodes) goes out with the present fence.
     """
     command = removal.command
     if command is None:
@@ -159,5 +177,12 @@ def _send_again(look: Look, state: State, removal: RemovalOperation, result: Com
         wait = may_end and look.now_s - command.sent_at_s <= look.policy.drain.timeout_s + 2 * GRACE_AFTER_DRAIN_S
     if wait:
         return state
-    changed = msgspec.structs.replace(removal, command=None, attempts=removal.attempts + 1, not_after_s=look.start_by_s)
+    fenced_off = result is not None and result.outcome is CommandOutcome.FENCED_OFF
+    changed = msgspec.structs.replace(
+        removal,
+        command=None,
+        attempts=removal.attempts + 1,
+        not_after_s=look.start_by_s,
+        fence=look.fence if fenced_off else removal.fence,
+    )
     return update_removal(state, removal.operation_id, lambda _: changed)

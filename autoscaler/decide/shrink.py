@@ -161,6 +161,9 @@ def _choose(
             return []
         floor = max(floor, needed)
     spare = fleet.ready - floor
+    if above_max:
+        # Use need not be low for this: no more go than are too many.
+        spare = min(spare, fleet.existing - policy.workers.max)
     chosen: list[Worker] = []
     empty_first = sorted(eligible, key=lambda worker: bool(movable_pods(worker)))
     for worker in empty_first:

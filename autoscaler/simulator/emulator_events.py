@@ -45,18 +45,6 @@ def command_event(command_id: str, document: str, status: str, *, at_s: float, r
     )
 
 
-def interruption_event(instance_id: str, *, at_s: float, region: str) -> dict[str, Any]:
-    """Return an `EC2 Spot Instance Interruption Warning`."""
-    return _envelope(
-        "aws.ec2",
-        "EC2 Spot Instance Interruption Warning",
-        {"instance-id": instance_id, "instance-action": "terminate"},
-        at_s=at_s,
-        region=region,
-        resources=[f"arn:aws:ec2:{region}:{ACCOUNT}:instance/{instance_id}"],
-    )
-
-
 def _envelope(
     source: str, kind: str, detail: dict[str, Any], *, at_s: float, region: str, resources: list[str]
 ) -> dict[str, Any]:

@@ -87,12 +87,16 @@ def release_lease(state: State, owner: str) -> State:
 
 
 def add_notices(state: State, notices: tuple[Notice, ...]) -> State:
-    """Save facts that no observation shows; the same fact twice is one."""
-    known = {(notice.kind, notice.subject) for notice in state.notices}
-    fresh = tuple(notice for notice in notices if (notice.kind, notice.subject) not in known)
-    if not fresh:
+    """Save facts that no observation shows; the same fact twice is one. Of too many, the handled and old ones go."""
+    facts = {(notice.kind, notice.subject): notice for notice in state.notices}
+    for notice in notices:
+        facts.setdefault((notice.kind, notice.subject), notice)
+    if len(facts) == len(state.notices):
         return state
-    return msgspec.structs.replace(state, notices=(*state.notices, *fresh)[-MAX_NOTICES:])
+    first_to_go = sorted(facts, key=lambda fact: not facts[fact].handled)
+    for fact in first_to_go[: max(0, len(facts) - MAX_NOTICES)]:
+        del facts[fact]
+    return msgspec.structs.replace(state, notices=tuple(facts.values()))
 
 
 def mark_handled(state: State, kind: str, subject: str) -> State:
@@ -108,9 +112,10 @@ def mark_handled(state: State, kind: str, subject: str) -> State:
     )
 
 
-def drop_unhandled(state: State, kind: str) -> State:
-    """Take notices of one kind back that nothing followed from."""
-    return msgspec.structs.replace(state, notices=tuple(n for n in state.notices if n.handled or n.kind != kind))
+def take_back_notices(state: State, kind: str, before: State) -> State:
+    """Let notices of one kind be as they were in `before`: nothing followed from the fresh ones."""
+    kept = tuple(n for n in state.notices if n.kind != kind or n in before.notices)
+    return msgspec.structs.replace(state, notices=kept)
 
 
 def forget_old(state: State, now_s: int) -> State:

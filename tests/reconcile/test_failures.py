@@ -302,3 +302,13 @@ def _kill_at(cluster: SimCluster, number: int, moment: str) -> None:
 
 def _alert(fingerprint: str, cluster: SimCluster) -> Notice:
     return Notice(kind="blind_alert", subject=f"{fingerprint}@{cluster.now_s}", received_at_s=int(cluster.now_s))
+
+
+def test_an_alert_that_found_every_pool_exhausted_may_ask_again(cluster: SimCluster) -> None:
+    cluster.metric_faults.down = True
+    cluster.fail("ec2", "launch_context")
+    facts = (_alert("a", cluster),)
+    assert cluster.sweep(trigger=ALERT, facts=facts)["action"] == "refused"
+    assert len(cluster.workers()) == 2
+    assert cluster.sweep(trigger=ALERT, facts=facts)["reason"] == "blind_growth"
+    assert len(cluster.workers()) == 3

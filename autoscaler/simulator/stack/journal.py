@@ -49,8 +49,8 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def alert_names(self) -> tuple[str, ...]:
-        """Which alerts a webhook brought."""
-        if self.key != "alerts":
+        """Which alerts a webhook brought; none for one that was refused, whatever its body holds."""
+        if self.key != "alerts" or 400 <= self.status < 500:
             return ()
         return tuple(alert["labels"]["alertname"] for alert in self.webhook().get("alerts", ()))
 

@@ -1,0 +1,240 @@
+"""Effects carried out, and what each answer means."""
+
+import msgspec
+import pytest
+
+from autoscaler.act.effects import Effect, SendCommand, SendLaunch, Terminate, due_effects
+from autoscaler.act.holder import Holder, LostLease
+from autoscaler.act.perform import CAPACITY_CODES, LANDED_CODES, THROTTLE_CODES, Actor
+from autoscaler.model import Backoff, LaunchOverride, LaunchResult, Lease, Pool, RemovalPhase, State
+from autoscaler.ports import CommandsUnavailable, FleetUnavailable
+from tests.act.fakes import Clock, Commands, Fleet, Store
+from tests.act.test_holder import take_over
+from tests.decide.builders import NOW_S, SERVER, ZONES, iid, launch, policy, removal, snapshot, worker
+
+A, B = ZONES
+LEASE = Lease(owner="me", expires_at_s=NOW_S + 40)
+POOL = Pool(instance_type="t3.small", zone=A)
+ALL_TOLD = LaunchResult(instance_ids=(iid(1), iid(2)))
+GONE = "InsufficientInstanceCapacity"
+
+
+class Bench:
+    """An Actor on fakes, with one state."""
+
+    def __init__(self, state: State, fleet: Fleet | None = None, commands: Commands | None = None) -> None:
+        self.store = Store(msgspec.structs.replace(state, lease=LEASE))
+        self.fleet = fleet or Fleet()
+        self.commands = commands or Commands()
+        self.holder = Holder(self.store, "me", self.store.state, self.store.version)
+
+    def perform(self, *, clock: Clock | None = None, effects: tuple[Effect, ...] | None = None) -> Actor:
+        actor = Actor(self.holder, self.fleet, self.commands, clock or Clock(NOW_S), policy())
+        seen = snapshot([worker(1), worker(2)])
+        actor.perform(due_effects(self.store.state, seen, policy()) if effects is None else effects)
+        return actor
+
+
+def launching(*answers: LaunchResult | Exception, state: State | None = None) -> tuple[Bench, Actor]:
+    bench = Bench(state if state is not None else State(launches=(launch(count=2),)), Fleet(*answers))
+    return bench, bench.perform()
+
+
+def refusal(code: str, *, effect_unknown: bool = False) -> FleetUnavailable:
+    return FleetUnavailable(f"AWS refused: {code}", code=code, effect_unknown=effect_unknown)
+
+
+# -------------------------------------------------------------------------------------------------------------- launch
+
+
+def test_a_launch_that_gave_all() -> None:
+    bench, actor = launching(ALL_TOLD)
+    [operation] = bench.store.state.launches
+    assert (operation.instance_ids, operation.landed, operation.unidentified) == ((iid(1), iid(2)), True, 0)
+    assert actor.events == ["EC2 launched 2 of 2 workers: i-001, i-002"]
+    assert actor.failures == []
+    assert bench.fleet.requests == [operation.request], "to the letter as it was frozen"
+
+
+def test_a_launch_that_gave_some_is_told_and_its_pool_left_alone() -> None:
+    bench, actor = launching(LaunchResult(instance_ids=(iid(1),), errors=((GONE, "t3.small", A),)))
+    [operation] = bench.store.state.launches
+    assert (operation.instance_ids, operation.unidentified) == ((iid(1),), 0)
+    assert [(b.pool, b.error_code, b.until_s) for b in bench.store.state.backoffs] == [(POOL, GONE, NOW_S + 120)]
+    assert actor.failures == ["EC2 gave 1 of 2 workers (InsufficientInstanceCapacity)"]
+
+
+def test_a_launch_that_gave_nothing_is_over() -> None:
+    bench, actor = launching(LaunchResult(errors=((GONE, "t3.small", A), (GONE, "t3.large", A))))
+    assert bench.store.state.launches == ()
+    assert {b.pool.instance_type for b in bench.store.state.backoffs} == {"t3.small", "t3.large"}
+    assert actor.failures == ["EC2 gave 0 of 2 workers (InsufficientInstanceCapacity)"]
+
+
+def test_another_pool_that_covered_for_one_leaves_neither_alone() -> None:
+    bench, _ = launching(LaunchResult(instance_ids=(iid(1), iid(2)), errors=((GONE, "t3.large", A),)))
+    assert bench.store.state.backoffs == ()
+
+
+@pytest.mark.parametrize("code", ["InvalidParameter", "SomethingNew"])
+def test_errors_of_a_pool_that_are_not_about_capacity_do_not_back_it_off(code: str) -> None:
+    bench, actor = launching(LaunchResult(instance_ids=(iid(1),), errors=((code, "t3.small", A),)))
+    assert bench.store.state.backoffs == ()
+    assert code in actor.failures[0]
+
+
+def test_a_full_answer_ends_the_back_off_of_its_pools() -> None:
+    old = Backoff(pool=POOL, error_code=GONE, until_s=NOW_S - 5, failures=4)
+    other = msgspec.structs.replace(old, pool=Pool(instance_type="t3.small", zone=B))
+    bench, _ = launching(ALL_TOLD, state=State(launches=(launch(count=2),), backoffs=(old, other)))
+    assert bench.store.state.backoffs == (other,)
+
+
+@pytest.mark.parametrize("code", sorted({*CAPACITY_CODES, "UnauthorizedOperation", "InvalidLaunchTemplateId.NotFound"}))
+def test_a_refused_launch_is_over_and_all_its_pools_are_left_alone(code: str) -> None:
+    operation = launch(count=2)
+    request = msgspec.structs.replace(
+        operation.request,
+        overrides=(
+            *operation.request.overrides,
+            LaunchOverride(instance_type="t3.small", subnet_id="subnet-c", zone=A),
+            LaunchOverride(instance_type="t3.large", subnet_id="subnet-a", zone=A),
+        ),
+    )
+    state = State(launches=(msgspec.structs.replace(operation, request=request),))
+    bench, actor = launching(refusal(code), state=state)
+    assert bench.store.state.launches == ()
+    assert [(b.pool.instance_type, b.failures) for b in bench.store.state.backoffs] == [
+        ("t3.small", 1),
+        ("t3.large", 1),
+    ]
+    assert actor.failures == [f"launch l1: AWS refused: {code}"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(pytest.param(refusal(code), id=code) for code in sorted(THROTTLE_CODES)),
+        pytest.param(refusal("InternalError", effect_unknown=True), id="a broken EC2: it may have landed"),
+        pytest.param(refusal("ReadTimeoutError", effect_unknown=True), id="a lost answer: it may have landed"),
+        pytest.param(refusal("ConnectTimeoutError"), id="never connected: EC2 refused nothing"),
+        pytest.param(refusal("EndpointConnectionError"), id="no route: EC2 refused nothing"),
+        pytest.param(refusal("NoCredentialsError"), id="no credentials: EC2 was never asked"),
+        pytest.param(refusal(""), id="no code"),
+    ],
+)
+def test_a_launch_that_ec2_did_not_answer_stays_open_and_goes_out_again_to_the_letter(error: FleetUnavailable) -> None:
+    state = State(launches=(launch(count=2),))
+    bench = Bench(state, Fleet(error, ALL_TOLD))
+    actor = bench.perform()
+    assert bench.store.state.launches == state.launches
+    assert bench.store.state.backoffs == ()
+    assert len(actor.failures) == 1
+    bench.perform()
+    assert bench.fleet.requests[0] == bench.fleet.requests[1]
+
+
+@pytest.mark.parametrize("code", sorted(LANDED_CODES))
+def test_a_token_that_ec2_knows_means_that_it_landed(code: str) -> None:
+    bench, _ = launching(refusal(code))
+    [operation] = bench.store.state.launches
+    assert (operation.landed, operation.unidentified) == (True, 2), "found by tag, never sent again"
+    assert bench.perform().failures == []
+    assert len(bench.fleet.requests) == 1
+
+
+# ------------------------------------------------------------------------------------------------------------ commands
+
+
+def test_a_command_that_was_taken_is_noted() -> None:
+    bench = Bench(State(removals=(removal(1, sent=False),)))
+    actor = bench.perform()
+    [operation] = bench.store.state.removals
+    assert operation.command is not None
+    assert (operation.command.command_id, operation.command.server_id, operation.command.sent_at_s) == (
+        "c1",
+        SERVER.instance_id,
+        NOW_S,
+    )
+    assert actor.events == ["drain of worker-i-001 was sent to i-0aaa"]
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts"),
+    [
+        pytest.param(CommandsUnavailable("x", code="InvalidInstanceId"), 1, id="this server is not there: the next"),
+        pytest.param(CommandsUnavailable("x", code="ThrottlingException"), 0, id="throttled: the same again"),
+        pytest.param(CommandsUnavailable("x", code="ReadTimeoutError", effect_unknown=True), 0, id="a lost answer"),
+        pytest.param(CommandsUnavailable("x", code="EndpointConnectionError"), 0, id="SSM not reached"),
+    ],
+)
+def test_a_command_that_was_not_taken_is_sent_again(error: CommandsUnavailable, attempts: int) -> None:
+    bench = Bench(State(removals=(removal(1, sent=False),)), commands=Commands(error))
+    actor = bench.perform()
+    [operation] = bench.store.state.removals
+    assert (operation.command, operation.attempts, operation.phase) == (None, attempts, RemovalPhase.DRAINING)
+    assert actor.failures == ["drain of worker-i-001: x"]
+    assert actor.events == []
+
+
+# ----------------------------------------------------------------------------------------------------------- terminate
+
+
+def test_a_terminate_changes_no_state() -> None:
+    bench = Bench(State(removals=(removal(1, RemovalPhase.TERMINATING, sent=False),)))
+    actor = bench.perform()
+    assert (bench.fleet.terminated, bench.store.saves) == ([iid(1)], [])
+    assert actor.events == ["terminate of i-001 was sent"]
+
+
+def test_a_terminate_that_failed_is_told_and_comes_again() -> None:
+    fleet = Fleet(refuse_terminate=refusal("RequestLimitExceeded"))
+    bench = Bench(State(removals=(removal(1, RemovalPhase.TERMINATING, sent=False),)), fleet)
+    assert bench.perform().failures == ["terminate of i-001: AWS refused: RequestLimitExceeded"]
+    bench.perform()
+    assert bench.fleet.terminated == [iid(1), iid(1)]
+
+
+# ------------------------------------------------------------------------------------------------------- time and lease
+
+
+def test_one_failure_does_not_hold_up_the_others() -> None:
+    state = State(
+        launches=(launch("l1"), launch("l2")),
+        removals=(removal(1, RemovalPhase.TERMINATING, sent=False),),
+    )
+    bench = Bench(state, Fleet(refusal("Throttling"), LaunchResult(instance_ids=(iid(9),))))
+    actor = bench.perform()
+    assert len(bench.fleet.requests) == 2
+    assert bench.fleet.terminated == [iid(1)]
+    assert len(actor.failures) == 1
+
+
+def test_no_effect_starts_without_the_time_for_it() -> None:
+    state = State(launches=(launch("l1"), launch("l2")))
+    bench = Bench(state, Fleet(LaunchResult(instance_ids=(iid(9),)), LaunchResult(instance_ids=(iid(8),))))
+    actor = bench.perform(clock=Clock(NOW_S, remaining_s=25.0, spends_s=20.0))
+    assert len(bench.fleet.requests) == 1
+    assert actor.events[-1] == "the time of this invocation is used up; the next look goes on"
+    assert not bench.store.state.launches[1].landed
+
+
+@pytest.mark.parametrize("remaining_s", [0.0, 5.0, 7.0])
+def test_the_last_seconds_belong_to_nobody(remaining_s: float) -> None:
+    operation = removal(1, RemovalPhase.TERMINATING, sent=False)
+    bench = Bench(State(removals=(operation,)))
+    bench.perform(clock=Clock(NOW_S, remaining_s=remaining_s), effects=(Terminate(operation=operation),))
+    assert bench.fleet.terminated == []
+
+
+def test_without_the_lease_nothing_more_is_done() -> None:
+    state = State(launches=(launch("l1"), launch("l2")))
+    bench = Bench(state, Fleet(LaunchResult(instance_ids=(iid(9),)), LaunchResult(instance_ids=(iid(8),))))
+    take_over(bench.store)
+    with pytest.raises(LostLease):
+        bench.perform()
+    assert len(bench.fleet.requests) == 1, "the first had been on its way; its instances carry its tag"
+
+
+def test_every_kind_of_effect_is_known() -> None:
+    assert {SendLaunch, SendCommand, Terminate} == set(Effect.__args__)

@@ -1,0 +1,288 @@
+"""Workers that EC2 takes away, that stay NotReady, that left only a Node or only an instance behind."""
+
+from typing import Any
+
+import pytest
+
+from autoscaler.model import (
+    Action,
+    CommandOutcome,
+    Decision,
+    InstanceState,
+    MetricsStatus,
+    Notice,
+    RemovalOperation,
+    RemovalPhase,
+    State,
+)
+from autoscaler.state.transitions import MAX_OPEN_OPERATIONS
+from tests.decide.builders import (
+    NOW_S,
+    Machine,
+    bare,
+    decided,
+    full,
+    ghost,
+    iid,
+    instance,
+    launch,
+    node,
+    notice,
+    pod,
+    policy,
+    removal,
+    snapshot,
+    static,
+    told,
+    use,
+    waiting_pods,
+    worker,
+)
+
+Phase = RemovalPhase
+CALM = use(cpu=0.5)
+FULL = [full(n) for n in range(101, 105)]
+NOT_READY: dict[str, Any] = {"ready": False, "unready_long": True}
+
+
+def look(*machines: Machine, state: State | None = None, **changes: Any) -> Decision:
+    seen = snapshot([*FULL, *machines], **{"utilisation": CALM, **changes})
+    return decided(seen, state if state is not None else State(fence=9))
+
+
+def begun(decision: Decision) -> list[tuple[str, str, Phase]]:
+    """(instance, reason, phase) of the removals that this decision began."""
+    return [(r.instance_id, r.reason, r.phase) for r in decision.state.removals if r.operation_id.startswith("d1-")]
+
+
+# -------------------------------------------------------------------------------------------------------- interruption
+
+
+@pytest.mark.parametrize("kind", ["interruption", "retirement"])
+@pytest.mark.parametrize("status", list(MetricsStatus))
+def test_a_notice_drains_at_once_whatever_the_metrics(kind: str, status: MetricsStatus) -> None:
+    changes: dict[str, Any] = {"status": status, "known": status is MetricsStatus.OK}
+    decision = look(worker(1), state=State(fence=9, notices=(notice(1, kind),)), **changes)
+    [operation] = decision.state.removals
+    assert begun(decision) == [(iid(1), kind, Phase.DRAINING)]
+    assert (operation.reclaim, operation.node_name, operation.fence) == (True, "worker-i-001", 10)
+    assert operation.provider_id == "aws:///us-east-1b/i-001"
+    assert [n.handled for n in decision.state.notices] == [True]
+    assert decision.state.last_scale_down_s is None
+    assert decision.action is Action.REPAIR
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [
+        pytest.param(static(1), id="a static worker"),
+        pytest.param(Machine(instance=instance(1, managed=False), node=node(1)), id="tagged and not ours"),
+        pytest.param(bare(1, state=InstanceState.TERMINATED), id="dead: no drain"),
+        pytest.param(bare(1, state=InstanceState.SHUTTING_DOWN), id="dying: no drain"),
+        pytest.param(full(9), id="unknown here"),
+    ],
+)
+def test_notices_that_are_not_for_us_are_done_with(machine: Machine) -> None:
+    decision = look(machine, state=State(notices=(notice(1),)))
+    assert begun(decision) == []
+    assert [n.handled for n in decision.state.notices] == [True]
+
+
+def test_a_rebalance_recommendation_drains_nothing() -> None:
+    assert begun(look(worker(1), state=State(notices=(notice(1, "rebalance"),)))) == []
+
+
+def test_a_notice_is_answered_once() -> None:
+    first = look(worker(1), state=State(notices=(notice(1),)))
+    second = look(worker(1), state=first.state, commands=told(CommandOutcome.RUNNING))
+    assert len(second.state.removals) == 1
+
+
+def test_one_that_never_joined_is_terminated() -> None:
+    state = State(notices=(notice(1),), launches=(launch(ids=[1]),))
+    assert begun(look(bare(1, launched_at_s=NOW_S - 30), state=state)) == [(iid(1), "interruption", Phase.TERMINATING)]
+
+
+def test_a_worker_whose_pods_fit_nowhere_else_is_replaced_at_once() -> None:
+    decision = look(worker(1, pods=[pod("a"), pod("b")]), state=State(notices=(notice(1),), last_scale_up_s=NOW_S))
+    assert decision.growth is not None
+    assert (decision.growth.count, decision.reason) == (1, "interruption")
+    assert decision.message == "Launching 1 worker: EC2 takes a worker back and its pods need room."
+
+
+def test_a_worker_whose_pods_fit_elsewhere_is_not_replaced() -> None:
+    decision = look(worker(1, pods=[pod("a")]), worker(2), state=State(notices=(notice(1),)))
+    assert decision.growth is None
+
+
+@pytest.mark.parametrize(
+    ("operation", "replaced"),
+    [
+        pytest.param(removal(1), True, id="drains with the pods' own grace: a short drain takes over"),
+        pytest.param(removal(1, Phase.UNCORDONING), True, id="comes back: it goes after all"),
+        pytest.param(removal(1, Phase.TERMINATING), False, id="is being terminated"),
+        pytest.param(removal(1, reclaim=True), False, id="is being reclaimed already"),
+    ],
+)
+def test_a_notice_on_a_worker_that_is_leaving_already(operation: RemovalOperation, replaced: bool) -> None:
+    state = State(fence=9, notices=(notice(1),), removals=(operation,))
+    decision = look(worker(1), state=state, commands=told(CommandOutcome.RUNNING))
+    [left] = decision.state.removals
+    assert [n.handled for n in decision.state.notices] == [True]
+    assert (left.operation_id != operation.operation_id) is replaced
+    if replaced:
+        assert (left.phase, left.reclaim, left.command) == (Phase.DRAINING, True, None)
+        assert left.fence > operation.fence, "a higher fence stops the command that runs"
+        assert (left.node_name, left.provider_id) == (operation.node_name, operation.provider_id)
+
+
+def test_a_notice_on_a_refused_drain_is_not_a_reason_to_terminate_undrained() -> None:
+    """The preflight refused the ordinary drain; the reclaim drain has fewer checks and must be tried first."""
+    state = State(notices=(notice(1),), removals=(removal(1),))
+    decision = look(worker(1), state=state, commands=told(CommandOutcome.REFUSED, rule="bare_pod"))
+    assert [r.phase for r in decision.state.removals] == [Phase.DRAINING]
+
+
+def test_a_notice_waits_while_the_state_is_full() -> None:
+    removals = tuple(
+        removal(200 + n, Phase.TERMINATING, operation_id=f"r{n}", sent=False) for n in range(MAX_OPEN_OPERATIONS)
+    )
+    state = State(notices=(notice(1),), removals=removals)
+    decision = look(worker(1), *(worker(200 + n) for n in range(MAX_OPEN_OPERATIONS)), state=state)
+    assert begun(decision) == []
+    assert [n.handled for n in decision.state.notices] == [False]
+
+
+# ------------------------------------------------------------------------------------------------------------ NotReady
+
+
+@pytest.mark.parametrize(
+    ("machine", "reason"),
+    [
+        pytest.param(worker(1, **NOT_READY), None, id="ours: replaced"),
+        pytest.param(worker(1, ready=False, unready_long=False), "", id="not for long enough"),
+        pytest.param(worker(1, ready=False, unready_long=None), "", id="nobody knows how long"),
+        pytest.param(static(1, **NOT_READY), "not_ready: not ours to replace", id="not ours"),
+        pytest.param(
+            worker(1, local_volumes=1, **NOT_READY),
+            "not_ready: 1 node-local volumes live on it, and would be lost with it",
+            id="data live on it",
+        ),
+    ],
+)
+def test_workers_that_stay_not_ready(machine: Machine, reason: str | None) -> None:
+    decision = look(machine)
+    assert begun(decision) == ([(iid(1), "not_ready", Phase.TERMINATING)] if reason is None else [])
+    assert [b.reason for b in decision.blocked if b.reason.startswith("not_ready")] == ([reason] if reason else [])
+
+
+@pytest.mark.parametrize(
+    ("broken", "healthy", "replaced"),
+    [
+        pytest.param(1, 1, 1, id="one of two: one may always be"),
+        pytest.param(1, 9, 1, id="one of ten"),
+        pytest.param(3, 6, 3, id="3 of 9 are 33 %"),
+        pytest.param(4, 6, 0, id="4 of 10 are more than 34 %"),
+        pytest.param(3, 0, 0, id="all of them: the server's fault"),
+    ],
+)
+def test_above_a_share_nothing_is_replaced(broken: int, healthy: int, replaced: int) -> None:
+    machines = [*(worker(n, **NOT_READY) for n in range(1, broken + 1)), *(full(50 + n) for n in range(healthy))]
+    decision = decided(snapshot(machines, utilisation=CALM), its_policy=policy(high=50))
+    assert len(begun(decision)) == replaced
+    told_of = [b for b in decision.blocked if "max_unhealthy_share" in b.reason]
+    assert len(told_of) == (0 if replaced else broken)
+
+
+def test_repair_needs_the_cluster_known() -> None:
+    changes: dict[str, Any] = {"status": MetricsStatus.PARTIAL, "known": False}
+    assert begun(look(worker(1, **NOT_READY), bare(2, state=InstanceState.TERMINATED), **changes)) == []
+
+
+def test_one_that_is_leaving_is_not_repaired_on_top() -> None:
+    decision = look(worker(1, **NOT_READY), state=State(removals=(removal(1),)), commands=told(CommandOutcome.RUNNING))
+    assert begun(decision) == []
+
+
+def test_a_replaced_worker_counts_to_max_until_it_is_gone() -> None:
+    machines = [full(1), full(2), worker(3, **NOT_READY)]
+    decision = decided(snapshot(machines, waiting_pods(2), utilisation=CALM), its_policy=policy(high=3))
+    assert begun(decision) == [(iid(3), "not_ready", Phase.TERMINATING)]
+    assert decision.growth is None
+
+
+# -------------------------------------------------------------------------------------------------- ghosts and orphans
+
+
+@pytest.mark.parametrize(
+    ("machine", "expected"),
+    [
+        pytest.param(
+            worker(1, ready=False, of={"state": InstanceState.TERMINATED}), True, id="its instance is terminated"
+        ),
+        pytest.param(
+            worker(1, ready=False, of={"state": InstanceState.SHUTTING_DOWN}), False, id="not yet: it would come back"
+        ),
+        pytest.param(ghost(1, **NOT_READY), True, id="EC2 forgot the instance; the label says ours, and it is silent"),
+        pytest.param(ghost(1, ready=False, unready_long=False), False, id="silent for a moment only"),
+        pytest.param(ghost(1), False, id="it answers: an instance that is not listed *yet*"),
+        pytest.param(ghost(1, labels=(), **NOT_READY), False, id="not ours"),
+        pytest.param(ghost(1, instance_id=None, provider_id="k3s://x", **NOT_READY), False, id="not on EC2"),
+        pytest.param(
+            Machine(instance=instance(1, managed=False, state=InstanceState.TERMINATED), node=node(1, **NOT_READY)),
+            False,
+            id="a static worker's Node is not ours to delete",
+        ),
+    ],
+)
+def test_nodes_that_are_left_behind(machine: Machine, expected: bool) -> None:
+    assert begun(look(machine)) == ([(iid(1), "instance_gone", Phase.DELETING)] if expected else [])
+
+
+ORPHAN = Notice(kind="orphan", subject=iid(1), received_at_s=NOW_S - 300, handled=True)
+
+
+@pytest.mark.parametrize(
+    ("machines", "state", "expected"),
+    [
+        pytest.param([bare(1)], State(notices=(ORPHAN,)), True, id="without a Node for five minutes"),
+        pytest.param([bare(1)], State(), False, id="seen for the first time: noted"),
+        pytest.param([bare(1, launched_at_s=NOW_S - 600)], State(notices=(ORPHAN,)), False, id="it may still join"),
+        pytest.param([bare(1, managed=False)], State(notices=(ORPHAN,)), False, id="not ours"),
+        pytest.param([worker(1)], State(notices=(ORPHAN,)), False, id="its Node is back"),
+        pytest.param(
+            [bare(1), static(2, instance_id=None, provider_id="k3s://x")],
+            State(notices=(ORPHAN,)),
+            False,
+            id="a Node without provider-id may be it",
+        ),
+        pytest.param(
+            [bare(1), bare(2), bare(3)], State(notices=(ORPHAN,)), False, id="many at once: metrics are wrong"
+        ),
+    ],
+)
+def test_instances_without_a_node(machines: list[Machine], state: State, expected: bool) -> None:
+    decision = look(*machines, state=state)
+    assert begun(decision) == ([(iid(1), "no_node", Phase.TERMINATING)] if expected else [])
+
+
+def test_an_orphan_is_remembered_from_look_to_look_and_forgotten_when_it_joins() -> None:
+    first = look(bare(1))
+    assert [(n.kind, n.subject, n.received_at_s, n.handled) for n in first.state.notices] == [
+        ("orphan", iid(1), NOW_S, True)
+    ]
+    joined = look(worker(1), state=first.state, at_s=NOW_S + 100)
+    assert joined.state.notices == ()
+    again = look(bare(1), state=joined.state, at_s=NOW_S + 400)
+    assert begun(again) == []
+
+
+def test_repair_and_shrink_never_begin_in_one_decision_although_another_removal_ends() -> None:
+    idle = [worker(n, pods=[pod(f"p{n}", cpu=100)]) for n in range(1, 5)]
+    seen = snapshot(
+        [*idle, worker(9, **NOT_READY), bare(8, state=InstanceState.TERMINATED)],
+        commands=told(CommandOutcome.SUCCEEDED),
+    )
+    decision = decided(seen, State(removals=(removal(8, Phase.DELETING),)))
+    assert begun(decision) == [(iid(9), "not_ready", Phase.TERMINATING)]
+    assert decision.action is Action.REPAIR

@@ -1,0 +1,76 @@
+"""DescribeInstances rows: what is ours, what is a server, what cannot be read."""
+
+from typing import Any
+
+import pytest
+
+from autoscaler.model import InstanceState
+from autoscaler.observe.instances import parse_instances
+from autoscaler.ports import FleetUnavailable
+from tests.observe.samples import CLUSTER_ID, row
+
+OURS = {"ManagedBy": "autoscaler", "k3s-autoscaler/cluster": CLUSTER_ID}
+
+
+@pytest.mark.parametrize(
+    ("tags", "managed", "server"),
+    [
+        pytest.param(OURS, True, False, id="both tags: ours"),
+        pytest.param({**OURS, "k3s-autoscaler/operation": "l1"}, True, False, id="with its operation"),
+        pytest.param({"k3s-autoscaler/cluster": CLUSTER_ID}, False, False, id="the cluster's tag alone is not enough"),
+        pytest.param({"ManagedBy": "autoscaler"}, False, False, id="nor is the other alone"),
+        pytest.param({**OURS, "ManagedBy": "terraform"}, False, False, id="managed by somebody else"),
+        pytest.param({**OURS, "ManagedBy": "Autoscaler"}, False, False, id="tags are case-sensitive"),
+        pytest.param({**OURS, "k3s-autoscaler/cluster": "other"}, False, False, id="another cluster's"),
+        pytest.param({**OURS, "aws:autoscaling:groupName": "g"}, False, False, id="of an Auto Scaling group"),
+        pytest.param({**OURS, "k3s-autoscaler/role": "server"}, False, True, id="a server, whatever else it says"),
+        pytest.param(
+            {"k3s-autoscaler/role": "server", "k3s-autoscaler/cluster": "other"}, False, False, id="another's server"
+        ),
+        pytest.param({}, False, False, id="no tags"),
+    ],
+)
+def test_what_is_ours(tags: dict[str, str], managed: bool, server: bool) -> None:
+    [one] = parse_instances([row(Tags=tags)], CLUSTER_ID)
+    assert (one.managed, one.server) == (managed, server)
+
+
+def test_what_a_row_says() -> None:
+    [one] = parse_instances([row(Tags={**OURS, "k3s-autoscaler/operation": "l1"})], CLUSTER_ID)
+    assert (one.instance_id, one.state, one.instance_type) == ("i-0001", InstanceState.RUNNING, "t3.small")
+    assert (one.zone, one.subnet_id, one.launched_at_s) == ("us-east-1a", "subnet-a", 1_799_999_001)
+    assert (one.operation_id, one.private_dns_name) == ("l1", "ip-10-0-1-9.ec2.internal")
+
+
+def test_a_terminated_row_has_no_subnet_any_more() -> None:
+    ended = row(State={"Name": "terminated"})
+    del ended["SubnetId"], ended["PrivateDnsName"]
+    [one] = parse_instances([ended], CLUSTER_ID)
+    assert (one.state, one.subnet_id) == (InstanceState.TERMINATED, "")
+
+
+def test_oldest_first_and_ties_by_id() -> None:
+    same = {"LaunchTime": row()["LaunchTime"]}
+    ids = [i.instance_id for i in parse_instances([row(3), row(2, **same), row(1, **same)], CLUSTER_ID)]
+    assert ids == ["i-0001", "i-0002", "i-0003"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"State": {"Name": "hibernating"}}, id="a state that EC2 does not have"),
+        pytest.param({"State": {}}, id="no state"),
+        pytest.param({"State": None}, id="state is null"),
+        pytest.param({"LaunchTime": "2026-01-01"}, id="a launch time that is text"),
+        pytest.param({"Placement": {}}, id="no zone"),
+        pytest.param({"InstanceId": ...}, id="no id"),
+        pytest.param({"InstanceType": ...}, id="no type"),
+    ],
+)
+def test_half_a_row_is_no_fleet(changes: dict[str, Any]) -> None:
+    broken = row(1, **{k: v for k, v in changes.items() if v is not ...})
+    for key, value in changes.items():
+        if value is ...:
+            del broken[key]
+    with pytest.raises(FleetUnavailable, match="nothing is decided on half a fleet"):
+        parse_instances([row(2), broken], CLUSTER_ID)

@@ -1,0 +1,304 @@
+"""The pure functions that are the only way in which the state changes."""
+
+import string
+from typing import Any
+
+import msgspec
+import pytest
+
+from autoscaler.model import (
+    Backoff,
+    CommandRef,
+    LaunchOverride,
+    LaunchRequest,
+    Mode,
+    ModeSetting,
+    Notice,
+    OwnerLaunches,
+    Pool,
+    Refusal,
+    RemovalPhase,
+    State,
+)
+from autoscaler.policy import Policy
+from autoscaler.state import transitions
+from autoscaler.state.transitions import (
+    MAX_NOTICES,
+    MAX_OPEN_OPERATIONS,
+    add_notices,
+    back_off,
+    command_sent,
+    effective_mode,
+    forget_old,
+    launch_landed,
+    lease_held_by_other,
+    mark_handled,
+    open_launch,
+    open_operations,
+    open_removal,
+    pool_gave,
+    release_lease,
+    remember_owner,
+    remember_refusal,
+    set_mode,
+    take_back_notices,
+    take_lease,
+    update_launch,
+    update_removal,
+)
+from tests.decide.builders import NOW_S, iid, launch, notice, policy, removal
+
+POOL = Pool(instance_type="t3.small", zone="us-east-1a")
+ITEM_LIMIT_BYTES = 64 * 1024
+
+
+def test_the_state_holds_nothing_at_first_and_refuses_fields_that_it_does_not_know() -> None:
+    assert msgspec.json.decode(msgspec.json.encode(State()), type=State) == State()
+    with pytest.raises(msgspec.ValidationError, match="surprise"):
+        msgspec.json.decode(b'{"surprise": 1}', type=State)
+
+
+# ---------------------------------------------------------------------------------------------------------------- mode
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        pytest.param(None, Mode.OBSERVE, id="the policy's"),
+        pytest.param(ModeSetting(mode=Mode.PAUSED, set_at_s=0), Mode.PAUSED, id="the operator's, without an end"),
+        pytest.param(ModeSetting(mode=Mode.ACTIVE, set_at_s=0, until_s=NOW_S + 1), Mode.ACTIVE, id="until its end"),
+        pytest.param(ModeSetting(mode=Mode.ACTIVE, set_at_s=0, until_s=NOW_S), Mode.OBSERVE, id="not from then on"),
+    ],
+)
+def test_the_mode_that_holds(setting: ModeSetting | None, expected: Mode) -> None:
+    chosen = msgspec.structs.replace(policy(), mode=Mode.OBSERVE)
+    assert effective_mode(set_mode(State(), setting), chosen, NOW_S) is expected
+
+
+# --------------------------------------------------------------------------------------------------------------- lease
+
+
+def test_the_lease() -> None:
+    mine = take_lease(State(fence=4), "me", NOW_S + 40)
+    assert mine.fence == 5
+    assert not lease_held_by_other(mine, "me", NOW_S)
+    assert lease_held_by_other(mine, "you", NOW_S + 39)
+    assert not lease_held_by_other(mine, "you", NOW_S + 40), "it expires: a dead holder blocks nobody for ever"
+    assert not lease_held_by_other(State(), "you", NOW_S)
+    assert release_lease(mine, "you") == mine, "only its owner lets go"
+    assert release_lease(mine, "me").lease is None
+    assert release_lease(mine, "me").fence == 5, "the fence never falls"
+    assert release_lease(State(), "me") == State()
+
+
+# ------------------------------------------------------------------------------------------------------------- notices
+
+
+def test_the_same_fact_twice_is_one_even_once_it_is_handled() -> None:
+    handled = mark_handled(add_notices(State(), (notice(1),)), "interruption", iid(1))
+    assert add_notices(handled, (notice(1),)) == handled
+    assert len(add_notices(handled, (notice(1, "retirement"),)).notices) == 2
+
+
+def test_the_same_fact_twice_in_one_event_is_one() -> None:
+    assert len(add_notices(State(), (notice(1), notice(1))).notices) == 1
+
+
+def test_only_so_many_notices_are_kept_and_the_newest_are() -> None:
+    state = add_notices(State(), tuple(notice(n) for n in range(MAX_NOTICES + 5)))
+    assert len(state.notices) == MAX_NOTICES
+    assert state.notices[-1].subject == iid(MAX_NOTICES + 4)
+
+
+def test_a_flood_of_notices_never_drops_one_that_nobody_answered_for_one_that_is_done() -> None:
+    open_one = notice(0)
+    done = tuple(notice(n, handled=True) for n in range(1, MAX_NOTICES + 1))
+    state = add_notices(add_notices(State(), (open_one,)), done)
+    assert open_one in state.notices
+    assert len(state.notices) == MAX_NOTICES
+
+
+def test_marking_touches_nothing_else() -> None:
+    state = State(notices=(notice(1), notice(2), notice(1, "rebalance")))
+    assert [n.handled for n in mark_handled(state, "interruption", iid(1)).notices] == [True, False, False]
+    assert mark_handled(state, "interruption", "i-none") == state
+
+
+def test_notices_that_nothing_followed_from_are_taken_back() -> None:
+    blind = Notice(kind="blind_alert", subject="a", received_at_s=NOW_S)
+    done = msgspec.structs.replace(blind, subject="b", handled=True)
+    state = State(notices=(blind, done, notice(1)))
+    before = State(notices=(done,))
+    assert take_back_notices(state, "blind_alert", before).notices == (done, notice(1))
+
+
+# ----------------------------------------------------------------------------------------------------------- forgetting
+
+
+def owner(launched_s_ago: int, retry_in_s: int = 0) -> OwnerLaunches:
+    return OwnerLaunches(owner="o", launched_at_s=NOW_S - launched_s_ago, zones=(), retry_at_s=NOW_S + retry_in_s)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "kept"),
+    [
+        pytest.param("notices", notice(1, received_at_s=NOW_S - 3599), True, id="a notice for an hour"),
+        pytest.param("notices", notice(1, received_at_s=NOW_S - 3600), False, id="then no more"),
+        pytest.param(
+            "backoffs",
+            Backoff(pool=POOL, error_code="e", until_s=NOW_S - 3599, failures=3),
+            True,
+            id="a failed pool",
+        ),
+        pytest.param(
+            "backoffs", Backoff(pool=POOL, error_code="e", until_s=NOW_S - 3600, failures=3), False, id="an hour later"
+        ),
+        pytest.param("refusals", Refusal(node_name="n", reason="r", until_s=NOW_S - 3599), True, id="a refusal"),
+        pytest.param("refusals", Refusal(node_name="n", reason="r", until_s=NOW_S - 3600), False, id="an old one"),
+        pytest.param("owners", owner(3599), True, id="a launch for an owner"),
+        pytest.param("owners", owner(3600), False, id="an old one for an owner"),
+        pytest.param("owners", owner(9999, retry_in_s=1), True, id="one that is still backed off"),
+    ],
+)
+def test_what_is_forgotten(field: str, value: Any, kept: bool) -> None:
+    state = msgspec.structs.replace(State(), **{field: (value,)})
+    assert bool(getattr(forget_old(state, NOW_S), field)) is kept
+
+
+def test_an_ended_mode_is_forgotten_and_operations_never_are() -> None:
+    ended = ModeSetting(mode=Mode.PAUSED, set_at_s=0, until_s=NOW_S)
+    lasting = ModeSetting(mode=Mode.PAUSED, set_at_s=0)
+    state = State(mode=ended, launches=(launch(age_s=99_999),), removals=(removal(1, age_s=99_999),), fence=3)
+    after = forget_old(state, NOW_S)
+    assert (after.mode, after.launches, after.removals, after.fence) == (None, state.launches, state.removals, 3)
+    assert forget_old(State(mode=lasting), NOW_S).mode == lasting
+
+
+# ---------------------------------------------------------------------------------------------------------- operations
+
+
+def test_opening_notes_when_the_fleet_last_changed() -> None:
+    grown = open_launch(State(), launch(age_s=0))
+    assert (grown.last_scale_up_s, grown.last_scale_down_s, open_operations(grown)) == (NOW_S, None, 1)
+    shrunk = open_removal(grown, removal(1, age_s=0), counts_as_scale_down=True)
+    assert (shrunk.last_scale_down_s, open_operations(shrunk)) == (NOW_S, 2)
+    assert open_removal(grown, removal(1), counts_as_scale_down=False).last_scale_down_s is None
+
+
+def test_updates_of_what_is_closed_change_nothing() -> None:
+    state = State(launches=(launch(),), removals=(removal(1),))
+    assert update_launch(state, "other", lambda _: None) == state
+    assert update_removal(state, "other", lambda _: None) == state
+    assert update_launch(state, "l1", lambda _: None).launches == ()
+    assert update_removal(state, "r1", lambda _: None).removals == ()
+
+
+@pytest.mark.parametrize(
+    ("before", "came", "after"),
+    [
+        pytest.param(launch(count=2), (iid(1), iid(2)), (iid(1), iid(2)), id="all came"),
+        pytest.param(launch(count=2), (iid(1),), (iid(1),), id="some came: the rest is not expected any more"),
+        pytest.param(launch(count=2, ids=[1]), (iid(1), iid(2)), (iid(1), iid(2)), id="ids only accumulate"),
+        pytest.param(launch(count=2, ids=[1]), (), (iid(1),), id="one that was adopted stays"),
+    ],
+)
+def test_an_answer_of_ec2(before: Any, came: tuple[str, ...], after: tuple[str, ...]) -> None:
+    [left] = launch_landed(State(launches=(before,)), "l1", came).launches
+    assert (left.instance_ids, left.landed, left.unidentified) == (after, True, 0)
+    again = launch_landed(State(launches=(left,)), "l1", came)
+    assert again.launches == (left,), "told twice, it is the same"
+
+
+def test_an_answer_that_gave_nothing_closes_the_launch() -> None:
+    assert launch_landed(State(launches=(launch(count=2),)), "l1", ()).launches == ()
+
+
+def test_a_command_is_noted_only_in_the_phase_that_it_was_sent_for() -> None:
+    sent = CommandRef(command_id="c9", server_id="s", sent_at_s=NOW_S)
+    state = State(removals=(removal(1, sent=False),))
+    assert command_sent(state, "r1", RemovalPhase.DRAINING, sent).removals[0].command == sent
+    assert command_sent(state, "r1", RemovalPhase.UNCORDONING, sent) == state
+
+
+# ----------------------------------------------------------------------------------------------------------- back-offs
+
+
+def test_an_exhausted_pool_is_left_alone_twice_as_long_each_time() -> None:
+    state, waits = State(), []
+    for _ in range(7):
+        state = back_off(state, POOL, "InsufficientInstanceCapacity", now_s=NOW_S, policy=Policy(version=1))
+        [entry] = state.backoffs
+        waits.append(entry.until_s - NOW_S)
+    assert waits == [120, 240, 480, 960, 1800, 1800, 1800]
+    assert entry.failures == 7
+    assert pool_gave(state, POOL).backoffs == ()
+
+
+def test_pools_are_told_apart_by_type_zone_and_market() -> None:
+    state = State()
+    pools = [
+        POOL,
+        msgspec.structs.replace(POOL, zone="us-east-1b"),
+        msgspec.structs.replace(POOL, instance_type="t3.large"),
+        msgspec.structs.replace(POOL, market="spot"),
+    ]
+    for pool in pools:
+        state = back_off(state, pool, "e", now_s=NOW_S, policy=Policy(version=1))
+    assert [b.failures for b in state.backoffs] == [1, 1, 1, 1]
+    assert {b.pool for b in pool_gave(state, POOL).backoffs} == set(pools[1:])
+
+
+def test_refusals_and_owners_are_replaced_not_piled_up() -> None:
+    state = remember_refusal(State(), "n", "one", now_s=NOW_S, policy=Policy(version=1))
+    state = remember_refusal(state, "n", "two", now_s=NOW_S + 5, policy=Policy(version=1))
+    assert state.refusals == (Refusal(node_name="n", reason="two", until_s=NOW_S + 1805, failures=2),)
+    state = remember_owner(remember_owner(state, owner(10)), owner(5))
+    assert state.owners == (owner(5),)
+
+
+def test_nothing_here_changes_its_argument() -> None:
+    """Every public name is a function of values; the state is frozen."""
+    with pytest.raises(AttributeError):
+        State().fence = 1  # type: ignore[misc]  # frozen, which is what is tried
+    assert transitions.__doc__
+
+
+# ---------------------------------------------------------------------------------------------------------------- size
+
+
+def test_a_full_state_stays_below_64_kb() -> None:
+    """50 operations with three types in two subnets each and four workers, 100 notices, pools, refusals and owners."""
+    long = string.hexdigits.lower()[:16]
+    overrides = tuple(
+        LaunchOverride(instance_type=t, subnet_id=f"subnet-0{long}{s}", zone="ap-southeast-2a")
+        for t in ("m6i.2xlarge", "m5.2xlarge", "r5.xlarge")
+        for s in range(2)
+    )
+    operation = launch(ids=[])
+    operation = msgspec.structs.replace(
+        operation,
+        request=LaunchRequest(
+            client_token="0" * 30,
+            template_id=f"lt-0{long}",
+            template_version="123",
+            count=4,
+            overrides=overrides,
+            tags=tuple((f"k3s-autoscaler/tag-{n}", "production-cluster-eu") for n in range(4)),
+        ),
+        instance_ids=tuple(f"i-0{long}{n}" for n in range(4)),
+        for_owners=tuple(f"production/ReplicaSet/storefront-{n}-5d9c7b8f6d" for n in range(3)),
+    )
+    state = State(
+        launches=(operation,) * (MAX_OPEN_OPERATIONS // 2),
+        removals=tuple(
+            msgspec.structs.replace(removal(n), operation_id="0" * 48, node_name=f"worker-i-0{long}", failure="x" * 80)
+            for n in range(MAX_OPEN_OPERATIONS // 2)
+        ),
+        notices=tuple(notice(n, subject=f"i-0{long}{n}") for n in range(MAX_NOTICES)),
+        backoffs=tuple(
+            Backoff(pool=POOL, error_code="InsufficientInstanceCapacity", until_s=NOW_S, failures=1) for _ in range(12)
+        ),
+        refusals=tuple(Refusal(node_name=f"worker-i-0{long}", reason="x" * 80, until_s=NOW_S) for _ in range(20)),
+        owners=tuple(owner(n) for n in range(20)),
+    )
+    assert len(msgspec.json.encode(state)) < ITEM_LIMIT_BYTES
