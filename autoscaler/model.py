@@ -421,6 +421,15 @@ class OwnerLaunches(msgspec.Struct, frozen=True, kw_only=True):
     retry_at_s: int = 0
 
 
+class JoinFailures(msgspec.Struct, frozen=True, kw_only=True):
+    """Launches in a row of which no worker joined: a broken image or network is not cured by launching on and on."""
+
+    failures: int
+    failed_at_s: int
+    """When the last one was given up: launches older than that belong to the same wave, and count once."""
+    until_s: int
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole truth about what is under way: one item, one compare-and-set. Changed only by functions of `state/`."""
 
@@ -434,6 +443,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     backoffs: tuple[Backoff, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     owners: tuple[OwnerLaunches, ...] = ()
+    join_failures: JoinFailures | None = None
     last_scale_up_s: int | None = None
     last_scale_down_s: int | None = None
     told_refusal: str = ""
@@ -492,11 +502,19 @@ class Blocked(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class NewWorkers(msgspec.Struct, frozen=True):
+    """Workers of one type to launch; `zone` is empty where any will do."""
+
+    instance_type: str
+    count: int
+    zone: str = ""
+
+
 class Growth(msgspec.Struct, frozen=True, kw_only=True):
     """Workers to launch. It becomes operations once the launch template's version and the zones are known."""
 
-    by_type: tuple[tuple[str, int], ...]
-    """(instance type, workers), in the policy's order of preference."""
+    workers: tuple[NewWorkers, ...]
+    """What to launch, what has to be in one zone first."""
     reason: str
     for_owners: tuple[str, ...] = ()
     unhelped: tuple[OwnerLaunches, ...] = ()
@@ -505,7 +523,7 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def count(self) -> int:
         """Workers altogether."""
-        return sum(count for _, count in self.by_type)
+        return sum(new.count for new in self.workers)
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ from autoscaler.model import (
 from autoscaler.policy import Policy
 from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, mark_handled, open_operations, open_removal
 
-_NO_DEMAND = PodDemand(waiting=0, new_by_type=(), take_back=(), for_owners=(), unhelped=(), blocked=())
+_NO_DEMAND = PodDemand(waiting=0, new_workers=(), take_back=(), for_owners=(), unhelped=(), blocked=())
 
 
 def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, decision_id: str) -> Decision:
@@ -214,9 +214,10 @@ def with_plan(decision: Decision, state: State, *, refused: int, blocked: tuple[
             decision,
             action=Action.REFUSED,
             reason="capacity_backoff",
-            message=f"{refused} workers are wanted, but EC2 had nothing left in any pool; each is tried again later.",
+            message=f"{_count(refused, 'worker')} wanted, but no pool can be asked now: EC2 had nothing left, or no "
+            "subnet of ours lies in the zone that the pods select. Each is tried again later.",
         )
     elif decision.growth is not None and refused:
-        told = f"{decision.message} For {refused} of them EC2 had nothing left in any pool."
+        told = f"{decision.message} For {refused} of them no pool can be asked now."
         decision = msgspec.structs.replace(decision, message=told)
     return msgspec.structs.replace(decision, state=state, growth=None, blocked=(*decision.blocked, *blocked))

@@ -8,9 +8,9 @@ from autoscaler.decide.fleet import FleetView
 from autoscaler.decide.pod_demand import PodDemand
 from autoscaler.decide.repair import recovering_workers
 from autoscaler.decide.utilisation import utilisation_signals
-from autoscaler.model import Growth, MetricsStatus, Notice, Signal, Snapshot, State
+from autoscaler.model import Growth, MetricsStatus, NewWorkers, Notice, Signal, Snapshot, State
 from autoscaler.policy import Policy
-from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations
+from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, only_probes_are_launched, open_operations
 
 BLIND_ALERT = "blind_alert"
 
@@ -23,7 +23,7 @@ class GrowPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Workers altogether, before any limit."""
     growth: Growth | None
     limit: str = ""
-    """Which limit cut the growth short (`at_max`, `max_step`, `state_full`), or empty."""
+    """Which limit cut the growth short (`at_max`, `max_step`, `state_full`, `join_backoff`), or empty."""
     blind: Notice | None = None
     """The alert that a blind growth answers."""
 
@@ -59,11 +59,11 @@ def plan_growth(
     reason = "interruption" if replacing and best.name == "unschedulable_pods" else reasons[best.name]
     if missing <= 0:
         return GrowPlan(signals=signals, wanted=max(wanted, coming), growth=None)
-    count, limit = _limited(missing, fleet, state, policy)
+    count, limit = _limited(missing, fleet, state, policy, now_s=snapshot.taken_at_s)
     if count == 0:
         return GrowPlan(signals=signals, wanted=wanted, growth=None, limit=limit)
     growth = Growth(
-        by_type=_first(pods.new_by_type, count, policy),
+        workers=_first(pods.new_workers, count, policy),
         reason=reason,
         for_owners=pods.for_owners,
         unhelped=pods.unhelped,
@@ -79,15 +79,20 @@ def plan_blind_growth(snapshot: Snapshot, fleet: FleetView, state: State, policy
     alert = next((n for n in state.notices if n.kind == BLIND_ALERT and not n.handled), None)
     if alert is None:
         return nothing
-    count, limit = _limited(policy.blind_growth.step, fleet, state, policy)
+    count, limit = _limited(policy.blind_growth.step, fleet, state, policy, now_s=snapshot.taken_at_s)
     if count == 0:
         return msgspec.structs.replace(nothing, limit=limit)
-    growth = Growth(by_type=_first((), count, policy), reason="blind_growth")
+    growth = Growth(workers=_first((), count, policy), reason="blind_growth")
     return GrowPlan(signals=(), wanted=fleet.existing + count, growth=growth, limit=limit, blind=alert)
 
 
-def _limited(missing: int, fleet: FleetView, state: State, policy: Policy) -> tuple[int, str]:
+def _limited(missing: int, fleet: FleetView, state: State, policy: Policy, *, now_s: int) -> tuple[int, str]:
     room = max(0, policy.workers.max - fleet.existing)
+    if state.join_failures is not None and only_probes_are_launched(state):
+        # Launches in a row did not join: one at a time, ever more rarely, until one does.
+        if now_s < state.join_failures.until_s or fleet.joining:
+            return 0, "join_backoff"
+        return min(1, room), "join_backoff"
     if open_operations(state) >= MAX_OPEN_OPERATIONS:
         return 0, "state_full"
     if room < missing:
@@ -98,15 +103,15 @@ def _limited(missing: int, fleet: FleetView, state: State, policy: Policy) -> tu
     return missing, ""
 
 
-def _first(by_type: Sequence[tuple[str, int]], count: int, policy: Policy) -> tuple[tuple[str, int], ...]:
+def _first(wanted: Sequence[NewWorkers], count: int, policy: Policy) -> tuple[NewWorkers, ...]:
     """The first `count` of what the pods asked for; what other signals want beyond is of the preferred type."""
-    chosen: dict[str, int] = {}
-    for instance_type, wanted in by_type:
-        taken = min(wanted, count)
+    chosen: dict[tuple[str, str], int] = {}
+    for new in wanted:
+        taken = min(new.count, count)
         if taken:
-            chosen[instance_type] = taken
+            chosen[new.instance_type, new.zone] = taken
             count -= taken
     if count:
-        preferred = policy.workers.instance_types[0]
+        preferred = (policy.workers.instance_types[0], "")
         chosen[preferred] = chosen.get(preferred, 0) + count
-    return tuple(chosen.items())
+    return tuple(NewWorkers(instance_type, number, zone) for (instance_type, zone), number in chosen.items())

@@ -56,9 +56,11 @@ def plan_launch(
     tried = {zone for record in growth.unhelped if record.unhelped for zone in record.zones}
     shares: Counter[tuple[str, str]] = Counter()
     refused = 0
-    for instance_type, count in growth.by_type:
+    for new in growth.workers:
+        instance_type, count = new.instance_type, new.count
         types = _at_least(instance_type, policy)
-        open_zones = [z for z in subnets if any(Pool(instance_type=t, zone=z) not in exhausted for t in types)]
+        allowed = [zone for zone in subnets if new.zone in {"", zone}]
+        open_zones = [z for z in allowed if any(Pool(instance_type=t, zone=z) not in exhausted for t in types)]
         if not open_zones:
             refused += count
             continue

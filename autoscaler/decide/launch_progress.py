@@ -6,7 +6,14 @@ import msgspec
 
 from autoscaler.decide.looking import Look, new_removal
 from autoscaler.model import ALIVE, Instance, InstanceState, LaunchOperation, Node, RemovalPhase, State
-from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations, open_removal, update_launch
+from autoscaler.state.transitions import (
+    MAX_OPEN_OPERATIONS,
+    join_failed,
+    open_operations,
+    open_removal,
+    update_launch,
+    worker_joined,
+)
 
 SETTLE_S: Final = 300
 """DescribeInstances has shown whatever a call did by then (AWS: the EC2 API is eventually consistent)."""
@@ -25,6 +32,7 @@ def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
         if node is not None and node.ready is True and not node.tainted:
             look.events.append(f"worker {node.name} is Ready")
             finished.append(instance_id)
+            state = worker_joined(state)
         elif instance is None:
             first_s = absent.setdefault(instance_id, look.now_s)
             if look.now_s - first_s >= SETTLE_S:
@@ -37,7 +45,7 @@ def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
         elif (gone_because := _lost(look, instance)) is not None and open_operations(state) < MAX_OPEN_OPERATIONS:
             look.events.append(f"instance {instance_id} {gone_because}")
             finished.append(instance_id)
-            state = _clear_away(look, state, instance, node)
+            state = _clear_away(look, join_failed(state, launch, now_s=look.now_s), instance, node)
         else:
             waiting.append(instance_id)
     still_absent = tuple((i, s) for i, s in absent.items() if i in waiting and i not in look.instances)
@@ -86,6 +94,8 @@ def _clear_away(look: Look, state: State, instance: Instance, node: Node | None)
     dead = instance.state is InstanceState.TERMINATED
     if node is None and (dead or instance.state is InstanceState.SHUTTING_DOWN):
         return state
+    if any(removal.instance_id == instance.instance_id for removal in state.removals):
+        return state  # EC2 gave notice of it while it joined
     if not instance.managed:
         return state  # somebody took the tag away, and the machine over
     removal = new_removal(

@@ -46,6 +46,15 @@ class Room(msgspec.Struct, kw_only=True):
         """A room like this one, as free as this one is now."""
         return Room(key=key, free=self.free, labels=self.labels, any_zone=self.any_zone)
 
+    def in_zone(self, zone: str, key: str) -> "Room":
+        """A room like this one whose zone is settled."""
+        return Room(key=key, free=self.free, labels=self.labels | {(_ZONE_LABEL, zone)})
+
+
+def zone_of(pod: Pod) -> str:
+    """The zone that the pod's node selector names, or empty."""
+    return dict(pod.node_selector).get(_ZONE_LABEL, "")
+
 
 class Packed(msgspec.Struct, frozen=True, kw_only=True):
     """Where pods went."""

@@ -6,8 +6,8 @@ from typing import Final
 import msgspec
 
 from autoscaler.decide.fleet import FleetView, Standing, Worker
-from autoscaler.decide.packing import Room, free_room, new_room, pack, pack_new
-from autoscaler.model import Blocked, OwnerLaunches, Pod, RemovalPhase, Snapshot, State
+from autoscaler.decide.packing import Room, free_room, new_room, pack, pack_new, zone_of
+from autoscaler.model import Blocked, NewWorkers, OwnerLaunches, Pod, RemovalPhase, Snapshot, State
 from autoscaler.policy import Policy
 
 DISAGREE_AFTER_S: Final = 30
@@ -24,8 +24,8 @@ class PodDemand(msgspec.Struct, frozen=True, kw_only=True):
 
     waiting: int
     """Unschedulable pods that a worker of ours could help, as far as anybody knows."""
-    new_by_type: tuple[tuple[str, int], ...]
-    """Workers to launch, by instance type in the policy's order."""
+    new_workers: tuple[NewWorkers, ...]
+    """Workers to launch: what pods bind to one zone first, then by instance type in the policy's order."""
     take_back: tuple[str, ...]
     """Operation ids of removals to undo instead, newest first."""
     for_owners: tuple[str, ...]
@@ -37,7 +37,7 @@ class PodDemand(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def extra(self) -> int:
         """Workers to launch."""
-        return sum(count for _, count in self.new_by_type)
+        return sum(new.count for new in self.new_workers)
 
 
 def owner_of(pod: Pod) -> str:
@@ -85,33 +85,51 @@ def pod_demand(
     blocked.extend(Blocked(subject=pod.title, reason=f"unhelped: {reason}") for pod, reason in refused if due)
     out = {pod.uid for pod, _ in refused}
     left: Sequence[Pod] = [pod for pod in (*after_old.left, *after_fresh.left) if pod.uid not in out]
-    new_by_type: list[tuple[str, int]] = []
-    owners: dict[str, None] = {}
-    remaining = at_most
-    for instance_type, room in empty.items():
-        count, packed = pack_new(left, room, at_most=remaining)
-        if count:
-            new_by_type.append((instance_type, count))
-            remaining -= count
-            owners.update(dict.fromkeys(owner_of(pod) for pod in left if pod.uid in packed.placed))
-        left = packed.left
+    new_workers, owners = _new_workers(left, empty, at_most=at_most)
     used_back = {*after_old.placed.values(), *after_fresh.placed.values()}
     return PodDemand(
         waiting=len(waiting) - len(out),
-        new_by_type=tuple(new_by_type),
+        new_workers=new_workers,
         take_back=tuple(
             worker.removal.operation_id
             for worker in take_backable(fleet)
             if worker.removal is not None and worker.key in used_back
         ),
-        for_owners=tuple(owners),
+        for_owners=owners,
         unhelped=tuple(record for record in records if record.owner in owners),
         blocked=tuple(blocked),
     )
 
 
+def _new_workers(
+    pods: Sequence[Pod], empty: dict[str, Room], *, at_most: int
+) -> tuple[tuple[NewWorkers, ...], tuple[str, ...]]:
+    """Workers for these pods, and their owners. Pods that any zone suits fill up what was opened for one zone."""
+    new: list[NewWorkers] = []
+    owners: dict[str, None] = {}
+    opened: list[Room] = []
+    zones = sorted({zone_of(pod) for pod in pods} - {""})
+    for zone in (*zones, ""):
+        group: Sequence[Pod] = [pod for pod in pods if zone_of(pod) == zone]
+        if not zone:
+            group = pack(group, opened).left
+        for instance_type, template in empty.items():
+            room = template.in_zone(zone, template.key) if zone else template
+            count, packed = pack_new(group, room, at_most=at_most)
+            placed = [pod for pod in group if pod.uid in packed.placed]
+            if count:
+                new.append(NewWorkers(instance_type, count, zone))
+                at_most -= count
+                owners.update(dict.fromkeys(owner_of(pod) for pod in placed))
+                rooms = [room.another(f"{zone}#{instance_type}#{index}") for index in range(count)]
+                pack(placed, rooms)
+                opened.extend(rooms)
+            group = packed.left
+    return tuple(new), tuple(owners)
+
+
 def _nothing(waiting: int, blocked: list[Blocked]) -> PodDemand:
-    return PodDemand(waiting=waiting, new_by_type=(), take_back=(), for_owners=(), unhelped=(), blocked=tuple(blocked))
+    return PodDemand(waiting=waiting, new_workers=(), take_back=(), for_owners=(), unhelped=(), blocked=tuple(blocked))
 
 
 def _since(pod: Pod) -> int | None:
@@ -181,16 +199,17 @@ def _coming_rooms(fleet: FleetView, state: State, empty: dict[str, Room], policy
             continue
         instance_type = worker.instance.instance_type if worker.instance is not None else ""
         template = empty.get(instance_type) or empty[policy.workers.instance_types[0]]
-        rooms.append(template.another(worker.key))
-    types = [
-        launch.request.overrides[0].instance_type
+        zone = worker.zone
+        rooms.append(template.another(worker.key) if zone is None else template.in_zone(zone, worker.key))
+    unidentified = [
+        launch.request.overrides[0]
         for launch in state.launches
         for _ in range(launch.unidentified)
         if launch.request.overrides
     ]
-    for index, instance_type in enumerate(types[: fleet.unidentified]):
-        template = empty.get(instance_type) or empty[policy.workers.instance_types[0]]
-        rooms.append(template.another(f"unidentified#{index}"))
+    for index, asked in enumerate(unidentified[: fleet.unidentified]):
+        template = empty.get(asked.instance_type) or empty[policy.workers.instance_types[0]]
+        rooms.append(template.in_zone(asked.zone, f"unidentified#{index}"))
     return rooms
 
 

@@ -40,6 +40,9 @@ def reclaim_noticed(look: Look, state: State, fleet: FleetView) -> tuple[State, 
         if worker is None or worker.instance is None or not worker.ours or worker.instance.state not in ALIVE:
             state = mark_handled(state, notice.kind, notice.subject)
             continue
+        if worker.key in begun:  # noticed twice, in two ways
+            state = mark_handled(state, notice.kind, notice.subject)
+            continue
         if worker.removal is not None and (worker.removal.reclaim or worker.removal.phase not in _CAN_BE_UPGRADED):
             state = mark_handled(state, notice.kind, notice.subject)
             continue

@@ -8,6 +8,7 @@ import msgspec
 from autoscaler.model import (
     Backoff,
     CommandRef,
+    JoinFailures,
     LaunchOperation,
     Lease,
     Mode,
@@ -27,6 +28,10 @@ MAX_OPEN_OPERATIONS: Final = 50
 MAX_NOTICES: Final = 100
 NOTICE_KEPT_S: Final = 3600
 OWNER_KEPT_S: Final = 3600
+TOLERATED_JOIN_FAILURES: Final = 1
+"""One launch that fails is replaced at once: it happens. From the second in a row on the cause is not the machine."""
+JOIN_WAIT_S: Final = 600
+MAX_JOIN_WAIT_S: Final = 3600
 
 _FORWARD: Final[dict[RemovalPhase, frozenset[RemovalPhase]]] = {
     RemovalPhase.DRAINING: frozenset(
@@ -126,6 +131,9 @@ def forget_old(state: State, now_s: int) -> State:
         backoffs=tuple(b for b in state.backoffs if now_s < b.until_s + OWNER_KEPT_S),
         refusals=tuple(r for r in state.refusals if now_s < r.until_s + OWNER_KEPT_S),
         owners=tuple(o for o in state.owners if now_s - o.launched_at_s < OWNER_KEPT_S or now_s < o.retry_at_s),
+        join_failures=None
+        if state.join_failures and state.join_failures.until_s + OWNER_KEPT_S < now_s
+        else state.join_failures,
         mode=None if state.mode and state.mode.until_s is not None and state.mode.until_s <= now_s else state.mode,
     )
 
@@ -160,6 +168,28 @@ def launch_landed(state: State, operation_id: str, instance_ids: tuple[str, ...]
         return msgspec.structs.replace(operation, instance_ids=ids, landed=True, unidentified=0)
 
     return update_launch(state, operation_id, change)
+
+
+def join_failed(state: State, launch: LaunchOperation, *, now_s: int) -> State:
+    """A worker of this launch was given up. After several launches in a row the next waits, twice as long each time."""
+    known = state.join_failures
+    if known is not None and launch.created_at_s < known.failed_at_s:
+        return state
+    failures = 1 if known is None else known.failures + 1
+    doublings = failures - TOLERATED_JOIN_FAILURES - 1
+    wait_s = 0 if doublings < 0 else min(JOIN_WAIT_S * 2**doublings, MAX_JOIN_WAIT_S)
+    fresh = JoinFailures(failures=failures, failed_at_s=now_s, until_s=now_s + wait_s)
+    return msgspec.structs.replace(state, join_failures=fresh)
+
+
+def worker_joined(state: State) -> State:
+    """What is launched joins: earlier failures mean nothing any more."""
+    return msgspec.structs.replace(state, join_failures=None)
+
+
+def only_probes_are_launched(state: State) -> bool:
+    """Whether so many launches in a row failed that one worker at a time is tried."""
+    return state.join_failures is not None and state.join_failures.failures > TOLERATED_JOIN_FAILURES
 
 
 # ------------------------------------------------------------------------------------------------------------ removals

@@ -3,7 +3,16 @@
 import msgspec
 import pytest
 
-from autoscaler.model import Action, MetricsStatus, Notice, RemovalOperation, RemovalPhase, State, Utilisation
+from autoscaler.model import (
+    Action,
+    MetricsStatus,
+    NewWorkers,
+    Notice,
+    RemovalOperation,
+    RemovalPhase,
+    State,
+    Utilisation,
+)
 from autoscaler.policy import BlindGrowth, Policy
 from autoscaler.state.transitions import MAX_OPEN_OPERATIONS
 from tests.decide.builders import (
@@ -234,4 +243,4 @@ def test_an_alert_is_answered_from_the_metrics_while_they_can_be_asked() -> None
 def test_which_instance_types_growth_beyond_the_pods_gets() -> None:
     decision = decided(snapshot(1, waiting_pods(1)), its_policy=policy(low=4, types=("t3.small", "t3.xlarge")))
     assert decision.growth is not None
-    assert decision.growth.by_type == (("t3.small", 3),)
+    assert decision.growth.workers == (NewWorkers("t3.small", 3),)

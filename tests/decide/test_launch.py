@@ -11,6 +11,7 @@ from autoscaler.model import (
     Growth,
     LaunchContext,
     LaunchOverride,
+    NewWorkers,
     OwnerLaunches,
     Pool,
     Snapshot,
@@ -48,7 +49,7 @@ def plan(
     context: LaunchContext = CONTEXT,
 ) -> LaunchPlan:
     return plan_launch(
-        growth or Growth(by_type=(("t3.small", count),), reason="pods_unschedulable"),
+        growth or Growth(workers=(NewWorkers("t3.small", count),), reason="pods_unschedulable"),
         context,
         seen if seen is not None else snapshot(0),
         state if state is not None else State(),
@@ -103,7 +104,7 @@ def test_zones(seen: Snapshot, state: State, count: int, expected: dict[str, int
 
 def test_another_type_that_holds_as_much_covers_for_an_exhausted_one() -> None:
     types = policy(types=("t3.medium", "t3.small", "t3.large"))
-    growth = Growth(by_type=(("t3.medium", 1),), reason="pods_unschedulable")
+    growth = Growth(workers=(NewWorkers("t3.medium", 1),), reason="pods_unschedulable")
     [operation] = plan(1, its_policy=types, growth=growth, state=out_of(("t3.medium", A))).opened
     assert operation.request.overrides == (LaunchOverride(instance_type="t3.large", subnet_id="subnet-a", zone=A),)
 
@@ -138,7 +139,7 @@ def test_the_request_is_complete_and_names_itself() -> None:
 def test_tokens_are_ascii_distinct_and_short_enough_for_ec2() -> None:
     """With the longest id that `Ids` promises (32) and more operations than may be open."""
     made = plan_launch(
-        Growth(by_type=tuple((t, 2) for t in ("t3.small", "t3.large", "t3.xlarge")), reason="cpu_high"),
+        Growth(workers=tuple(NewWorkers(t, 2) for t in ("t3.small", "t3.large", "t3.xlarge")), reason="cpu_high"),
         CONTEXT,
         snapshot(0),
         State(),
@@ -163,20 +164,20 @@ def test_operations_never_exceed_the_limit() -> None:
 
 
 def test_the_zones_that_were_tried_are_remembered_with_the_launch() -> None:
-    growth = Growth(by_type=(("t3.small", 1),), reason="pods_unschedulable", unhelped=(RECORD,))
+    growth = Growth(workers=(NewWorkers("t3.small", 1),), reason="pods_unschedulable", unhelped=(RECORD,))
     assert [r.zones for r in plan(1, growth=growth).state.owners] == [(A,)]
 
 
 def test_pods_that_a_launch_did_not_help_get_another_zone() -> None:
     tried = msgspec.structs.replace(RECORD, unhelped=1, zones=(A,))
-    growth = Growth(by_type=(("t3.small", 1),), reason="pods_unschedulable", unhelped=(tried,))
+    growth = Growth(workers=(NewWorkers("t3.small", 1),), reason="pods_unschedulable", unhelped=(tried,))
     made = plan(1, growth=growth)
     assert shares(made) == {B: 1}
     assert [r.zones for r in made.state.owners] == [(A, B)]
 
 
 def test_nothing_is_remembered_where_nothing_could_be_launched() -> None:
-    growth = Growth(by_type=(("t3.small", 1),), reason="pods_unschedulable", unhelped=(RECORD,))
+    growth = Growth(workers=(NewWorkers("t3.small", 1),), reason="pods_unschedulable", unhelped=(RECORD,))
     state = out_of(("t3.small", A), ("t3.small", B))
     assert plan(1, growth=growth, state=state).state == state
 
@@ -190,7 +191,7 @@ def test_a_decision_that_found_every_pool_exhausted_is_a_refusal() -> None:
     made = planned(decision, seen)
     final = with_plan(decision, made.state, refused=made.refused)
     assert (final.action, final.reason, final.growth) == (Action.REFUSED, "capacity_backoff", None)
-    assert final.message == ("2 workers are wanted, but EC2 had nothing left in any pool; each is tried again later.")
+    assert final.message.startswith("2 workers wanted, but no pool can be asked now: EC2 had nothing left")
     assert final.state.launches == ()
 
 
@@ -198,4 +199,4 @@ def test_a_decision_that_could_be_carried_out_in_part_says_so() -> None:
     decision = decided(snapshot(2, waiting_pods(4)))
     final = with_plan(decision, decision.state, refused=1)
     assert final.action is Action.SCALE_UP
-    assert final.message.endswith("For 1 of them EC2 had nothing left in any pool.")
+    assert final.message.endswith("For 1 of them no pool can be asked now.")

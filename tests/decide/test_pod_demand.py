@@ -7,7 +7,7 @@ import pytest
 
 from autoscaler.decide.fleet import view_fleet
 from autoscaler.decide.pod_demand import PodDemand, owner_of, pod_demand
-from autoscaler.model import OwnerLaunches, Pod, RemovalPhase, Snapshot, State
+from autoscaler.model import NewWorkers, OwnerLaunches, Pod, RemovalPhase, Snapshot, State
 from autoscaler.policy import Policy
 from tests.decide.builders import (
     NOW_S,
@@ -191,7 +191,7 @@ def test_a_pod_that_needs_the_larger_type_gets_it_and_small_ones_the_first() -> 
         snapshot([full(1)], [waiting("big", cpu=3000), *waiting_pods(2)]),
         its_policy=policy(types=("t3.small", "t3.xlarge")),
     )
-    assert wanted.new_by_type == (("t3.small", 1), ("t3.xlarge", 1))
+    assert wanted.new_workers == (NewWorkers("t3.small", 1), NewWorkers("t3.xlarge", 1))
 
 
 def test_no_more_workers_than_max_are_computed() -> None:

@@ -231,8 +231,12 @@ def test_phases_never_go_back_and_ids_are_never_lost(seen: Snapshot, state: Stat
 def test_what_was_just_asked_for_is_not_asked_for_again(seen: Snapshot, state: State, its_policy: Policy) -> None:
     first = opened(seen, state, its_policy)
     second = decided(seen, first.state, its_policy)
-    if first.state.launches != state.launches and its_policy.scale_up.max_step is None:
-        assert second.growth is None
+    known = {operation.operation_id for operation in state.launches}
+    began = any(operation.operation_id not in known for operation in first.state.launches)
+    if began and its_policy.scale_up.max_step is None:
+        # What pods bind to a zone without a subnet of ours is wanted still, and refused still.
+        again = () if second.growth is None else second.growth.workers
+        assert not [new for new in again if new.zone in {"", "us-east-1a", "us-east-1b"}]
     shrunk = [r for r in new_removals(first) if r.reason == "low_utilisation"]
     if shrunk:
         assert second.state.removals == first.state.removals

@@ -286,3 +286,20 @@ def test_repair_and_shrink_never_begin_in_one_decision_although_another_removal_
     decision = decided(seen, State(removals=(removal(8, Phase.DELETING),)))
     assert begun(decision) == [(iid(9), "not_ready", Phase.TERMINATING)]
     assert decision.action is Action.REPAIR
+
+
+@pytest.mark.parametrize(
+    ("machine", "state", "expected"),
+    [
+        pytest.param(worker(9), State(notices=(notice(9),)), "interruption", id="EC2 takes one away"),
+        pytest.param(
+            worker(9, ready=False, of={"state": InstanceState.TERMINATED}), State(), "instance_gone", id="ghost"
+        ),
+    ],
+)
+def test_a_quiet_fleet_waits_with_its_shrink_until_the_repair_has_begun(
+    machine: Machine, state: State, expected: str
+) -> None:
+    idle = [worker(n, pods=[pod(f"p{n}", cpu=100)]) for n in range(1, 5)]
+    decision = decided(snapshot([*idle, machine]), state)
+    assert [r.reason for r in decision.state.removals] == [expected]

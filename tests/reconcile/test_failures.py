@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from autoscaler.model import Notice, Trigger
@@ -312,3 +313,19 @@ def test_an_alert_that_found_every_pool_exhausted_may_ask_again(cluster: SimClus
     assert len(cluster.workers()) == 2
     assert cluster.sweep(trigger=ALERT, facts=facts)["reason"] == "blind_growth"
     assert len(cluster.workers()) == 3
+
+
+def test_pods_bound_to_an_exhausted_zone_launch_nothing_elsewhere(cluster: SimCluster) -> None:
+    cluster.ec2.exhaust("t3.small", "us-east-1a")
+    web = deployment("web", 6)
+    zone = (("topology.kubernetes.io/zone", "us-east-1a"),)
+    cluster.apply(msgspec.structs.replace(web, template=msgspec.structs.replace(web.template, node_selector=zone)))
+    cluster.run(15)
+    for _ in range(5):
+        cluster.sweep()
+        cluster.run(60)
+    assert len(cluster.workers()) == 2
+    cluster.ec2.replenish()
+    cluster.sweep_for(900, every_s=60)
+    assert len(cluster.ready_workers()) == 4
+    assert all(pod.node for pod in cluster.world.pods if pod.namespace == "shop")

@@ -132,3 +132,20 @@ def test_ec2_has_nothing_left_then_has_again() -> None:
 def _ours(row: Mapping[str, Any]) -> bool:
     tags = {tag["Key"]: tag["Value"] for tag in row["Tags"]}
     return tags.get("ManagedBy") == "autoscaler" and row["State"]["Name"] == InstanceState.RUNNING
+
+
+def test_when_nothing_joins_launches_become_rare_old_workers_stay_and_one_that_joins_ends_it(
+    cluster: SimCluster,
+) -> None:
+    old = cluster.workers()
+    cluster.world.faults.never_join = True
+    need_two_workers(cluster)
+    documents = cluster.sweep_for(4 * 3600)
+    launched = sum(event.count("EC2 launched 1 of 1") for document in documents for event in document["events"])
+    assert 3 <= launched <= 8, "without a back-off it would be 2 workers every 10 minutes: 48"
+    assert {document["reason"] for document in documents} >= {"join_backoff"}
+    assert set(old) <= set(cluster.workers())
+    cluster.world.faults.never_join = False
+    cluster.sweep_for(2 * 3600)
+    assert len(cluster.ready_workers()) == 4
+    assert cluster.state.join_failures is None
