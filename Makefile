@@ -7,11 +7,12 @@ MAKEFLAGS += --no-builtin-rules
 
 PYTHON_BIN := .venv/bin/python
 UV := .venv/bin/uv
+SEEDS ?= 100
 VENV := .venv/.up-to-date
 NODE := node_modules/.up-to-date
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: help demo test lint pytest bench package rules deploy-local setup lock clean
+.PHONY: help demo test lint pytest soak soak-mutants bench package rules deploy-local setup lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +32,12 @@ lint: setup ## ruff, mypy, yamllint, shellcheck, cfn-lint
 	@echo "yamllint"; .venv/bin/yamllint --strict .
 	@echo "shellcheck"; scripts/shell-files | xargs .venv/bin/shellcheck
 	@scripts/lint-template
+
+soak: setup ## seeded faults against the core in virtual time (SEEDS=100, or SEED=7 with its history)
+	@$(PYTHON_BIN) -m autoscaler.simulator.soak --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
+
+soak-mutants: setup ## bugs that the soak must find, patched in one at a time
+	@$(PYTHON_BIN) -m tests.soak.mutants
 
 bench: setup ## the measured claims of the README and docs
 	@$(PYTHON_BIN) -m bench

@@ -1,0 +1,55 @@
+"""Whether the fleet is what is asked of it, by the world's own truth."""
+
+from autoscaler.simulator.objects import SimPod
+from autoscaler.simulator.soak.watch import Watch
+
+
+def not_yet(watch: Watch) -> list[str]:
+    """What is still missing; empty when the fleet has reached its demand and nothing is left over."""
+    cluster, truth = watch.cluster, watch.truth
+    truth.look()
+    world, moment, workers = cluster.world.state, truth.moments[-1], cluster.policy.workers
+    missing: list[str] = []
+    if len(moment.ready) < workers.min:
+        missing.append(f"{len(moment.ready)} Ready workers, min is {workers.min}")
+    waiting = [pod.title for pod in world.unbound.values() if _could_run(pod)]
+    if waiting and len(moment.ready) < workers.max:
+        missing.append(f"{len(waiting)} pods wait, {waiting[0]} among them, with {len(moment.ready)} Ready workers")
+    missing += [f"{instance_id} is no Ready worker" for instance_id in sorted(moment.ours - moment.ready)]
+    missing += [f"launch {launch.operation_id} is open" for launch in watch.state.launches]
+    missing += [f"removal of {r.instance_id} is open ({r.phase})" for r in watch.state.removals]
+    for node in world.nodes.values():
+        if node.cordoned:
+            missing.append(f"{node.name} is cordoned")
+        if not node.machine.alive:
+            missing.append(f"the Node {node.name} has no machine")
+    lease = watch.state.lease
+    if lease is not None and lease.expires_at_s > cluster.now_s:
+        missing.append("somebody holds the lease")
+    return missing
+
+
+def waits_in_vain(watch: Watch) -> bool:
+    """Whether a pod's volume lies on a machine that is gone: launches are tried for it, ever more rarely, for ever."""
+    return any(pod.claim for pod in watch.cluster.world.state.unbound.values())
+
+
+def not_at_rest(watch: Watch) -> list[str]:
+    """What is more than the floor, once nothing is asked of the fleet any more."""
+    world, truth = watch.cluster.world.state, watch.truth
+    missing = not_yet(watch)
+    moment = truth.moments[-1]
+    # A volume stays on its machine for ever, and so does a pod that nobody would start again.
+    bound = {volume.node_name for volume in world.volumes.values()}
+    bound |= {pod.node.name for pod in world.pods.values() if pod.node is not None and not pod.owner_kind}
+    held = sum(1 for node in world.nodes.values() if node.machine.managed and node.name in bound)
+    # The last worker is always in use, if only by itself: a `min` of 0 keeps one.
+    floor = max(1, watch.policy.workers.min, len(moment.others) + held)
+    if len(moment.ready) > floor:
+        missing.append(f"{len(moment.ready)} workers are Ready, and {floor} are enough")
+    return missing
+
+
+def _could_run(pod: SimPod) -> bool:
+    """Whether the pod waits for room, and not for a volume on a machine that is gone."""
+    return pod.unschedulable_since_s is not None and not pod.claim

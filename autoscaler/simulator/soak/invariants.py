@@ -1,0 +1,50 @@
+"""Every invariant of the soak, by the moment at which it is checked."""
+
+from autoscaler.simulator.soak import on_decision, on_effect, on_state
+from autoscaler.simulator.soak.on_step import FleetRules
+from autoscaler.simulator.soak.watch import Rules
+
+
+def rules() -> Rules:
+    """A fresh set: some of the rules remember what they saw."""
+    fleet = FleetRules()
+    return Rules(
+        on_save=(
+            on_state.fence_only_rises,
+            on_state.lease_is_respected,
+            on_state.only_the_owner_changes_operations,
+            on_state.lease_is_short,
+            on_state.phases_move_forward,
+            on_state.launches_only_accumulate,
+            on_state.one_removal_per_worker,
+            on_state.removal_ends_only_when_it_is_done,
+            on_state.state_stays_small,
+            on_decision.no_shrink_without_complete_metrics,
+            on_decision.no_shrink_on_an_unknown_window,
+            on_decision.no_shrink_of_a_busy_fleet,
+            on_decision.shrink_keeps_the_minimum,
+            on_decision.shrink_waits_for_calm,
+            on_decision.growth_has_a_cause,
+            on_decision.growth_is_no_more_than_waits,
+            on_decision.removal_has_a_reason,
+            on_decision.termination_is_earned,
+        ),
+        on_send=(
+            on_effect.intent_comes_first,
+            on_effect.a_launch_is_sent_to_the_letter,
+            on_effect.only_ours_is_touched,
+            on_effect.hands_off_while_paused,
+        ),
+        on_effect=(
+            on_effect.never_above_max,
+            on_effect.one_fleet_for_one_intent,
+            on_effect.nothing_runs_on_what_is_terminated,
+        ),
+        on_step=(
+            fleet.nothing_else_is_touched,
+            fleet.every_instance_is_known,
+            fleet.every_cordon_has_an_operation,
+            fleet.nodes_are_deleted_only_when_dead,
+            fleet.fences_of_nodes_only_rise,
+        ),
+    )

@@ -1,0 +1,206 @@
+"""Invariants of what is begun: growth has a cause, a shrink has complete metrics, a removal has a reason."""
+
+from autoscaler.model import CommandOutcome, RemovalOperation, RemovalPhase
+from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, NOTICED_WITHIN_S
+from autoscaler.simulator.soak.on_state import new_launches, new_removals
+from autoscaler.simulator.soak.truth import Moment
+from autoscaler.simulator.soak.watch import Saved, Watch
+
+VOLUNTARY = frozenset({"low_utilisation", "above_max"})
+"""Reasons of a shrink; every other removal answers something that happened to the worker."""
+USE_TOLERANCE = 0.05
+HIGH_FOR_S = 90.0
+"""Use that was high for shorter may fall between two scrapes."""
+
+
+def _voluntary(saved: Saved) -> list[RemovalOperation]:
+    return [removal for removal in new_removals(saved) if removal.reason in VOLUNTARY]
+
+
+def no_shrink_without_complete_metrics(_watch: Watch, saved: Saved) -> str | None:
+    """Partial, stale or absent metrics start no shrink."""
+    shrunk = _voluntary(saved)
+    if shrunk and saved.seen.metrics_complete is False:
+        return f"{shrunk[0].instance_id} is removed on incomplete metrics"
+    return None
+
+
+def no_shrink_on_an_unknown_window(watch: Watch, saved: Saved) -> str | None:
+    """'Low for ten minutes' is not known by a Prometheus that is younger than that."""
+    since_s, window_s = watch.metrics_since_s, watch.policy.scale_down.window_s
+    low = [removal for removal in _voluntary(saved) if removal.reason == "low_utilisation"]
+    if low and since_s is not None and watch.cluster.now_s - since_s < 0.9 * window_s - 60:
+        return f"{low[0].instance_id} is removed with {watch.cluster.now_s - since_s:.0f} s of {window_s} s known"
+    return None
+
+
+def no_shrink_of_a_busy_fleet(watch: Watch, saved: Saved) -> str | None:
+    """The real use was low through the window."""
+    down = watch.policy.scale_down
+    low = [removal for removal in _voluntary(saved) if removal.reason == "low_utilisation"]
+    if not low:
+        return None
+    end_s = watch.cluster.now_s - NOTICED_WITHIN_S
+    for name, limit in (("cpu", down.cpu_below), ("memory", down.memory_below)):
+        high_s = 0.0
+        until_s = watch.cluster.now_s
+        for moment in watch.truth.lately(down.window_s - NOTICED_WITHIN_S):
+            value = moment.cpu if name == "cpu" else moment.memory
+            high = value is not None and value > limit + USE_TOLERANCE
+            high_s = high_s + min(until_s, end_s) - moment.since_s if high and moment.since_s < end_s else 0.0
+            until_s = moment.since_s
+            if high_s > HIGH_FOR_S:
+                return f"{low[0].instance_id} is removed, and {name} use was {value:.0%} for {high_s:.0f} s"
+    return None
+
+
+def shrink_keeps_the_minimum(watch: Watch, saved: Saved) -> str | None:
+    """What stays, without every worker that is being removed, is at least min."""
+    chosen = _voluntary(saved)
+    if not chosen:
+        return None
+    leaving = {r.instance_id for r in saved.new.removals if r.phase is not RemovalPhase.UNCORDONING}
+    most = max(len(moment.ready - leaving) for moment in watch.truth.lately(NOTICED_WITHIN_S))
+    if most < watch.policy.workers.min:
+        return f"{len(chosen)} more leave and {most} Ready workers stay, fewer than {watch.policy.workers.min}"
+    return None
+
+
+def shrink_waits_for_calm(watch: Watch, saved: Saved) -> str | None:
+    """No shrink while workers join, nor within the cool-down after the last change."""
+    chosen = _voluntary(saved)
+    if not chosen:
+        return None
+    if saved.new.launches:
+        return f"{chosen[0].instance_id} is removed while launch {saved.new.launches[0].operation_id} is open"
+    last_s, cool_down_s = watch.last_scaling_s, watch.policy.scale_down.cool_down_s
+    # Both times are by the clock of whoever looked, and a look takes its time between looking and writing.
+    if last_s is not None and watch.cluster.now_s - last_s < cool_down_s - CLOCKS_DIFFER_S - 30:
+        return f"{chosen[0].instance_id} is removed {watch.cluster.now_s - last_s:.0f} s after the last change"
+    return None
+
+
+def growth_has_a_cause(watch: Watch, saved: Saved) -> str | None:
+    """Nothing is launched but for pods that wait, high use, too few workers, a notice, or an alert in the dark."""
+    for launch in new_launches(saved):
+        if not _caused(watch, saved, launch.reason):
+            return f"launch {launch.operation_id} says {launch.reason}, and nothing of the kind was so"
+    return None
+
+
+def _caused(watch: Watch, saved: Saved, reason: str) -> bool:
+    up, lately = watch.policy.scale_up, list(watch.truth.lately(NOTICED_WITHIN_S))
+    window = list(watch.truth.lately(NOTICED_WITHIN_S + up.window_s + watch.policy.metrics.cpu_rate_window_s + 30))
+    leaving = {removal.instance_id for removal in (*saved.old.removals, *saved.new.removals)}
+    match reason:
+        case "pods_unschedulable":
+            return any(moment.waiting for moment in lately)
+        case "cpu_high":
+            return any(moment.cpu is not None and moment.cpu > up.cpu_above - USE_TOLERANCE for moment in window)
+        case "memory_high":
+            return any(
+                moment.memory is not None and moment.memory > up.memory_above - USE_TOLERANCE for moment in window
+            )
+        case "below_min":
+            healthy = (moment.ready & (moment.ours | moment.others) - leaving for moment in lately)
+            return any(len(workers) < watch.policy.workers.min for workers in healthy)
+        case "interruption":
+            return bool(watch.truth.noticed)
+        case "blind_growth":
+            return saved.seen.alerted and saved.seen.metrics_complete is False
+        case _:
+            return False
+
+
+def growth_is_no_more_than_waits(watch: Watch, saved: Saved) -> str | None:
+    """Each worker that is launched or joining for waiting pods has a pod of its own that waited.
+
+    Every worker here is of one type, so a worker that joins takes at least one pod before another is asked for.
+    """
+    launches = [launch for launch in new_launches(saved) if launch.reason == "pods_unschedulable"]
+    if not launches or watch.truth.noticed:
+        return None
+    asked = sum(launch.request.count for launch in launches)
+    earlier = [launch for launch in saved.new.launches if launch not in launches]
+    known = {i for launch in earlier for i in launch.instance_ids}
+    leaving = {removal.instance_id for removal in saved.new.removals}
+    ids = {i for i in known | _listed_newcomers(watch) if not _not_coming(watch, i)} - leaving
+    coming = len(ids) + sum(launch.unidentified for launch in earlier)
+    waiting = max(moment.waiting for moment in watch.truth.lately(NOTICED_WITHIN_S))
+    if asked + coming > waiting:
+        return f"{asked} workers are launched while {coming} join, for at most {waiting} pods that waited"
+    return None
+
+
+def _listed_newcomers(watch: Watch) -> set[str]:
+    """Workers of ours that were launched, never Ready, and listed for certain when the look was taken."""
+    since_s = watch.cluster.now_s - watch.listed_within_s - 30
+    instances = watch.cluster.ec2.instances
+    alive = watch.truth.moments[-1].ours - watch.truth.ever_ready
+    return {i for i in alive if instances[i].launched_at_s < since_s}
+
+
+def _not_coming(watch: Watch, instance_id: str) -> bool:
+    """Whether the worker is Ready or gone, or was just now."""
+    return any(instance_id in m.ready or instance_id not in m.ours for m in watch.truth.lately(NOTICED_WITHIN_S))
+
+
+def removal_has_a_reason(watch: Watch, saved: Saved) -> str | None:
+    """A worker that is not spared for want of load is removed for something that really is so."""
+    lately = list(watch.truth.lately(NOTICED_WITHIN_S))
+    for removal in new_removals(saved):
+        if removal.reason not in VOLUNTARY and not _justified(watch, removal, lately):
+            return f"removal of {removal.instance_id} says {removal.reason}, and it is not so"
+    return None
+
+
+def _justified(watch: Watch, removal: RemovalOperation, lately: list[Moment]) -> bool:
+    instance_id = removal.instance_id
+    instance = watch.cluster.ec2.instances.get(instance_id)
+    age_s = watch.cluster.now_s - instance.launched_at_s if instance is not None else 0.0
+    old_enough = age_s > watch.policy.workers.join_timeout_s - CLOCKS_DIFFER_S
+    unready = any(instance_id not in moment.ready for moment in lately)
+    match removal.reason:
+        case "interruption" | "retirement":
+            return instance_id in watch.truth.noticed
+        case "join_timeout":
+            return old_enough and unready
+        case "no_node":
+            return old_enough and any(instance_id not in moment.nodes for moment in lately)
+        case "not_ready":
+            return unready and _was_unready(watch, instance_id, lately)
+        case "instance_gone":
+            return not watch.truth.alive(instance_id)
+        case _:
+            return False
+
+
+def _was_unready(watch: Watch, instance_id: str, lately: list[Moment]) -> bool:
+    """NotReady all through the window, but for its edges, which the metrics round."""
+    window = list(watch.truth.lately(0.85 * watch.policy.repair.not_ready_s))
+    return not any(instance_id in moment.ready for moment in window[len(lately) :])
+
+
+def termination_is_earned(watch: Watch, saved: Saved) -> str | None:
+    """A removal comes to `terminating` by its own finished drain, and otherwise only for a worker without a future.
+
+    That is: taken back by EC2, dead, never joined, long NotReady, or forced out by the policy.
+    """
+    before = {removal.operation_id: removal.phase for removal in saved.old.removals}
+    lately = list(watch.truth.lately(NOTICED_WITHIN_S))
+    for removal in saved.new.removals:
+        if removal.phase is not RemovalPhase.TERMINATING:
+            continue
+        if before.get(removal.operation_id) is RemovalPhase.TERMINATING:
+            continue
+        if watch.drained(removal.operation_id) or not watch.truth.alive(removal.instance_id):
+            continue
+        if removal.instance_id in watch.truth.noticed:
+            continue
+        if watch.policy.drain.force and watch.drained(removal.operation_id, CommandOutcome.TIMED_OUT):
+            continue
+        exempt = removal.reason in {"join_timeout", "no_node", "not_ready"}
+        if exempt and _justified(watch, removal, lately):
+            continue
+        return f"{removal.instance_id} is terminated ({removal.reason}), and its operation has no finished drain"
+    return None

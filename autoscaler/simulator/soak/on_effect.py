@@ -1,0 +1,99 @@
+"""Invariants of the calls that change the world: intended first, only on ours, within the limits."""
+
+from autoscaler.model import OPERATION_TAG, LaunchRequest, Mode, NodeCommand, RemovalPhase, Verb
+from autoscaler.simulator.controllers import evictable_pods
+from autoscaler.simulator.soak.watch import Effect, Watch
+
+PHASE_OF = {
+    Verb.DRAIN: RemovalPhase.DRAINING,
+    Verb.DELETE_NODE: RemovalPhase.DELETING,
+    Verb.UNCORDON: RemovalPhase.UNCORDONING,
+}
+
+
+def intent_comes_first(watch: Watch, effect: Effect) -> str | None:
+    """No call without an intent that was saved before it: the whole request, or the phase and its fence."""
+    subject = effect.subject
+    if isinstance(subject, LaunchRequest):
+        operation_id = dict(subject.tags).get(OPERATION_TAG, "")
+        if operation_id not in watch.requests:
+            return f"the launch {operation_id} was sent before its intent was saved"
+    elif isinstance(subject, NodeCommand):
+        wanted = (subject.operation_id, PHASE_OF.get(subject.verb), subject.fence)
+        if wanted not in watch.phases:
+            return f"{subject.verb} of {subject.node_name} was sent before its intent was saved"
+    elif subject not in watch.terminating:
+        return f"{subject} was to be terminated before its intent was saved"
+    return None
+
+
+def a_launch_is_sent_to_the_letter(watch: Watch, effect: Effect) -> str | None:
+    """Every copy of a launch is the frozen request: its token, its rows, its count."""
+    if not isinstance(effect.subject, LaunchRequest):
+        return None
+    operation_id = dict(effect.subject.tags).get(OPERATION_TAG, "")
+    known = watch.requests.get(operation_id)
+    if known is not None and known != effect.subject:
+        return f"the launch {operation_id} was sent with another request than the one it froze"
+    return None
+
+
+def only_ours_is_touched(watch: Watch, effect: Effect) -> str | None:
+    """Nothing that is not ours is terminated, drained, uncordoned or deleted; commands go to servers."""
+    subject = effect.subject
+    if isinstance(subject, NodeCommand):
+        node = watch.cluster.world.state.nodes.get(subject.node_name)
+        if node is not None and not node.machine.managed:
+            return f"{subject.verb} was sent for {subject.node_name}, which is not ours"
+    elif isinstance(subject, str):
+        instance = watch.cluster.ec2.instances.get(subject)
+        if instance is not None and not watch.truth.is_ours(instance):
+            return f"{subject} was to be terminated, and is not ours"
+    return None
+
+
+def hands_off_while_paused(_watch: Watch, effect: Effect) -> str | None:
+    """Whoever saw the operator's pause changes nothing."""
+    if effect.seen.mode is not Mode.ACTIVE:
+        return f"{effect.by.process.name} did {effect.name} although it had seen the mode {effect.seen.mode}"
+    return None
+
+
+def never_above_max(watch: Watch, effect: Effect) -> str | None:
+    """Living workers, but those that EC2 takes back, are at most max after every launch."""
+    if not isinstance(effect.subject, LaunchRequest):
+        return None
+    watch.truth.look()
+    moment = watch.truth.moments[-1]
+    workers = (moment.ours | moment.others) - watch.truth.noticed.keys()
+    operation_id = dict(effect.subject.tags).get(OPERATION_TAG, "")
+    launched = [i for i in moment.ours if watch.cluster.ec2.instances[i].tags.get(OPERATION_TAG) == operation_id]
+    if launched and len(workers) > watch.policy.workers.max:
+        return f"{len(workers)} workers live after {effect.name} {operation_id}; max is {watch.policy.workers.max}"
+    return None
+
+
+def one_fleet_for_one_intent(watch: Watch, effect: Effect) -> str | None:
+    """However often a launch is sent, EC2 starts its count once."""
+    if not isinstance(effect.subject, LaunchRequest):
+        return None
+    operation_id = dict(effect.subject.tags).get(OPERATION_TAG, "")
+    started = [i for i in watch.cluster.ec2.instances.values() if i.tags.get(OPERATION_TAG) == operation_id]
+    intended = watch.requests.get(operation_id)
+    if intended is not None and len(started) > intended.count:
+        return f"{len(started)} instances were started for {operation_id}, which intended {intended.count}"
+    return None
+
+
+def nothing_runs_on_what_is_terminated(watch: Watch, effect: Effect) -> str | None:
+    """A worker that was drained holds no pod that somebody would miss when it ends."""
+    if not isinstance(effect.subject, str) or effect.subject in watch.truth.noticed:
+        return None
+    node = watch.truth.node_of(effect.subject)
+    if node is None or not node.ready or node.name in watch.truth.hand_cordoned:
+        return None
+    drained = [r for r in watch.state.removals if r.instance_id == effect.subject and watch.drained(r.operation_id)]
+    left = [pod.title for pod in evictable_pods(node) if not pod.finished]
+    if drained and left:
+        return f"{effect.subject} is terminated with {left[0]} on it, although it was drained"
+    return None

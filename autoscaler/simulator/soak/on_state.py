@@ -1,0 +1,151 @@
+"""Invariants of the protocol: what may be written into the state, and by whom."""
+
+from typing import Final
+
+from autoscaler.model import LaunchOperation, Notice, RemovalOperation, RemovalPhase, State
+from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, INVOCATION_S
+from autoscaler.simulator.soak.watch import Saved, Watch
+
+LEASE_LASTS_S: Final = INVOCATION_S + 10
+"""The invocation's time and the margin for its last call."""
+MAX_BYTES: Final = 64 * 1024
+MAX_OPERATIONS: Final = 50
+
+FORWARD: Final = {
+    RemovalPhase.DRAINING: {
+        RemovalPhase.DRAINED,
+        RemovalPhase.TERMINATING,
+        RemovalPhase.DELETING,
+        RemovalPhase.UNCORDONING,
+    },
+    RemovalPhase.DRAINED: {RemovalPhase.TERMINATING, RemovalPhase.DELETING, RemovalPhase.UNCORDONING},
+    RemovalPhase.TERMINATING: {RemovalPhase.DELETING},
+    RemovalPhase.DELETING: set(),
+    RemovalPhase.UNCORDONING: {RemovalPhase.DELETING},
+}
+"""Said here once more on purpose: an invariant that read the core's own table would move with it."""
+
+
+def fence_only_rises(_watch: Watch, saved: Saved) -> str | None:
+    """Every acquisition of the lease raises the fence by one; nothing lowers it."""
+    old, new = saved.old, saved.new
+    acquired = new.lease is not None and (old.lease is None or old.lease.owner != new.lease.owner)
+    allowed = {old.fence + 1} if acquired else {old.fence}
+    if new.lease is not None and new.lease.owner in saved.seen.ids:
+        allowed.add(old.fence + 1)  # its own lost write, found and taken once more
+    if new.fence not in allowed:
+        return f"the fence went from {old.fence} to {new.fence}" + (" with a new owner" if acquired else "")
+    return None
+
+
+def lease_is_respected(watch: Watch, saved: Saved) -> str | None:
+    """While a lease has not expired, others write facts and the operator's mode, and nothing else."""
+    lease = saved.old.lease
+    if lease is None or lease.owner in saved.seen.ids:
+        return None
+    if watch.cluster.now_s + CLOCKS_DIFFER_S / 2 + 1 >= lease.expires_at_s:
+        return None
+    if _without_facts(saved.new) == _without_facts(saved.old):
+        return None
+    left_s = lease.expires_at_s - watch.cluster.now_s
+    return f"{saved.by.process.name} wrote while {lease.owner} held the lease for {left_s:.0f} s more"
+
+
+def only_the_owner_changes_operations(_watch: Watch, saved: Saved) -> str | None:
+    """Whoever changes more than facts holds the lease in what it writes, or has just let go of it."""
+    if _without_facts(saved.new) == _without_facts(saved.old):
+        return None
+    for lease in (saved.new.lease, saved.old.lease):
+        if lease is not None:
+            owner = lease.owner
+            return None if owner in saved.seen.ids else f"{saved.by.process.name} wrote under the lease of {owner}"
+    return f"{saved.by.process.name} changed operations without a lease"
+
+
+def lease_is_short(watch: Watch, saved: Saved) -> str | None:
+    """A lease ends with the Lambda that holds it, and ten seconds."""
+    lease = saved.new.lease
+    latest_s = saved.by.began_s + saved.by.skew_s + LEASE_LASTS_S + 1
+    if lease is not None and lease.owner in saved.seen.ids and lease.expires_at_s > latest_s:
+        return f"the lease lasts {lease.expires_at_s - watch.cluster.now_s:.0f} s"
+    return None
+
+
+def phases_move_forward(_watch: Watch, saved: Saved) -> str | None:
+    """A removal never goes back."""
+    new = {removal.operation_id: removal for removal in saved.new.removals}
+    for removal in saved.old.removals:
+        now = new.get(removal.operation_id)
+        if now is not None and now.phase is not removal.phase and now.phase not in FORWARD[removal.phase]:
+            return f"removal {removal.operation_id} went from {removal.phase} to {now.phase}"
+    return None
+
+
+def launches_only_accumulate(_watch: Watch, saved: Saved) -> str | None:
+    """An open launch keeps its request to the letter, its ids, and the knowledge that it landed."""
+    new = {launch.operation_id: launch for launch in saved.new.launches}
+    for launch in saved.old.launches:
+        now = new.get(launch.operation_id)
+        if now is None:
+            continue
+        if now.request != launch.request:
+            return f"launch {launch.operation_id} changed its request"
+        if lost := _ids(launch) - _ids(now):
+            return f"launch {launch.operation_id} forgot {sorted(lost)}"
+        if launch.landed and not now.landed:
+            return f"launch {launch.operation_id} forgot that it landed"
+    return None
+
+
+def one_removal_per_worker(_watch: Watch, saved: Saved) -> str | None:
+    """No worker is in two removals at once."""
+    ids = [removal.instance_id for removal in saved.new.removals]
+    twice = {instance_id for instance_id in ids if ids.count(instance_id) > 1}
+    return f"{sorted(twice)} are in two removals" if twice else None
+
+
+def removal_ends_only_when_it_is_done(watch: Watch, saved: Saved) -> str | None:
+    """A removal that terminates closes when the machine has gone, one that deletes when the Node has."""
+    kept = {removal.operation_id for removal in saved.new.removals}
+    for removal in saved.old.removals:
+        if removal.operation_id in kept:
+            continue
+        if removal.phase is RemovalPhase.TERMINATING and watch.truth.alive(removal.instance_id):
+            return f"removal {removal.operation_id} closed, and {removal.instance_id} lives"
+        if removal.phase is RemovalPhase.DELETING and watch.truth.node_of(removal.instance_id) is not None:
+            return f"removal {removal.operation_id} closed, and the Node {removal.node_name} is still there"
+    return None
+
+
+def state_stays_small(watch: Watch, saved: Saved) -> str | None:
+    """Below 64 KB, with at most 50 open operations."""
+    count = len(saved.new.launches) + len(saved.new.removals)
+    size = len(watch.cluster.item.data)
+    if count > MAX_OPERATIONS or size > MAX_BYTES:
+        return f"{count} open operations, {size} bytes"
+    return None
+
+
+def new_removals(saved: Saved) -> list[RemovalOperation]:
+    """Removals that this write opens."""
+    known = {removal.operation_id for removal in saved.old.removals}
+    return [removal for removal in saved.new.removals if removal.operation_id not in known]
+
+
+def new_launches(saved: Saved) -> list[LaunchOperation]:
+    """Launches that this write opens."""
+    known = {launch.operation_id for launch in saved.old.launches}
+    return [launch for launch in saved.new.launches if launch.operation_id not in known]
+
+
+def _ids(launch: LaunchOperation) -> set[str]:
+    return {*launch.instance_ids, *launch.finished_ids}
+
+
+def _without_facts(state: State) -> tuple[object, ...]:
+    return state.fence, state.lease, state.launches, state.removals, state.backoffs, state.refusals, state.owners
+
+
+def notices_of(state: State, kind: str) -> list[Notice]:
+    """Notices of one kind."""
+    return [notice for notice in state.notices if notice.kind == kind]

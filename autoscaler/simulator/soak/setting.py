@@ -1,0 +1,138 @@
+"""One seed's cluster: its policy, its machines, what runs on it, and how people change that."""
+
+import random
+from dataclasses import dataclass
+
+import msgspec
+
+from autoscaler.policy import BlindGrowth, Capacity, Drain, Policy, Repair, ScaleDown, ScaleUp, Workers
+from autoscaler.simulator.cluster import SimCluster
+from autoscaler.simulator.ec2 import Ec2Settings
+from autoscaler.simulator.soak.fates import FateRates
+from autoscaler.simulator.workload import MIB, Ask, Budget, Kind, PodTemplate, Workload
+from autoscaler.simulator.world import SERVER, FixedNode, WorldSettings
+
+SECOND_SERVER = FixedNode(
+    name="ip-10-0-1-11",
+    instance_id="i-0aaaaaaaaaaaaaa11",
+    instance_type="t3.medium",
+    zone="us-east-1b",
+    ip="10.0.1.11",
+    server=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """At a time, a workload gets another size or another appetite."""
+
+    number: int
+    at_s: float
+    owner: str
+    replicas: int | None
+    burn_cores: float | None
+
+    @property
+    def key(self) -> str:
+        """Its name in a history."""
+        return f"change {self.number}"
+
+
+def make_policy(rng: random.Random) -> Policy:
+    """A policy like the default one, with shorter waits so that an hour holds several stories."""
+    least = rng.choice((0, 1, 2, 2, 3))
+    return Policy(
+        version=1,
+        workers=Workers(min=least, max=least + rng.choice((2, 4, 8)), join_timeout_s=rng.choice((240, 600))),
+        scale_up=ScaleUp(max_step=rng.choice((None, None, 2))),
+        scale_down=ScaleDown(
+            window_s=rng.choice((300, 600)),
+            cool_down_s=rng.choice((120, 600)),
+            min_age_s=rng.choice((120, 600)),
+            max_empty_step=rng.choice((1, 5)),
+            refused_for_s=rng.choice((300, 900)),
+        ),
+        drain=Drain(timeout_s=rng.choice((60, 300)), force=rng.random() < 0.15),
+        repair=Repair(not_ready_s=rng.choice((120, 300))),
+        blind_growth=BlindGrowth(step=rng.choice((0, 1, 2))),
+        capacity=Capacity(back_off_s=rng.choice((30, 120)), max_back_off_s=480),
+    )
+
+
+def make_cluster(rng: random.Random, policy: Policy, seed: int) -> SimCluster:
+    """Servers, static workers, workers of ours; zones, boot times and visibility as the dice say."""
+    servers = (SERVER,) if rng.random() < 0.6 else (SERVER, SECOND_SERVER)
+    workers = policy.workers.min + rng.choice((0, 0, 1))
+    boot_s = rng.choice(((15.0, 25.0), (25.0, 45.0), (40.0, 120.0)))
+    world = WorldSettings(cluster_id="sim", seed=seed, fixed_nodes=servers, boot_s=boot_s, max_events=200)
+    ec2 = Ec2Settings(seed=seed, forget_s=rng.choice((600.0, 3600.0)), shutdown_s=rng.choice((5.0, 20.0, 60.0)))
+    static = rng.choice((0, 0, 1)) if workers + 1 <= policy.workers.max else 0
+    cluster = SimCluster(policy, workers=workers, static_workers=static, seed=seed, world=world, ec2=ec2)
+    cluster.wires.keep_log = False
+    return cluster
+
+
+def make_rates(rng: random.Random) -> FateRates:
+    """How often calls go wrong: some kinds never, some rarely, some often."""
+
+    def rate(often: float) -> float:
+        return rng.choice((0.0, 0.0, often / 4, often))
+
+    return FateRates(
+        slow=rng.choice((0.0, 0.01, 0.05, 0.3)),
+        fails=rate(0.05),
+        lost=rate(0.04),
+        late=rate(0.04),
+        frozen=rate(0.01),
+        kill_before=rate(0.02),
+        kill_after=rate(0.02),
+        kill_in_flight=rate(0.02),
+    )
+
+
+def make_workloads(rng: random.Random) -> tuple[Workload, ...]:
+    """Shops of different pods; some with a budget, some with volumes, some alone."""
+    sizes = (250, 450, 900)
+    budget = rng.choice((None, Budget(max_unavailable=1), Budget(min_available=1), Budget(max_unavailable=0)))
+    web = Workload(
+        namespace="shop",
+        name="web",
+        replicas=rng.randrange(4),
+        budget=budget,
+        template=PodTemplate(
+            request=Ask(cpu_millicores=rng.choice(sizes), memory_bytes=100 * MIB),
+            burn_cores=rng.choice((0.0, 0.05, 0.3)),
+            stop_s=rng.choice((1.0, 20.0)),
+        ),
+    )
+    cart = msgspec.structs.replace(
+        web,
+        name="cart",
+        budget=None,
+        replicas=rng.randrange(3),
+        template=PodTemplate(request=Ask(cpu_millicores=rng.choice(sizes), memory_bytes=200 * MIB)),
+    )
+    workloads = [web, cart]
+    if rng.random() < 0.2:
+        template = PodTemplate(request=Ask(cpu_millicores=200, memory_bytes=64 * MIB))
+        workloads.append(
+            Workload(namespace="shop", name="db", kind=Kind.STATEFUL_SET, template=template, local_volume=True)
+        )
+    if rng.random() < 0.2:
+        template = PodTemplate(request=Ask(cpu_millicores=100, memory_bytes=32 * MIB), run_for_s=1800.0)
+        workloads.append(Workload(namespace="batch", name="job", kind=Kind.POD, template=template))
+    return tuple(workloads)
+
+
+def plan_changes(rng: random.Random, *, begin_s: float, end_s: float) -> list[Change]:
+    """How the load goes up and down."""
+    changes: list[Change] = []
+    at_s = begin_s
+    while (at_s := at_s + rng.expovariate(1 / 900.0)) < end_s:
+        owner = rng.choice(("shop/web", "shop/web", "shop/cart"))
+        replicas: int | None = rng.choice((0, 1, 2, 4, 8, 16))
+        burn_cores: float | None = None
+        if rng.random() < 0.2:
+            replicas, burn_cores = None, rng.choice((0.0, 0.2, 0.8))
+        changes.append(Change(len(changes), at_s, owner, replicas, burn_cores))
+    return changes

@@ -1,0 +1,116 @@
+"""What is really so, and what was so a little while ago: decisions rest on pictures that are seconds old."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from autoscaler.model import CLUSTER_TAG, MANAGED_BY_TAG, MANAGED_BY_VALUE
+from autoscaler.simulator.cluster import SimCluster
+from autoscaler.simulator.ec2 import SimInstance
+from autoscaler.simulator.objects import SimNode
+
+KEPT_S: Final = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The workers and what they are asked for, from `since_s` until the next moment."""
+
+    since_s: float
+    ours: frozenset[str]
+    """Instance ids of living workers of ours."""
+    others: frozenset[str]
+    """Instance ids of living workers that are not ours."""
+    ready: frozenset[str]
+    """Instance ids of workers whose Node is Ready."""
+    nodes: frozenset[str]
+    """Instance ids that have a Node."""
+    waiting: int
+    """Unschedulable pods."""
+    cpu: float | None
+    memory: float | None
+    """Use over Ready workers, as a ratio; None where there is none."""
+
+
+class Truth:
+    """Looks at the simulated cluster, never at anything that the core says of it."""
+
+    def __init__(self, cluster: SimCluster) -> None:
+        self.cluster = cluster
+        self.moments: deque[Moment] = deque()
+        self.noticed: dict[str, float] = {}
+        """Instances that EC2 takes back or retires, and since when that is known."""
+        self.ever_ready: set[str] = set()
+        """Instances that were Ready workers once."""
+        self.hand_cordoned: set[str] = set()
+        """Names of nodes that a person cordoned or uncordoned."""
+        self._seen: tuple[object, ...] = ()
+        self.look()
+
+    @property
+    def now_s(self) -> float:
+        """The present."""
+        return self.cluster.now_s
+
+    def is_ours(self, instance: SimInstance) -> bool:
+        """By the tag contract."""
+        tags = instance.tags
+        in_cluster = tags.get(CLUSTER_TAG) == self.cluster.cluster_id
+        return tags.get(MANAGED_BY_TAG) == MANAGED_BY_VALUE and in_cluster and "aws:autoscaling:groupName" not in tags
+
+    def alive(self, instance_id: str) -> bool:
+        """Whether the instance lives."""
+        instance = self.cluster.ec2.instances.get(instance_id)
+        return instance is not None and instance.ended_at_s is None
+
+    def node_of(self, instance_id: str) -> SimNode | None:
+        """Its Node object."""
+        machine = self.cluster.world.state.machines.get(instance_id)
+        if machine is None:
+            return None
+        node = self.cluster.world.state.nodes.get(machine.node_name)
+        return node if node is not None and node.machine is machine else None
+
+    def look(self) -> None:
+        """Note the present, if anything changed."""
+        state, bill = self.cluster.world.state, self.cluster.ec2.bill
+        key = (state.version, bill.launched, bill.terminated, len(self.cluster.ec2.instances))
+        if key == self._seen:
+            return
+        self._seen = key
+        self.moments.append(self._moment())
+        while len(self.moments) > 1 and self.moments[1].since_s < self.now_s - KEPT_S:
+            self.moments.popleft()
+
+    def lately(self, seconds: float) -> Iterator[Moment]:
+        """The moments that any part of the last `seconds` belongs to, newest first."""
+        for moment in reversed(self.moments):
+            yield moment
+            if moment.since_s <= self.now_s - seconds:
+                return
+
+    def _moment(self) -> Moment:
+        state = self.cluster.world.state
+        ours, others = set(), set()
+        for instance in self.cluster.ec2.instances.values():
+            if instance.ended_at_s is None:
+                if self.is_ours(instance):
+                    ours.add(instance.instance_id)
+                elif (node := self.node_of(instance.instance_id)) is not None and not node.machine.server:
+                    others.add(instance.instance_id)
+        workers = [node for node in state.nodes.values() if not node.machine.server]
+        ready = [node for node in workers if node.ready]
+        self.ever_ready.update(node.machine.instance_id for node in ready)
+        cores = sum(node.capacity.cpu_millicores for node in ready) / 1000
+        memory = sum(node.capacity.memory_bytes for node in ready)
+        return Moment(
+            since_s=self.now_s,
+            ours=frozenset(ours),
+            others=frozenset(others),
+            ready=frozenset(node.machine.instance_id for node in ready),
+            nodes=frozenset(node.machine.instance_id for node in workers),
+            waiting=sum(1 for pod in state.unbound.values() if pod.unschedulable_since_s is not None),
+            cpu=sum(node.machine.cpu.rate(self.now_s) for node in ready) / cores if ready else None,
+            memory=sum(node.machine.memory.rate(self.now_s) for node in ready) / memory if ready else None,
+        )

@@ -1,0 +1,294 @@
+"""Sees every call and every state that is saved, and holds the invariants against them."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from typing import Final
+
+import msgspec
+
+from autoscaler.model import (
+    CommandOutcome,
+    LaunchOperation,
+    LaunchRequest,
+    LaunchResult,
+    Lease,
+    NodeCommand,
+    RemovalOperation,
+    RemovalPhase,
+    State,
+    Verb,
+)
+from autoscaler.policy import Policy
+from autoscaler.ports import PortError
+from autoscaler.reconcile import Busy
+from autoscaler.simulator.cluster import SimCluster
+from autoscaler.simulator.fakes import PROMETHEUS
+from autoscaler.simulator.metric_faults import MetricFaults
+from autoscaler.simulator.preflight import ResultLine
+from autoscaler.simulator.soak.fates import KILLS, Fate
+from autoscaler.simulator.soak.stepped import Call, Seen, SteppedInvocation
+from autoscaler.simulator.soak.truth import Truth
+from autoscaler.simulator.soak.violation import Violation
+from autoscaler.state.transitions import effective_mode
+
+EFFECTS: Final = frozenset({"launch", "terminate", "send"})
+"""Calls that change the world outside."""
+SIMULTANEOUS: Final = 200
+"""States that are remembered to judge an invocation that ends: more than one invocation can meet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """One successful write of the state."""
+
+    old: State
+    new: State
+    by: SteppedInvocation
+    seen: Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A call that changes the world outside."""
+
+    name: str
+    subject: object
+    by: SteppedInvocation
+    seen: Seen
+
+
+SaveRule = Callable[["Watch", Saved], str | None]
+EffectRule = Callable[["Watch", Effect], str | None]
+StepRule = Callable[["Watch"], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The invariants, by the moment at which each is checked. Each returns what is wrong, or None."""
+
+    on_save: tuple[SaveRule, ...]
+    on_send: tuple[EffectRule, ...]
+    """When the request leaves its caller."""
+    on_effect: tuple[EffectRule, ...]
+    """When it has taken effect."""
+    on_step: tuple[StepRule, ...]
+
+
+class Watch:
+    """The witness of one run: what was intended, sent and done, and the first invariant that failed."""
+
+    def __init__(self, cluster: SimCluster, rules: Rules) -> None:
+        self.cluster = cluster
+        self.truth = Truth(cluster)
+        self.violation: Violation | None = None
+        self.checks: Counter[str] = Counter()
+        self.injected: Counter[str] = Counter()
+        self.crash_points: Counter[tuple[str, str, str]] = Counter()
+        self.steps = 0
+        self.state = cluster.state
+        self.requests: dict[str, LaunchRequest] = {}
+        """Every launch that was ever intended, by operation id."""
+        self.phases: set[tuple[str, RemovalPhase, int]] = set()
+        """(operation id, phase, fence) of every removal that was ever intended."""
+        self.terminating: set[object] = set()
+        """Instances whose end was ever intended."""
+        self.drains: dict[str, list[str]] = {}
+        """Command ids of drains, by operation id."""
+        self.last_scaling_s: float | None = None
+        """When workers were last asked for, or last chosen to go."""
+        self.metrics_since_s: float | None = None
+        """Since when Prometheus has its history, if it lost it; None: always."""
+        self.listed_within_s = 0.0
+        """How long an instance may live before DescribeInstances lists it for certain, in this run."""
+        self.frozen_since_s: float | None = None
+        self.fault_keys: list[str] = []
+        """What was injected, in order, by the names under which it can be left out."""
+        self.lines: list[tuple[float, str]] = []
+        """The history, a line each."""
+        self._rules = rules
+        self._stepped: tuple[int, ...] = ()
+        self._recent: deque[tuple[float, str, Lease | None]] = deque(maxlen=SIMULTANEOUS)
+        self._remember_intents(self.state)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of the run."""
+        return self.cluster.policy
+
+    def tell(self, line: str) -> None:
+        """Write one line of the history."""
+        self.lines.append((self.cluster.now_s, line))
+
+    # ------------------------------------------------------------------------------------------------------------ calls
+
+    def call_begins(self, invocation: SteppedInvocation, call: Call) -> None:
+        """The request leaves the caller."""
+        if call.service == PROMETHEUS:
+            invocation.seen.metrics_complete = False  # until its answer is there
+        if call.name in EFFECTS:
+            effect = Effect(call.name, call.subject, invocation, invocation.seen)
+            self._check_all(self._rules.on_send, lambda rule: rule(self, effect))
+
+    def effect_ended(self, invocation: SteppedInvocation, call: Call, result: object, seen: Seen) -> None:
+        """The effect has happened."""
+        who, subject = invocation.process.name, call.subject
+        if call.service == PROMETHEUS:
+            seen.metrics_complete = self._is_complete(result)
+        elif call.name == "load" and isinstance(result, tuple):
+            seen.mode = effective_mode(result[0], self.policy, invocation.clock.now_s())
+        elif isinstance(subject, State):
+            self.saved(Saved(self.state, subject, invocation, seen))
+        elif isinstance(subject, NodeCommand):
+            if subject.verb is Verb.DRAIN:
+                self.drains.setdefault(subject.operation_id, []).append(str(result))
+            self.tell(f"  {who}: {subject.verb} of {subject.node_name} (fence {subject.fence}) reached SSM")
+        elif isinstance(subject, LaunchRequest) and isinstance(result, LaunchResult):
+            self.tell(f"  {who}: launch {subject.client_token} gave {', '.join(result.instance_ids) or 'nothing'}")
+        elif call.name == "terminate":
+            self.tell(f"  {who}: terminate {subject}")
+        if call.name in EFFECTS:
+            effect = Effect(call.name, subject, invocation, seen)
+            self._check_all(self._rules.on_effect, lambda rule: rule(self, effect))
+
+    def fated(self, invocation: SteppedInvocation, call: Call, fate: Fate) -> None:
+        """A call's fate is not the normal one."""
+        self.injected[fate.kind.value] += 1
+        self.fault_keys.append(f"{invocation.process.name}/{invocation.number - 1}")
+        if fate.kind in KILLS:
+            self.crash_points[call.service, call.name, fate.kind.value] += 1
+        self.tell(f"  {invocation.process.name}: {call}: {fate.kind.value} {fate.code}".rstrip())
+
+    # ------------------------------------------------------------------------------------------------------ judgements
+
+    def saved(self, saved: Saved) -> None:
+        """A new state holds."""
+        self._remember_intents(saved.new)
+        self.state = saved.new
+        self._recent.append((self.cluster.now_s, saved.by.process.name, saved.new.lease))
+        self._tell_difference(saved)
+        self._check_all(self._rules.on_save, lambda rule: rule(self, saved))
+        opened = {o.operation_id for o in saved.new.launches} - {o.operation_id for o in saved.old.launches}
+        if opened or saved.new.last_scale_down_s != saved.old.last_scale_down_s:
+            self.last_scaling_s = self.cluster.now_s
+
+    def written_by_hand(self, state: State) -> None:
+        """An operator changes the state."""
+        item = self.cluster.item
+        item.data = msgspec.json.encode(state)
+        item.version += 1
+        self.state = state
+        self._recent.append((self.cluster.now_s, "operator", state.lease))
+        self.tell(f"operator: mode {state.mode}")
+
+    def stepped(self) -> None:
+        """One step of anything is over."""
+        self.steps += 1
+        self.truth.look()
+        key = (self.cluster.world.state.version, self.cluster.item.version, self.cluster.ec2.bill.launched)
+        if key == self._stepped:
+            return
+        self._stepped = key
+        self._check_all(self._rules.on_step, lambda rule: rule(self))
+
+    def blind(self) -> bool:
+        """Whether nobody can tell now what Nodes there are, or nobody may act on it."""
+        return _any_fault(self.cluster.metric_faults) or self.state.mode is not None
+
+    def ended(self, invocation: SteppedInvocation) -> None:
+        """An invocation came to its end by itself."""
+        error = invocation.process.error
+        self.checks["only_known_errors"] += 1
+        self.checks["busy_only_while_somebody_acts"] += 1
+        if error is None:
+            return
+        if isinstance(error, Busy):
+            # Its own late write may be the one that it lost the race against.
+            if not invocation.seen.late_effects and not self._somebody_acted(invocation):
+                message = f"{invocation.process.name} met nobody, and says: {error}"
+                self.fail(Violation("busy_only_while_somebody_acts", message))
+        elif not isinstance(error, PortError):
+            self.fail(Violation("only_known_errors", f"{invocation.process.name} raised {error!r}"))
+
+    def drained(self, operation_id: str, outcome: CommandOutcome = CommandOutcome.SUCCEEDED) -> bool:
+        """Whether a drain of the operation ended so on the server."""
+        return any(self._outcome(command_id) is outcome for command_id in self.drains.get(operation_id, ()))
+
+    def fail(self, violation: Violation) -> None:
+        """Keep the first violation."""
+        if self.violation is None:
+            self.violation = violation
+            self.tell(f"VIOLATION {violation}")
+
+    def check(self, name: str, wrong: str | None) -> None:
+        """Count one check, and note what is wrong."""
+        self.checks[name] += 1
+        if wrong is not None:
+            self.fail(Violation(name, wrong))
+
+    def _check_all(self, rules: Iterable[Callable[..., str | None]], ask: Callable[..., str | None]) -> None:
+        for rule in rules:
+            self.check(rule.__name__, ask(rule))
+
+    def _remember_intents(self, state: State) -> None:
+        for launch in state.launches:
+            self.requests.setdefault(launch.operation_id, launch.request)
+        self.terminating |= {r.instance_id for r in state.removals if r.phase is RemovalPhase.TERMINATING}
+        self.phases.update((r.operation_id, r.phase, r.fence) for r in state.removals)
+
+    def _somebody_acted(self, invocation: SteppedInvocation) -> bool:
+        """Whether, while it ran, another one wrote or held a lease that had not expired."""
+        began_s = invocation.began_s
+        tolerance_s = 2.0 - min(0.0, invocation.skew_s)
+        before = True
+        for at_s, name, lease in reversed(self._recent):
+            if name != invocation.process.name and at_s >= began_s:
+                return True
+            held = lease is not None and lease.owner not in invocation.seen.ids
+            if before and held and lease is not None and lease.expires_at_s + tolerance_s >= began_s:
+                return True
+            if at_s < began_s:
+                before = False
+        return False
+
+    def _outcome(self, command_id: str) -> CommandOutcome | None:
+        status = self.cluster.world.command_status(command_id)
+        if status is None or not status.stdout:
+            return None
+        return msgspec.json.decode(status.stdout, type=ResultLine).outcome
+
+    def _is_complete(self, result: object) -> bool | None:
+        """Whether Prometheus told the whole truth: its answer is the one that it would give without faults."""
+        faults = self.cluster.metric_faults
+        if not result:
+            return False  # a Prometheus that has just started has nothing to tell
+        if faults.frozen is not None:
+            age_s = self.cluster.now_s - (self.frozen_since_s or 0.0)
+            return False if age_s > self.policy.metrics.max_age_s + 20 else None
+        if not _any_fault(faults):
+            return True
+        return result == self.cluster.samples()
+
+    def _tell_difference(self, saved: Saved) -> None:
+        who = saved.by.process.name
+        old, new = _operations(saved.old), _operations(saved.new)
+        parts = [f"opens {_words(new[i])}" for i in new if i not in old]
+        parts += [f"closes {_words(old[i])}" for i in old if i not in new]
+        parts += [f"{_words(old[i])} -> {_words(new[i])}" for i in new if i in old and _words(new[i]) != _words(old[i])]
+        lease = saved.new.lease
+        held = f"lease until {lease.expires_at_s}" if lease is not None else "no lease"
+        self.tell(f"  {who}: saved fence {saved.new.fence}, {held}; {'; '.join(parts) or 'no operation changed'}")
+
+
+def _operations(state: State) -> dict[str, LaunchOperation | RemovalOperation]:
+    return {**{o.operation_id: o for o in state.launches}, **{o.operation_id: o for o in state.removals}}
+
+
+def _words(operation: LaunchOperation | RemovalOperation) -> str:
+    if isinstance(operation, RemovalOperation):
+        return f"removal of {operation.instance_id} ({operation.reason}, {operation.phase})"
+    return f"launch {operation.operation_id} of {operation.request.count} [{', '.join(operation.instance_ids)}]"
+
+
+def _any_fault(faults: MetricFaults) -> bool:
+    return any(bool(getattr(faults, field.name)) for field in fields(faults))
