@@ -66,16 +66,16 @@ def spoil(faults: MetricFaults, answer: Callable[[], Sequence[Sample]], now_s: f
         samples = [Sample(dict(sample.metric), (now_s, sample.value[1])) for sample in faults.frozen]
     for source in faults.sources_down:
         samples = _without_source(samples, source)
-    kept = [_spoiled(faults, sample) for sample in samples if not _lost(faults, sample)]
-    return kept[::2] if faults.half else kept
+    if faults.missing or faults.dropped:
+        lost = faults.missing | faults.dropped
+        samples = [sample for sample in samples if _family(sample) not in lost]
+    if faults.missing or faults.nan or faults.garbage or faults.restarted:
+        samples = [_spoiled(faults, sample) for sample in samples]
+    return samples[::2] if faults.half else samples
 
 
 def _family(sample: Sample) -> str:
     return sample.metric.get("__name__", "").removeprefix(PREFIX)
-
-
-def _lost(faults: MetricFaults, sample: Sample) -> bool:
-    return _family(sample) in faults.missing or _family(sample) in faults.dropped
 
 
 def _spoiled(faults: MetricFaults, sample: Sample) -> Sample:

@@ -99,6 +99,8 @@ class Machine:
     managed: bool = True
     alive: bool = True
     booted_at_s: float = 0.0
+    counters_reset_at_s: float | None = None
+    """When its exporter's counters last began at zero again."""
 
     @property
     def memory_bytes(self) -> int:
@@ -112,6 +114,11 @@ class Machine:
 
     def idle_seconds(self, at_s: float) -> float:
         """node_cpu_seconds_total{mode="idle"} of each CPU."""
+        reset_s = self.counters_reset_at_s
+        before = self._idle_since_boot(reset_s) if reset_s is not None and at_s >= reset_s else 0.0
+        return self._idle_since_boot(at_s) - before
+
+    def _idle_since_boot(self, at_s: float) -> float:
         return max(0.0, at_s - self.booted_at_s - self.cpu.total(at_s) / self.cpus)
 
     @property

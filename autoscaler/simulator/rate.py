@@ -1,4 +1,4 @@
-"""Prometheus' `rate()` of a counter that was never reset."""
+"""Prometheus' `rate()` of a counter."""
 
 from typing import Final
 
@@ -7,16 +7,23 @@ TOLERANCE: Final = 1.1
 
 
 def counter_rate(
-    *, first: tuple[float, float], last: tuple[float, float], samples: int, start_s: float, end_s: float
+    *,
+    first: tuple[float, float],
+    last: tuple[float, float],
+    samples: int,
+    start_s: float,
+    end_s: float,
+    lost: float = 0.0,
 ) -> float:
     """Return the increase per second, extrapolated to the window's edges as Prometheus does.
 
-    `first` and `last` are (time, value) of the window's outer samples. Source: `extrapolatedRate` in Prometheus'
-    promql/functions.go: up to the edges where samples nearly reach them, else by half an average interval, and never
-    below zero at the start.
+    `first` and `last` are (time, value) of the window's outer samples, `lost` the last value seen before the counter
+    began at zero again: Prometheus adds it, and never hears of what was counted between the two samples. Source:
+    `extrapolatedRate` in Prometheus' promql/functions.go: up to the edges where samples nearly reach them, else by
+    half an average interval, and never below zero at the start.
     """
     (first_s, first_value), (last_s, last_value) = first, last
-    increase, covered_s = last_value - first_value, last_s - first_s
+    increase, covered_s = last_value - first_value + lost, last_s - first_s
     average_s = covered_s / (samples - 1)
     before_s, after_s = first_s - start_s, end_s - last_s
     if before_s >= TOLERANCE * average_s:

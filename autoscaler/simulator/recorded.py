@@ -25,7 +25,7 @@ from autoscaler.policy import Policy
 from autoscaler.simulator.objects import Machine
 from autoscaler.simulator.promql import Window, parse_query
 from autoscaler.simulator.rate import counter_rate
-from autoscaler.simulator.recorded_cluster import ClusterRows, ClusterView, Row
+from autoscaler.simulator.recorded_cluster import ClusterRows, ClusterView, Row, named
 from autoscaler.simulator.world import World, exporter_answers
 
 Value = TypeVar("Value")
@@ -255,6 +255,7 @@ class Recorder:
             samples=len(scrapes),
             start_s=at_s - self._rate_window_s,
             end_s=at_s,
+            lost=_lost_by_reset(machine, scrapes),
         )
         return 1 - idle_rate
 
@@ -270,7 +271,7 @@ class Recorder:
         self._catch_up(now_s)
         index = self._cluster.last_evaluation(now_s)
         samples = [
-            Sample({**labels, "__name__": PREFIX + family}, (now_s, text))
+            Sample(labels, (now_s, text))
             for family, labels, text in self._instant(index, now_s)
             if query.selects(family)
         ]
@@ -292,13 +293,16 @@ class Recorder:
         view = self._views.get(index)
         if view is not None and self._cluster.evaluation_s(index) >= self.since_s:
             yield from view.rows
-            for family in CLUSTER_FAMILIES:
-                yield "expected", {"family": family}, str(view.counts.get(family, 0))
-            yield "scraped_at", {"source": KUBE_STATE_METRICS}, _text(index * self._cluster.interval_s)
-            yield "source_up", {"source": KUBE_STATE_METRICS}, "1"
-            yield "source_restarted", {"source": KUBE_STATE_METRICS}, "0"
-            yield "evaluated_at", {"group": CLUSTER_GROUP}, _text(self._cluster.evaluation_s(index))
-        yield from self._instant_utilisation(self._utilisation.last_evaluation(now_s))
+            yield from named(self._about_the_cluster(view, index))
+        yield from named(self._instant_utilisation(self._utilisation.last_evaluation(now_s)))
+
+    def _about_the_cluster(self, view: ClusterView, index: int) -> Iterable[Row]:
+        for family in CLUSTER_FAMILIES:
+            yield "expected", {"family": family}, str(view.counts.get(family, 0))
+        yield "scraped_at", {"source": KUBE_STATE_METRICS}, _text(index * self._cluster.interval_s)
+        yield "source_up", {"source": KUBE_STATE_METRICS}, "1"
+        yield "source_restarted", {"source": KUBE_STATE_METRICS}, "0"
+        yield "evaluated_at", {"group": CLUSTER_GROUP}, _text(self._cluster.evaluation_s(index))
 
     def _instant_utilisation(self, index: int) -> Iterable[Row]:
         at_s = self._utilisation.evaluation_s(index)
@@ -357,6 +361,14 @@ _OVER_TIME: Final[dict[str, Callable[[list[tuple[float, int]]], float]]] = {
     "max_over_time": lambda runs: max(value for value, _ in runs),
     "count_over_time": lambda runs: sum(count for _, count in runs),
 }
+
+
+def _lost_by_reset(machine: Machine, scrapes: Sequence[float]) -> float:
+    """What the counter of idle seconds had reached when it was last seen before a reset among the scrapes."""
+    reset_s = machine.counters_reset_at_s
+    if reset_s is None or not scrapes[0] < reset_s <= scrapes[-1]:
+        return 0.0
+    return machine.idle_seconds(max(at_s for at_s in scrapes if at_s < reset_s))
 
 
 def _text(number: float) -> str:

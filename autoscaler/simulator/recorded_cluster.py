@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from autoscaler.observe.series import PREFIX
 from autoscaler.simulator.exposition import (
     ALLOWED_NODE_LABELS,
     allowed,
@@ -17,7 +18,7 @@ from autoscaler.simulator.exposition import (
 from autoscaler.simulator.objects import ClusterState, SimNode, SimPod
 
 Row = tuple[str, dict[str, str], str]
-"""Family, labels without `__name__`, value. An empty label does not exist for Prometheus and is left out."""
+"""Family, labels, value. An empty label does not exist for Prometheus and is left out."""
 _PARTS: Final = (("app", "request"), ("init", "init"), ("sidecar", "sidecar"), ("overhead", "overhead"))
 
 
@@ -26,6 +27,7 @@ class ClusterView:
     """What the cluster group records of one state."""
 
     rows: tuple[Row, ...]
+    """With the label `__name__`."""
     counts: dict[str, int]
     """Series by family."""
     ready: dict[str, float]
@@ -55,17 +57,21 @@ class ClusterRows:
         for node in state.nodes.values():
             mark = (node.uid, node.ready, node.cordoned, node.extra_taints)
             known = self._nodes.get(node.uid)
-            nodes[node.uid] = entry = known if known and known[0] == mark else (mark, tuple(_node_rows(node)))
-            rows.extend(entry[1])
+            if not known or known[0] != mark:
+                known = (mark, tuple(named(_node_rows(node))))
+            nodes[node.uid] = known
+            rows.extend(known[1])
         for pod in state.pods.values():
             place = pod.node.name if pod.node is not None else ""
             pod_mark = (place, pod.phase, pod.unschedulable_since_s)
             known = self._pods.get(pod.uid)
-            pods[pod.uid] = entry = known if known and known[0] == pod_mark else (pod_mark, tuple(_pod_rows(pod)))
-            rows.extend(entry[1])
+            if not known or known[0] != pod_mark:
+                known = (pod_mark, tuple(named(_pod_rows(pod))))
+            pods[pod.uid] = known
+            rows.extend(known[1])
         self._nodes, self._pods = nodes, pods
         volumes = Counter(volume.node_name for volume in state.volumes.values())
-        rows.extend(("node_local_volumes", {"node": name}, str(count)) for name, count in volumes.items())
+        rows.extend(named(("node_local_volumes", {"node": name}, str(count)) for name, count in volumes.items()))
         return ClusterView(
             rows=tuple(rows),
             counts=dict(Counter(family for family, _, _ in rows)),
@@ -79,6 +85,12 @@ class ClusterRows:
                 if node.ready and not node.machine.server
             },
         )
+
+
+def named(rows: Iterable[Row]) -> Iterable[Row]:
+    """The rows with the label `__name__`, as Prometheus hands them out."""
+    for family, labels, text in rows:
+        yield family, {**labels, "__name__": PREFIX + family}, text
 
 
 def _node_rows(node: SimNode) -> Iterable[Row]:

@@ -204,6 +204,11 @@ class World:
         self._nodes.mend_node(name)
         settle(self.state)
 
+    def reset_counters(self, name: str) -> None:
+        """The counters of the node's exporter begin at zero again. Raises KeyError for an unknown name."""
+        self.state.touch()
+        self.state.nodes[name].machine.counters_reset_at_s = self.state.now_s
+
     def cordon(self, name: str) -> None:
         """Cordon the node as a person would: the commands leave such a cordon alone. Raises KeyError."""
         self.state.touch()

@@ -185,6 +185,18 @@ def test_an_unmeasured_worker_widens_the_bounds() -> None:
     assert ("expected", frozenset({("family", "node_utilisation")})) not in after
 
 
+def test_a_counter_that_began_anew_looks_like_use_for_one_rate_window() -> None:
+    cluster = SimCluster(POLICY, workers=2)
+    name = cluster.ready_workers()[0]
+    key = ("node_utilisation", frozenset({"node": name, "resource": "cpu"}.items()))
+    before = by_key(cluster.samples())[key]
+    cluster.world.reset_counters(name)
+    cluster.run(30)
+    assert before + 0.05 < by_key(cluster.samples())[key] < 1
+    cluster.run(POLICY.metrics.cpu_rate_window_s)
+    assert by_key(cluster.samples())[key] == pytest.approx(before)
+
+
 def test_a_world_that_forgets_too_soon_is_refused() -> None:
     with pytest.raises(ValueError, match=r"raise WorldSettings\.keep_s"):
         Recorder(World(WorldSettings(cluster_id="c", keep_s=60), now_s=START_S), POLICY)
@@ -271,6 +283,11 @@ def test_counter_rate_is_exact_for_full_windows_and_extrapolates_by_half_a_step_
     assert young == pytest.approx((15 + 7.5 + 7.5) / 60)
     zero_start = counter_rate(first=(37.5, 2.0), last=(52.5, 17.0), samples=2, start_s=0, end_s=60)
     assert zero_start == pytest.approx((15 + 2 + 7.5) / 60), "a counter was never below zero"
+
+
+def test_a_counter_that_begins_anew_loses_what_was_counted_between_two_samples_only() -> None:
+    reset = counter_rate(first=(7.5, 1000.0), last=(52.5, 10.0), samples=4, start_s=0, end_s=60, lost=1030.0)
+    assert reset == pytest.approx((30 + 10) / 45)
 
 
 def test_runs() -> None:

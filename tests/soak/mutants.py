@@ -350,6 +350,12 @@ def hunt(name: str, seeds: int) -> tuple[str, str, int]:
     return name, "", seeds
 
 
+def hunt_in_a_child(name: str, seeds: int) -> tuple[str, str, int]:
+    """Hunt one in a process of its own, which takes the bug away with it."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return pool.apply(hunt, (name, seeds))
+
+
 def main() -> int:
     """Hunt every mutant, or those that are named."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -203,6 +203,12 @@ def _notice_of_stranger(stage: Stage, episode: Episode) -> None:
     stage.notify((Notice(kind="interruption", subject=subject, received_at_s=int(stage.cluster.now_s)),))
 
 
+def _reset_counters(stage: Stage, episode: Episode) -> None:
+    name = stage.node(episode.pick)
+    if name is not None:
+        stage.cluster.world.reset_counters(name)
+
+
 def _break_node(stage: Stage, episode: Episode) -> None:
     name = stage.node(episode.pick)
     if name is not None and stage.cluster.world.state.nodes[name].kubelet_works:
@@ -288,6 +294,7 @@ KINDS: Final[Mapping[str, tuple[Action, Action]]] = {
     "node-exporter down": _source(NODE_EXPORTER),
     "metrics stale": (_freeze, _thaw),
     "Prometheus lost its history": (_lose_history, _nothing),
+    "counters reset": (_reset_counters, _nothing),
     "node not measured": (_unmeasured, _measured),
     "EC2 out of capacity": (_exhaust, _replenish),
     "instances never join": _world("never_join"),

@@ -1,5 +1,7 @@
 """Whether the fleet is what is asked of it, by the world's own truth."""
 
+from collections import Counter
+
 from autoscaler.simulator.objects import SimPod
 from autoscaler.simulator.soak.watch import Watch
 
@@ -42,9 +44,16 @@ def not_at_rest(watch: Watch) -> list[str]:
     # A volume stays on its machine for ever, and so does a pod that nobody would start again.
     bound = {volume.node_name for volume in world.volumes.values()}
     bound |= {pod.node.name for pod in world.pods.values() if pod.node is not None and not pod.owner_kind}
-    held = sum(1 for node in world.nodes.values() if node.machine.managed and node.name in bound)
+    held = Counter(
+        node.machine.zone
+        for node in world.nodes.values()
+        if not node.machine.server and (not node.machine.managed or node.name in bound)
+    )
+    # Zones differ by one worker at most: those that hold fewer keep some beside the zone that holds most.
+    zones = {node.machine.zone for node in world.nodes.values() if not node.machine.server}
+    even = max(held.values(), default=0) - 1
     # The last worker is always in use, if only by itself: a `min` of 0 keeps one.
-    floor = max(1, watch.policy.workers.min, len(moment.others) + held)
+    floor = max(1, watch.policy.workers.min, sum(max(held[zone], even) for zone in zones))
     if len(moment.ready) > floor:
         missing.append(f"{len(moment.ready)} workers are Ready, and {floor} are enough")
     return missing
