@@ -128,7 +128,9 @@ def _draining(look: Look, state: State, removal: RemovalOperation, wanted_back: 
     if result is None or result.outcome is CommandOutcome.RUNNING:
         if look.now_s <= deadline_s:
             return state
-        result = CommandResult(outcome=CommandOutcome.TIMED_OUT, message="the drain never reported")
+        # Not a drain that took too long: it may have been refused, for a volume perhaps. `force` does not cover it.
+        silent = CommandResult(outcome=CommandOutcome.FAILED, message="the drain never reported")
+        return _drain_failed(look, state, removal, silent)
     if result.outcome is CommandOutcome.SUCCEEDED:
         look.events.append(f"{removal.node_name} is drained ({result.evicted_pods} pods evicted)")
         drained = enter_phase(

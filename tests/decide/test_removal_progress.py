@@ -151,8 +151,9 @@ def test_a_drain_that_came_too_late_has_judged_nothing_and_is_sent_again() -> No
     ],
 )
 @pytest.mark.parametrize("answers", [(), told(Outcome.RUNNING)], ids=["not known", "running"])
-def test_a_drain_that_never_reports(age_s: int, expected: Phase, answers: Any) -> None:
-    assert phase_of(look(removal(1, age_s=age_s), commands=answers)) is expected
+@pytest.mark.parametrize("its_policy", [None, FORCE], ids=["ordinary", "force"])
+def test_a_drain_that_never_reports(age_s: int, expected: Phase, answers: Any, its_policy: Any) -> None:
+    assert phase_of(look(removal(1, age_s=age_s), commands=answers, its_policy=its_policy)) is expected
 
 
 @pytest.mark.parametrize(
