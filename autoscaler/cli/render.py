@@ -1,15 +1,16 @@
-"""Renders Prometheus' rules and scrapes and Alertmanager's routes from the policy: `make rules`.
+"""Renders Prometheus' rules and scrapes, Alertmanager's routes and the manifests that carry them: `make rules`.
 
 `monitoring/templates/` holds the files with `@{name}` where a number of the policy or a setting of the installation
 belongs; the rendered files of the committed policy are committed too, and a test holds them equal.
 """
 
+import hashlib
 import json
 import re
 import string
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 from urllib.parse import urlsplit
@@ -30,6 +31,15 @@ from autoscaler.policy import Policy, PolicyError, parse_policy
 ROOT: Final = Path(__file__).resolve().parents[2]
 TEMPLATES: Final = ROOT / "monitoring" / "templates"
 PATHS: Final = ("rules/cluster.yml", "rules/utilisation.yml", "prometheus.yml", "alertmanager.yml")
+MANIFESTS: Final = (
+    "manifests/autoscaler-0-namespace.yaml",  # applied first: K3s takes the files by name
+    "manifests/autoscaler-alertmanager.yaml",
+    "manifests/autoscaler-kube-state-metrics.yaml",
+    "manifests/autoscaler-node-exporter.yaml",
+    "manifests/autoscaler-prometheus.yaml",
+)
+IMAGES: Final = ("alertmanager", "kube-state-metrics", "node-exporter", "prometheus")
+"""The images whose digest may be pinned beside the version that the templates name."""
 
 RESTART_WINDOW_S: Final = 60
 """A source counts as just restarted for this long: kube-state-metrics answers 200 while it still fills its caches."""
@@ -54,6 +64,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The label `cluster` on every alert; the service's CLUSTER_ID."""
     webhook_url: str = "https://example.execute-api.eu-central-1.amazonaws.com/alerts"
     """Where Alertmanager posts: the deployed service's address; the default is an example that reaches nobody."""
+    webhook_url_file: str = ""
+    """Where Alertmanager reads that address at each notification; it then takes the place of `webhook_url`.
+
+    Alertmanager knows it from 0.26 on ("url_file" of webhook_config in its configuration's documentation).
+    """
     credentials_file: str = "/etc/alertmanager/webhook-token"
     """Where Alertmanager reads the bearer token."""
     kube_state_metrics: Discovery = msgspec.field(default_factory=lambda: _headless("kube-state-metrics", 8080, 5))
@@ -71,6 +86,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise RenderError(
                 f"The webhook address {self.webhook_url!r} is no web address: give the one that the deployment "
                 "printed, https://.../alerts."
+            )
+        if not self.webhook_url_file.isprintable():
+            raise RenderError(
+                f"The address file {self.webhook_url_file!r} is no path: name the file that holds the webhook's URL."
             )
         if not self.credentials_file.isprintable() or not self.credentials_file.strip():
             raise RenderError(
@@ -107,12 +126,26 @@ def render(policy: Policy, settings: Settings) -> dict[str, str]:
         "rules/cluster.yml": _expected_rules(KUBE_STATE_METRICS, CLUSTER_FAMILIES),
         "rules/utilisation.yml": _expected_rules(NODE_EXPORTER, UTILISATION_FAMILIES),
     }
-    return {
-        path: _Template((TEMPLATES / f"{path}.in").read_text(encoding="utf-8")).substitute(
-            values, expected_rules=expected.get(path, "")
-        )
-        for path in PATHS
-    }
+    return {path: _fill(path, {**values, "expected_rules": expected.get(path, "")}) for path in PATHS}
+
+
+def render_manifests(policy: Policy, cluster_id: str, digests: Mapping[str, str]) -> dict[str, str]:
+    """Return the text of every in-cluster manifest, by its path below `monitoring/`. Writes nothing.
+
+    They hold the very texts that `render` gives. `digests` pins images (of IMAGES) by content, `sha256:` and 64 hex
+    digits each; what is not named is pulled by its version alone. Raises RenderError.
+    """
+    for image, digest in digests.items():
+        if image not in IMAGES or not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+            raise RenderError(
+                f"The image digest {image}={digest} cannot be used: name one of {', '.join(IMAGES)} and give sha256: "
+                "followed by 64 hexadecimal digits, as the image's registry shows it for the version's whole index."
+            )
+    files = render(policy, _in_cluster(cluster_id))
+    values = {f"{image.replace('-', '_')}_digest": f"@{digests[image]}" if image in digests else "" for image in IMAGES}
+    values |= {f"{Path(path).stem}_yml": _indented(text) for path, text in files.items()}
+    values["alertmanager_checksum"] = hashlib.sha256(files["alertmanager.yml"].encode()).hexdigest()
+    return {path: _fill(path, values) for path in MANIFESTS}
 
 
 def write(files: Mapping[str, str], folder: Path) -> None:
@@ -159,10 +192,29 @@ def _policy_values(policy: Policy) -> dict[str, str]:
     }
 
 
+def _in_cluster(cluster_id: str) -> Settings:
+    """The paths at which the manifests mount the Secret that the server's sync script keeps."""
+    return Settings(
+        cluster_id=cluster_id,
+        webhook_url_file="/etc/alertmanager-webhook/url",
+        credentials_file="/etc/alertmanager-webhook/token",
+    )
+
+
+def _fill(path: str, values: Mapping[str, str]) -> str:
+    return _Template((TEMPLATES / f"{path}.in").read_text(encoding="utf-8")).substitute(values)
+
+
+def _indented(text: str) -> str:
+    """The text as the content of a YAML block scalar below a ConfigMap's key; empty lines stay empty."""
+    return "".join(f"    {line}" if line.strip() else line for line in text.splitlines(keepends=True)).rstrip("\n")
+
+
 def _settings_values(settings: Settings) -> dict[str, str]:
+    address = ("url_file", settings.webhook_url_file) if settings.webhook_url_file else ("url", settings.webhook_url)
     return {
         "cluster_id": json.dumps(settings.cluster_id),
-        "webhook_url": json.dumps(settings.webhook_url),
+        "webhook_address": f"{address[0]}: {json.dumps(address[1])}",
         "credentials_file": json.dumps(settings.credentials_file),
         "discover_ksm": _block(settings.kube_state_metrics),
         "discover_node_exporter": _block(settings.node_exporter),
@@ -210,18 +262,23 @@ _EXAMPLE: Final = Settings()
 
 
 def main(
+    *,
     policy: Annotated[Path, typer.Option(help="The scaling policy.")] = ROOT / "policy.yml",
     webhook_url: Annotated[str, typer.Option(help="Where Alertmanager posts.")] = _EXAMPLE.webhook_url,
     cluster_id: Annotated[str, typer.Option(help="The service's CLUSTER_ID.")] = _EXAMPLE.cluster_id,
     credentials_file: Annotated[
         str, typer.Option(help="Where Alertmanager reads the bearer token.")
     ] = _EXAMPLE.credentials_file,
+    image_digest: Annotated[
+        list[str] | None, typer.Option(help="An image of the manifests by content: prometheus=sha256:...; repeatable.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="The folder to write to.")] = ROOT / "monitoring",
 ) -> None:
-    """Render Prometheus' rules and scrapes and Alertmanager's routes from a policy."""
+    """Render Prometheus' rules and scrapes, Alertmanager's routes and the manifests that carry them from a policy."""
     try:
         settings = Settings(cluster_id=cluster_id, webhook_url=webhook_url, credentials_file=credentials_file)
-        files = render(parse_policy(_read(policy), source=str(policy)), settings)
+        decoded = parse_policy(read_policy(policy), source=str(policy))
+        files = render(decoded, settings) | render_manifests(decoded, cluster_id, parse_digests(image_digest or []))
     except (PolicyError, RenderError) as error:
         _refuse(str(error))
     try:
@@ -231,7 +288,13 @@ def main(
     sys.stderr.write(f"Rendered {', '.join(files)} into {out}.\n")
 
 
-def _read(policy: Path) -> str:
+def parse_digests(given: Iterable[str]) -> dict[str, str]:
+    """Digests by image from `prometheus=sha256:...` texts; what they hold is checked by `render_manifests`."""
+    return {image: digest for image, _, digest in (text.partition("=") for text in given)}
+
+
+def read_policy(policy: Path) -> str:
+    """The policy file's text. Raises PolicyError with what to do."""
     try:
         return policy.read_text(encoding="utf-8")
     except OSError as error:

@@ -1,0 +1,56 @@
+// What the server runs beside K3s, as SSM parameters: the manifests of monitoring/ rendered for this cluster from
+// policy.yml, and the sync script. The server fetches them whenever bundle-info changes: no S3 bucket, no public
+// address, and a policy that changed reaches the server with the next deployment of this stack.
+"use strict";
+
+const { spawnSync } = require("node:child_process");
+const path = require("node:path");
+const { rules } = require("../../scripts/cluster-settings.js");
+
+const root = path.join(__dirname, "..", "..");
+const python = path.join(root, ".venv", "bin", "python");
+
+// Without a stack: the framework prints it in front of the sentence.
+const refusal = (sentence) => Object.assign(new Error(sentence), { stack: "" });
+
+const packed = ({ clusterId, imageDigests }) => {
+  const digests = imageDigests.split(",").filter(Boolean).flatMap((digest) => ["--image-digest", digest]);
+  const result = spawnSync(python, ["-m", "autoscaler.cli.bundle", "--cluster-id", clusterId, ...digests], {
+    cwd: root,
+    encoding: "utf8",
+    maxBuffer: 16 * 1024 * 1024,
+  });
+  if (result.error) throw refusal(`${python} cannot be run (${result.error.code}): run \`make setup\` first.`);
+  if (result.status !== 0) throw refusal(result.stderr.trim());
+  return JSON.parse(result.stdout);
+};
+
+const parameter = (name, value, description, more = {}) => ({
+  Type: "AWS::SSM::Parameter",
+  ...more,
+  Properties: { Name: name, Type: "String", Tier: "Standard", Description: description, Value: value },
+});
+
+const resources = (clusterId, { info, pieces }) => {
+  const numbered = pieces.map((piece, index) => {
+    const number = String(index).padStart(2, "0");
+    return [`Bundle${number}`, parameter(`/k3s/${clusterId}/bundle/${number}`, piece, "What the K3s server runs, in pieces: base64 of a tar.gz")];
+  });
+  return {
+    ...Object.fromEntries(numbered),
+    // Last, so that a server that sees it change finds the pieces that it tells of.
+    BundleInfo: parameter(`/k3s/${clusterId}/bundle-info`, info, "Number of pieces and SHA-256 of the bundle", {
+      DependsOn: numbered.map(([id]) => id),
+    }),
+  };
+};
+
+const accepted = ([name, value]) => rules[name][0].test(value);
+
+module.exports = async ({ resolveVariable }) => {
+  const clusterId = String(await resolveVariable("param:clusterId"));
+  const imageDigests = String(await resolveVariable("param:imageDigests"));
+  // What these rules refuse stops the packaging a moment later, in the settings plugin, with all that is wrong.
+  if (!Object.entries({ clusterId, imageDigests }).every(accepted)) return { Resources: {} };
+  return { Resources: resources(clusterId, packed({ clusterId, imageDigests })) };
+};
