@@ -7,12 +7,13 @@ MAKEFLAGS += --no-builtin-rules
 
 PYTHON_BIN := .venv/bin/python
 UV := .venv/bin/uv
+STAGE ?= main
 SEEDS ?= 100
 VENV := .venv/.up-to-date
 NODE := node_modules/.up-to-date
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: help demo test lint pytest soak soak-mutants bench package rules deploy-local setup lock clean
+.PHONY: help demo test lint pytest soak soak-mutants bench package rules up token verify-aws deploy-local setup lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +34,7 @@ lint: setup ## ruff, mypy, yamllint, shellcheck, cfn-lint
 	@echo "shellcheck"; scripts/shell-files | xargs .venv/bin/shellcheck
 	@scripts/lint-template
 
-soak: setup ## seeded faults against the core in virtual time (SEEDS=100, or SEED=7 with its history)
+soak: setup ## seeded faults against the core in virtual time (SEEDS=1000, or SEED=7 with its history)
 	@$(PYTHON_BIN) -m autoscaler.simulator.soak --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
 
 soak-mutants: setup ## bugs that the soak must find, patched in one at a time
@@ -45,10 +46,22 @@ bench: setup ## the measured claims of the README and docs
 package: setup ## build/k3s-autoscaler.zip, what Lambda runs; no AWS, no docker, the same bytes every time
 	@scripts/package
 
-rules: setup ## render the Prometheus rules anew from policy.yml
+rules: setup ## render the Prometheus rules and the manifests anew from policy.yml
 	@$(PYTHON_BIN) -m autoscaler.cli.render
 
-deploy-local: setup ## deploy the service to an AWS emulator, print the stack's outputs, and end
+up: setup ## an AWS account to a cluster that scales: both stacks and the token (STAGE=main, UP="--region eu-central-1")
+	@scripts/up --stage $(STAGE) $(UP)
+
+token: setup ## create or rotate the webhook's token (CLUSTER=main, TOKEN="--drop-previous")
+	@bin/k3s-autoscaler token $(if $(CLUSTER),--cluster $(CLUSTER)) $(TOKEN)
+
+verify-aws: setup ## ask an AWS account what no emulator shows (STAGE=main SLS="--param=...", or ACCOUNT=only before all else)
+	@if [ -z "$(ACCOUNT)" ]; then \
+	  rm -rf build/.verify-$(STAGE); npx sls package --stage $(STAGE) --package build/.verify-$(STAGE) $(SLS) >&2; fi
+	@bin/k3s-autoscaler verify-aws $(if $(ACCOUNT),--account-only,--template \
+	  build/.verify-$(STAGE)/cloudformation-template-update-stack.json) $(VERIFY)
+
+deploy-local: setup ## deploy both stacks to an AWS emulator, print their outputs, and end
 	@scripts/deploy-local
 
 setup: $(VENV) $(NODE) ## the Python and node packages, at their locked versions

@@ -1,19 +1,28 @@
 """The decision document: the same value is the answer, the log line, the history record and the notification."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from autoscaler.model import (
     Action,
     Decision,
+    LaunchOperation,
     Mode,
     NodeCounts,
+    RemovalOperation,
     Snapshot,
     State,
     Trigger,
 )
 from autoscaler.policy import Policy, policy_hash
+
+LAUNCH_SPARE_S: Final = 900
+"""Beyond the policy's time to join: a launch is sent again for 600 s, and an id that vanishes is waited for 300 s."""
+REMOVAL_SPARE_S: Final = 300
+"""Beyond the policy's time to drain: a phase that lasts longer is stuck (decide's STUCK_AFTER_S; a test compares)."""
+JOIN_FAILURES_KEPT_S: Final = 3600
+"""After their back-off has ended. A calm look writes nothing, so the state may keep them longer (a test compares)."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +45,7 @@ def decision_document(
     outcome: Outcome,
 ) -> dict[str, Any]:
     """Put a decision into words that programs and people read; `duration_ms` and `calls` are filled in at the end."""
+    now_s = snapshot.taken_at_s if snapshot is not None else None
     return {
         "decision_id": decision_id,
         "cluster_id": cluster_id,
@@ -49,7 +59,8 @@ def decision_document(
         "blocked": msgspec.to_builtins(decision.blocked),
         "events": [*decision.events, *outcome.events],
         "failures": list(outcome.failures),
-        "operations": open_operations_in_words(state),
+        "operations": open_operations_in_words(state, policy, now_s=now_s),
+        "join_failures": _join_failures(state, now_s),
         "metrics_status": snapshot.metrics_status.value if snapshot is not None else "not_asked",
         "metrics_problems": list(snapshot.metrics_problems) if snapshot is not None else [],
         "policy_hash": policy_hash(policy),
@@ -58,35 +69,56 @@ def decision_document(
     }
 
 
-def open_operations_in_words(state: State) -> list[dict[str, Any]]:
-    """What is under way, a row each."""
-    launches = [
-        {
-            "operation_id": launch.operation_id,
-            "kind": "launch",
-            "phase": "joining" if launch.instance_ids else "requested",
-            "reason": launch.reason,
-            "since_s": launch.created_at_s,
-            "count": launch.request.count,
-            "instance_ids": list(launch.instance_ids),
-            "node": "",
-        }
-        for launch in state.launches
+def open_operations_in_words(state: State, policy: Policy, *, now_s: int | None) -> list[dict[str, Any]]:
+    """What is under way, a row each. `now_s` None: nobody looked, so how old and whether stuck is not known."""
+    return [
+        *(_launch(row, policy, now_s) for row in state.launches),
+        *(_removal(row, policy, now_s) for row in state.removals),
     ]
-    removals = [
-        {
-            "operation_id": removal.operation_id,
-            "kind": "removal",
-            "phase": removal.phase.value,
-            "reason": removal.reason,
-            "since_s": removal.phase_since_s,
-            "count": 1,
-            "instance_ids": [removal.instance_id],
-            "node": removal.node_name,
-        }
-        for removal in state.removals
-    ]
-    return [*launches, *removals]
+
+
+def _launch(launch: LaunchOperation, policy: Policy, now_s: int | None) -> dict[str, Any]:
+    return {
+        "operation_id": launch.operation_id,
+        "kind": "launch",
+        "phase": "joining" if launch.instance_ids else "requested",
+        "reason": launch.reason,
+        "since_s": launch.created_at_s,
+        **_age(launch.created_at_s, now_s, allowed_s=policy.workers.join_timeout_s + LAUNCH_SPARE_S),
+        "count": launch.request.count,
+        "instance_ids": list(launch.instance_ids),
+        "node": "",
+    }
+
+
+def _removal(removal: RemovalOperation, policy: Policy, now_s: int | None) -> dict[str, Any]:
+    return {
+        "operation_id": removal.operation_id,
+        "kind": "removal",
+        "phase": removal.phase.value,
+        "reason": removal.reason,
+        "since_s": removal.phase_since_s,
+        **_age(removal.phase_since_s, now_s, allowed_s=policy.drain.timeout_s + REMOVAL_SPARE_S),
+        "count": 1,
+        "instance_ids": [removal.instance_id],
+        "node": removal.node_name,
+    }
+
+
+def _age(since_s: int, now_s: int | None, *, allowed_s: int) -> dict[str, Any]:
+    """Seconds in the present phase, and whether that is longer than the policy explains."""
+    if now_s is None:
+        return {"age_s": None, "stuck": None}
+    age_s = max(0, now_s - since_s)  # clocks of two invocations may differ by a little
+    return {"age_s": age_s, "stuck": age_s > allowed_s}
+
+
+def _join_failures(state: State, now_s: int | None) -> int | None:
+    """Launches in a row of which no worker joined; None where nobody looked."""
+    if now_s is None:
+        return None
+    failed = state.join_failures
+    return failed.failures if failed is not None and now_s <= failed.until_s + JOIN_FAILURES_KEPT_S else 0
 
 
 def paused_decision(policy: Policy, state: State) -> Decision:

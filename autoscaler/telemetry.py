@@ -1,7 +1,8 @@
 """What the service tells about itself: JSON log lines and a handful of metrics, made in one place.
 
-The decision document is one log line whose top-level fields are the document's (docs/operations.md lists them).
-Metrics cost money by their number, so there are ten, all on one set of dimensions.
+The decision document is one log line whose top-level fields are the document's (docs/operations.md lists them); each
+sentence of its `events` and `failures` is a line too. Metrics cost money by their number: there is one for each thing
+that an alarm or a chart of long times needs, all on one set of dimensions; what the log can be asked has none.
 """
 
 import json
@@ -21,21 +22,27 @@ from autoscaler.ports import PortError
 SERVICE: Final = "k3s-autoscaler"
 NAMESPACE: Final = "k3s-autoscaler"
 UNSCHEDULABLE_SIGNAL: Final = "unschedulable_pods"
-ACTED: Final = frozenset({Action.SCALE_UP, Action.SCALE_DOWN, Action.REPAIR})
+AT_MAX_REASON: Final = "at_max"
 
 READY: Final = "ReadyWorkers"
 DESIRED: Final = "DesiredWorkers"
 JOINING: Final = "JoiningWorkers"
 DRAINING: Final = "DrainingWorkers"
 UNSCHEDULABLE: Final = "UnschedulablePods"
+WAITING_AT_MAX: Final = "PodsWaitingAtMax"
 OPEN_OPERATIONS: Final = "OpenOperations"
-ACTIONS: Final = "ActionsTaken"
-BLIND: Final = "MetricsUnavailable"
+STUCK_OPERATIONS: Final = "StuckOperations"
+JOIN_FAILURES: Final = "JoinFailures"
+INCOMPLETE: Final = "MetricsIncomplete"
 ERRORS: Final = "Errors"
 WATCHDOG: Final = "WatchdogReceived"
 METRICS: Final = (
-    READY, DESIRED, JOINING, DRAINING, UNSCHEDULABLE, OPEN_OPERATIONS, ACTIONS, BLIND, ERRORS, WATCHDOG
+    READY, DESIRED, JOINING, DRAINING, UNSCHEDULABLE, WAITING_AT_MAX, OPEN_OPERATIONS, STUCK_OPERATIONS, JOIN_FAILURES,
+    INCOMPLETE, ERRORS, WATCHDOG,
 )  # fmt: skip
+LONG_FIELDS: Final = ("signals", "metrics_problems", "failures", "events", "operations", "blocked", "earlier")
+"""Lists stand at the end of a line: Logs Insights finds the first 200 fields of a JSON line and no more, and each entry
+of a list is a field or several (CloudWatch Logs User Guide, "Supported logs and discovered fields")."""
 
 
 class Telemetry:
@@ -66,15 +73,24 @@ class Telemetry:
 
     def decision(self, document: Mapping[str, Any]) -> None:
         """Log the document as one line, its message as the line's own, and put its numbers into metrics."""
-        fields = {name: value for name, value in document.items() if name != "message"}
         needs_attention = (
             document.get("metrics_status") in {MetricsStatus.PARTIAL, MetricsStatus.UNAVAILABLE}
             or document.get("action") == Action.REFUSED
             or document.get("failures")
         )
         tell = self.logger.warning if needs_attention else self.logger.info
-        tell(str(document.get("message", "")), extra=fields)
+        tell(str(document.get("message", "")), extra=_in_order(document))
+        for one in (*(document.get("earlier") or ()), document):
+            self._steps(one)
         self._emit(metric_values(document))
+
+    def _steps(self, document: Mapping[str, Any]) -> None:
+        """What happened, a line a sentence: then a query can count and take apart each of them."""
+        of = {"of_decision": document.get("decision_id"), "reason": "step"}
+        for sentence in document.get("events") or ():
+            self.logger.info(str(sentence), extra={**of, "step": "done"})
+        for sentence in document.get("failures") or ():
+            self.logger.warning(str(sentence), extra={**of, "step": "failed"})
 
     def told(self, message: str, **fields: Any) -> None:
         """Log something that happened and needs no attention."""
@@ -108,20 +124,32 @@ class Telemetry:
         (self._stream or sys.stdout).write(f"{line}\n")
 
 
+def _in_order(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The line's fields: the message is the line's own, and lists come last."""
+    first = {name: value for name, value in document.items() if name not in {"message", *LONG_FIELDS}}
+    return first | {name: document[name] for name in LONG_FIELDS if name in document}
+
+
 def metric_values(document: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a decision. What is not known is left out: a metric without a value is a gap, not a zero."""
     nodes = document.get("nodes") or {}
     signals = {signal.get("name"): signal.get("value") for signal in document.get("signals") or ()}
+    operations = document.get("operations") or ()
+    stuck = [operation.get("stuck") for operation in operations]
+    waiting = signals.get(UNSCHEDULABLE_SIGNAL)
+    at_max = document.get("action") == Action.REFUSED and document.get("reason") == AT_MAX_REASON
     asked = document.get("metrics_status") in set(MetricsStatus)
     values = {
         READY: nodes.get("ready"),
         DESIRED: nodes.get("desired"),
         JOINING: nodes.get("joining"),
         DRAINING: nodes.get("draining"),
-        UNSCHEDULABLE: signals.get(UNSCHEDULABLE_SIGNAL),
-        OPEN_OPERATIONS: len(document.get("operations") or ()),
-        ACTIONS: int(document.get("action") in ACTED),
-        BLIND: int(document.get("metrics_status") == MetricsStatus.UNAVAILABLE) if asked else None,
+        UNSCHEDULABLE: waiting,
+        WAITING_AT_MAX: waiting if at_max or waiting is None else 0,
+        OPEN_OPERATIONS: len(operations),
+        STUCK_OPERATIONS: None if None in stuck else sum(stuck),
+        JOIN_FAILURES: document.get("join_failures"),
+        INCOMPLETE: int(document.get("metrics_status") != MetricsStatus.OK) if asked else None,
         ERRORS: len(document.get("failures") or ()),
     }
     return {name: value for name, value in values.items() if value is not None}

@@ -1,5 +1,5 @@
-// What serverless.yml embeds into the template: the workers' user data and the node-command document, both made of
-// scripts that stand in files of their own, where they are linted and tested.
+// What the templates embed: the workers' and the server's user data and the node-command document, all made of scripts
+// that stand in files of their own, where they are linted and tested.
 "use strict";
 
 const fs = require("node:fs");
@@ -26,13 +26,22 @@ const afterFirstLine = (script, lines) => {
   return [first, ...lines, ...rest].join("\n");
 };
 
-const userData = ({ clusterId, agentArguments }) =>
-  Buffer.from(
-    afterFirstLine(withoutComments(read("worker-bootstrap.sh")), [
-      `export CLUSTER_ID=${quoted(clusterId)}`,
-      `export EXTRA_AGENT_ARGUMENTS=${quoted(agentArguments)}`,
-    ]),
-  ).toString("base64");
+// A bootstrap reads machine.sh in; user data is one file.
+const withMachine = (script) =>
+  script.replace(/^\. "\$\{0%\/\*\}\/(machine\.sh)"$/m, (_, name) => read(name).trimEnd().split("\n").slice(1).join("\n"));
+
+const USER_DATA_LIMIT_BYTES = 16384;
+
+const userData = (name, settings) => {
+  const script = afterFirstLine(
+    withoutComments(withMachine(read(name))),
+    Object.entries(settings).map(([variable, value]) => `export ${variable}=${quoted(value)}`),
+  );
+  if (Buffer.byteLength(script) > USER_DATA_LIMIT_BYTES) {
+    throw new Error(`The user data made of ${name} has ${Buffer.byteLength(script)} bytes; EC2 takes ${USER_DATA_LIMIT_BYTES}.`);
+  }
+  return Buffer.from(script).toString("base64");
+};
 
 // Every pattern is free of quotes, blanks and shell syntax: what passes cannot be anything but a word.
 const parameters = {
@@ -74,10 +83,35 @@ const nodeCommandDocument = () =>
     ],
   });
 
-module.exports = async ({ resolveVariable }) => ({
-  workerUserData: userData({
-    clusterId: await resolveVariable("param:clusterId"),
-    agentArguments: await resolveVariable("param:k3sAgentArguments"),
+// Two services embed scripts: serverless.yml workers and node commands, cluster.yml the server.
+const ofTheService = async (param) => ({
+  workerUserData: userData("worker-bootstrap.sh", {
+    CLUSTER_ID: await param("clusterId"),
+    EXTRA_AGENT_ARGUMENTS: await param("k3sAgentArguments"),
+    REGISTRIES_PARAMETER: await param("k3sRegistriesParameter"),
+    K3S_RELEASES_URL: await param("k3sReleasesUrl"),
   }),
   nodeCommandDocument: escaped(nodeCommandDocument()),
 });
+
+const ofTheCluster = async (param) => ({
+  serverUserData: userData("server-bootstrap.sh", {
+    CLUSTER_ID: await param("clusterId"),
+    K3S_VERSION: await param("k3sVersion"),
+    K3S_SHA256_AMD64: await param("k3sSha256Amd64"),
+    K3S_SHA256_ARM64: await param("k3sSha256Arm64"),
+    EXTRA_SERVER_ARGUMENTS: await param("k3sServerArguments"),
+    REGISTRIES_PARAMETER: await param("k3sRegistriesParameter"),
+    K3S_RELEASES_URL: await param("k3sReleasesUrl"),
+    DATA_DEVICE: DATA_DEVICE,
+  }),
+});
+
+// Under which name cluster.yml attaches the volume of /var/lib/rancher.
+const DATA_DEVICE = "/dev/sdf";
+
+module.exports = async ({ resolveVariable }) => {
+  // A parameter that a service does not have is one that it leaves at its default.
+  const param = async (name) => resolveVariable(`param:${name}, ""`);
+  return (await resolveVariable("self:service")) === "k3s-autoscaler" ? ofTheService(param) : ofTheCluster(param);
+};

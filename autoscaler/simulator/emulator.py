@@ -34,6 +34,7 @@ from autoscaler.simulator.emulator_moto import (
     mend_cloudformation,
     mend_run_command,
 )
+from autoscaler.simulator.emulator_network import mend_network
 from autoscaler.simulator.realtime import RealTimeCluster, fixed_node
 from autoscaler.simulator.world import WorldSettings
 
@@ -74,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, value in _fake_account(options.region).items():
         os.environ[name] = value
     mend_cloudformation()
+    mend_network()
     bus, calls = EventBus(), CallLog()
     aws = make_server(LOOPBACK, options.port, aws_application(calls), threaded=True, request_handler=QuietHandler)
     aws_url = f"http://{LOOPBACK}:{aws.server_port}"

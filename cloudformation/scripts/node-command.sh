@@ -93,6 +93,11 @@ NODE_FIELDS+='{.metadata.annotations.k3s-autoscaler/draining}{"\n"}{.metadata.la
 
 look() { # read the Node into NODE_*; false with $COMPLAINT where that fails
   ask get node "$NODE" -o "jsonpath=$NODE_FIELDS" --request-timeout="${CALL_S}s" || return 1
+  # A Node's own kubelet may write its provider-id and annotations: a line break in one would shift all that follow.
+  if [ "$(grep -c '' <<<"$ANSWER")" -ne 9 ]; then
+    COMPLAINT="the Node $NODE has no labels, or a line break in a field: somebody tampered with it"
+    return 1
+  fi
   { read -r NODE_UID; read -r NODE_VERSION; read -r NODE_PROVIDER_ID; read -r NODE_CORDONED; read -r NODE_FENCE
     read -r NODE_OPERATION; read -r NODE_DRAINING; read -r NODE_HOSTNAME; read -r NODE_LABELS; } <<<"$ANSWER"
   NODE_FENCE=${NODE_FENCE:-0}
@@ -249,8 +254,14 @@ give_back() { # undo our cordon, unless the machine goes away or a higher fence 
   say "could not uncordon: the operation's uncordon command will"
 }
 
-unmark() { # tell a waiting uncordon that this drain is over
-  ask annotate node "$NODE" "$PREFIX/draining-" --request-timeout="${CALL_S}s" || say "the mark of the drain stays: an uncordon waits its full $STOP_S s"
+unmark() { # tell a waiting uncordon that this drain is over; the mark of a drain that took over stays
+  local try
+  for try in 1 2 3 4 5; do
+    if ! look; then sleep 1; continue; fi
+    if [ "$NODE_DRAINING" != "$MARK" ] && [ "$NODE_DRAINING" != stop ]; then return; fi
+    if change '' "\"$PREFIX/draining\":null"; then return; fi
+  done
+  say "the mark of the drain stays after $try tries: an uncordon waits its full $STOP_S s"
 }
 
 stopped() { # SSM or the machine ends us: leave nothing cordoned behind

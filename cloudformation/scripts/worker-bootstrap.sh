@@ -3,20 +3,14 @@
 # secret: the instance role reads the four parameters /k3s/<cluster>/{server-url,version,ca-hash,agent-token}.
 #
 # Whatever fails, the reason goes to the console and the machine powers off, which terminates it: it is replaced and not
-# paid for. CLUSTER_ID and EXTRA_AGENT_ARGUMENTS are set above by the launch template.
+# paid for. CLUSTER_ID and the other settings are put above this line by scripts/embedded-scripts.js.
 set -eu -o pipefail
 umask 077
+# shellcheck source=cloudformation/scripts/machine.sh
+. "${0%/*}/machine.sh"
 
-# Overridden by tests only.
-ROOT=${BOOTSTRAP_ROOT:-}
-METADATA=${BOOTSTRAP_METADATA:-http://169.254.169.254}
-RELEASES=${BOOTSTRAP_RELEASES:-https://github.com/k3s-io/k3s/releases/download}
-DEADLINE_S=${BOOTSTRAP_DEADLINE_S:-480}   # below the policy's join_timeout_s: who cannot join leaves by itself first
-RETRY_S=${BOOTSTRAP_RETRY_S:-5}
+PATIENCE_S=${BOOTSTRAP_PATIENCE_S:-150}   # for what the server mends within a minute: a stale version or token
 
-say() { # to the console, where `get-console-output` shows it
-  printf 'k3s-autoscaler: %s\n' "$*" | tee "${BOOTSTRAP_CONSOLE:-/dev/console}" || true
-}
 fail() {
   trap - EXIT
   say "this worker cannot join $CLUSTER_ID: $*; powering off"
@@ -26,121 +20,111 @@ fail() {
 }
 trap 'fail "the command \"$BASH_COMMAND\" failed"' EXIT
 
-again_until_deadline() { # what it is for, command...: the command's output
-  local what=$1 answer
-  shift
-  until answer=$("$@" 2>"$ROOT/run/k3s-autoscaler-error"); do
-    if [ "$SECONDS" -ge "$DEADLINE_S" ]; then
-      say "$what: $(tail -n 3 "$ROOT/run/k3s-autoscaler-error" | tr '\n' ' ')"
-      return 1
-    fi
+learn_how_to_join() { # SERVER_URL VERSION CA_HASH AGENT_TOKEN
+  ask_parameter SERVER_URL "/k3s/$CLUSTER_ID/server-url"
+  ask_parameter VERSION "/k3s/$CLUSTER_ID/version"
+  ask_parameter CA_HASH "/k3s/$CLUSTER_ID/ca-hash"
+  ask_parameter AGENT_TOKEN "/k3s/$CLUSTER_ID/agent-token"
+  [[ $SERVER_URL =~ ^https://(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9.-]+)(:[0-9]+)?$ ]] ||
+    fail "server-url \"$SERVER_URL\" is not an https address"
+  check_version
+  [[ $CA_HASH =~ ^[0-9a-f]{64}$ ]] || fail "ca-hash is not a SHA-256 in hexadecimal"
+  # K10<hash of the CA>::<token> is K3s' secure form: an agent that is given it trusts no other server.
+  case $AGENT_TOKEN in
+    "K10$CA_HASH::"?*) ;;
+    K10*) fail "agent-token belongs to another cluster CA than ca-hash" ;;
+    *) AGENT_TOKEN="K10$CA_HASH::$AGENT_TOKEN" ;;
+  esac
+}
+
+server_ca() {
+  curl --silent --show-error --fail --globoff --insecure --max-time 10 -o "$SCRATCH/ca.crt" "$SERVER_URL/cacerts"
+}
+
+ask_server() { # the API server's own version, as the agent's token may ask it: the HTTP status; 000 = no answer
+  printf 'Authorization: Bearer %s\n' "${AGENT_TOKEN##*::}" >"$SCRATCH/header"
+  curl --silent --show-error --globoff --cacert "$SCRATCH/ca.crt" --max-time 10 -H "@$SCRATCH/header" \
+    -o "$SCRATCH/version" -w '%{http_code}' "$SERVER_URL/version" 2>"$SCRATCH/complaint" || true
+}
+
+# The agent itself would try for ever and never say which of the four is wrong. Where the answer is not clear the agent
+# decides: this only turns away who cannot join.
+meet_server() {
+  local until_s status running problem
+  until_deadline status server_ca || fail "the server $SERVER_URL cannot be reached: $WHY"
+  # K3s hashes a single certificate as the file stands, of a bundle only its root (pkg/clientaccess/token.go): that is
+  # left to the agent, and so is a token of another form. The token is shown to no server whose CA is not known.
+  if [ "$(grep -c 'BEGIN CERTIFICATE' "$SCRATCH/ca.crt")" != 1 ]; then return; fi
+  if [ "$(sha256sum "$SCRATCH/ca.crt" | cut -d' ' -f1)" != "$CA_HASH" ]; then
+    fail "the server $SERVER_URL shows another cluster CA than the parameter /k3s/$CLUSTER_ID/ca-hash"
+  fi
+  if ! [[ ${AGENT_TOKEN##*::} =~ ^[a-z0-9]{6}\.[a-z0-9]{16}$ ]]; then return; fi
+  until_s=$((SECONDS + PATIENCE_S))
+  while true; do
+    status=$(ask_server)
+    case $status in
+      200)
+        running=$(sed -n 's/.*"gitVersion": *"\([^"]*\)".*/\1/p' "$SCRATCH/version")
+        if [ "$running" = "$VERSION" ]; then return; fi
+        problem="version mismatch: the server runs K3s $running, the parameter /k3s/$CLUSTER_ID/version says $VERSION"
+        ;;
+      401)
+        problem="the server $SERVER_URL does not accept the token of /k3s/$CLUSTER_ID/agent-token:"
+        problem+=" it has expired or was revoked"
+        ;;
+      000 | 429 | 5*)
+        problem="the server $SERVER_URL cannot be reached: HTTP status $status $(one_line "$SCRATCH/complaint")"
+        ;;
+      *) return ;;
+    esac
+    if [ "$SECONDS" -ge "$until_s" ] || [ "$SECONDS" -ge "$DEADLINE_S" ]; then fail "$problem"; fi
     sleep "$RETRY_S"
+    learn_how_to_join
   done
-  printf '%s' "$answer"
 }
 
-get() { curl --fail --silent --show-error --location --connect-timeout 5 --max-time 120 "$@"; }
-metadata_token() { get --max-time 5 -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 900' "$METADATA/latest/api/token"; }
-metadata() { get --max-time 5 -H "X-aws-ec2-metadata-token: $TOKEN" "$METADATA/latest/meta-data/$1"; }
-parameter() {
-  aws ssm get-parameter --region "$REGION" --with-decryption --query Parameter.Value --output text --name "/k3s/$CLUSTER_ID/$1"
+write_agent() {
+  local extra
+  read -r -a extra <<<"${EXTRA_AGENT_ARGUMENTS:-}"
+  printf '%s' "$AGENT_TOKEN" >"$ROOT/etc/rancher/k3s/agent-token"
+  # K3s' own eviction thresholds leave memory out, and giving some replaces them all.
+  write_unit k3s-agent "" agent \
+    "--server=$SERVER_URL" \
+    --token-file=/etc/rancher/k3s/agent-token \
+    "--node-name=worker-$INSTANCE_ID" \
+    "--node-label=topology.kubernetes.io/region=$REGION" \
+    "--node-label=topology.kubernetes.io/zone=$ZONE" \
+    "--node-label=node.kubernetes.io/instance-type=$INSTANCE_TYPE" \
+    "--node-label=k3s-autoscaler/capacity-type=$CAPACITY_TYPE" \
+    --node-label=k3s-autoscaler/managed=true \
+    "--kubelet-arg=provider-id=aws:///$ZONE/$INSTANCE_ID" \
+    --kubelet-arg=config=/etc/rancher/k3s/kubelet.yaml \
+    "--kubelet-arg=eviction-hard=memory.available<100Mi,nodefs.available<5%,imagefs.available<5%" \
+    "${extra[@]}"
 }
 
-for tool in aws curl sha256sum systemctl; do
+for tool in aws curl sha256sum systemctl timeout; do
   command -v "$tool" >/dev/null || fail "the image lacks the program $tool"
 done
-
-TOKEN=$(again_until_deadline "metadata token" metadata_token) || fail "the metadata service did not answer"
-INSTANCE_ID=$(again_until_deadline "instance id" metadata instance-id) || fail "the metadata service did not tell the instance id"
-INSTANCE_TYPE=$(again_until_deadline "instance type" metadata instance-type) || fail "the metadata service did not tell the instance type"
-ZONE=$(again_until_deadline "zone" metadata placement/availability-zone) || fail "the metadata service did not tell the zone"
-REGION=$(again_until_deadline "region" metadata placement/region) || fail "the metadata service did not tell the region"
-
-SERVER_URL=$(again_until_deadline "parameter server-url" parameter server-url) || fail "the parameter /k3s/$CLUSTER_ID/server-url could not be read"
-VERSION=$(again_until_deadline "parameter version" parameter version) || fail "the parameter /k3s/$CLUSTER_ID/version could not be read"
-CA_HASH=$(again_until_deadline "parameter ca-hash" parameter ca-hash) || fail "the parameter /k3s/$CLUSTER_ID/ca-hash could not be read"
-AGENT_TOKEN=$(again_until_deadline "parameter agent-token" parameter agent-token) || fail "the parameter /k3s/$CLUSTER_ID/agent-token could not be read"
-
-[[ $SERVER_URL =~ ^https://[][a-zA-Z0-9.:-]+$ ]] || fail "server-url is not an https address"
-[[ $VERSION =~ ^v[0-9]+\.[0-9]+\.[0-9]+[-a-z0-9]*\+k3s[0-9]+$ ]] || fail "version \"$VERSION\" is not a K3s version such as v1.33.5+k3s1"
-[[ $CA_HASH =~ ^[0-9a-f]{64}$ ]] || fail "ca-hash is not a SHA-256 in hexadecimal"
-# K10<hash of the CA>::<token> is K3s' secure form: an agent that is given it trusts no other server.
-case $AGENT_TOKEN in
-  "K10$CA_HASH::"?*) ;;
-  K10*) fail "agent-token belongs to another cluster CA than ca-hash" ;;
-  *) AGENT_TOKEN="K10$CA_HASH::$AGENT_TOKEN" ;;
-esac
-
-case $(uname -m) in
-  x86_64) binary=k3s sums=sha256sum-amd64.txt ;;
-  aarch64) binary=k3s-arm64 sums=sha256sum-arm64.txt ;;
-  *) fail "K3s has no build for $(uname -m)" ;;
-esac
-
-K3S=$ROOT/usr/local/bin/k3s
-version_of() { "$1" --version 2>/dev/null | sed -n 's/^k3s version \([^ ]*\).*/\1/p'; }
-if [ -x "$K3S" ] && [ "$(version_of "$K3S")" = "$VERSION" ]; then
-  say "K3s $VERSION is in the image"
-else
-  from="$RELEASES/${VERSION/+/%2B}"
-  mkdir -p "$ROOT/usr/local/bin"
-  again_until_deadline "K3s $VERSION" get -o "$K3S.new" "$from/$binary" || fail "K3s $VERSION could not be downloaded"
-  expected=$(again_until_deadline "checksums of $VERSION" get "$from/$sums" | awk -v name="$binary" '$2 == name { print $1 }') ||
-    fail "the checksums of K3s $VERSION could not be downloaded"
-  actual=$(sha256sum "$K3S.new" | cut -d' ' -f1)
-  [ -n "$expected" ] && [ "$actual" = "$expected" ] || fail "the download of K3s $VERSION has SHA-256 $actual, the release says \"$expected\""
-  chmod 755 "$K3S.new"
-  mv "$K3S.new" "$K3S"
-fi
-
 mkdir -p "$ROOT/etc/rancher/k3s" "$ROOT/etc/systemd/system"
-printf '%s' "$AGENT_TOKEN" >"$ROOT/etc/rancher/k3s/agent-token"
-# K3s reserves nothing for the system by itself: a small machine would end in the kernel's out-of-memory killer.
-cat >"$ROOT/etc/rancher/k3s/config.yaml" <<CONFIG
-server: "$SERVER_URL"
-token-file: /etc/rancher/k3s/agent-token
-node-name: worker-$INSTANCE_ID
-node-label:
-  - topology.kubernetes.io/region=$REGION
-  - topology.kubernetes.io/zone=$ZONE
-  - node.kubernetes.io/instance-type=$INSTANCE_TYPE
-  - k3s-autoscaler/managed=true
-kubelet-arg:
-  - provider-id=aws:///$ZONE/$INSTANCE_ID
-  - system-reserved=cpu=50m,memory=150Mi
-  - kube-reserved=cpu=50m,memory=250Mi
-CONFIG
-cat >"$ROOT/etc/systemd/system/k3s-agent.service" <<UNIT
-[Unit]
-Description=K3s agent
-Wants=network-online.target
-After=network-online.target
-
-[Service]
-Type=notify
-ExecStartPre=-/sbin/modprobe br_netfilter
-ExecStartPre=-/sbin/modprobe overlay
-ExecStart=/usr/local/bin/k3s agent $EXTRA_AGENT_ARGUMENTS
-KillMode=process
-Delegate=yes
-LimitNOFILE=1048576
-LimitNPROC=infinity
-LimitCORE=infinity
-TasksMax=infinity
-TimeoutStartSec=0
-Restart=always
-RestartSec=5s
-
-[Install]
-WantedBy=multi-user.target
-UNIT
+learn_machine
+learn_how_to_join
+meet_server
+install_k3s
+write_registries
+# A Spot instance is gone two minutes after its notice; pods that were not moved by then get one of them.
+write_kubelet_config 60 15 200
+write_agent
 systemctl daemon-reload
 systemctl enable k3s-agent.service
 # The unit becomes active when the agent has joined; `restart` would wait for it without an end.
 systemctl start --no-block k3s-agent.service
-until [ "$(systemctl is-active k3s-agent.service)" = active ]; do
-  [ "$SECONDS" -lt "$DEADLINE_S" ] || fail "the agent did not join $SERVER_URL within $DEADLINE_S s ($(systemctl is-active k3s-agent.service || true))"
+until state=$(systemctl is-active k3s-agent.service); [ "$state" = active ]; do
+  if [ "$SECONDS" -ge "$DEADLINE_S" ]; then
+    fail "the agent did not join $SERVER_URL within $DEADLINE_S s ($state): $(last_error k3s-agent.service || true)"
+  fi
   sleep "$RETRY_S"
 done
 say "joined $SERVER_URL as worker-$INSTANCE_ID with K3s $VERSION"
+rm -rf "$SCRATCH"
 trap - EXIT

@@ -1,4 +1,4 @@
-"""One log line a decision, at most ten metrics on one set of dimensions, nothing unknown shown as zero."""
+"""One log line a decision and one a step, twelve metrics on one set of dimensions, nothing unknown shown as zero."""
 
 import io
 import json
@@ -36,16 +36,16 @@ def test_keys_of_one_invocation_do_not_reach_the_next() -> None:
     assert "decision_id" not in lines[1]
 
 
-def test_metrics_are_ten_on_one_set_of_dimensions() -> None:
+def test_metrics_are_twelve_on_one_set_of_dimensions() -> None:
     _, line = written(DOCUMENT)
     (directive,) = line["_aws"]["CloudWatchMetrics"]
     assert directive["Namespace"] == "k3s-autoscaler"
     assert directive["Dimensions"] == [["cluster_id", "service"]]
     assert line["cluster_id"] == "demo"
     assert {metric["Name"] for metric in directive["Metrics"]} <= set(METRICS)
-    assert len(METRICS) == 10
+    assert len(METRICS) == 12, "each costs money: docs/operations.md says how much"
     assert (line["ReadyWorkers"], line["DesiredWorkers"], line["UnschedulablePods"]) == ([3], [5], [5])
-    assert (line["ActionsTaken"], line["OpenOperations"], line["Errors"]) == ([1], [1], [0])
+    assert (line["OpenOperations"], line["Errors"]) == ([1], [0])
 
 
 def test_what_is_not_known_has_no_value() -> None:
@@ -55,7 +55,7 @@ def test_what_is_not_known_has_no_value() -> None:
         "nodes": None,
         "signals": [{"name": "unschedulable_pods", "value": None}],
     }
-    assert metric_values(blind) == {"OpenOperations": 1, "ActionsTaken": 0, "MetricsUnavailable": 1, "Errors": 0}
+    assert metric_values(blind) == {"OpenOperations": 1, "MetricsIncomplete": 1, "Errors": 0}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,38 @@ def test_levels(change: dict[str, Any], level: str) -> None:
 
 def test_a_paused_cluster_is_neither_blind_nor_seen() -> None:
     paused = {"action": "none", "metrics_status": "not_asked", "nodes": {"ready": None, "joining": 0, "min": 2}}
-    assert metric_values(paused) == {"JoiningWorkers": 0, "OpenOperations": 0, "ActionsTaken": 0, "Errors": 0}
+    assert metric_values(paused) == {"JoiningWorkers": 0, "OpenOperations": 0, "StuckOperations": 0, "Errors": 0}
+
+
+@pytest.mark.parametrize(
+    ("status", "value"), [("ok", 0), ("partial", 1), ("unavailable", 1), ("not_asked", None), ("", None)]
+)
+def test_metrics_are_incomplete_unless_ok(status: str, value: int | None) -> None:
+    assert metric_values(DOCUMENT | {"metrics_status": status}).get("MetricsIncomplete") == value
+
+
+@pytest.mark.parametrize(
+    ("action", "reason", "waiting", "value"),
+    [
+        ("refused", "at_max", 4, 4),
+        ("refused", "at_max", 0, 0),  # CPU is high and nobody waits
+        ("refused", "at_max", None, None),
+        ("refused", "state_full", 4, 0),
+        ("scale_up", "at_max", 4, 0),
+    ],
+)
+def test_pods_that_wait_at_the_maximum(action: str, reason: str, waiting: int | None, value: int | None) -> None:
+    signals = [{"name": "unschedulable_pods", "value": waiting}]
+    found = metric_values(DOCUMENT | {"action": action, "reason": reason, "signals": signals})
+    assert found.get("PodsWaitingAtMax") == value
+
+
+@pytest.mark.parametrize(
+    ("stuck", "value"), [((), 0), ((False, False), 0), ((True, False, True), 2), ((True, None), None)]
+)
+def test_operations_that_are_stuck(stuck: tuple[bool | None, ...], value: int | None) -> None:
+    operations = [{"stuck": one} for one in stuck]
+    assert metric_values(DOCUMENT | {"operations": operations}).get("StuckOperations") == value
 
 
 def test_effects_that_failed_are_errors() -> None:
@@ -90,3 +121,25 @@ def test_an_error_is_a_line_and_a_metric() -> None:
     line, metric = (json.loads(text) for text in stream.getvalue().splitlines())
     assert (line["message"], line["code"], line["effect_unknown"]) == ("the table is gone", "X", True)
     assert metric["Errors"] == [1.0]
+
+
+def test_each_step_is_a_line_of_its_own_those_of_an_earlier_look_first() -> None:
+    earlier = {"decision_id": "00first", "events": ["EC2 launched 1 of 1 workers: i-1"]}
+    later = DOCUMENT | {"events": ["worker x is Ready"], "failures": ["terminate of i-2: no"], "earlier": [earlier]}
+    _, *steps, _ = written(later)
+    told = [(line["of_decision"], line["step"], line["level"], line["message"]) for line in steps]
+    assert told == [
+        ("00first", "done", "INFO", "EC2 launched 1 of 1 workers: i-1"),
+        ("01abc", "done", "INFO", "worker x is Ready"),
+        ("01abc", "failed", "WARNING", "terminate of i-2: no"),
+    ]
+    assert all((line["reason"], line["correlation_id"]) == ("step", "c0") for line in steps)
+    assert not [line for line in steps if "decision_id" in line], "decisions are counted by this field"
+
+
+def test_lists_stand_last_so_that_long_ones_hide_no_other_field() -> None:
+    line, *_ = written(DOCUMENT | {"blocked": [{"subject": "x", "reason": "y"}] * 300, "mode": "active"})
+    names = list(line)
+    lists = [name for name in names if isinstance(line[name], list)]
+    assert lists[-1] == "blocked"
+    assert names[-len(lists) :] == lists

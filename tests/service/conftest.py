@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.service.captured import capture
+from tests.service.insights_run import Line, Row, discovered
+
 ROOT = Path(__file__).parents[2]
 CREDENTIAL_FREE = {
     "PATH": os.environ["PATH"],
@@ -34,12 +37,32 @@ EVERY_PART = {
     "prometheusAuthParameter": "/k3s/shop/prometheus-auth",
     "prometheusCaParameter": "/k3s/shop/prometheus-ca",
     "notifyTopicArn": "arn:aws:sns:eu-central-1:111122223333:news",
+    "alarmEmail": "oncall@example.org",
     "workerImageId": "ami-0a0a0a0a0a0a0a0a0",
     "workerSessionManager": "true",
     "k3sAgentArguments": "--node-taint=spot=true:NoSchedule",
+    "k3sRegistriesParameter": "/k3s/shop/registries",
+    "k3sReleasesUrl": "https://mirror.example/k3s",
     "reservedConcurrency": "5",
     "sweepRate": "rate(5 minutes)",
     "keepTables": "true",
+}
+
+EVERY_CLUSTER_PART = {
+    "clusterId": "shop",
+    "vpcNetwork": "172.20",
+    "zones": "eu-central-1c,eu-central-1a",
+    "functionEgress": "existing",
+    "publicIngressCidr": "0.0.0.0/0",
+    "publicIngressIpv6Cidr": "::/0",
+    "apiIngressCidr": "203.0.113.7/32",
+    "flannelBackend": "wireguard-native",
+    "k3sServerArguments": "--flannel-backend=wireguard-native",
+    "k3sSha256Arm64": "a" * 64,
+    "k3sRegistriesParameter": "/k3s/shop/registries",
+    "architecture": "arm64",
+    "serverInstanceType": "t4g.medium",
+    "serverImageId": "ami-0a0a0a0a0a0a0a0a0",
 }
 
 
@@ -76,11 +99,24 @@ def sls_package(folder: Path, *arguments: str) -> subprocess.CompletedProcess[st
     )
 
 
-def _template(folder: Path, *arguments: str) -> Template:
+def generate(folder: Path, *arguments: str) -> Template:
+    """Package into a folder, and read the template."""
     ran = sls_package(folder, *arguments)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     text = (folder / "cloudformation-template-update-stack.json").read_text()
     return Template(body=json.loads(text), text=text)
+
+
+@pytest.fixture(scope="session")
+def lines() -> list[Line]:
+    """What the handlers log in many situations, under the names that the functions have in stage `local`."""
+    return capture("k3s-autoscaler-local")
+
+
+@pytest.fixture(scope="session")
+def rows(lines: list[Line]) -> list[Row]:
+    """The same lines as Logs Insights sees them."""
+    return [discovered(line) for line in lines]
 
 
 @pytest.fixture(scope="session")
@@ -96,14 +132,14 @@ def build_folder() -> Iterator[Path]:
 def template(build_folder: Path, artifact: Path) -> Template:
     """The template of stage `local`: nothing optional."""
     assert artifact.exists()
-    return _template(build_folder / "local")
+    return generate(build_folder / "local")
 
 
 @pytest.fixture(scope="session")
 def full_template(build_folder: Path, artifact: Path) -> Template:
     """The template with every optional part."""
     assert artifact.exists()
-    return _template(build_folder / "full", *(f"--param={name}={value}" for name, value in EVERY_PART.items()))
+    return generate(build_folder / "full", *(f"--param={name}={value}" for name, value in EVERY_PART.items()))
 
 
 def build_artifact(out: Path, *arguments: str) -> str:
@@ -122,3 +158,22 @@ def artifact() -> Path:
     path = ROOT / "build" / "k3s-autoscaler.zip"
     build_artifact(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def cluster_template(build_folder: Path) -> Template:
+    """The cluster stack of stage `local`: nothing optional."""
+    return generate(build_folder / "cluster", "--config", "cluster.yml")
+
+
+@pytest.fixture(scope="session")
+def full_cluster_template(build_folder: Path) -> Template:
+    """The cluster stack on arm64, with every way in open and every other choice taken."""
+    parameters = (f"--param={name}={value}" for name, value in EVERY_CLUSTER_PART.items())
+    return generate(build_folder / "full-cluster", "--config", "cluster.yml", *parameters)
+
+
+@pytest.fixture(scope="session")
+def serverless_cluster_template(build_folder: Path) -> Template:
+    """The cluster stack between two machines: while the server is replaced."""
+    return generate(build_folder / "no-server", "--config", "cluster.yml", "--param=serverPresent=false")

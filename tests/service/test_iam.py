@@ -162,6 +162,9 @@ def test_a_worker_reads_how_to_join_and_nothing_else(template: Template, full_te
     assert actions(statement) == ["ssm:GetParameter"]
     names = {entry["Fn::Sub"].rsplit(":parameter", 1)[1] for entry in resources(statement)}
     assert names == {f"/k3s/demo/{name}" for name in ("server-url", "version", "ca-hash", "agent-token")}
+    reading = only(allowing(full_template, "WorkerRole", "ssm:GetParameter"))
+    (registries,) = [entry for entry in resources(reading) if "registries" in str(entry)]
+    assert registries["Fn::Sub"].endswith(":parameter/k3s/shop/registries")
     assert "ManagedPolicyArns" not in template.properties("WorkerRole")
     (managed,) = full_template.properties("WorkerRole")["ManagedPolicyArns"]
     assert managed["Fn::Sub"].endswith(":policy/AmazonSSMManagedInstanceCore")

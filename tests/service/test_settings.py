@@ -19,9 +19,16 @@ WRONG = {
     "a security group's name": ("workerSecurityGroupIds", "k3s-workers", "security group ids"),
     "an image that is none": ("workerImageId", "amazon-linux", "an AMI id"),
     "a shell command as agent arguments": ("k3sAgentArguments", "--x=$(reboot)", "separated by single blanks"),
+    "a mirror without TLS": ("k3sReleasesUrl", "http://mirror.example/k3s", "an https address"),
+    "registries given as a file": ("k3sRegistriesParameter", "registries.yaml", "the name of an SSM parameter"),
+    "a first mode in which nobody would hear why nothing happens": ("startMode", "paused", "observe or active"),
     "a rate that EventBridge does not know": ("sweepRate", "rate(1 minutes)", "rate(2 minutes)"),
     "a retention that CloudWatch does not know": ("logRetentionDays", "31", "30, 60"),
     "a topic that is none": ("notifyTopicArn", "news", "the ARN of an SNS topic"),
+    "alarms that are neither on nor off": ("alarms", "some", "true or false"),
+    "a topic for alarms that is none": ("alarmTopicArn", "pager", "the ARN of an SNS topic"),
+    "two addresses": ("alarmEmail", "a@example.org,b@example.org", "one e-mail address"),
+    "a dashboard that is neither there nor not": ("dashboard", "3", "true or false"),
     "no concurrency at all": ("reservedConcurrency", "0", "a whole number from 1"),
     "a switch that is neither on nor off": ("keepTables", "maybe", "true or false"),
     "a volume too small for the image": ("workerVolumeGb", "7", "from 8 to 16384"),
@@ -51,14 +58,16 @@ def test_a_wrong_parameter_is_refused(refusals: list[str], name: str, value: str
 
 
 @pytest.mark.parametrize(
-    ("parameter", "sentence"),
+    ("parameters", "sentence"),
     [
         ("functionSubnetIds=subnet-0a0a0a0a", "functionSubnetIds and functionSecurityGroupIds belong together"),
+        ("alarms=false alarmEmail=me@example.org", "there would be nothing to tell"),
+        ("alarmEmail=me@example.org alarmTopicArn=arn:aws:sns:eu-west-1:111122223333:pager", "exclude each other"),
         ("functionDualStack=true", "only functions in a VPC reach AWS by its dual-stack endpoints"),
     ],
 )
-def test_parameters_that_need_each_other(build_folder: Path, parameter: str, sentence: str) -> None:
-    ran = sls_package(build_folder / "refused", f"--param={parameter}")
+def test_parameters_that_need_each_other(build_folder: Path, parameters: str, sentence: str) -> None:
+    ran = sls_package(build_folder / "refused", *(f"--param={parameter}" for parameter in parameters.split()))
     assert ran.returncode != 0
     assert sentence in ran.stdout + ran.stderr
 

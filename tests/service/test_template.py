@@ -21,16 +21,17 @@ CONTRACT = {  # DESIGN: the environment that the handlers read
     "ALERT_TOKEN_PARAMETER",
     "PROMETHEUS_AUTH_PARAMETER",
     "PROMETHEUS_CA_PARAMETER",
+    "START_MODE",
     "NOTIFY_TOPIC_ARN",
 }
 LIBRARIES = {"AWS_USE_DUALSTACK_ENDPOINT", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"}
 USER_DATA_LIMIT_BYTES = 16 * 1024
 
 
-def test_cfn_lint_accepts_both_templates() -> None:
+def test_cfn_lint_accepts_every_template() -> None:
     ran = subprocess.run([ROOT / "scripts" / "lint-template"], capture_output=True, text=True, timeout=300, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert ran.stdout.count("is clean") == 2
+    assert ran.stdout.count("is clean") == 4
 
 
 @pytest.mark.parametrize(("logical_id", "name"), FUNCTIONS.items())
@@ -157,6 +158,7 @@ def test_workers_are_hard_to_abuse(template: Template) -> None:
         "HttpEndpoint": "enabled",
         "HttpTokens": "required",
         "HttpPutResponseHopLimit": 1,
+        "HttpProtocolIpv6": "enabled",
     }
     volumes = [mapping["Ebs"] for mapping in data["BlockDeviceMappings"]]
     assert [(volume["Encrypted"], volume["VolumeType"], volume["DeleteOnTermination"]) for volume in volumes] == [
@@ -180,13 +182,18 @@ def test_user_data_is_the_bootstrap_script_and_holds_no_secret(full_template: Te
     script = base64.b64decode(data["UserData"])
     assert len(script) < USER_DATA_LIMIT_BYTES
     lines = script.decode().splitlines()
-    assert lines[:3] == [
+    assert lines[:5] == [
         "#!/bin/bash",
         "export CLUSTER_ID='shop'",
         "export EXTRA_AGENT_ARGUMENTS='--node-taint=spot=true:NoSchedule'",
+        "export REGISTRIES_PARAMETER='/k3s/shop/registries'",
+        "export K3S_RELEASES_URL='https://mirror.example/k3s'",
     ]
-    source = (ROOT / "cloudformation/scripts/worker-bootstrap.sh").read_text().splitlines()
-    assert lines[3:] == [line for line in source[1:] if not line.lstrip().startswith("#")]
+    scripts = ROOT / "cloudformation" / "scripts"
+    machine = (scripts / "machine.sh").read_text().splitlines()[1:]
+    before, _, after = (scripts / "worker-bootstrap.sh").read_text().partition('. "${0%/*}/machine.sh"\n')
+    source = [*before.splitlines()[1:], *machine, *after.splitlines()]
+    assert lines[5:] == [line for line in source if not line.lstrip().startswith("#")]
 
 
 def test_the_image_is_the_public_parameters_or_a_fixed_one(template: Template, full_template: Template) -> None:

@@ -1,0 +1,65 @@
+// What the parameters of serverless.yml may be.
+"use strict";
+
+const { DUAL_STACK_REGIONS } = require("./dual-stack-regions.js");
+const patterns = require("./setting-patterns.js");
+
+const { boolean, clusterId, ids, imageId, optional, parameterName, rootDevice, volumeGb } = patterns;
+const topicArn = optional(/^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[a-zA-Z0-9_-]{1,256}$/);
+const LOG_RETENTION_DAYS = [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
+
+// name: [what is accepted, what to say]
+const rules = {
+  clusterId,
+  prometheusUrl: [/^https?:\/\/([a-zA-Z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?(\/[a-zA-Z0-9._~/-]*)?$/, "an address such as http://10.0.1.10:30090, without user, query or blanks"],
+  workerSubnetIds: [ids("subnet"), "subnet ids separated by commas without blanks, one subnet for each zone"],
+  workerSecurityGroupIds: [ids("sg"), "security group ids separated by commas without blanks"],
+  functionSubnetIds: [optional(ids("subnet")), "subnet ids separated by commas without blanks, or empty for functions outside any VPC"],
+  functionSecurityGroupIds: [optional(ids("sg")), "security group ids separated by commas without blanks, or empty for functions outside any VPC"],
+  functionDualStack: boolean,
+  prometheusAuthParameter: [optional(parameterName), "the name of an SSM parameter such as /k3s/shop/prometheus-auth, or empty"],
+  prometheusCaParameter: [optional(parameterName), "the name of an SSM parameter such as /k3s/shop/prometheus-ca, or empty"],
+  workerImageParameter: [parameterName, "the name of a public SSM parameter that holds an AMI id"],
+  workerImageId: [optional(imageId), "an AMI id, or empty to take the one that workerImageParameter names"],
+  workerRootDevice: rootDevice,
+  workerVolumeGb: volumeGb,
+  workerSessionManager: boolean,
+  k3sAgentArguments: [patterns.arguments, "arguments for `k3s agent` separated by single blanks, of letters, digits and _ . , : = / @ % + -"],
+  k3sRegistriesParameter: [optional(parameterName), "the name of an SSM parameter such as /k3s/shop/registries, or empty"],
+  k3sReleasesUrl: patterns.releasesUrl,
+  startMode: [/^(observe|active)$/, "observe or active: the mode that a cluster without a state begins in"],
+  sweepRate: [/^rate\((1 minute|([2-9]|[1-5][0-9]) minutes|1 hour)\)$/, "rate(1 minute), rate(2 minutes) up to rate(59 minutes), or rate(1 hour)"],
+  logRetentionDays: [new RegExp(`^(${LOG_RETENTION_DAYS.join("|")})$`), `one of the numbers of days that CloudWatch Logs knows: ${LOG_RETENTION_DAYS.join(", ")}`],
+  notifyTopicArn: [topicArn, "the ARN of an SNS topic, or empty"],
+  alarms: boolean,
+  alarmTopicArn: [topicArn, "the ARN of an SNS topic, or empty to have one created"],
+  alarmEmail: [/^([a-zA-Z0-9._%+-]+@[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)+)?$/, "one e-mail address, or empty"],
+  dashboard: boolean,
+  reservedConcurrency: [/^(|[1-9][0-9]{0,3})$/, "a whole number from 1 to 9999, or empty to reserve none"],
+  keepTables: boolean,
+};
+
+// Rules about several parameters: the sentence, or nothing.
+const together = [
+  (settings) =>
+    Boolean(settings.functionSubnetIds) !== Boolean(settings.functionSecurityGroupIds) &&
+    "Parameters functionSubnetIds and functionSecurityGroupIds belong together: set both for functions in a VPC, or neither.",
+  (settings) =>
+    String(settings.functionDualStack) === "true" &&
+    !settings.functionSubnetIds &&
+    "Parameter functionDualStack is true and functionSubnetIds is not set: only functions in a VPC reach AWS by its dual-stack endpoints, so set the subnets or leave it false.",
+  (settings, { region }) =>
+    String(settings.functionDualStack) === "true" &&
+    !DUAL_STACK_REGIONS.includes(region) &&
+    `Parameter functionDualStack is true and region ${region} is not known to have dual-stack endpoints of EC2 and SNS: leave it false, and give the functions' subnets a NAT or endpoints of their own.`,
+  (settings) =>
+    Boolean(settings.alarmEmail) &&
+    Boolean(settings.alarmTopicArn) &&
+    "Parameters alarmEmail and alarmTopicArn exclude each other: subscribe the address at your own topic, or leave alarmTopicArn empty to have a topic created.",
+  (settings) =>
+    String(settings.alarms) === "false" &&
+    Boolean(settings.alarmEmail || settings.alarmTopicArn) &&
+    "Parameter alarms is false and alarmEmail or alarmTopicArn is set: there would be nothing to tell, so set alarms to true or leave both empty.",
+];
+
+module.exports = { file: "serverless.yml", rules, together };
