@@ -3,7 +3,7 @@
 Told as one list (docs/architecture.md tells the same):
 
 1. save the facts that the trigger brought (an interruption notice);
-2. load the state; a paused cluster is left alone;
+2. load the state (a new cluster's begins in the start mode); a paused cluster is left alone;
 3. observe: Prometheus and EC2 at once, and the results of commands under way;
 4. decide: pure;
 5. nothing to do, or only to be told: return the document, having written nothing;
@@ -25,7 +25,18 @@ from autoscaler.decide.decision import decide, with_plan
 from autoscaler.decide.grow import BLIND_ALERT
 from autoscaler.decide.launch import plan_launch
 from autoscaler.document import Outcome, decision_document, paused_decision
-from autoscaler.model import Action, Blocked, Decision, MetricsStatus, Mode, Notice, Snapshot, State, Trigger
+from autoscaler.model import (
+    Action,
+    Blocked,
+    Decision,
+    MetricsStatus,
+    Mode,
+    ModeSetting,
+    Notice,
+    Snapshot,
+    State,
+    Trigger,
+)
 from autoscaler.observe.snapshot import observe
 from autoscaler.policy import Policy
 from autoscaler.ports import (
@@ -47,6 +58,7 @@ from autoscaler.state.transitions import (
     forget_old,
     lease_held_by_other,
     release_lease,
+    set_mode,
     take_back_notices,
     take_lease,
 )
@@ -79,14 +91,21 @@ class Ports:
 
 
 def reconcile(
-    ports: Ports, *, cluster_id: str, policy: Policy, trigger: Trigger, facts: tuple[Notice, ...] = ()
+    ports: Ports,
+    *,
+    cluster_id: str,
+    policy: Policy,
+    trigger: Trigger,
+    facts: tuple[Notice, ...] = (),
+    start_mode: Mode | None = None,
 ) -> dict[str, Any]:
     """Look once and do what follows; returns the decision document.
 
-    Facts are saved into the state before the look. Raises Busy, and the PortErrors that leave nothing to decide on
+    Facts are saved into the state before the look. `start_mode` is the mode of a cluster that has no state yet; None
+    leaves that to the policy. Raises Busy, and the PortErrors that leave nothing to decide on
     (StoreUnavailable, StateMalformed, FleetUnavailable).
     """
-    run = _Run(ports, cluster_id, policy, trigger, facts)
+    run = _Run(ports, cluster_id, policy, trigger, facts, start_mode=start_mode)
     run.save_facts()
     for _ in range(ATTEMPTS):
         document = run.look()
@@ -99,12 +118,20 @@ class _Run:
     """One invocation."""
 
     def __init__(
-        self, ports: Ports, cluster_id: str, policy: Policy, trigger: Trigger, facts: tuple[Notice, ...]
+        self,
+        ports: Ports,
+        cluster_id: str,
+        policy: Policy,
+        trigger: Trigger,
+        facts: tuple[Notice, ...],
+        *,
+        start_mode: Mode | None,
     ) -> None:
         self.ports = ports
         self.cluster_id = cluster_id
         self.policy = policy
         self.trigger = trigger
+        self.start_mode = start_mode
         # An alert is a fact only while Prometheus cannot be asked; every other fact is saved before anything else.
         self.alerts = tuple(fact for fact in facts if fact.kind == BLIND_ALERT)
         self.facts = tuple(fact for fact in facts if fact.kind != BLIND_ALERT)
@@ -117,7 +144,7 @@ class _Run:
             return
         for _ in range(FACT_ATTEMPTS):
             state, version = self.ports.store.load()
-            changed = add_notices(state, self.facts)
+            changed = add_notices(self._begun(state, version), self.facts)
             if changed == state:
                 return
             try:
@@ -130,7 +157,13 @@ class _Run:
     def look(self) -> dict[str, Any] | None:
         """One look; None when the race for the state was lost. Raises Busy."""
         ports, policy = self.ports, self.policy
-        state, version = ports.store.load()
+        stored, version = ports.store.load()
+        state = self._begun(stored, version)
+        if state != stored:
+            saved_mode = self._save(state, version)
+            if saved_mode is None:
+                return None
+            version = saved_mode
         now_s = ports.clock.now_s()
         decision_id = ports.ids.new()
         mode = effective_mode(state, policy, now_s)
@@ -168,6 +201,13 @@ class _Run:
         if saved is None:
             return None
         return self._act(decision, decision_id, mode, snapshot, Holder(ports.store, self.owner, intended, saved))
+
+    def _begun(self, state: State, version: int) -> State:
+        """The first state of a cluster: once it is stored, its mode is the operator's to change."""
+        if version or self.start_mode is None:
+            return state
+        setting = ModeSetting(mode=self.start_mode, set_at_s=self.ports.clock.now_s(), by="the first deployment")
+        return set_mode(state, setting)
 
     def _decide(self, snapshot: Snapshot, state: State, now_s: int, decision_id: str) -> Decision:
         blind = snapshot.metrics_status is MetricsStatus.UNAVAILABLE

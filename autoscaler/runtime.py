@@ -3,9 +3,9 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import IO, Any, Final, Protocol, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -21,16 +21,23 @@ from autoscaler.aws.prometheus import Prometheus
 from autoscaler.aws.sns import NoNotifier, SnsNotifier
 from autoscaler.aws.ssm import SsmNodeCommands
 from autoscaler.decide.catalogue import UnknownInstanceType, check_instance_types
-from autoscaler.model import Action, Notice, Trigger
+from autoscaler.model import Action, Mode, Notice, Trigger
 from autoscaler.policy import Policy, PolicyError, parse_policy
 from autoscaler.reconcile import Busy, Ports, reconcile
+from autoscaler.redaction import CleanStdout, Redaction
 from autoscaler.telemetry import Telemetry
 
 CLUSTER_ID_FORM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+START_MODES: Final = (Mode.OBSERVE.value, Mode.ACTIVE.value)
+"""A cluster that began paused would never say why nothing happens."""
 
 
 class SettingsError(ValueError):
     """The environment is not complete; the message lists every variable that is missing or wrong."""
+
+
+class Withheld(Exception):
+    """An error whose own text held a secret."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +54,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     prometheus_auth_parameter: str | None = None
     prometheus_ca_parameter: str | None = None
     notify_topic_arn: str | None = None
+    start_mode: Mode | None = None
+    """The mode of a cluster without a state; None: the policy's."""
     policy_file: str = "policy.yml"
 
 
@@ -76,6 +85,7 @@ class App:
     begin: Callable[[], None]
     """Called first in every invocation."""
     reconcile: Reconcile = reconcile
+    redaction: Redaction = field(default_factory=Redaction)
 
     @contextmanager
     def invocation(self, trigger: Trigger, context: Context) -> Iterator[None]:
@@ -86,7 +96,11 @@ class App:
             yield
         except Exception as error:
             self.telemetry.failed(error)
-            raise
+            # Lambda logs what escapes, past our logger.
+            told = self.redaction.clean(str(error))
+            if told == str(error):
+                raise
+            raise Withheld(f"{type(error).__name__}: {told}") from None
 
     def look(self, context: Context, trigger: Trigger, facts: tuple[Notice, ...] = ()) -> dict[str, Any]:
         """Reconcile once and tell what was decided. Raises Busy and the PortErrors of reconcile."""
@@ -123,17 +137,19 @@ def build(environ: Mapping[str, str]) -> App:
     """Wire the service to AWS and Prometheus; no remote call is made. Raises SettingsError, PolicyError."""
     settings = read_settings(environ)
     policy = read_policy(settings.policy_file)
-    telemetry = Telemetry(cluster_id=settings.cluster_id)
+    redaction = Redaction()
+    telemetry = Telemetry(cluster_id=settings.cluster_id, stream=cast("IO[str]", CleanStdout(redaction)))
     calls = Calls()
     clients = Clients(calls)
-    parameters = Parameters(clients)
+    parameters = Parameters(clients, redaction)
     tokens = WebhookTokens(parameters.read, settings.alert_token_parameter)
     prometheus = Prometheus(
         settings.prometheus_url,
         timeout_s=policy.metrics.timeout_s,
         calls=calls,
-        read_auth=_reader(parameters, settings.prometheus_auth_parameter),
-        read_ca=_reader(parameters, settings.prometheus_ca_parameter),
+        read_auth=_reader(parameters.read, settings.prometheus_auth_parameter),
+        read_ca=_reader(parameters.read_public, settings.prometheus_ca_parameter),
+        redaction=redaction,
     )
     fleet = Ec2Fleet(
         clients,
@@ -171,6 +187,18 @@ def build(environ: Mapping[str, str]) -> App:
         clients.begin()
         prometheus.begin()
 
+    def look(
+        ports: Ports, *, cluster_id: str, policy: Policy, trigger: Trigger, facts: tuple[Notice, ...] = ()
+    ) -> dict[str, Any]:
+        return reconcile(
+            ports,
+            cluster_id=cluster_id,
+            policy=policy,
+            trigger=trigger,
+            facts=facts,
+            start_mode=settings.start_mode,
+        )
+
     return App(
         settings=settings,
         policy=policy,
@@ -180,6 +208,8 @@ def build(environ: Mapping[str, str]) -> App:
         accept_token=tokens.accept,
         clients=clients,
         begin=begin,
+        reconcile=look,
+        redaction=redaction,
     )
 
 
@@ -198,6 +228,11 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             problems.append(f"{name} {said}")
         return value
 
+    start_mode = optional("START_MODE")
+    if start_mode is not None and start_mode not in START_MODES:
+        problems.append(f"START_MODE is {start_mode!r}: {' or '.join(START_MODES)} is allowed, or leave it unset")
+        start_mode = None
+
     settings = Settings(
         cluster_id=required("CLUSTER_ID", _cluster_id_problem),
         state_table=required("STATE_TABLE", _no_problem),
@@ -210,6 +245,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         prometheus_auth_parameter=optional("PROMETHEUS_AUTH_PARAMETER"),
         prometheus_ca_parameter=optional("PROMETHEUS_CA_PARAMETER"),
         notify_topic_arn=optional("NOTIFY_TOPIC_ARN"),
+        start_mode=Mode(start_mode) if start_mode else None,
         policy_file=optional("POLICY_FILE") or "policy.yml",
     )
     if problems:
@@ -231,10 +267,10 @@ def read_policy(path: str) -> Policy:
     return policy
 
 
-def _reader(parameters: Parameters, name: str | None) -> Callable[[], str] | None:
+def _reader(read: Callable[[str], str], name: str | None) -> Callable[[], str] | None:
     if name is None:
         return None
-    return lambda: parameters.read(name)
+    return lambda: read(name)
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from autoscaler.model import Mode, Trigger
 from autoscaler.policy import Policy, PolicyError
 from autoscaler.reconcile import Ports
 from autoscaler.runtime import SettingsError, build, read_settings
+from autoscaler.simulator.cluster import SimCluster
 from handlers import alerts, lifecycle, sweep
 from tests.handlers.support import FakeContext
 
@@ -54,6 +56,7 @@ def test_one_sentence_lists_everything_that_is_missing() -> None:
         ("LAUNCH_TEMPLATE_ID", "worker", "lt-"),
         ("SUBNET_IDS", "subnet-1,vpc-1", "subnet ids"),
         ("SUBNET_IDS", ",", "subnet ids"),
+        ("START_MODE", "paused", "observe or active is allowed"),
     ],
 )
 def test_wrong_values(name: str, value: str, says: str) -> None:
@@ -62,6 +65,21 @@ def test_wrong_values(name: str, value: str, says: str) -> None:
     assert name in str(caught.value)
     assert says in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("value", "mode"), [("", None), ("observe", Mode.OBSERVE), ("active", Mode.ACTIVE)])
+def test_the_start_mode_is_optional(value: str, mode: Mode | None) -> None:
+    assert read_settings(ENVIRON | {"START_MODE": value}).start_mode is mode
+
+
+def test_the_start_mode_reaches_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    app = build(ENVIRON | {"START_MODE": "observe"})
+    cluster = SimCluster(Policy(version=1))
+    document = app.reconcile(
+        cluster.ports(), cluster_id=cluster.cluster_id, policy=cluster.policy, trigger=Trigger(kind="sweep")
+    )
+    assert document["mode"] == "observe"
 
 
 def test_the_wiring_makes_no_call_and_its_ports_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,97 @@
+"""docs/cost.md says what the formulae give, and the formulae count what the service has."""
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from autoscaler.model import Trigger
+from autoscaler.policy import Policy, Workers
+from autoscaler.simulator.cluster import SimCluster
+from autoscaler.telemetry import METRICS, Telemetry
+from bench import cost
+from bench.cost import NOT_FREE, RATES_MIN, Free, Prices, Use, components, tables, total
+from tests.handlers.support import FakeContext
+from tests.simulator.worlds import deployment
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def read(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def logged(trigger: str, write: Callable[[Telemetry], None]) -> int:
+    """Bytes that one invocation writes."""
+    stream = io.StringIO()
+    telemetry = Telemetry(cluster_id="a-cluster-with-a-name", stream=stream)
+    telemetry.begin(Trigger(kind=trigger), FakeContext())
+    write(telemetry)
+    return len(stream.getvalue().encode())
+
+
+def test_the_document_holds_what_the_command_prints() -> None:
+    assert tables(Use(), Prices()) in read("docs/cost.md"), "run `python -m bench cost` and put its tables in"
+
+
+def test_the_command_prints_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cost.main([]) == 0
+    assert capsys.readouterr().out.endswith(tables(Use(), Prices()) + "\n")
+    assert cost.main(["--look-ms", "5000"]) == 0
+    assert tables(Use(look_ms=5000), Prices()) in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cost.main(["--look-ms", "-1"])
+
+
+def test_it_counts_the_metrics_the_alarms_and_the_memory_that_there_are() -> None:
+    assert len(METRICS) == cost.METRICS
+    assert read("cloudformation/alarms.yml").count("Type: AWS::CloudWatch::Alarm") == cost.ALARMS
+    found = re.search(r"^  memorySize: (\d+)", read("serverless.yml"), re.MULTILINE)
+    assert found is not None
+    assert int(found[1]) / 1024 == cost.MEMORY_GB
+    assert f"ThrottlingRateLimit: {cost.THROTTLE_PER_S}\n" in read("cloudformation/functions.yml")
+
+
+@pytest.mark.parametrize("workers", [2, 20])
+def test_a_calm_look_logs_as_much_as_is_counted(workers: int) -> None:
+    cluster = SimCluster(Policy(version=1, workers=Workers(min=2, max=40)), workers=workers)
+    cluster.apply(deployment(replicas=4 * workers, cpu=400, burn=0.25))
+    cluster.run(600)
+    document = cluster.sweep()
+    assert (document["action"], document["operations"]) == ("none", [])
+    written = logged("sweep", lambda telemetry: telemetry.decision(document))
+    assert 0.8 * Use().look_bytes <= written <= 1.1 * Use().look_bytes
+
+
+def test_a_watchdog_logs_no_more_than_is_counted() -> None:
+    written = logged("alert", lambda telemetry: telemetry.watchdog())
+    assert 0.8 * Use().watchdog_bytes <= written <= 1.1 * Use().watchdog_bytes
+
+
+def test_the_state_of_a_working_cluster_is_no_larger_than_is_counted() -> None:
+    cluster = SimCluster(Policy(version=1), workers=2)
+    cluster.apply(deployment(replicas=12, cpu=900))
+    cluster.run(15)
+    cluster.sweep_for(600, every_s=60)
+    assert 0 < cluster.item.largest_bytes <= Use().state_kb * 1024
+
+
+@pytest.mark.parametrize("rate_min", RATES_MIN)
+def test_the_free_tier_only_takes_away(rate_min: int) -> None:
+    listed = components(rate_min, Use(), Prices(), NOT_FREE)
+    reduced = components(rate_min, Use(), Prices(), Free())
+    for one, other in zip(listed, reduced, strict=True):
+        assert 0 <= other.usd <= one.usd, one.name
+    assert total(rate_min, Use(), Prices(), NOT_FREE) == pytest.approx(sum(line.usd for line in listed))
+
+
+def test_a_month_of_sweeps_by_hand() -> None:
+    """Every 2 minutes: 21,900 sweeps; nothing else happens."""
+    quiet = Use(alerts_a_day=0, actions_a_day=0, cold_starts_a_day=0, watchdog_ms=0)
+    by_name = {line.name: line.usd for line in components(2, quiet, Prices(), NOT_FREE)}
+    assert by_name["Lambda, GB-seconds"] == pytest.approx(21_900 * 0.5 * 0.5 * 0.0000133334)
+    assert by_name["Lambda, requests"] == pytest.approx((21_900 + 43_800) * 0.20e-6)
+    assert by_name["DynamoDB"] == pytest.approx(21_900 * 0.125e-6)
+    assert by_name["API Gateway"] == pytest.approx(43_800 * 1e-6)
