@@ -5,6 +5,7 @@ The payload is version 4 of Alertmanager's webhook body. Newer releases add fiel
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -20,7 +21,8 @@ MAX_FACTS: Final = 10
 """Facts of one webhook. They go into the state item, and blind growth needs one."""
 DETAIL_LENGTH: Final = 200
 
-Short = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Short = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=r"^[!-~]*\Z")]
+"""Printable ASCII, so that what goes into the state item takes a byte a character."""
 Status = Literal["firing", "resolved"]
 
 
@@ -100,7 +102,7 @@ def _require_size(event: Mapping[str, Any]) -> None:
     if not isinstance(text, str):
         return  # no body in any known form: the content check says so
     encoded = bool(event.get("isBase64Encoded"))
-    size = len(text) * 3 // 4 if encoded else len(text.encode("utf-8", "surrogatepass"))
+    size = len(text) * 3 // 4 - text[-2:].count("=") if encoded else len(text.encode("utf-8", "surrogatepass"))
     if size > BODY_LIMIT_BYTES:
         raise Rejected(
             413,
@@ -112,8 +114,8 @@ def _require_size(event: Mapping[str, Any]) -> None:
 def _require_token(event: Mapping[str, Any], accept: Callable[[str], bool]) -> None:
     headers = event.get("headers")
     pairs = headers.items() if isinstance(headers, Mapping) else ()
-    value = next((str(value) for name, value in pairs if str(name).lower() == "authorization"), "")
-    scheme, _, token = value.partition(" ")
+    value = next((value for name, value in pairs if str(name).lower() == "authorization"), "")
+    scheme, _, token = value.partition(" ") if isinstance(value, str) else ("", "", "")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
         raise Rejected(401, "The request carries no bearer token: set http_config.authorization in Alertmanager.")
@@ -135,12 +137,27 @@ def _parse(body: bytes) -> Webhook:
     try:
         version = msgspec.json.decode(body, type=_Versioned).version
         if version != VERSION:
-            given = repr(version)[:40] if version is not None else "missing"
-            raise Rejected(400, f'The webhook\'s version is {given}: only version "{VERSION}" is understood.')
+            raise Rejected(
+                400, f'The webhook\'s version is {_number(version)}: only version "{VERSION}" is understood.'
+            )
         return msgspec.json.decode(body, type=Webhook)
     except msgspec.ValidationError as error:
-        raise Rejected(400, f"The body is not Alertmanager's webhook: {error}.") from None
+        raise Rejected(400, f"The body is not Alertmanager's webhook: {_complaint(error)}.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Rejected(400, f"The body is not JSON: {error}.") from None
     except RecursionError:
         raise Rejected(400, "The body is nested too deeply to be Alertmanager's webhook.") from None
+
+
+def _number(version: Any) -> str:
+    """The version as far as it looks like one: nothing else of a body goes into an answer or the log."""
+    if version is None:
+        return "missing"
+    given = repr(version) if isinstance(version, (str, int)) else ""
+    return given if re.fullmatch(r"'?[0-9.]{1,8}'?", given) else "of another form"
+
+
+def _complaint(error: msgspec.ValidationError) -> str:
+    """What was expected and where; msgspec quotes the value of an enumeration that it does not know."""
+    what, _, where = str(error).rpartition(" - at ")
+    return f"Invalid value - at {where}" if what.startswith("Invalid enum value") else str(error)
