@@ -1,0 +1,38 @@
+"""One dynalite for all races, and their table at the end of the run."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.race.arena import Arena
+from tests.race.dynalite import clients_at, dynalite
+from tests.race.play import Ground
+from tests.race.table import Tally, lines
+
+TALLIES = pytest.StashKey[list[Tally]]()
+
+
+@pytest.fixture(scope="session")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    folder = tmp_path_factory.mktemp("race")
+    with dynalite(folder) as url:
+        yield Ground(url=url, clients=clients_at(url), folder=folder)
+
+
+@pytest.fixture(scope="module", params=[2, 10], ids=lambda count: f"{count} processes")
+def arena(ground: Ground, request: pytest.FixtureRequest) -> Iterator[Arena]:
+    with Arena(ground.url, request.param) as processes:
+        yield processes
+
+
+@pytest.fixture(scope="session")
+def tallies(pytestconfig: pytest.Config) -> list[Tally]:
+    """What is put in here is shown when everything has run."""
+    return pytestconfig.stash.setdefault(TALLIES, [])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if tallies := config.stash.get(TALLIES, []):
+        terminalreporter.section("races on a real conditional store")
+        for line in lines(tallies):
+            terminalreporter.line(line)
