@@ -123,6 +123,7 @@ def ended(process: "subprocess.Popen[str]") -> dict[str, Any]:
     assert err == ""
     lines = out.splitlines()
     assert len(lines) == 1, out
+    assert len(out) < 24_000, "SSM keeps no more of it"
     result: dict[str, Any] = json.loads(lines[0])
     assert set(result) == {"operation", "verb", "outcome", "rule", "message", "evicted_pods"}
     expected = {0: CommandOutcome.SUCCEEDED, 1: CommandOutcome.FAILED, **OUTCOME_BY_EXIT_CODE}[process.returncode]

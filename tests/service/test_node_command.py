@@ -131,6 +131,40 @@ def test_a_preflight_refuses_before_anything_changes(
     assert server.world["drains"] == []
 
 
+def test_the_rules_are_judged_in_the_documented_order(server: Server) -> None:
+    """Everything stands against this drain; each rule that is mended shows the next one."""
+    world = server.world
+    node = world["nodes"][NODE]
+    server.change(lambda world: world["nodes"][NODE]["spec"].update(providerID="aws:///x/i-0f", unschedulable=True))
+    server.change(lambda world: world["nodes"][NODE]["metadata"]["annotations"].update({f"{PREFIX}/fence": "9"}))
+    server.change(
+        lambda world: world["nodes"][NODE]["metadata"]["labels"].update({"node-role.kubernetes.io/control-plane": ""})
+    )
+    server.change(lambda world: world["volumes"].append(local_volume(NODE)))
+    kept = pod("db", annotations={"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}, budget=0)
+    server.change(lambda world: world["pods"].extend([pod("job", ""), kept]))
+    mends: list[tuple[str, Callable[[dict[str, Any]], object]]] = [
+        ("fenced_off", lambda w: w["nodes"][NODE]["metadata"]["annotations"].pop(f"{PREFIX}/fence")),
+        ("identity", lambda w: w["nodes"][NODE]["spec"].update(providerID=node["spec"]["providerID"])),
+        (
+            "control-plane",
+            lambda w: w["nodes"][NODE]["metadata"]["labels"].pop("node-role.kubernetes.io/control-plane"),
+        ),
+        ("cordoned-by-others", lambda w: w["nodes"][NODE]["spec"].pop("unschedulable")),
+        ("local-volume", lambda w: w["volumes"].clear()),
+        ("bare-pod", lambda w: w["pods"].pop(0)),
+        ("do-not-evict", lambda w: w["pods"][0]["metadata"]["annotations"].clear()),
+        ("disruption-budget", lambda w: w["pods"].clear()),
+    ]
+    late = server.run("preflight", notAfter="1")
+    assert (late["outcome"], late["rule"]) == ("refused", "late")
+    for rule, mend in mends:
+        result = server.run("preflight")
+        assert rule in (result["rule"], result["outcome"])
+        server.change(mend)
+    assert server.run("preflight")["outcome"] == "succeeded"
+
+
 def test_a_budget_at_zero_is_told_at_once_and_nothing_is_cordoned(server: Server) -> None:
     server.change(lambda world: world["pods"].append(pod("web", budget=0)))
     result = server.run("drain")
@@ -275,6 +309,20 @@ def test_an_uncordon_does_not_wait_for_ever_for_a_dead_drain(server: Server) -> 
     assert server.run("uncordon")["outcome"] == "succeeded"
     assert not server.cordoned()
     assert server.annotations() == {"fence": "7"}
+
+
+def test_a_reclaim_takes_over_from_a_running_drain(server: Server) -> None:
+    server.change(lambda world: world["pods"].append(pod("api", stuck=True)))
+    first = server.begin("drain")
+    until(lambda: bool(server.world["drains"]))
+    second = server.begin("drain", operationId="op2", fence="8", reclaim="true")
+    assert ended(first)["outcome"] == "fenced_off"
+    until(lambda: len(server.world["drains"]) == 2)
+    assert server.annotations() == {"fence": "8", "operation": "op2", "draining": "op2"}
+    server.change(lambda world: world["pods"].clear())
+    assert ended(second)["outcome"] == "succeeded"
+    assert server.cordoned()
+    assert server.annotations() == {"fence": "8", "operation": "op2"}
 
 
 # ------------------------------------------------------------------------------------------------------------ failures

@@ -1,175 +1,302 @@
-"""worker-bootstrap.sh in a sandbox: stand-ins for `aws`, `curl`, `systemctl` and `poweroff`; the script itself runs."""
+"""worker-bootstrap.sh in a sandbox: every way to join, and every way not to."""
 
 import hashlib
-import os
 import re
-import subprocess
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.service.conftest import ROOT
+from tests.service.sandbox import BINARY, CA_HASH, INSTANCE, STAND_INS, TOKEN, VERSION, Machine
 
-SCRIPT = ROOT / "cloudformation" / "scripts" / "worker-bootstrap.sh"
-INSTANCE = "i-0123456789abcdef0"
-CA_HASH = "ab" * 32
-VERSION = "v1.33.5+k3s1"
-BINARY = f"#!/bin/sh\necho 'k3s version {VERSION} (abc)'\n"
-
-AWS = """#!/bin/bash
-case "$*" in *--with-decryption*) ;; *) echo "no decryption" >&2; exit 2 ;; esac
-file="$WORLD/parameters/$(echo "${@: -1}" | tr / _)"
-if [ -f "$file" ]; then cat "$file"; else echo "ParameterNotFound: ${@: -1}" >&2; exit 254; fi
-"""
-CURL = """#!/bin/bash
-out=/dev/stdout
-while [ $# -gt 1 ]; do [ "$1" = -o ] && out=$2; shift; done
-case $1 in
-  http://metadata/latest/api/token) printf token >"$out" ;;
-  http://metadata/latest/meta-data/*) cat "$WORLD/metadata/$(basename "$1")" >"$out" ;;
-  https://releases/*) cat "$WORLD/releases/$(basename "$1")" >"$out" ;;
-  *) echo "unexpected address $1" >&2; exit 6 ;;
-esac
-"""
-SYSTEMCTL = """#!/bin/bash
-echo "$*" >>"$WORLD/systemctl"
-if [ "$1" = is-active ]; then cat "$WORLD/active"; [ "$(cat "$WORLD/active")" = active ]; fi
-"""
-
-
-@dataclass
-class Machine:
-    """A fresh worker."""
-
-    world: Path
-    files: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for folder in ("bin", "root/run", "parameters", "metadata", "releases"):
-            (self.world / folder).mkdir(parents=True)
-        for name, text in (
-            ("aws", AWS),
-            ("curl", CURL),
-            ("systemctl", SYSTEMCTL),
-            ("poweroff", '#!/bin/bash\ntouch "$WORLD/off"\n'),
-            ("uname", "#!/bin/bash\necho x86_64\n"),
-        ):
-            (self.world / "bin" / name).write_text(text)
-            (self.world / "bin" / name).chmod(0o755)
-        self.write("metadata/instance-id", INSTANCE)
-        self.write("metadata/instance-type", "t3.small")
-        self.write("metadata/availability-zone", "eu-central-1a")
-        self.write("metadata/region", "eu-central-1")
-        self.parameter("server-url", "https://10.0.1.10:6443")
-        self.parameter("version", VERSION)
-        self.parameter("ca-hash", CA_HASH)
-        self.parameter("agent-token", f"K10{CA_HASH}::abcdef.0123456789abcdef")
-        self.write("releases/k3s", BINARY)
-        self.write(
-            "releases/sha256sum-amd64.txt", f"{hashlib.sha256(BINARY.encode()).hexdigest()}  k3s\n00  k3s-arm64\n"
-        )
-        self.write("active", "active")
-
-    def write(self, name: str, text: str) -> None:
-        (self.world / name).write_text(text)
-
-    def parameter(self, name: str, value: str) -> None:
-        self.write(f"parameters/_k3s_shop_{name}", value)
-
-    def read(self, name: str) -> str:
-        return (self.world / name).read_text()
-
-    def boot(self, arguments: str = "") -> bool:
-        """Run the script; whether the machine is still on. A machine that is on has joined, and the other way round."""
-        environment = {
-            "PATH": f"{self.world / 'bin'}:{os.defpath}",
-            "WORLD": str(self.world),
-            "CLUSTER_ID": "shop",
-            "EXTRA_AGENT_ARGUMENTS": arguments,
-            "BOOTSTRAP_ROOT": str(self.world / "root"),
-            "BOOTSTRAP_METADATA": "http://metadata",
-            "BOOTSTRAP_RELEASES": "https://releases",
-            "BOOTSTRAP_CONSOLE": str(self.world / "console"),
-            "BOOTSTRAP_DEADLINE_S": "1",
-            "BOOTSTRAP_RETRY_S": "0.1",
-        }
-        ran = subprocess.run([SCRIPT], env=environment, capture_output=True, text=True, timeout=60, check=False)
-        off = (self.world / "off").exists()
-        assert (ran.returncode != 0) == off, ran.stderr
-        return not off
+RELEASE = "releases/v1.33.5%2Bk3s1"
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path / "world")
+    """A fresh worker of a cluster that is as it should be."""
+    machine = Machine(tmp_path / "world", "worker-bootstrap.sh")
+    machine.parameter("server-url", "https://10.0.1.10:6443")
+    machine.parameter("version", VERSION)
+    machine.parameter("ca-hash", CA_HASH)
+    machine.parameter("agent-token", f"K10{CA_HASH}::{TOKEN}")
+    machine.write("parameters/_k3s_shop_agent-token.secure", "")
+    return machine
 
 
-def test_a_worker_joins_under_a_name_that_nobody_else_has(machine: Machine) -> None:
-    assert machine.boot("--node-taint=spot=true:NoSchedule")
-    config = machine.read("root/etc/rancher/k3s/config.yaml").splitlines()
-    assert 'server: "https://10.0.1.10:6443"' in config
-    assert f"node-name: worker-{INSTANCE}" in config
-    assert f"  - provider-id=aws:///eu-central-1a/{INSTANCE}" in config
-    for label in (
-        "topology.kubernetes.io/zone=eu-central-1a",
-        "node.kubernetes.io/instance-type=t3.small",
-        "k3s-autoscaler/managed=true",
-    ):
-        assert f"  - {label}" in config
-    unit = machine.read("root/etc/systemd/system/k3s-agent.service")
-    assert "\nExecStart=/usr/local/bin/k3s agent --node-taint=spot=true:NoSchedule\n" in unit
-    assert machine.read("root/etc/rancher/k3s/agent-token") == f"K10{CA_HASH}::abcdef.0123456789abcdef"
-    assert "start --no-block k3s-agent.service" in machine.read("systemctl")
+def boot(machine: Machine) -> bool:
+    """Whether the machine is still on. A machine that is on has joined, and the other way round."""
+    ran = machine.run()
+    off = machine.exists("off")
+    assert (ran.returncode != 0) == off, ran.stdout + ran.stderr
+    assert ("joined" in machine.read("console")) != off
+    return not off
+
+
+# ------------------------------------------------------------------------------------------------------------- joining
+
+
+def test_the_exact_arguments_of_the_agent(machine: Machine) -> None:
+    machine.environment["EXTRA_AGENT_ARGUMENTS"] = "--node-taint=gpu=true:NoSchedule --kubelet-arg=max-pods=50"
+    assert boot(machine)
+    arguments = machine.unit_arguments("k3s-agent")
+    sys.stdout.write("\n".join(arguments))  # pytest -s -k exact_arguments_of_the_agent
+    assert arguments == [
+        "/usr/local/bin/k3s",
+        "agent",
+        "--server=https://10.0.1.10:6443",
+        "--token-file=/etc/rancher/k3s/agent-token",
+        f"--node-name=worker-{INSTANCE}",
+        "--node-label=topology.kubernetes.io/region=eu-central-1",
+        "--node-label=topology.kubernetes.io/zone=eu-central-1a",
+        "--node-label=node.kubernetes.io/instance-type=t3.small",
+        "--node-label=k3s-autoscaler/capacity-type=on-demand",
+        "--node-label=k3s-autoscaler/managed=true",
+        f"--kubelet-arg=provider-id=aws:///eu-central-1a/{INSTANCE}",
+        "--kubelet-arg=config=/etc/rancher/k3s/kubelet.yaml",
+        "--kubelet-arg=eviction-hard=memory.available<100Mi,nodefs.available<5%,imagefs.available<5%",
+        "--node-taint=gpu=true:NoSchedule",
+        "--kubelet-arg=max-pods=50",
+    ]
+    assert "start --no-block k3s-agent.service" in machine.read("systemctl").splitlines()
     assert f"joined https://10.0.1.10:6443 as worker-{INSTANCE} with K3s {VERSION}" in machine.read("console")
+    assert machine.read("root/usr/local/bin/k3s") == BINARY
 
 
 def test_the_token_is_only_in_a_file_of_root(machine: Machine) -> None:
-    assert machine.boot()
+    assert boot(machine)
     path = machine.world / "root/etc/rancher/k3s/agent-token"
+    assert path.read_text() == f"K10{CA_HASH}::{TOKEN}"
     assert path.stat().st_mode & 0o077 == 0
-    assert "abcdef.0123456789abcdef" not in machine.read("console") + machine.read("root/etc/rancher/k3s/config.yaml")
+    holders = [found for found in machine.world.rglob("*") if found.is_file() and TOKEN in found.read_text()]
+    given = {"_k3s_shop_agent-token", "token"}  # the Parameter Store, and what the server knows
+    assert [found for found in holders if found.name not in given] == [path]
 
 
 def test_a_bare_token_is_bound_to_the_clusters_ca(machine: Machine) -> None:
-    machine.parameter("agent-token", "abcdef.0123456789abcdef")
-    assert machine.boot()
-    assert machine.read("root/etc/rancher/k3s/agent-token") == f"K10{CA_HASH}::abcdef.0123456789abcdef"
+    machine.parameter("agent-token", TOKEN)
+    assert boot(machine)
+    assert machine.read("root/etc/rancher/k3s/agent-token") == f"K10{CA_HASH}::{TOKEN}"
 
 
-def test_an_image_that_holds_the_version_downloads_nothing(machine: Machine) -> None:
-    (machine.world / "root/usr/local/bin").mkdir(parents=True)
-    machine.write("root/usr/local/bin/k3s", BINARY)
-    (machine.world / "root/usr/local/bin/k3s").chmod(0o755)
-    for path in (machine.world / "releases").iterdir():
-        path.unlink()
-    assert machine.boot()
+@pytest.mark.parametrize(
+    ("life_cycle", "label"), [("spot", "spot"), ("on-demand", "on-demand"), ("capacity-block", "on-demand")]
+)
+def test_the_capacity_type_is_what_the_metadata_service_tells(machine: Machine, life_cycle: str, label: str) -> None:
+    machine.write("metadata/instance-life-cycle", life_cycle)
+    assert boot(machine)
+    assert f"--node-label=k3s-autoscaler/capacity-type={label}" in machine.unit_arguments("k3s-agent")
 
 
-FAILURES = {
-    "no server address": ("parameters/_k3s_shop_server-url", None, "server-url could not be read"),
-    "no token": ("parameters/_k3s_shop_agent-token", None, "agent-token could not be read"),
-    "an address without TLS": ("parameters/_k3s_shop_server-url", "http://10.0.1.10:6443", "not an https address"),
-    "a version that is a channel": ("parameters/_k3s_shop_version", "latest", "not a K3s version"),
-    "a token of another cluster": ("parameters/_k3s_shop_agent-token", f"K10{'cd' * 32}::x", "another cluster CA"),
-    "a changed binary": ("releases/k3s", "#!/bin/sh\nevil\n", "the release says"),
-    "no checksum of the binary": ("releases/sha256sum-amd64.txt", "00  other\n", 'the release says ""'),
-    "no release": ("releases/k3s", None, "could not be downloaded"),
-    "no metadata": ("metadata/instance-id", None, "did not tell the instance id"),
-    "a server that lets nobody in": ("active", "activating", "did not join https://10.0.1.10:6443"),
+RESERVED = {
+    "a t3.small": (1_955_840, 2, ["70m", "247Mi", "40m", "147Mi"]),
+    "8 GiB": (8_000_000, 2, ["70m", "395Mi", "40m", "295Mi"]),
+    "64 GiB reserve no more than 16": (66_000_000, 16, ["210m", "609Mi", "110m", "509Mi"]),
 }
 
 
-@pytest.mark.parametrize(("name", "text", "reason"), FAILURES.values(), ids=FAILURES.keys())
+@pytest.mark.parametrize(("memory_kib", "cores", "reserved"), RESERVED.values(), ids=RESERVED.keys())
+def test_reservations_grow_with_the_machine(machine: Machine, memory_kib: int, cores: int, reserved: list[str]) -> None:
+    machine.write("meminfo", f"MemTotal: {memory_kib} kB\n")
+    machine.write("cores", str(cores))
+    assert boot(machine)
+    kubelet = machine.read("root/etc/rancher/k3s/kubelet.yaml")
+    assert re.findall(r"(?:cpu|memory): (.*)", kubelet) == reserved
+
+
+def test_pods_may_end_before_the_machine_does(machine: Machine) -> None:
+    assert boot(machine)
+    kubelet = machine.read("root/etc/rancher/k3s/kubelet.yaml").splitlines()
+    assert {"shutdownGracePeriod: 60s", "shutdownGracePeriodCriticalPods: 15s"} <= set(kubelet)
+    assert "InhibitDelayMaxSec=60\n" in machine.read("root/etc/systemd/logind.conf.d/zz-k3s-autoscaler.conf")
+    assert "try-reload-or-restart systemd-logind.service" in machine.read("systemctl")
+
+
+def test_registries_come_from_their_parameter(machine: Machine) -> None:
+    machine.write("parameters/_k3s_shop_registries", 'mirrors:\n  "*":\n')
+    machine.environment["REGISTRIES_PARAMETER"] = "/k3s/shop/registries"
+    assert boot(machine)
+    assert machine.read("root/etc/rancher/k3s/registries.yaml") == 'mirrors:\n  "*":\n'
+
+
+def test_without_registries_none_are_written_and_those_of_the_image_stay(machine: Machine) -> None:
+    (machine.world / "root/etc/rancher/k3s").mkdir(parents=True)
+    machine.write("root/etc/rancher/k3s/registries.yaml", "the image's")
+    assert boot(machine)
+    assert machine.read("root/etc/rancher/k3s/registries.yaml") == "the image's"
+
+
+def test_an_image_that_holds_the_version_downloads_nothing(machine: Machine) -> None:
+    machine.program("root/usr/local/bin/k3s", BINARY)
+    assert boot(machine)
+    assert "releases" not in machine.read("curl")
+
+
+def test_an_image_with_another_version_gets_the_servers(machine: Machine) -> None:
+    machine.program("root/usr/local/bin/k3s", BINARY.replace("v1.33.5", "v1.32.9"))
+    assert boot(machine)
+    assert machine.read("root/usr/local/bin/k3s") == BINARY
+
+
+def test_an_arm_machine_takes_the_arm_build(machine: Machine) -> None:
+    machine.write("machine", "aarch64")
+    (machine.world / RELEASE / "k3s").unlink()
+    assert boot(machine)
+
+
+def test_a_machine_without_ipv4_asks_the_ipv6_metadata_and_dual_stack_endpoints(machine: Machine) -> None:
+    machine.write("metadata/.address", "http://[metadata6]")
+    machine.parameter("server-url", "https://[2001:db8::10]:6443")
+    assert boot(machine)
+    assert machine.read("dual-stack") == "true\n"
+    assert "--server=https://[2001:db8::10]:6443" in machine.unit_arguments("k3s-agent")
+
+
+LATE = f"""#!/bin/bash
+# The third question for the version finds one.
+if [ "$(grep -c /version "$WORLD/aws")" = 2 ]; then mv "$WORLD/version" "$WORLD/parameters/_k3s_shop_version"; fi
+exec {STAND_INS}/aws "$@"
+"""
+
+
+def test_what_is_not_there_yet_is_waited_for(machine: Machine) -> None:
+    machine.environment["BOOTSTRAP_DEADLINE_S"] = "20"
+    (machine.world / "parameters/_k3s_shop_version").rename(machine.world / "version")
+    machine.program("bin/aws", LATE)
+    assert boot(machine)
+    assert machine.read("aws").count("/version") >= 3
+
+
+def test_a_token_that_was_renewed_meanwhile_is_taken(machine: Machine) -> None:
+    machine.environment |= {"BOOTSTRAP_DEADLINE_S": "20", "BOOTSTRAP_PATIENCE_S": "10"}
+    renewed = "fedcba.fedcba9876543210"
+    machine.write("server/token", renewed)
+    publish = f'printf "K10{CA_HASH}::{renewed}" >"$WORLD/parameters/_k3s_shop_agent-token"'
+    machine.program("server/on-version", f"#!/bin/bash\n{publish}\n")
+    assert boot(machine)
+    assert machine.read("root/etc/rancher/k3s/agent-token") == f"K10{CA_HASH}::{renewed}"
+
+
+def test_a_version_that_the_server_publishes_meanwhile_is_taken(machine: Machine) -> None:
+    machine.environment |= {"BOOTSTRAP_DEADLINE_S": "20", "BOOTSTRAP_PATIENCE_S": "10"}
+    machine.parameter("version", "v1.32.9+k3s1")
+    publish = f'printf "{VERSION}" >"$WORLD/parameters/_k3s_shop_version"'
+    machine.program("server/on-version", f"#!/bin/bash\n{publish}\n")
+    assert boot(machine)
+    assert f"with K3s {VERSION}" in machine.read("console")
+
+
+@pytest.mark.parametrize("status", ["403", "404"])
+def test_a_server_that_hides_its_version_leaves_the_judgement_to_the_agent(machine: Machine, status: str) -> None:
+    machine.write("server/status", status)
+    assert boot(machine)
+
+
+def test_a_bundle_of_cas_is_left_to_the_agent_and_no_token_is_shown(machine: Machine) -> None:
+    machine.write("server/cacerts", machine.read("server/cacerts") * 2)
+    assert boot(machine)
+    assert "/version" not in machine.read("curl").replace("sha256sum", "")
+
+
+# --------------------------------------------------------------------------------------------------------- not joining
+
+
+def without(name: str) -> Callable[[Machine], object]:
+    return lambda machine: (machine.world / name).unlink()
+
+
+def with_(name: str, text: str) -> Callable[[Machine], object]:
+    return lambda machine: machine.write(name, text)
+
+
+PARAMETER = "parameters/_k3s_shop_"
+FAILURES: dict[str, tuple[Callable[[Machine], object], str]] = {
+    "no server address": (without(PARAMETER + "server-url"), "there is no parameter /k3s/shop/server-url"),
+    "no token": (without(PARAMETER + "agent-token"), "there is no parameter /k3s/shop/agent-token"),
+    "a parameter that the role may not read": (
+        with_(PARAMETER + "ca-hash.denied", ""),
+        "this machine's role may not read the parameter /k3s/shop/ca-hash",
+    ),
+    "no Parameter Store": (
+        with_("aws-fails", "Could not connect to the endpoint URL"),
+        "/k3s/shop/server-url could not be read: Could not connect",
+    ),
+    "no registries": (
+        lambda machine: machine.environment.update(REGISTRIES_PARAMETER="/k3s/shop/registries"),
+        "there is no parameter /k3s/shop/registries",
+    ),
+    "an address without TLS": (with_(PARAMETER + "server-url", "http://10.0.1.10:6443"), "not an https address"),
+    "an address with a command": (with_(PARAMETER + "server-url", "https://a:6443 --x"), "not an https address"),
+    "a version that is a channel": (with_(PARAMETER + "version", "latest"), "not a K3s version such as"),
+    "a hash that is none": (with_(PARAMETER + "ca-hash", "sha256:1"), "ca-hash is not a SHA-256"),
+    "a token of another cluster": (with_(PARAMETER + "agent-token", f"K10{'cd' * 32}::x"), "another cluster CA"),
+    "an expired token": (with_("server/token", "other"), "agent-token: it has expired or was revoked"),
+    "a version mismatch": (
+        with_("server/version", '{"gitVersion": "v1.34.1+k3s1"}'),
+        "version mismatch: the server runs K3s v1.34.1+k3s1, the parameter /k3s/shop/version says v1.33.5+k3s1",
+    ),
+    "an unreachable server": (
+        with_("server/unreachable", ""),
+        "the server https://10.0.1.10:6443 cannot be reached: curl: (28)",
+    ),
+    "a server that is not ready": (with_("server/status", "503"), "cannot be reached: HTTP status 503"),
+    "somebody else's server": (
+        with_("server/cacerts", "-----BEGIN CERTIFICATE-----\nother\n"),
+        "shows another cluster CA",
+    ),
+    "a changed binary": (with_(f"{RELEASE}/k3s", "#!/bin/sh\nevil\n"), "the release says"),
+    "no checksum of the binary": (with_(f"{RELEASE}/sha256sum-amd64.txt", "00  other\n"), 'the release says ""'),
+    "no release": (without(f"{RELEASE}/k3s"), "K3s v1.33.5+k3s1 could not be downloaded"),
+    "no checksums": (without(f"{RELEASE}/sha256sum-amd64.txt"), "the checksums of K3s v1.33.5+k3s1 could not be"),
+    "no metadata service": (with_("metadata/.address", "nowhere"), "the metadata service did not answer"),
+    "no instance id": (without("metadata/instance-id"), "did not tell the instance id"),
+    "a processor without a build": (with_("machine", "riscv64"), "K3s has no build for riscv64"),
+    "a systemd that refuses": (with_("systemctl-fails", ""), 'the command "systemctl daemon-reload" failed'),
+    "an agent that does not join": (with_("active", "activating"), "did not join https://10.0.1.10:6443 within 0 s"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "reason"), FAILURES.values(), ids=FAILURES.keys())
 def test_a_worker_that_cannot_join_says_why_and_powers_off(
-    machine: Machine, name: str, text: str | None, reason: str
+    machine: Machine, spoil: Callable[[Machine], object], reason: str
 ) -> None:
-    if text is None:
-        (machine.world / name).unlink()
-    else:
-        machine.write(name, text)
-    assert not machine.boot()
-    said = machine.read("console")
-    assert re.search(r"cannot join shop: .*" + re.escape(reason), said), said
-    if name.startswith("releases"):
-        assert not (machine.world / "root/usr/local/bin/k3s").exists()
+    spoil(machine)
+    assert not boot(machine)
+    last = machine.read("console").splitlines()[-1]
+    assert re.fullmatch(
+        r"k3s-autoscaler: this worker cannot join shop: .*" + re.escape(reason) + ".*; powering off", last
+    ), last
+    assert TOKEN not in machine.read("console")
+
+
+def test_the_agents_own_last_error_is_told(machine: Machine) -> None:
+    machine.write("active", "activating")
+    machine.write("journal", 'level=info msg="a"\nlevel=error msg="no route"\nlevel=info msg="b"\n')
+    assert not boot(machine)
+    assert 'level=error msg="no route"; powering off' in machine.read("console")
+
+
+@pytest.mark.parametrize("what", ["binary", "checksums"])
+def test_a_download_that_is_not_the_releases_is_not_kept(machine: Machine, what: str) -> None:
+    machine.write(f"{RELEASE}/k3s" if what == "binary" else f"{RELEASE}/sha256sum-amd64.txt", "changed")
+    assert not boot(machine)
+    assert not list((machine.world / "root/usr/local/bin").iterdir())
+
+
+@pytest.mark.parametrize(("pin", "joins"), [(hashlib.sha256(BINARY.encode()).hexdigest(), True), ("00" * 32, False)])
+def test_a_pinned_digest_holds_for_an_image_too(machine: Machine, pin: str, joins: bool) -> None:
+    machine.program("root/usr/local/bin/k3s", BINARY)
+    machine.environment["K3S_SHA256_AMD64"] = pin
+    assert boot(machine) == joins
+    assert joins or f"it is pinned to {pin}" in machine.read("console")
+
+
+@pytest.mark.parametrize("tool", ["aws", "curl"])
+def test_an_image_without_a_tool_says_which(machine: Machine, tool: str) -> None:
+    for program in (*STAND_INS.iterdir(), *(Path("/usr/bin") / name for name in ("bash", "mktemp", "tee"))):
+        if program.name != tool:
+            (machine.world / "bin" / program.name).symlink_to(program)
+    machine.environment["PATH"] = str(machine.world / "bin")
+    assert not boot(machine)
+    assert f"the image lacks the program {tool}" in machine.read("console")
