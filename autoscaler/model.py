@@ -422,12 +422,14 @@ class OwnerLaunches(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JoinFailures(msgspec.Struct, frozen=True, kw_only=True):
-    """Launches in a row of which no worker joined: a broken image or network is not cured by launching on and on."""
+    """Launches in a row of which no worker stayed: a broken image or network is not cured by launching on and on."""
 
     failures: int
     failed_at_s: int
     """When the last one was given up: launches older than that belong to the same wave, and count once."""
     until_s: int
+    after_ready: bool = False
+    """A worker was Ready and lost soon after: being Ready proves nothing any more, only staying so does."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

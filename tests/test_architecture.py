@@ -17,7 +17,8 @@ ALLOWED = {
     "act": {"model", "policy", "ports", "state"},
     "document": {"model", "policy"},
     "reconcile": {"model", "policy", "ports", "observe", "decide", "state", "act", "document"},
-    "aws": {"model", "policy", "ports"},
+    "redaction": set(),
+    "aws": {"model", "policy", "ports", "redaction"},
 }
 IO_MODULES = {
     "asyncio", "boto3", "botocore", "datetime.datetime.now", "http", "os", "pathlib", "random", "requests", "secrets",

@@ -142,8 +142,13 @@ def _landed(state: State, operation: LaunchOperation, result: LaunchResult, now_
 
 
 def _refused(state: State, operation: LaunchOperation, code: str, now_s: int, policy: Policy) -> State:
-    """EC2 said no: nothing was launched, and its pools are left alone for a while."""
-    state = update_launch(state, operation.operation_id, lambda _: None)
+    """EC2 said no, and its pools are left alone for a while.
+
+    Of an earlier copy that says nothing: it may have landed, and its instances may not be listed yet, so the launch is
+    closed only if there was none.
+    """
+    first = operation.sent_at_s is None or operation.sent_at_s <= operation.created_at_s
+    state = update_launch(state, operation.operation_id, lambda current: None if first else _never_again(current))
     for pool in _pools(operation):
         state = back_off(state, pool, code, now_s=now_s, policy=policy)
     return state
@@ -166,5 +171,5 @@ def _pools(operation: LaunchOperation) -> list[Pool]:
 
 
 def _never_again(operation: LaunchOperation) -> LaunchOperation:
-    """Landed: adopt by tag until everything has settled, send no more."""
+    """It landed, or may have: adopt by tag until everything has settled, send no more."""
     return msgspec.structs.replace(operation, landed=True)

@@ -15,6 +15,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from autoscaler.ports import PortError
+from autoscaler.redaction import without_signature
 
 THROTTLED = frozenset(
     {
@@ -57,7 +58,7 @@ def told_as(kind: type[PortError], attempt: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        message = " ".join(str(error.response.get("Error", {}).get("Message", "")).split())
+        message = in_one_line(str(error.response.get("Error", {}).get("Message", "")))
         code = error_code(error)
         raise kind(
             f"AWS refused to {attempt}: {code or 'no error code'}: {message or 'no message'}",
@@ -67,7 +68,12 @@ def told_as(kind: type[PortError], attempt: str) -> Iterator[None]:
     except (BotoCoreError, ResponseParserError) as error:
         name = type(error).__name__
         raise kind(
-            f"could not {attempt}: {name}: {' '.join(str(error).split())}",
+            f"could not {attempt}: {name}: {in_one_line(str(error))}",
             code=name,
             effect_unknown=may_have_happened(error),
         ) from error
+
+
+def in_one_line(text: str) -> str:
+    """What AWS or its SDK wrote, without line breaks and without what a request was signed with."""
+    return " ".join(without_signature(text).split())

@@ -18,6 +18,7 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import (
 )
 
 from autoscaler.aws.clock import Context
+from autoscaler.aws.failures import in_one_line
 from autoscaler.ports import PortError
 
 if TYPE_CHECKING:
@@ -61,4 +62,4 @@ class Once:
         except (IdempotencyAlreadyInProgressError, IdempotencyInconsistentStateError) as error:
             raise NotNow("the same webhook is being handled right now") from error
         except IdempotencyPersistenceLayerError as error:
-            raise NotNow(f"the idempotency table cannot be used: {error}") from error
+            raise NotNow(f"the idempotency table cannot be used: {in_one_line(str(error))}") from error

@@ -15,6 +15,7 @@ from requests.auth import AuthBase, HTTPBasicAuth
 from autoscaler.aws.calls import Calls
 from autoscaler.model import Sample
 from autoscaler.ports import MetricsUnavailable, PortError
+from autoscaler.redaction import Redaction
 
 CONNECT_TIMEOUT_S: Final = 2.0
 BODY_LIMIT_BYTES: Final = 32 * 1024 * 1024
@@ -66,6 +67,7 @@ class Prometheus:
         calls: Calls,
         read_auth: Callable[[], str] | None = None,
         read_ca: Callable[[], str] | None = None,
+        redaction: Redaction | None = None,
         body_limit_bytes: int = BODY_LIMIT_BYTES,
     ) -> None:
         self._url = f"{url.rstrip('/')}/api/v1/query"
@@ -73,6 +75,7 @@ class Prometheus:
         self._calls = calls
         self._read_auth = read_auth
         self._read_ca = read_ca
+        self._redaction = redaction if redaction is not None else Redaction()
         self._body_limit_bytes = body_limit_bytes
         self._session: requests.Session | None = None
 
@@ -82,7 +85,18 @@ class Prometheus:
             self._session.close()
 
     def query(self, promql: str) -> Sequence[Sample]:
-        """Return the vector, in at most `timeout_s` altogether. Raises MetricsUnavailable.
+        """Return the vector, in at most `timeout_s` altogether. Raises MetricsUnavailable, without any credential."""
+        try:
+            return self._query(promql)
+        except MetricsUnavailable as error:
+            # What stands before Prometheus may quote the header that it refused.
+            told = self._redaction.clean(str(error))
+            if told == str(error):
+                raise
+            raise MetricsUnavailable(told, code=error.code, effect_unknown=error.effect_unknown) from None
+
+    def _query(self, promql: str) -> Sequence[Sample]:
+        """Ask once.
 
         The time-outs of `requests` bound each read but neither name resolution nor a peer that drips bytes, so the
         exchange runs in a thread that is left behind when the time is over.

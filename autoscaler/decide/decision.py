@@ -10,7 +10,7 @@ from autoscaler.decide.launch_progress import advance_launch
 from autoscaler.decide.looking import Look, new_removal
 from autoscaler.decide.pod_demand import PodDemand, pod_demand, take_backable
 from autoscaler.decide.removal_progress import advance_removal
-from autoscaler.decide.repair import reclaim_noticed, repair_unhealthy
+from autoscaler.decide.repair import reclaim_noticed, repair_unhealthy, trust_launches_again
 from autoscaler.decide.shrink import ShrinkPlan, movable_pods, plan_shrink
 from autoscaler.model import (
     Action,
@@ -50,6 +50,7 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
             state = advance_removal(look, state, current, wanted_back=wanted_back)
     removed = {r.instance_id for r in before.removals} - {r.instance_id for r in state.removals}
     state, unhealthy = repair_unhealthy(look, state, view_fleet(snapshot, state), just_removed=removed)
+    state = trust_launches_again(look, state, view_fleet(snapshot, state))
     repaired = bool({r.operation_id for r in state.removals} - {r.operation_id for r in before.removals})
     fleet = view_fleet(snapshot, state)
     grow = _grow(look, fleet, state, pods, reclaimed)
@@ -123,7 +124,15 @@ def _grow(look: Look, fleet: FleetView, state: State, pods: PodDemand, reclaimed
 def _shrink(look: Look, fleet: FleetView, state: State, pods: PodDemand, grow: GrowPlan, *, busy: bool) -> ShrinkPlan:
     if grow.growth is not None or grow.limit or busy:
         return ShrinkPlan(candidates=(), reason="busy", message="another step comes first", blocked=())
-    return plan_shrink(look.snapshot, fleet, state, look.policy, waiting_pods=pods.waiting, now_s=look.now_s)
+    return plan_shrink(
+        look.snapshot,
+        fleet,
+        state,
+        look.policy,
+        waiting_pods=pods.waiting,
+        distrusted=pods.distrusted,
+        now_s=look.now_s,
+    )
 
 
 def _desired(fleet: FleetView, grow: GrowPlan, shrink: ShrinkPlan) -> int:

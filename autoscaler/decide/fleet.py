@@ -55,6 +55,10 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
         """Whether we may ever end it."""
         return self.instance is not None and self.instance.managed
 
+    def launched_by_us_after(self, when_s: int) -> bool:
+        """Whether it is a worker of ours that is younger than that moment."""
+        return self.ours and self.instance is not None and self.instance.launched_at_s >= when_s
+
     @property
     def zone(self) -> str | None:
         """Its availability zone, as far as anybody knows."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from autoscaler.decide.fleet import FleetView
+from autoscaler.decide.fleet import FleetView, Standing
 from autoscaler.decide.pod_demand import PodDemand
 from autoscaler.decide.repair import recovering_workers
 from autoscaler.decide.utilisation import utilisation_signals
@@ -87,20 +87,33 @@ def plan_blind_growth(snapshot: Snapshot, fleet: FleetView, state: State, policy
 
 
 def _limited(missing: int, fleet: FleetView, state: State, policy: Policy, *, now_s: int) -> tuple[int, str]:
-    room = max(0, policy.workers.max - fleet.existing)
-    if state.join_failures is not None and only_probes_are_launched(state):
-        # Launches in a row did not join: one at a time, ever more rarely, until one does.
-        if now_s < state.join_failures.until_s or fleet.joining:
-            return 0, "join_backoff"
-        return min(1, room), "join_backoff"
+    count, limit = missing, ""
     if open_operations(state) >= MAX_OPEN_OPERATIONS:
         return 0, "state_full"
-    if room < missing:
-        return min(room, policy.scale_up.max_step or room), "at_max"
+    room = max(0, policy.workers.max - fleet.existing)
+    if room < count:
+        count, limit = room, "at_max"
     step = policy.scale_up.max_step
-    if step is not None and step < missing:
-        return step, "max_step"
-    return missing, ""
+    if step is not None and step < count:
+        count, limit = step, limit or "max_step"
+    trusted = _trusted(fleet, state, now_s=now_s)
+    if trusted is not None and trusted < count:
+        return trusted, "join_backoff"
+    return count, limit
+
+
+def _trusted(fleet: FleetView, state: State, *, now_s: int) -> int | None:
+    """How many may be launched at once after launches in a row failed; None without a limit.
+
+    One at a time, ever more rarely, until one is Ready; then as many more as have stayed Ready since the last failure.
+    """
+    failed = state.join_failures
+    if failed is None or not only_probes_are_launched(state):
+        return None
+    if now_s < failed.until_s or fleet.joining:
+        return 0
+    stayed = [w for w in fleet.having(Standing.READY) if w.launched_by_us_after(failed.failed_at_s)]
+    return max(1, len(stayed))
 
 
 def _first(wanted: Sequence[NewWorkers], count: int, policy: Policy) -> tuple[NewWorkers, ...]:

@@ -30,7 +30,7 @@ def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
     for instance_id in launch.instance_ids:
         instance, node = look.instances.get(instance_id), look.nodes.get(instance_id)
         if node is not None and node.ready is True and not node.tainted:
-            look.events.append(f"worker {node.name} is Ready")
+            look.events.append(f"worker {node.name} is Ready, {look.now_s - launch.created_at_s} s after its launch")
             finished.append(instance_id)
             state = worker_joined(state)
         elif instance is None:
@@ -45,7 +45,8 @@ def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
         elif (gone_because := _lost(look, instance)) is not None and open_operations(state) < MAX_OPEN_OPERATIONS:
             look.events.append(f"instance {instance_id} {gone_because}")
             finished.append(instance_id)
-            state = _clear_away(look, join_failed(state, launch, now_s=look.now_s), instance, node)
+            state = join_failed(state, launched_at_s=launch.created_at_s, now_s=look.now_s)
+            state = _clear_away(look, state, instance, node)
         else:
             waiting.append(instance_id)
     still_absent = tuple((i, s) for i, s in absent.items() if i in waiting and i not in look.instances)
@@ -74,7 +75,8 @@ def _adopt(look: Look, launch: LaunchOperation) -> LaunchOperation:
     if launch.landed and launch.unidentified and settled:
         launch = msgspec.structs.replace(launch, unidentified=0)
     if not launch.landed and look.now_s - launch.created_at_s < RESEND_FOR_S:
-        launch = msgspec.structs.replace(launch, sent_at_s=look.now_s)  # about to be sent again: it settles from then
+        # About to be sent again: it settles from then, and is no first copy any more, even within the same second.
+        launch = msgspec.structs.replace(launch, sent_at_s=max(look.now_s, launch.created_at_s + 1))
     return launch
 
 

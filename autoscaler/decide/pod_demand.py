@@ -33,6 +33,8 @@ class PodDemand(msgspec.Struct, frozen=True, kw_only=True):
     unhelped: tuple[OwnerLaunches, ...]
     """Records to keep if the launch is made: the model had found room, the scheduler had not."""
     blocked: tuple[Blocked, ...]
+    distrusted: bool = False
+    """Pods wait for which the model finds room and the scheduler does not, and nothing is launched for them now."""
 
     @property
     def extra(self) -> int:
@@ -98,6 +100,7 @@ def pod_demand(
         for_owners=owners,
         unhelped=tuple(record for record in records if record.owner in owners),
         blocked=tuple(blocked),
+        distrusted=bool(refused),
     )
 
 

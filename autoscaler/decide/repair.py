@@ -8,15 +8,18 @@ from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.launch_progress import SETTLE_S
 from autoscaler.decide.looking import Look, new_removal, node_name_of
 from autoscaler.decide.packing import MANAGED_LABEL
-from autoscaler.model import ALIVE, Blocked, InstanceState, Notice, RemovalOperation, RemovalPhase, State
+from autoscaler.model import ALIVE, Blocked, Instance, InstanceState, Notice, RemovalOperation, RemovalPhase, State
 from autoscaler.policy import Policy
 from autoscaler.state.transitions import (
     MAX_OPEN_OPERATIONS,
+    PROVEN_AFTER_S,
     add_notices,
+    join_failed,
     mark_handled,
     open_operations,
     open_removal,
     update_removal,
+    workers_stay,
 )
 
 RECLAIM_NOTICES = frozenset({"interruption", "retirement"})
@@ -99,6 +102,8 @@ def repair_unhealthy(
             )
             state = open_removal(state, removal, counts_as_scale_down=False)
             look.events.append(f"{worker.title} is NotReady for {look.policy.repair.not_ready_s} s: it is replaced")
+            worked_until_s = look.now_s - look.policy.repair.not_ready_s
+            state = _lost_young(look, state, worker.instance, worked_until_s=worked_until_s)
     return state, tuple(blocked)
 
 
@@ -159,7 +164,28 @@ def _delete_left_node(look: Look, state: State, worker: Worker) -> State:
         not_after_s=look.start_by_s,
     )
     look.events.append(f"{worker.title} lost its instance: its Node is deleted")
-    return open_removal(state, removal, counts_as_scale_down=False)
+    state = open_removal(state, removal, counts_as_scale_down=False)
+    return state if instance is None else _lost_young(look, state, instance, worked_until_s=look.now_s)
+
+
+def _lost_young(look: Look, state: State, instance: Instance, *, worked_until_s: int) -> State:
+    """Remember a worker that nobody ended and that did not last: what is launched next may be as bad."""
+    if worked_until_s - instance.launched_at_s >= PROVEN_AFTER_S:
+        return state
+    return join_failed(state, launched_at_s=instance.launched_at_s, now_s=look.now_s, after_ready=True)
+
+
+def trust_launches_again(look: Look, state: State, fleet: FleetView) -> State:
+    """Forget failed launches once a worker that was launched after the last of them has proven itself."""
+    failed = state.join_failures
+    if failed is None:
+        return state
+    for worker in fleet.having(Standing.READY):
+        launched_at_s = worker.instance.launched_at_s if worker.instance is not None else look.now_s
+        if worker.launched_by_us_after(failed.failed_at_s) and look.now_s - launched_at_s >= PROVEN_AFTER_S:
+            look.events.append(f"{worker.title} stays Ready: launches are trusted again")
+            return workers_stay(state)
+    return state
 
 
 def _end_orphans(look: Look, state: State, fleet: FleetView, blocked: list[Blocked]) -> State:

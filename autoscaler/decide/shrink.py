@@ -30,9 +30,20 @@ class ShrinkPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_shrink(
-    snapshot: Snapshot, fleet: FleetView, state: State, policy: Policy, *, waiting_pods: int, now_s: int
+    snapshot: Snapshot,
+    fleet: FleetView,
+    state: State,
+    policy: Policy,
+    *,
+    waiting_pods: int,
+    now_s: int,
+    distrusted: bool = False,
 ) -> ShrinkPlan:
-    """Nominate workers to remove: all that are empty, else one; nobody unless everything is known and calm."""
+    """Nominate workers to remove: all that are empty, else one; nobody unless everything is known and calm.
+
+    `distrusted`: the scheduler leaves pods waiting for which the packing model finds room. Then only a worker that
+    runs pods by now counts as a place for others: an empty one may be what no pod can use.
+    """
     above_max = fleet.existing > policy.workers.max
     refusal = _not_now(snapshot, fleet, state, policy, waiting_pods=waiting_pods, now_s=now_s, above_max=above_max)
     if refusal is not None:
@@ -45,7 +56,8 @@ def plan_shrink(
             eligible.append(worker)
         elif worker.ours:
             blocked.append(Blocked(subject=worker.title, reason=why))
-    chosen = _choose(snapshot, fleet, eligible, policy, blocked, above_max=above_max)
+    places = [w for w in fleet.having(Standing.READY) if w.schedulable and (movable_pods(w) or not distrusted)]
+    chosen = _choose(snapshot, fleet, eligible, policy, blocked, places=places, above_max=above_max)
     if chosen:
         reason = "above_max" if above_max else "low_utilisation"
         names = ", ".join(worker.title for worker in chosen)
@@ -151,6 +163,7 @@ def _choose(
     policy: Policy,
     blocked: list[Blocked],
     *,
+    places: Sequence[Worker],
     above_max: bool,
 ) -> list[Worker]:
     """Empty ones together, else the oldest that may go; each judged on the cluster without those chosen before."""
@@ -173,7 +186,7 @@ def _choose(
         empty = not movable_pods(worker)
         if chosen and (not empty or len(chosen) >= policy.scale_down.max_empty_step):
             break
-        why = _cannot_lose(fleet, worker, chosen)
+        why = _cannot_lose(fleet, worker, chosen, places)
         if why is not None:
             blocked.append(Blocked(subject=worker.title, reason=why))
             continue
@@ -183,9 +196,9 @@ def _choose(
     return chosen
 
 
-def _cannot_lose(fleet: FleetView, worker: Worker, gone: Sequence[Worker]) -> str | None:
+def _cannot_lose(fleet: FleetView, worker: Worker, gone: Sequence[Worker], places: Sequence[Worker]) -> str | None:
     staying = [w for w in fleet.having(Standing.READY) if w.key != worker.key and w not in gone]
-    rooms = [room for w in staying if w.schedulable and (room := free_room(w)) is not None]
+    rooms = [room for w in staying if w in places and (room := free_room(w)) is not None]
     left = pack(movable_pods(worker), rooms).left
     if left:
         return f"no_room: {left[0].title} fits on no other worker"

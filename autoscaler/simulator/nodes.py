@@ -109,6 +109,7 @@ class Nodes:
         labels = {MANAGED_LABEL: "true"} if machine.managed else {}
         node = self._register(machine, labels, ())
         node.broken = state.faults.broken_image
+        node.useless = state.faults.useless
         state.tell("node", node.name, "joined")
         state.at(state.now_s + self._times.ready_s, lambda: self.set_ready(node, ready=True))
 

@@ -144,6 +144,8 @@ class SimNode:
     """When `ready` last changed."""
     broken: bool = False
     """Its kubelet does not work: NotReady until mended."""
+    useless: bool = False
+    """The scheduler passes over it, for a reason that no metric shows."""
     silent_since_s: float | None = None
     """When its kubelet stopped telling."""
     cordoned: bool = False
@@ -255,6 +257,8 @@ class Faults:
     """New instances join this much later."""
     broken_image: bool = False
     """Every Node that joins from now on stays NotReady."""
+    useless: bool = False
+    """Every Node that joins from now on is Ready and gets no pods but daemons; no metric shows why."""
     api_unreachable: bool = False
     """Node commands cannot reach the Kubernetes API."""
     cordon_stays: bool = False

@@ -38,6 +38,7 @@ def fits(pod: SimPod, node: SimNode, volume_node: str | None) -> bool:
     return (
         (volume_node is None or volume_node == node.name)
         and (not pod.bound_to or pod.bound_to == node.name)
+        and (not node.useless or pod.workload.kind is Kind.DAEMON_SET)
         and node.asked_millicores + ask.cpu_millicores <= node.allocatable.cpu_millicores
         and node.asked_bytes + ask.memory_bytes <= node.allocatable.memory_bytes
         and len(node.pods) < node.max_pods

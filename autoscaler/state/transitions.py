@@ -32,6 +32,8 @@ TOLERATED_JOIN_FAILURES: Final = 1
 """One launch that fails is replaced at once: it happens. From the second in a row on the cause is not the machine."""
 JOIN_WAIT_S: Final = 600
 MAX_JOIN_WAIT_S: Final = 3600
+PROVEN_AFTER_S: Final = 1800
+"""A worker that is lost within this time of its launch, by nobody's will, was never a good one."""
 
 _FORWARD: Final[dict[RemovalPhase, frozenset[RemovalPhase]]] = {
     RemovalPhase.DRAINING: frozenset(
@@ -170,20 +172,32 @@ def launch_landed(state: State, operation_id: str, instance_ids: tuple[str, ...]
     return update_launch(state, operation_id, change)
 
 
-def join_failed(state: State, launch: LaunchOperation, *, now_s: int) -> State:
-    """A worker of this launch was given up. After several launches in a row the next waits, twice as long each time."""
+def join_failed(state: State, *, launched_at_s: int, now_s: int, after_ready: bool = False) -> State:
+    """A worker launched then was given up. After several launches in a row the next waits, twice as long each time."""
     known = state.join_failures
-    if known is not None and launch.created_at_s < known.failed_at_s:
+    if known is not None and launched_at_s < known.failed_at_s:
         return state
     failures = 1 if known is None else known.failures + 1
     doublings = failures - TOLERATED_JOIN_FAILURES - 1
     wait_s = 0 if doublings < 0 else min(JOIN_WAIT_S * 2**doublings, MAX_JOIN_WAIT_S)
-    fresh = JoinFailures(failures=failures, failed_at_s=now_s, until_s=now_s + wait_s)
+    fresh = JoinFailures(
+        failures=failures,
+        failed_at_s=now_s,
+        until_s=now_s + wait_s,
+        after_ready=after_ready or (known is not None and known.after_ready),
+    )
     return msgspec.structs.replace(state, join_failures=fresh)
 
 
 def worker_joined(state: State) -> State:
-    """What is launched joins: earlier failures mean nothing any more."""
+    """What is launched joins: earlier failures to join mean nothing any more; losses after it was Ready still do."""
+    if state.join_failures is not None and state.join_failures.after_ready:
+        return state
+    return workers_stay(state)
+
+
+def workers_stay(state: State) -> State:
+    """A worker launched after the last failure has proven itself: every earlier failure is forgotten."""
     return msgspec.structs.replace(state, join_failures=None)
 
 

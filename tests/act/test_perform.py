@@ -134,6 +134,15 @@ def test_a_launch_that_ec2_did_not_answer_stays_open_and_goes_out_again_to_the_l
     assert bench.fleet.requests[0] == bench.fleet.requests[1]
 
 
+def test_a_copy_that_is_refused_says_nothing_of_an_earlier_one_whose_answer_was_lost() -> None:
+    again = msgspec.structs.replace(launch(count=2), sent_at_s=NOW_S)
+    bench, actor = launching(refusal("UnauthorizedOperation"), state=State(launches=(again,)))
+    [operation] = bench.store.state.launches
+    assert (operation.landed, operation.unidentified) == (True, 2), "waited for, and never sent again"
+    assert [b.pool for b in bench.store.state.backoffs] == [POOL]
+    assert len(actor.failures) == 1
+
+
 @pytest.mark.parametrize("code", sorted(LANDED_CODES))
 def test_a_token_that_ec2_knows_means_that_it_landed(code: str) -> None:
     bench, _ = launching(refusal(code))

@@ -4,6 +4,7 @@ import pytest
 
 from autoscaler.aws.clients import Clients
 from autoscaler.aws.parameters import Parameters, ParameterUnavailable, WebhookTokens
+from autoscaler.redaction import Redaction
 
 
 class Vault:
@@ -98,10 +99,27 @@ def test_a_parameter_that_cannot_be_read_is_an_error_and_not_a_refusal() -> None
         tokens.accept("two")
 
 
+def test_guesses_cost_one_read_in_thirty_seconds_while_the_parameter_cannot_be_read_too() -> None:
+    vault = Vault("one")
+    tokens = vault.tokens()
+    assert tokens.accept("one")
+    vault.now += 31
+    vault.value = None
+    for _ in range(100):
+        with pytest.raises(ParameterUnavailable):
+            tokens.accept("guess")
+        vault.now += 0.29
+    assert (vault.reads, tokens.accept("one")) == (2, True)
+    vault.now += 2
+    vault.value = "two"
+    assert tokens.accept("two")
+    assert not tokens.accept("one")
+
+
 @pytest.mark.usefixtures("_moto")
 def test_the_value_comes_back_decrypted_and_a_missing_name_is_told(clients: Clients) -> None:
     clients.ssm().put_parameter(Name="/k3s/demo/webhook-token", Value="one\ntwo", Type="SecureString")
-    parameters = Parameters(clients)
+    parameters = Parameters(clients, Redaction())
     assert parameters.read("/k3s/demo/webhook-token") == "one\ntwo"
     with pytest.raises(ParameterUnavailable, match="/k3s/demo/nothing") as caught:
         parameters.read("/k3s/demo/nothing")

@@ -122,6 +122,13 @@ def test_a_launch_that_is_sent_again_settles_from_then() -> None:
     assert (second.landed, second.unidentified) == (True, 1)
 
 
+def test_a_launch_that_is_sent_again_within_the_same_second_is_no_first_copy() -> None:
+    left, _ = after(launch(count=2, age_s=0))
+    assert left is not None
+    assert left.sent_at_s is not None
+    assert left.sent_at_s > left.created_at_s
+
+
 # ------------------------------------------------------------------------------------------------- absent, late or dead
 
 

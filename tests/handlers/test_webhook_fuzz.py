@@ -1,203 +1,366 @@
-"""The webhook under attack: no answer is a fault of ours, and nothing is looked at without a token."""
+"""The webhook under attack: whatever is posted, it is answered 413, 401 or 400 in this order, and nothing is looked at.
+
+Every request goes through the handler, with the real token store over a parameter that counts its reads.
+"""
 
 import ast
 import base64
-import copy
 import inspect
 import json
-from collections.abc import Iterator
+import re
+import textwrap
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.aws import parameters
-from autoscaler.webhook import BODY_LIMIT_BYTES
-from tests.handlers.support import TOKEN, desk, post, sample
-from tests.handlers.test_alerts import ask
+from autoscaler.aws.clock import Context
+from autoscaler.aws.parameters import MIN_REFRESH_S, ParameterUnavailable, WebhookTokens
+from autoscaler.webhook import BODY_LIMIT_BYTES, MAX_FACTS
+from handlers.alerts import handle
+from tests.handlers.leaks import leaks
+from tests.handlers.support import NOW, Desk, FakeContext, desk, post, sample
 
-FUZZ = settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-FIRING = sample("firing")
+CURRENT = "current-t0ken-5c1d7e88"
+PREVIOUS = "previous-t0ken-a90b3f12"
 SAMPLES = ("firing", "firing-repeat", "firing-truncated", "resolved")
-ODD: tuple[Any, ...] = (None, True, 0, -1, 1e308, 10**400, "", "\x00", "\ud800", "4", [], {}, [[]], {"a": {}}, "x" * 70)
+MARK = "mark-of-the-body-81c2"
+MANY = settings(max_examples=150, deadline=None)
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(min_value=10**30, max_value=10**400)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=8)
+    | st.sampled_from(["", "4", "firing", "\x00", "\ud800", "ä" * 70, MARK]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=12,
 )
-anything = (
-    st.none() | st.text() | st.integers() | st.lists(st.text(), max_size=2) | st.dictionaries(st.text(), st.text())
+absurd = st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.binary(max_size=20) | json_values
+
+
+class Front:
+    """The webhook with its token store: what a stranger sees of it."""
+
+    def __init__(self) -> None:
+        self.value: str | None = f"{CURRENT}\n{PREVIOUS}\n"
+        self.now_s = 1000.0
+        self.reads = 0
+        self.tokens = WebhookTokens(self.read, "/k3s/demo/webhook-token", monotonic=lambda: self.now_s)
+        self.once_calls = 0
+        self.at: Desk = desk(accept_token=self.tokens.accept)
+
+    def read(self, name: str) -> str:
+        self.reads += 1
+        if self.value is None:
+            raise ParameterUnavailable(f"could not read {name}")
+        return self.value
+
+    def once(self, key: str, context: Context, work: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], bool]:
+        del context
+        key.encode()  # a key of broken text could not be hashed
+        self.once_calls += 1
+        return work(), False
+
+    def ask(self, event: dict[str, Any]) -> tuple[int, str]:
+        answer = handle(self.at.app, self.once, event, FakeContext(), now_s=NOW)
+        assert answer["headers"]["content-type"] == "application/json"
+        return answer["statusCode"], answer["body"]
+
+    @property
+    def looked(self) -> int:
+        return len(self.at.reconcile.looks)
+
+
+def raw(body: bytes) -> dict[str, Any]:
+    """An event whose body is these bytes, as API Gateway passes on what is no text."""
+    return post(base64.b64encode(body).decode(), token=CURRENT, isBase64Encoded=True)
+
+
+def refused(event: dict[str, Any], *statuses: int) -> str:
+    """The one sentence of the refusal; nothing else happened."""
+    front = Front()
+    status, body = front.ask(event)
+    assert status in statuses, body
+    assert (front.looked, front.once_calls) == (0, 0)
+    told = json.loads(body)
+    assert list(told) == ["error"]
+    sentence: str = told["error"]
+    assert re.fullmatch(r"[A-Z][^\n]{10,300}\.", sentence), sentence
+    assert leaks(body + front.at.log.getvalue(), [CURRENT, PREVIOUS, MARK]) == []
+    assert [line["http_status"] for line in front.at.told] == [status]
+    return sentence
+
+
+# ------------------------------------------------------------------------------------------------------------- by hand
+
+GOOD = json.dumps(sample("firing"))
+CUT = GOOD[:-1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"[" * 100_000, id="open brackets"),
+        pytest.param(b"[" * 100_000 + b"]" * 100_000, id="deep"),
+        pytest.param(b'{"a":' * 40_000 + b"1" + b"}" * 40_000, id="deep objects"),
+        pytest.param(f'{CUT}, "x": {"[" * 100_000}{"]" * 100_000}}}'.encode(), id="deep in a field that nobody reads"),
+        pytest.param(b'{"version": ' + b"[" * 900 + b"]" * 900 + b"}", id="a deep version"),
+        pytest.param(b'{"version": "' + b"4" * 200_000 + b'"}', id="a long version"),
+        pytest.param(b'{"version": ' + b"4" * 200_000 + b"}", id="a huge number as version"),
+        pytest.param(f'{{"version": "{MARK}"}}'.encode(), id="a version that is a secret"),
+        pytest.param(f'{CUT}, "status": "{MARK}"}}'.encode(), id="a status that is a secret"),
+        pytest.param(GOOD.replace('"firing"', f'"{MARK} - at `$.x`"').encode(), id="a status like an error"),
+        pytest.param(f'{CUT}, "x": NaN}}'.encode(), id="NaN"),
+        pytest.param(f'{CUT}, "x": -Infinity}}'.encode(), id="Infinity"),
+        pytest.param(GOOD.encode("utf-16"), id="UTF-16"),
+        pytest.param(GOOD.encode("utf-16-be"), id="UTF-16 without a mark"),
+        pytest.param(GOOD.encode("utf-32"), id="UTF-32"),
+        pytest.param(b"\xef\xbb\xbf" + GOOD.encode(), id="byte order mark"),
+        pytest.param(GOOD.replace("firing", "fir\udcffing").encode("utf-8", "surrogateescape"), id="broken UTF-8"),
+        pytest.param(GOOD.replace('"receiver"', '"\\ud800"', 1).encode()[:-1] + b', "groupKey": "\\ud800"}', id="half"),
+        pytest.param(GOOD.encode() + b"\x00", id="NUL at the end"),
+        pytest.param(b"\x00" * 1000, id="NUL"),
+        pytest.param(GOOD.encode() * 2, id="two bodies"),
+        pytest.param(f'{CUT}, "version": "3"}}'.encode(), id="version twice, the last one wrong"),
+        pytest.param(f'{CUT}, "alerts": null}}'.encode(), id="alerts twice, the last one null"),
+        pytest.param(GOOD.replace("b5c6faefc20142bc", "\\u0000" * 16).encode(), id="a fingerprint of NULs"),
+        pytest.param(GOOD.replace("b5c6faefc20142bc", "ä" * 16).encode(), id="a fingerprint of letters"),
+        pytest.param(b'"' + GOOD.replace('"', '\\"').encode() + b'"', id="JSON in JSON"),
+        *(
+            pytest.param(b, id=b.decode())
+            for b in (b"", b" ", b"null", b"true", b"4", b'"4"', b"[]", b"{}", b"-", b"'")
+        ),
+    ],
 )
+def test_a_malformed_body_is_400_and_one_sentence(body: bytes) -> None:
+    refused(raw(body), 400)
+    if body.isascii():
+        refused(post(body.decode(), token=CURRENT), 400)
 
 
-def without_token(event: dict[str, Any]) -> int:
-    """The status; nothing may have been looked at."""
-    at = desk()
-    status, answer = ask(at, event)
-    assert at.reconcile.looks == []
-    assert list(answer) == ["error"]
-    return status
+@pytest.mark.parametrize("text", ["%%%", "YQ", "YQ=", "YQ===", "Y Q==", "YQ==\n", "é", "\ud800", "=" * 64, "YQ==YQ=="])
+def test_invalid_base64_is_400(text: str) -> None:
+    refused(post(text, token=CURRENT, isBase64Encoded=True), 400)
 
 
-def with_token(event: dict[str, Any]) -> int:
-    """The status; a look only for what is Alertmanager's."""
-    at = desk()
-    status, answer = ask(at, event)
-    assert status in {200, 400, 413}, answer
-    assert len(at.reconcile.looks) == (1 if status == 200 and answer.get("reason") != "watchdog" else 0)
-    return status
+def _of_size(size: int) -> bytes:
+    return CUT.encode() + b" " * (size - len(GOOD)) + b"}"
 
 
-# ------------------------------------------------------------------------------------------------------- made by hand
-
-DEEP = 100_000
-HAND_MADE = {
-    "deep lists": "[" * DEEP,
-    "deep lists that close": "[" * DEEP + "]" * DEEP,
-    "deep objects": '{"a":' * 40_000 + "1" + "}" * 40_000,
-    "deep inside a field": '{"version":"4","x":' + "[" * DEEP + "]" * DEEP + "}",
-    "deep inside the labels": '{"version":"4","alerts":[{"labels":' + "[" * DEEP + "]" * DEEP + "}]}",
-    "an unclosed text": '"' + "x" * 200_000,
-    "a huge number": "1" * 200_000,
-    "a huge exponent": "1e999999999",
-    "not a number": "NaN",
-    "infinity": '{"version": Infinity}',
-    "a byte order mark": "\ufeff" + json.dumps(FIRING),
-    "zero bytes": "\x00" * 100,
-    "a zero byte inside": json.dumps(FIRING).replace("4", "\x00", 1),
-    "a lone surrogate": '{"version":"\ud800"}',
-    "a list": "[]",
-    "a number": "4",
-    "a text": '"4"',
-    "null": "null",
-    "blanks": "   \n",
-    "another version": json.dumps(FIRING | {"version": "5"}),
-    "a version of another type": json.dumps(FIRING | {"version": 4}),
-    "the last of two versions counts": '{"version":"4",' + json.dumps(FIRING)[1:-1] + ',"version":"5"}',
-    "alerts twice, the last one empty": json.dumps(FIRING)[:-1] + ',"alerts":[]}',
-}
+@pytest.mark.parametrize("size", range(BODY_LIMIT_BYTES - 2, BODY_LIMIT_BYTES + 3))
+def test_the_limit_is_exact_in_every_encoding(size: int) -> None:
+    expected = 200 if size <= BODY_LIMIT_BYTES else 413
+    for event in (raw(_of_size(size)), post(_of_size(size).decode(), token=CURRENT)):
+        assert Front().ask(event)[0] == expected
 
 
-@pytest.mark.parametrize("body", HAND_MADE.values(), ids=HAND_MADE)
-def test_what_is_made_to_break_a_parser_is_a_400(body: str) -> None:
-    assert with_token(post(body)) == 400
-    assert without_token(post(body, token=None)) == 401
-    assert without_token(post(body, token="guessed")) == 401
+@pytest.mark.parametrize(
+    ("token", "body", "status"),
+    [
+        (None, "x" * 10_000_000, 413),
+        (None, "[" * 100_000, 401),
+        ("wrong", "[" * 100_000, 401),
+        (CURRENT, "[" * 100_000, 400),
+        (CURRENT, "[" * (BODY_LIMIT_BYTES + 1), 413),
+        ("wrong", None, 401),
+    ],
+)
+def test_size_then_token_then_content(token: str | None, body: str | None, status: int) -> None:
+    refused(post(body, token=token), status)
 
 
-def test_of_duplicate_keys_every_one_is_checked() -> None:
-    assert with_token(post('{"alerts":[],' + json.dumps(FIRING)[1:])) == 400
-    assert with_token(post('{"receiver":"a","receiver":"b",' + json.dumps(FIRING)[1:])) == 200, "it is not read"
+BEARER = f"Bearer {CURRENT}"
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1"])
-def test_other_encodings_are_no_json(encoding: str) -> None:
-    raw = json.dumps(FIRING | {"groupKey": "für"}, ensure_ascii=False).encode(encoding)
-    assert with_token(post(base64.b64encode(raw).decode(), isBase64Encoded=True)) == 400
+@pytest.mark.parametrize(
+    "headers",
+    [
+        None, [], 4, "authorization", {}, {"authorization": None}, {"authorization": [BEARER]}, {"authorization": 7},
+        {"authorization": {"Bearer": CURRENT}}, {"authorization": b"Bearer x"}, {"authorization": ""},
+        {"authorization": "Bearer"}, {"authorization": "Bearer "}, {"authorization": f"Bearer{CURRENT}"},
+        {"authorization": f"{BEARER},{BEARER}"}, {"authorization": f"{BEARER}, Basic eA=="},
+        {"authorization": f"Bearer Bearer {CURRENT}"}, {"authorization": f'Bearer "{CURRENT}"'},
+        {"authorization": f"Bearer {CURRENT}\x00"}, {"authorization": f"Bearer {CURRENT}\nx"},
+        {"authorization": f"Bearer {CURRENT}{PREVIOUS}"}, {"authorization": f"Bearer {CURRENT}\n{PREVIOUS}"},
+        {"authorization": f"Bearer {CURRENT.upper()}"}, {"authorization": "Bearer " + "ä" * 100},
+        {"authorization": "Bearer \udcff\ud800"}, {"authorization": "Bearer " + "x" * 1_000_000},
+        {"x-authorization": BEARER}, {" authorization": BEARER}, {"proxy-authorization": BEARER},
+        {None: BEARER}, {"cookie": BEARER},
+    ],
+)  # fmt: skip
+def test_no_header_but_the_right_one_opens(headers: Any) -> None:
+    refused(post(GOOD, token=CURRENT, headers=headers), 401)
 
 
-@pytest.mark.parametrize("size", [BODY_LIMIT_BYTES + 1, 6_000_000])
-@pytest.mark.parametrize("token", [TOKEN, None, "guessed"])
-def test_what_is_too_large_is_not_read(size: int, token: str | None) -> None:
-    assert with_token(post("[" * size, token=token)) == 413
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"headers": {"Authorization": BEARER}},
+        {"headers": {"AUTHORIZATION": f"bEARER   {CURRENT} "}},
+        {"headers": {"authorization": f"Bearer {PREVIOUS}"}},
+        {"headers": {1: 2, None: 3, "authorization": BEARER}},
+        *({"requestContext": given} for given in (None, [], 4, "x", {}, {"requestId": None}, {"requestId": ["x"]})),
+        {"version": "1.0", "rawPath": 7, "cookies": {}, "isBase64Encoded": None},
+        {"isBase64Encoded": 0, "queryStringParameters": {"token": "x"}},
+    ],
+)
+def test_what_stands_beside_token_and_body_does_not_matter(changes: dict[str, Any]) -> None:
+    front = Front()
+    assert (front.ask(post(GOOD, token=CURRENT) | changes)[0], front.looked) == (200, 1)
 
 
-def test_a_body_of_just_the_limit_is_read() -> None:
-    text = json.dumps(FIRING)
-    assert with_token(post(text + " " * (BODY_LIMIT_BYTES - len(text)))) == 200
+def test_without_its_context_the_request_is_known_by_the_functions_own_id() -> None:
+    front = Front()
+    front.ask({name: value for name, value in post(GOOD, token=CURRENT).items() if name != "requestContext"})
+    assert front.at.told[-1]["correlation_id"] == "request-1"
 
 
-# ----------------------------------------------------------------------------------------------------------- at random
+# ----------------------------------------------------------------------------------------------------------- hypothesis
 
 
-@FUZZ
-@given(body=st.text(max_size=300) | json_values.map(json.dumps), encoded=st.booleans())
-def test_any_body(body: str, encoded: bool) -> None:
-    with_token(post(body, isBase64Encoded=encoded))
-    assert without_token(post(body, token="guessed", isBase64Encoded=encoded)) == 401
+@MANY
+@given(st.text(max_size=200) | st.binary(max_size=200) | json_values)
+def test_no_body_opens_without_a_token(body: Any) -> None:
+    text = (
+        body if isinstance(body, str) else json.dumps(body) if not isinstance(body, bytes) else body.decode("latin-1")
+    )
+    for token in (None, "wrong"):
+        refused(post(text, token=token), 401)
+        refused(post(text, token=token, isBase64Encoded=True), 401)
 
 
-@FUZZ
-@given(raw=st.binary(max_size=300))
-def test_any_bytes(raw: bytes) -> None:
-    with_token(post(base64.b64encode(raw).decode(), isBase64Encoded=True))
+@MANY
+@given(st.binary(max_size=300))
+def test_no_bytes_are_more_than_a_400(body: bytes) -> None:
+    refused(raw(body), 400)
 
 
-@FUZZ
-@given(event=st.dictionaries(st.sampled_from(["headers", "body", "isBase64Encoded", "requestContext", "x"]), anything))
-def test_any_event(event: dict[str, Any]) -> None:
-    assert without_token(event) == 401
+@MANY
+@given(json_values)
+def test_no_json_is_more_than_a_400(value: Any) -> None:
+    refused(post(json.dumps(value), token=CURRENT), 400)
 
 
-@FUZZ
-@given(token=st.text(max_size=80), scheme=st.sampled_from(["Bearer", "bearer", "Basic", "", "Bearer Bearer"]))
-def test_any_token(token: str, scheme: str) -> None:
-    if token.strip() != TOKEN:
-        headers = {"Authorization": f"{scheme} {token}"}
-        assert without_token(post(FIRING, token=None) | {"headers": headers}) == 401
+@MANY
+@given(st.dictionaries(st.sampled_from(["headers", "body", "isBase64Encoded", "requestContext", "rawPath"]), absurd))
+def test_no_event_without_a_token_does_more_than_be_refused(event: dict[str, Any]) -> None:
+    refused(event, 401)
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every place in a body, the whole of it too."""
-    yield path
+@MANY
+@given(st.text(max_size=60).filter(lambda text: text.strip() not in {CURRENT, PREVIOUS}))
+def test_no_other_token_opens(token: str) -> None:
+    refused(post(GOOD, token=token), 401)
+
+
+def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if path:
+        yield path
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, child in children:
-        yield from places(child, (*path, key))
+        yield from _places(child, (*path, key))
 
 
-def put(body: Any, path: tuple[Any, ...], value: Any) -> Any:
-    """A copy with another value at the place; KeyError as value leaves it out."""
-    if not path:
-        return value
-    changed = copy.deepcopy(body)
-    inner = changed
+def _changed(body: Any, path: tuple[Any, ...], *values: Any) -> Any:
+    changed = deepcopy(body)
+    at = changed
     for key in path[:-1]:
-        inner = inner[key]
-    if value is KeyError:
-        del inner[path[-1]]
+        at = at[key]
+    if values:
+        at[path[-1]] = values[0]
     else:
-        inner[path[-1]] = value
+        del at[path[-1]]
     return changed
 
 
+@settings(max_examples=500, deadline=None)
+@given(st.data())
+def test_a_real_body_with_one_place_changed_is_understood_or_refused(data: st.DataObject) -> None:
+    body = sample(data.draw(st.sampled_from(SAMPLES)))
+    path = data.draw(st.sampled_from(list(_places(body))))
+    deleted = data.draw(st.booleans())
+    changed = _changed(body, path) if deleted else _changed(body, path, data.draw(json_values))
+    front = Front()
+    status, told = front.ask(post(json.dumps(changed), token=CURRENT))
+    assert status in (200, 400)
+    assert front.looked == (status == 200 and "watchdog" not in told)
+    if status == 400:
+        refused(post(json.dumps(changed), token=CURRENT), 400)
+        return
+    for _, facts in front.at.reconcile.looks:
+        assert len(facts) <= MAX_FACTS
+        assert all(len(fact.subject.encode()) <= 129 for fact in facts), "a byte a character: the state item is small"
+
+
 @pytest.mark.parametrize("name", SAMPLES)
-def test_a_real_body_with_anything_odd_at_any_place(name: str) -> None:
-    body = sample(name)
-    statuses = set()
-    for path in places(body):
-        for odd in (*ODD, *([KeyError] if path else [])):
-            text = json.dumps(put(body, path, odd))
-            statuses.add(with_token(post(text)))
-    assert statuses == {200, 400}, "fields that we do not read may hold anything; those that we do may not"
+def test_every_part_of_a_real_body_replaced_by_every_type(name: str) -> None:
+    """Exhaustive where hypothesis draws: each place deleted, and each place made each type."""
+    body, tried, refusals = sample(name), 0, 0
+    for path in _places(body):
+        for values in ((), (None,), (True,), (4,), (1.5,), ("",), ([],), ({},), ([[]],), ({"": ""},)):
+            status, _ = Front().ask(post(json.dumps(_changed(body, path, *values)), token=CURRENT))
+            tried += 1
+            refusals += status == 400
+            assert status in (200, 400)
+    assert tried > 250
+    assert 30 < refusals < tried
 
 
-# ----------------------------------------------------------------------------------------------------------- the token
+# ------------------------------------------------------------------------------------------------------------- tokens
 
 
-def test_tokens_are_compared_in_constant_time_and_all_of_them() -> None:
-    """What cannot be timed here reliably is held by its form: every token is compared before the answer is made."""
-    tree = ast.parse(inspect.getsource(parameters.WebhookTokens))
-    [matches] = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == "_matches"]
-    [compared] = [n for n in ast.walk(matches) if isinstance(n, ast.ListComp)]
-    assert isinstance(compared.elt, ast.Call)
-    assert ast.unparse(compared.elt.func) == "hmac.compare_digest"
-    assert not any(g.ifs for g in compared.generators)
-    early = (ast.GeneratorExp, ast.For, ast.BoolOp, ast.Compare, ast.If, ast.IfExp)
-    assert not any(isinstance(n, early) for n in ast.walk(matches))
+def test_tokens_change_without_a_gap_and_without_a_deployment() -> None:
+    front = Front()
+
+    def status(token: str) -> int:
+        return front.ask(post(GOOD, token=token))[0]
+
+    assert [status(token) for token in (CURRENT, PREVIOUS, "next")] == [200, 200, 401]
+    front.value = f"next\n{CURRENT}\n"
+    front.now_s += MIN_REFRESH_S
+    assert [status(token) for token in ("next", CURRENT)] == [200, 200], "the new one at once"
+    assert status(PREVIOUS) == 401, "the parameter was read: what it does not list is refused"
+    assert front.reads == 2
+    front.value = "next"
+    front.now_s += 299
+    assert status(CURRENT) == 200, "known for five minutes"
+    front.now_s += 2
+    assert [status(token) for token in (CURRENT, "next")] == [401, 200]
+    assert front.reads == 3
+    front.value = None
+    assert status("guess") == 401, "read a moment ago"
+    front.now_s += MIN_REFRESH_S
+    assert [status("guess"), status("guess"), status("next")] == [503, 503, 200]
+    assert front.reads == 4, "nor do guesses ask again and again while it cannot be read"
+    front.now_s += 300
+    assert status("next") == 503
 
 
-def test_a_token_is_rotated_without_a_gap_and_without_a_deployment() -> None:
-    now = [0.0]
-    stored = ["old"]
-    tokens = parameters.WebhookTokens(lambda _: "\n".join(stored), "/k3s/demo/token", monotonic=lambda: now[0])
-    assert tokens.accept("old")
-    stored[:] = ["new", "old"]
-    now[0] = 31.0
-    assert tokens.accept("new"), "current"
-    assert tokens.accept("old"), "previous"
-    stored[:] = ["new"]
-    now[0] += parameters.MAX_AGE_S + 1
-    assert tokens.accept("new")
-    assert not tokens.accept("old"), "ended"
+def test_every_listed_token_is_compared_whole_and_in_constant_time() -> None:
+    """By the source: one hmac.compare_digest for each listed token, all made before any is looked at, and no `==`.
+
+    The tokens' bytes are compared: compare_digest refuses text that is not ASCII.
+    """
+    tree = ast.parse(textwrap.dedent(inspect.getsource(WebhookTokens)))
+    compared = [node for node in ast.walk(tree) if isinstance(node, ast.Compare)]
+    names = {node.attr for part in compared for node in ast.walk(part) if isinstance(node, ast.Attribute)}
+    assert names <= {"_name", "_read_at", "_age_s", "_failed", "_monotonic"}, "no token stands in a comparison"
+    digests = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func) == "hmac.compare_digest"]
+    assert len(digests) == 1
+    (whole,) = [n for n in ast.walk(tree) if isinstance(n, ast.ListComp) and digests[0] in ast.walk(n)]
+    (loop,) = whole.generators
+    assert (ast.unparse(loop.iter), loop.ifs) == ("self._tokens", []), "every one, whatever the others gave"
+    assert not [n for n in ast.walk(tree) if isinstance(n, ast.GeneratorExp) and digests[0] in ast.walk(n)]
+
+
+@pytest.mark.parametrize("listed", ["schlüssel-für-alle", "ключ-от-всех-дверей", "鍵" * 20])
+def test_a_token_of_any_letters_is_a_token(listed: str) -> None:
+    front = Front()
+    front.value = f"{listed}\nold"
+    assert [front.ask(post(GOOD, token=token))[0] for token in (listed, f"{listed}x", "old")] == [200, 401, 200]
