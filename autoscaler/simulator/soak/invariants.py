@@ -18,6 +18,7 @@ def rules() -> Rules:
             on_state.launches_only_accumulate,
             on_state.one_removal_per_worker,
             on_state.removal_ends_only_when_it_is_done,
+            on_state.launch_ends_only_when_it_is_done,
             on_state.state_stays_small,
             on_decision.no_shrink_without_complete_metrics,
             on_decision.no_shrink_on_an_unknown_window,

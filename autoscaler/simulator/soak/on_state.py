@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from autoscaler.model import LaunchOperation, Notice, RemovalOperation, RemovalPhase, State
+from autoscaler.model import OPERATION_TAG, LaunchOperation, Notice, RemovalOperation, RemovalPhase, State
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, INVOCATION_S
 from autoscaler.simulator.soak.watch import Saved, Watch
 
@@ -114,6 +114,22 @@ def removal_ends_only_when_it_is_done(watch: Watch, saved: Saved) -> str | None:
             return f"removal {removal.operation_id} closed, and {removal.instance_id} lives"
         if removal.phase is RemovalPhase.DELETING and watch.truth.node_of(removal.instance_id) is not None:
             return f"removal {removal.operation_id} closed, and the Node {removal.node_name} is still there"
+    return None
+
+
+def launch_ends_only_when_it_is_done(watch: Watch, saved: Saved) -> str | None:
+    """A launch closes when each of its living instances was Ready, or is being removed."""
+    kept = {launch.operation_id for launch in saved.new.launches}
+    leaving = {removal.instance_id for removal in saved.new.removals}
+    closed = {launch.operation_id for launch in saved.old.launches} - kept
+    if not closed:
+        return None
+    for instance in watch.cluster.ec2.instances.values():
+        operation_id = instance.tags.get(OPERATION_TAG)
+        if operation_id not in closed or not watch.truth.alive(instance.instance_id):
+            continue
+        if instance.instance_id not in watch.truth.ever_ready | leaving:
+            return f"launch {operation_id} closed, and {instance.instance_id} of it has not joined"
     return None
 
 

@@ -136,7 +136,8 @@ class Watch:
         if call.service == PROMETHEUS:
             seen.metrics_complete = self._is_complete(result)
         elif call.name == "load" and isinstance(result, tuple):
-            seen.mode = effective_mode(result[0], self.policy, invocation.clock.now_s())
+            # A pause that ends while the answer travels (below a second) is over for whoever reads it.
+            seen.mode = effective_mode(result[0], self.policy, invocation.clock.now_s() + 1)
         elif isinstance(subject, State):
             self.saved(Saved(self.state, subject, invocation, seen))
         elif isinstance(subject, NodeCommand):
