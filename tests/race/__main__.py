@@ -30,6 +30,8 @@ def main() -> int:
     except (StackError, Stuck) as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    except KeyboardInterrupt:
+        return 130
     found = [problem for tally in tallies for problem in tally.problems]
     print(*lines(tallies), *found[:PROBLEMS_SHOWN], sep="\n")  # noqa: T201 - the table is what it is for
     return 1 if found else 0

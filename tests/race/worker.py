@@ -1,7 +1,9 @@
 """One process of the race: it looks when it is told to, through the service's own handlers, until its pipe closes."""
 
+import contextlib
 import json
 import os
+import signal
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -76,16 +78,14 @@ def store_of(
 
 
 def serve(pipe: "Connection[Held | Looked | None, Look | None]", url: str, kind: type[DynamoStateStore]) -> None:
-    """The process' whole life."""
+    """The process' whole life: it ends when the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: when it is gone, the pipe ends
     clients = clients_at(url)
-    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.suppress(EOFError, ConnectionError):
         telemetry = Telemetry(cluster_id="race", stream=nowhere)
         pipe.send(None)
         while True:
-            try:
-                look = pipe.recv()
-            except EOFError:  # the parent is gone
-                return
+            look = pipe.recv()
             if look is not None:
                 pipe.send(_look(look, pipe, clients, telemetry, kind))
 
