@@ -13,7 +13,7 @@ VENV := .venv/.up-to-date
 NODE := node_modules/.up-to-date
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: help demo test lint pytest soak soak-mutants bench package rules up token verify-aws deploy-local setup lock clean
+.PHONY: help demo test lint pytest soak soak-stories soak-mutants bench package rules up token verify-aws deploy-local setup lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ lint: setup ## ruff, mypy, yamllint, shellcheck, cfn-lint
 
 soak: setup ## seeded faults against the core in virtual time (SEEDS=1000, or SEED=7 with its history)
 	@$(PYTHON_BIN) -m autoscaler.simulator.soak --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
+
+soak-stories: setup ## every call of six stories gone wrong in every way, and every order of two looks
+	@$(PYTHON_BIN) -m autoscaler.simulator.soak.exhaustive
 
 soak-mutants: setup ## bugs that the soak must find, patched in one at a time
 	@$(PYTHON_BIN) -m tests.soak.mutants
