@@ -198,6 +198,9 @@ def test_no_header_but_the_right_one_opens(headers: Any) -> None:
     refused(post(GOOD, token=CURRENT, headers=headers), 401)
 
 
+CONTEXTS: tuple[object, ...] = (None, [], 4, "x", {}, {"requestId": None}, {"requestId": ["x"]})
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -205,7 +208,7 @@ def test_no_header_but_the_right_one_opens(headers: Any) -> None:
         {"headers": {"AUTHORIZATION": f"bEARER   {CURRENT} "}},
         {"headers": {"authorization": f"Bearer {PREVIOUS}"}},
         {"headers": {1: 2, None: 3, "authorization": BEARER}},
-        *({"requestContext": given} for given in (None, [], 4, "x", {}, {"requestId": None}, {"requestId": ["x"]})),
+        *({"requestContext": context} for context in CONTEXTS),
         {"version": "1.0", "rawPath": 7, "cookies": {}, "isBase64Encoded": None},
         {"isBase64Encoded": 0, "queryStringParameters": {"token": "x"}},
     ],
@@ -267,7 +270,7 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
         yield from _places(child, (*path, key))
 
 
-def _changed(body: Any, path: tuple[Any, ...], *values: Any) -> Any:
+def _changed(body: Any, path: tuple[Any, ...], *values: object) -> Any:
     changed = deepcopy(body)
     at = changed
     for key in path[:-1]:
@@ -298,12 +301,18 @@ def test_a_real_body_with_one_place_changed_is_understood_or_refused(data: st.Da
         assert all(len(fact.subject.encode()) <= 129 for fact in facts), "a byte a character: the state item is small"
 
 
+REPLACEMENTS: tuple[tuple[object, ...], ...] = (
+    (None,), (True,), (4,), (1.5,), ("",), ([],), ({},), ([[]],), ({"": ""},), ()
+)  # fmt: skip
+"""Values to put into a place; the empty row deletes it."""
+
+
 @pytest.mark.parametrize("name", SAMPLES)
 def test_every_part_of_a_real_body_replaced_by_every_type(name: str) -> None:
     """Exhaustive where hypothesis draws: each place deleted, and each place made each type."""
     body, tried, refusals = sample(name), 0, 0
     for path in _places(body):
-        for values in ((), (None,), (True,), (4,), (1.5,), ("",), ([],), ({},), ([[]],), ({"": ""},)):
+        for values in REPLACEMENTS:
             status, _ = Front().ask(post(json.dumps(_changed(body, path, *values)), token=CURRENT))
             tried += 1
             refusals += status == 400

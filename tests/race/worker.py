@@ -1,6 +1,5 @@
 """One process of the race: it looks when it is told to, through the service's own handlers, until its pipe closes."""
 
-import contextlib
 import json
 import os
 import signal
@@ -81,11 +80,14 @@ def serve(pipe: "Connection[Held | Looked | None, Look | None]", url: str, kind:
     """The process' whole life: it ends when the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: when it is gone, the pipe ends
     clients = clients_at(url)
-    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.suppress(EOFError, ConnectionError):
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         telemetry = Telemetry(cluster_id="race", stream=nowhere)
         pipe.send(None)
         while True:
-            look = pipe.recv()
+            try:
+                look = pipe.recv()
+            except (EOFError, ConnectionError):
+                return
             if look is not None:
                 pipe.send(_look(look, pipe, clients, telemetry, kind))
 
