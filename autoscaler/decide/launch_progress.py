@@ -98,8 +98,8 @@ def _clear_away(look: Look, state: State, instance: Instance, node: Node | None)
         return state
     if any(removal.instance_id == instance.instance_id for removal in state.removals):
         return state  # EC2 gave notice of it while it joined
-    if not instance.managed:
-        return state  # somebody took the tag away, and the machine over
+    if not instance.managed or instance.server or (node is not None and node.control_plane):
+        return state  # somebody took the tag away, and the machine over; a server least of all is ours to end
     removal = new_removal(
         look,
         instance,

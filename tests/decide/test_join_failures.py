@@ -205,3 +205,15 @@ def test_nobody_is_drained_onto_a_worker_that_no_pod_can_use() -> None:
     assert {b.subject: b.reason for b in beside.blocked}["worker-i-001"].startswith("no_room")
     empties = decided(snapshot(machines, [stuck]), State(fence=9, owners=(record,)), its_policy)
     assert [r.instance_id for r in empties.state.removals] == ["i-003", "i-004"], "the empty ones go"
+
+
+@pytest.mark.parametrize(
+    ("of", "changes"),
+    [({}, {"control_plane": True}), ({"server": True}, {}), ({"managed": False}, {})],
+)
+def test_a_machine_that_became_a_server_or_somebody_elses_is_not_ended_for_not_joining(
+    of: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    late = worker(1, of={**aged(9000), "operation_id": "l1", **of}, ready=False, **changes)
+    decision = look(late, state=State(fence=9, launches=(launch("l1", ids=[1], age_s=9000),)))
+    assert (decision.state.launches, decision.state.removals) == ((), ())
