@@ -7,6 +7,7 @@ budgets. Anything else is an error, so a new command of the script cannot pass u
 
 import fcntl
 import json
+import os
 import re
 import sys
 import time
@@ -20,20 +21,20 @@ BUDGET = "Cannot evict pod as it would violate the pod's disruption budget."
 
 
 class World:
-    """The file."""
+    """The file. It is replaced whole: whoever is killed in the middle of a change leaves the world as it was."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @contextmanager
     def open(self) -> Any:
-        with self.path.open("r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            state = json.load(file)
+        with self.path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            state = json.loads(self.path.read_text())
             yield state
-            file.seek(0)
-            file.truncate()
-            json.dump(state, file)
+            written = self.path.with_suffix(f".{os.getpid()}")
+            written.write_text(json.dumps(state))
+            written.replace(self.path)
 
 
 def fail(message: str) -> NoReturn:

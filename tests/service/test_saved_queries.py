@@ -122,7 +122,7 @@ def test_what_the_answers_say(template: Template, rows: list[Row]) -> None:
     ready = answer("TimeToReadyQuery")
     assert all(row["worker"].startswith("worker-i-") and 30 <= int(row["seconds_to_ready"]) <= 600 for row in ready)
     failed = " ".join(row["message"] for row in answer("FailedDrainsAndJoinsQuery"))
-    for words in ("drain blocked_by_budget", "did not join within 600 s", "EC2 gave 0 of", "drain timed_out"):
+    for words in ("drain blocked_by_budget", "did not join within 600 s", "EC2 gave 0 of", "the drain never reported"):
         assert words in failed
     errors = answer("ErrorsByTriggerQuery")
     assert only(errors, trigger_kind="alert", error="StoreUnavailable")["errors"] == 1
