@@ -1,27 +1,27 @@
 """What holds for every cluster, state and policy that there can be."""
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoscaler.decide.fleet import view_fleet
+from autoscaler.decide.fleet import Standing, view_fleet
+from autoscaler.decide.launch import plan_launch
+from autoscaler.decide.packing import MANAGED_LABEL, free_room, pack
 from autoscaler.model import (
-    CommandOutcome,
-    CommandResult,
     Decision,
-    InstanceState,
+    Growth,
+    LaunchContext,
+    LaunchOperation,
     MetricsStatus,
-    Notice,
-    Refusal,
+    NewWorkers,
     RemovalPhase,
     Snapshot,
     State,
 )
 from autoscaler.policy import Policy, ScaleDown
-from autoscaler.state.transitions import _FORWARD, MAX_OPEN_OPERATIONS
+from autoscaler.state.transitions import _FORWARD, MAX_OPEN_OPERATIONS, launch_landed
 from tests.decide.builders import (
     NOW_S,
     Machine,
@@ -29,149 +29,29 @@ from tests.decide.builders import (
     daemon,
     decided,
     full,
-    ghost,
     iid,
-    launch,
     opened,
     pod,
     policy,
     removal,
     snapshot,
-    static,
     use,
     waiting,
     waiting_pods,
     worker,
 )
+from tests.decide.generators import contexts, policies, snapshots, states
 
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-Draw = Callable[[st.SearchStrategy[Any]], Any]
-
-maybe = st.sampled_from([True, False, None])
-ratios = st.one_of(st.none(), st.floats(min_value=0, max_value=1))
-
-
-@st.composite
-def machines(draw: Draw, number: int) -> Machine:
-    age_s = draw(st.sampled_from([0, 59, 400, 601, 9000]))
-    of: dict[str, Any] = {
-        "launched_at_s": NOW_S - age_s,
-        "state": draw(st.sampled_from([InstanceState.RUNNING] * 6 + list(InstanceState))),
-        "managed": draw(st.sampled_from([True, True, True, False])),
-        "operation_id": draw(st.sampled_from([None, "l1", "l2"])),
-    }
-    of_node: dict[str, Any] = {
-        "created_at_s": NOW_S - age_s,
-        "ready": draw(st.sampled_from([True, True, True, False, None])),
-        "unready_long": draw(maybe),
-        "cordoned": draw(st.sampled_from([False, False, True, None])),
-        "tainted": draw(st.booleans()),
-        "local_volumes": draw(st.sampled_from([0, 0, 1])),
-    }
-    pods = [
-        pod(f"p{number}-{n}", cpu=cpu, owner_kind=draw(st.sampled_from(["ReplicaSet", "DaemonSet", "Node", ""])))
-        for n, cpu in enumerate(draw(st.lists(st.integers(0, 900), max_size=2)))
-    ]
-    kind = draw(st.sampled_from(["worker"] * 5 + ["bare", "ghost", "static"]))
-    if kind == "worker":
-        return worker(number, pods=pods, of=of, **of_node)
-    if kind == "bare":
-        return bare(number, **of)
-    return ghost(number, **of_node) if kind == "ghost" else static(number, pods=pods, **of_node)
-
-
-@st.composite
-def waiters(draw: Draw, number: int) -> Any:
-    return waiting(
-        f"w{number}",
-        for_s=draw(st.sampled_from([-5, 0, 10, 31, 500])),
-        cpu=draw(st.sampled_from([0, 100, 900, 1900, 12_000])),
-        owner_name=draw(st.sampled_from(["web", "api"])),
-        owner_kind=draw(st.sampled_from(["ReplicaSet", "ReplicaSet", "DaemonSet", ""])),
-        node_selector=draw(st.sampled_from([(), (), (("pool", "gpu"),), (("topology_kubernetes_io_zone", "x"),)])),
-    )
-
-
-@st.composite
-def snapshots(draw: Draw) -> Snapshot:
-    status = draw(st.sampled_from([MetricsStatus.OK] * 3 + list(MetricsStatus)))
-    results = [
-        (f"r{n}", CommandResult(outcome=draw(st.sampled_from(list(CommandOutcome)))))
-        for n in draw(st.sets(st.integers(0, 3)))
-    ]
-    return snapshot(
-        [draw(machines(n)) for n in range(1, draw(st.integers(0, 8)) + 1)],
-        [draw(waiters(n)) for n in range(draw(st.integers(0, 6)))],
-        status=status,
-        known=status is MetricsStatus.OK or (status is MetricsStatus.PARTIAL and draw(st.booleans())),
-        utilisation=use(cpu=draw(ratios), memory=draw(ratios), high=draw(ratios)),
-        commands=results,
-    )
-
-
-@st.composite
-def states(draw: Draw) -> State:
-    busy = draw(st.lists(st.integers(1, 9), unique=True, max_size=5))
-    split = draw(st.integers(0, len(busy)))
-    removals = tuple(
-        removal(
-            number,
-            draw(st.sampled_from(list(RemovalPhase))),
-            operation_id=f"r{n}",
-            age_s=draw(st.sampled_from([0, 130, 500, 2000])),
-            sent=draw(st.booleans()),
-            reclaim=draw(st.booleans()),
-            attempts=draw(st.integers(0, 6)),
-        )
-        for n, number in enumerate(busy[:split])
-    )
-    joining = busy[split:]
-    launches = tuple(
-        launch(
-            f"l{n + 1}",
-            count=2,
-            ids=ids,
-            landed=draw(st.booleans()),
-            unidentified=draw(st.integers(0, 2)),
-            age_s=draw(st.sampled_from([0, 301, 601])),
-        )
-        for n, ids in enumerate([joining[:2], joining[2:]])
-        if ids or draw(st.booleans())
-    )
-    kinds = ("interruption", "retirement", "rebalance", "blind_alert", "orphan")
-    notices = tuple(
-        Notice(
-            kind=draw(st.sampled_from(kinds)), subject=iid(n), received_at_s=NOW_S - 400, handled=draw(st.booleans())
-        )
-        for n in draw(st.sets(st.integers(1, 9), max_size=3))
-    )
-    return State(
-        fence=9,
-        launches=launches,
-        removals=removals,
-        notices=notices,
-        refusals=(Refusal(node_name=f"worker-{iid(1)}", reason="x", until_s=NOW_S + 5),) if draw(st.booleans()) else (),
-        last_scale_up_s=draw(st.sampled_from([None, NOW_S - 10, NOW_S - 9000])),
-    )
-
-
-@st.composite
-def policies(draw: Draw) -> Policy:
-    low = draw(st.integers(0, 5))
-    return policy(
-        low=low,
-        high=draw(st.integers(low, 12)),
-        types=draw(st.sampled_from([("t3.small",), ("t3.small", "t3.xlarge"), ("t3.xlarge", "t3.small")])),
-        max_step=draw(st.sampled_from([None, 1, 3])),
-        down=ScaleDown(cool_down_s=draw(st.sampled_from([0, 600]))),
-    )
+QUICK = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+WIDE = settings(QUICK, max_examples=150)
+SHRINKS = frozenset({"low_utilisation", "above_max"})
 
 
 def new_removals(decision: Decision) -> list[Any]:
     return [r for r in decision.state.removals if r.operation_id.startswith("d1-")]
 
 
-@QUICK
+@WIDE
 @given(snapshots(), states(), policies())
 def test_every_decision_keeps_the_rules(seen: Snapshot, state: State, its_policy: Policy) -> None:
     decision = decided(seen, state, its_policy)
@@ -186,7 +66,8 @@ def test_every_decision_keeps_the_rules(seen: Snapshot, state: State, its_policy
         known = instances.get(operation.instance_id)
         assert known is None or known.managed, "only ours"
         assert known is not None or operation.phase is RemovalPhase.DELETING
-    shrunk = [r for r in begun if r.reason in ("low_utilisation", "above_max")]
+        assert known is None or not known.server
+    shrunk = [r for r in begun if r.reason in SHRINKS]
     ready = view_fleet(seen, state).ready
     if seen.metrics_status is not MetricsStatus.OK:
         assert not shrunk, "incomplete metrics never shrink"
@@ -242,18 +123,187 @@ def test_what_was_just_asked_for_is_not_asked_for_again(seen: Snapshot, state: S
         assert second.state.removals == first.state.removals
 
 
+@WIDE
+@given(snapshots(), states(), policies())
+def test_nobody_elses_machine_is_ever_meant(seen: Snapshot, state: State, its_policy: Policy) -> None:
+    """Whatever begins: its machine is ours by EC2's own word, or gone with our label on the Node that is left."""
+    nodes = {n.instance_id: n for n in seen.nodes}
+    instances = {i.instance_id: i for i in seen.instances}
+    for operation in new_removals(decided(seen, state, its_policy)):
+        instance, node = instances.get(operation.instance_id), nodes.get(operation.instance_id)
+        assert node is None or not node.control_plane
+        if instance is not None:
+            assert instance.managed
+            assert not instance.server
+        else:
+            assert node is not None
+            assert (MANAGED_LABEL, "true") in node.labels
+        if operation.reason in SHRINKS:
+            assert operation.phase is RemovalPhase.DRAINING, "nobody is ended undrained for want of work"
+            assert node is not None
+            assert (node.ready, node.cordoned, node.local_volumes) == (True, False, 0)
+
+
+@WIDE
+@given(snapshots(), states(), policies())
+def test_metrics_that_are_not_complete_only_ever_add(seen: Snapshot, state: State, its_policy: Policy) -> None:
+    """Take away what makes metrics complete: nothing is removed that was not being removed, but what EC2 takes."""
+    for status, known in (
+        (MetricsStatus.PARTIAL, True),
+        (MetricsStatus.PARTIAL, False),
+        (MetricsStatus.UNAVAILABLE, False),
+    ):
+        worse = msgspec.structs.replace(
+            seen, metrics_status=status, cluster_known=known and seen.cluster_known, metrics_problems=("less is known",)
+        )
+        if status is MetricsStatus.UNAVAILABLE:
+            worse = msgspec.structs.replace(worse, metrics_at_s=None, nodes=(), pods=(), utilisation=())
+        decision = decided(worse, state, its_policy)
+        begun = new_removals(decision)
+        assert not [r for r in begun if r.reason in SHRINKS]
+        if not worse.cluster_known:
+            assert all(r.reclaim or r.reason == "instance_gone" for r in begun)
+            assert decision.growth is None or decision.growth.reason == "blind_growth"
+        if worse.cluster_known is False and status is MetricsStatus.PARTIAL:
+            assert decision.growth is None, "no growth from a guess"
+
+
 @QUICK
-@given(st.integers(0, 40), st.sampled_from([100, 700, 900, 1500, 1900]), st.integers(0, 3))
-def test_more_pods_of_one_shape_never_ask_for_fewer_workers(count: int, cpu: int, room: int) -> None:
-    machines_there = [full(1), *(worker(n + 2, pods=[daemon(f"d{n}")]) for n in range(room))]
+@given(st.integers(1, 12), st.integers(0, 3), st.sampled_from([MetricsStatus.PARTIAL, MetricsStatus.UNAVAILABLE]))
+def test_a_fleet_that_would_shrink_stays_while_metrics_are_not_complete(
+    ready: int, low: int, status: MetricsStatus
+) -> None:
+    machines = [worker(n) for n in range(1, ready + 1)]
+    its_policy = policy(low=low, high=12, down=ScaleDown(cool_down_s=0))
+    assert bool(new_removals(decided(snapshot(machines), None, its_policy))) == (ready > max(low, 1)), "it would"
+    decision = decided(snapshot(machines, status=status), None, its_policy)
+    assert new_removals(decision) == []
+    assert ready < low or decision.growth is None
 
-    def wanted(pods: int) -> int:
-        growth = decided(
-            snapshot(machines_there, waiting_pods(pods, cpu=cpu)), its_policy=policy(low=0, high=99)
-        ).growth
-        return growth.count if growth is not None else 0
 
-    assert wanted(count) <= wanted(count + 1) <= wanted(count) + 1
+@WIDE
+@given(snapshots(), states(), policies(), contexts, st.data())
+def test_a_plan_asks_for_what_was_decided_and_for_no_more(
+    seen: Snapshot, state: State, its_policy: Policy, context: LaunchContext, data: st.DataObject
+) -> None:
+    growth = decided(seen, state, its_policy).growth
+    if growth is None:
+        zones = st.sampled_from(["", "us-east-1a", "x"])
+        new = st.builds(NewWorkers, st.sampled_from(its_policy.workers.instance_types), st.integers(1, 9), zones)
+        growth = Growth(workers=tuple(data.draw(st.lists(new, min_size=1, max_size=3))), reason="r")
+    plan = plan_launch(growth, context, seen, state, its_policy, cluster_id="sim", now_s=NOW_S, decision_id="d1")
+    assert sum(operation.request.count for operation in plan.opened) + plan.refused == growth.count
+    assert plan.state.launches == (*state.launches, *plan.opened)
+    exhausted = {(b.pool.instance_type, b.pool.zone) for b in state.backoffs if b.until_s > NOW_S}
+    for operation in plan.opened:
+        request = operation.request
+        assert request.client_token == operation.operation_id
+        assert request.overrides
+        assert len({row.zone for row in request.overrides}) == 1
+        assert not {(row.instance_type, row.zone) for row in request.overrides} & exhausted
+        assert {row.subnet_id for row in request.overrides} <= {subnet for subnet, _ in context.subnet_zones}
+
+
+@QUICK
+@given(st.lists(st.sampled_from([100, 400, 700, 900, 1500, 1800]), min_size=1, max_size=30), st.integers(0, 3))
+def test_once_what_was_asked_for_has_come_nothing_more_is_asked_for(sizes: list[int], idle: int) -> None:
+    """From the launch to the last pod's start: no look on the way asks again, and the last one finds all at work."""
+    its_policy = policy(low=0, high=60)
+    there = [full(1), *(worker(n + 2, pods=[daemon(f"d{n}")]) for n in range(idle))]
+    pods = [waiting(f"w{n}", cpu=cpu) for n, cpu in enumerate(sizes)]
+    first = opened(snapshot(there, pods), None, its_policy)
+    state, number, launched = first.state, 300, []
+    for operation in first.state.launches:
+        ids = range(number, number + operation.request.count)
+        number += operation.request.count
+        launched += [(n, operation) for n in ids]
+        state = launch_landed(state, operation.operation_id, tuple(iid(n) for n in ids))
+
+    def of(operation: LaunchOperation) -> dict[str, Any]:
+        zone = operation.request.overrides[0].zone
+        return {"zone": zone, "launched_at_s": NOW_S, "operation_id": operation.operation_id}
+
+    def joined(**node_changes: Any) -> list[Machine]:
+        daemons = [daemon("own")] if idle else []
+        return [worker(n, pods=daemons, of=of(by), created_at_s=NOW_S, **node_changes) for n, by in launched]
+
+    arrived = joined()
+    for machines in ([bare(n, **of(by)) for n, by in launched], joined(ready=False), arrived):
+        decision = decided(snapshot([*there, *machines], pods), state, its_policy)
+        assert decision.growth is None, decision.message
+        state = decision.state
+    assert state.launches == ()
+    ready = [*there, *arrived]
+    fleet = view_fleet(snapshot(ready), State())
+    rooms = [room for w in fleet.having(Standing.READY) if (room := free_room(w)) is not None]
+    placed = pack(pods, rooms)
+    assert placed.left == ()
+    at_work = [
+        msgspec.structs.replace(p, node=f"worker-{placed.placed[p.uid]}", unschedulable_since_s=None) for p in pods
+    ]
+    decision = decided(snapshot(ready, at_work, utilisation=use(cpu=0.5)), state, its_policy)
+    assert (decision.growth, new_removals(decision)) == (None, [])
+
+
+SHAPES = st.tuples(st.sampled_from([100, 700, 900, 1500, 1900]), st.sampled_from([10, 100, 700, 1400]))
+
+
+@QUICK
+@given(
+    st.integers(0, 40),
+    SHAPES,
+    st.tuples(st.integers(0, 3), st.integers(0, 2)),
+    st.tuples(st.sampled_from([5, 12, 99]), st.sampled_from([None, 2])),
+)
+def test_more_pods_of_one_shape_never_ask_for_fewer_workers(
+    count: int, shape: tuple[int, int], there_are: tuple[int, int], limits: tuple[int, int | None]
+) -> None:
+    (cpu, memory_mib), (room, leaving), (most, max_step) = shape, there_are, limits
+    numbers = range(50, 50 + leaving)
+    there = [full(1), *(worker(n + 2, pods=[daemon(f"d{n}")]) for n in range(room)), *(worker(n) for n in numbers)]
+    going = State(fence=9, removals=tuple(removal(n, operation_id=f"r{n}") for n in numbers))
+
+    def workers(pods: int) -> int:
+        """Launched and taken back."""
+        waits = [waiting(f"w{n}", cpu=cpu, memory_mib=memory_mib) for n in range(pods)]
+        decision = decided(snapshot(there, waits), going, policy(low=0, high=most, max_step=max_step))
+        back = sum(r.phase is RemovalPhase.UNCORDONING for r in decision.state.removals)
+        return back + (decision.growth.count if decision.growth is not None else 0)
+
+    assert workers(count) <= workers(count + 1) <= workers(count) + 1
+
+
+@QUICK
+@given(st.integers(1, 30), st.integers(0, 6), st.integers(0, 8), st.sampled_from([None, 1, 3]), st.integers(0, 40))
+def test_the_limits_hold_whatever_waits(most: int, low: int, ready: int, max_step: int | None, pods: int) -> None:
+    low = min(low, most)
+    decision = decided(
+        snapshot([full(n) for n in range(1, ready + 1)], waiting_pods(pods), utilisation=use(cpu=0.5)),
+        None,
+        policy(low=low, high=most, max_step=max_step),
+    )
+    count = decision.growth.count if decision.growth is not None else 0
+    wanted = max(ready + -(-pods // 2), low)
+    assert count == min(max(0, wanted - ready), max(0, most - ready), max_step or 99), "no less than the limits let"
+
+
+@QUICK
+@given(st.integers(1, 20), st.integers(0, 20), st.integers(0, 3), st.booleans())
+def test_a_shrink_stops_at_the_minimum_and_at_the_step(ready: int, low: int, static_too: int, empty: bool) -> None:
+    high = max(20, low)
+    machines = [worker(n, pods=[] if empty else [pod(f"p{n}", cpu=10)]) for n in range(1, ready + 1)]
+    others = [worker(n, of={"managed": False}) for n in range(60, 60 + static_too)]
+    decision = decided(
+        snapshot([*machines, *others]),
+        None,
+        policy(low=low, high=high, down=ScaleDown(cool_down_s=0, max_empty_step=3)),
+    )
+    gone = new_removals(decision)
+    assert ready + static_too - len(gone) >= min(low, ready + static_too)
+    assert len(gone) <= (3 if empty else 1)
+    assert {r.instance_id for r in gone} <= {iid(n) for n in range(1, ready + 1)}
+    if ready + static_too > max(low, 1) + 4 and ready > 4:
+        assert gone, "nor does it stop earlier"
 
 
 @QUICK

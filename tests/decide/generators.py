@@ -1,0 +1,269 @@
+"""Every snapshot, state and policy that there can be, drawn: unknown values, missing families, all phases."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+
+from autoscaler.model import (
+    Backoff,
+    CommandOutcome,
+    CommandResult,
+    InstanceState,
+    JoinFailures,
+    LaunchContext,
+    Lease,
+    MetricsStatus,
+    Mode,
+    ModeSetting,
+    Notice,
+    OwnerLaunches,
+    Pod,
+    Pool,
+    Refusal,
+    RemovalPhase,
+    Snapshot,
+    State,
+)
+from autoscaler.policy import BlindGrowth, Drain, Interruption, Policy, Repair, ScaleDown
+from tests.decide.builders import (
+    NOW_S,
+    SERVER,
+    ZONES,
+    Machine,
+    bare,
+    ghost,
+    iid,
+    launch,
+    node,
+    pod,
+    policy,
+    removal,
+    snapshot,
+    static,
+    use,
+    waiting,
+    worker,
+)
+
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+
+maybe = st.sampled_from([True, False, None])
+ratios = st.one_of(st.none(), st.floats(min_value=0, max_value=1))
+ages = st.sampled_from([-5, 0, 59, 400, 601, 1799, 1800, 9000, NOW_S])
+"""Seconds; a clock may be behind what it looks at, and a time may never have been set."""
+owners = st.sampled_from(["ReplicaSet", "ReplicaSet", "StatefulSet", "DaemonSet", "Node", ""])
+
+
+@st.composite
+def machines(draw: Draw, number: int) -> Machine:
+    age_s = draw(ages)
+    of: dict[str, Any] = {
+        "launched_at_s": NOW_S - age_s,
+        "state": draw(st.sampled_from([InstanceState.RUNNING] * 6 + list(InstanceState))),
+        "managed": draw(st.sampled_from([True, True, True, False])),
+        "operation_id": draw(st.sampled_from([None, "l1", "l2", "of-nobody"])),
+        "instance_type": draw(st.sampled_from(["t3.small", "t3.small", "x9.unheard-of"])),
+    }
+    of_node: dict[str, Any] = {
+        "created_at_s": draw(st.sampled_from([NOW_S - age_s, NOW_S - age_s, None])),
+        "ready": draw(st.sampled_from([True, True, True, False, None])),
+        "unready_long": draw(maybe),
+        "cordoned": draw(st.sampled_from([False, False, True, None])),
+        "tainted": draw(st.booleans()),
+        "local_volumes": draw(st.sampled_from([0, 0, 1])),
+        "control_plane": draw(st.sampled_from([False] * 9 + [True])),
+    }
+    if draw(st.integers(0, 9)) == 0:
+        of_node |= {"allocatable": None, "zone": None, "labels": ()}
+    pods = [
+        pod(
+            f"p{number}-{n}",
+            cpu=cpu,
+            owner_kind=draw(owners),
+            priority_class=draw(st.sampled_from(["", "", "system-node-critical"])),
+            do_not_evict=draw(st.sampled_from([False, False, False, True])),
+        )
+        for n, cpu in enumerate(draw(st.lists(st.integers(0, 2500), max_size=2)))
+    ]
+    kind = draw(st.sampled_from(["worker"] * 5 + ["bare", "ghost", "static", "nameless"]))
+    if kind == "worker":
+        return worker(number, pods=pods, of=of, **of_node)
+    if kind == "bare":
+        return bare(number, **of)
+    if kind == "nameless":
+        return Machine(instance=None, node=node(number, **of_node, instance_id=None, provider_id=f"k3s://n{number}"))
+    return ghost(number, **of_node) if kind == "ghost" else static(number, pods=pods, **of_node)
+
+
+@st.composite
+def waiters(draw: Draw, number: int) -> Pod:
+    zone = ("topology_kubernetes_io_zone", draw(st.sampled_from([*ZONES, "x"])))
+    found: Pod = waiting(
+        f"w{number}",
+        for_s=draw(st.sampled_from([-5, 0, 9, 10, 31, 500, 100_000])),
+        cpu=draw(st.sampled_from([0, 100, 900, 1900, 12_000])),
+        owner_name=draw(st.sampled_from(["web", "api", ""])),
+        owner_kind=draw(owners),
+        node_selector=draw(st.sampled_from([(), (), (("pool", "gpu"),), (zone,)])),
+    )
+    return found
+
+
+@st.composite
+def snapshots(draw: Draw) -> Snapshot:
+    status = draw(st.sampled_from([MetricsStatus.OK] * 3 + list(MetricsStatus)))
+    results = [
+        (
+            f"r{n}",
+            CommandResult(
+                outcome=draw(st.sampled_from(list(CommandOutcome))), rule=draw(st.sampled_from(["", "late"]))
+            ),
+        )
+        for n in draw(st.sets(st.integers(0, 3)))
+    ]
+    both = use(cpu=draw(ratios), memory=draw(ratios), high=draw(ratios))
+    missing = draw(st.sampled_from([2, 2, 2, 2, 1, 0]))
+    used = tuple(
+        msgspec.structs.replace(one, now_low=draw(ratios)) if draw(st.integers(0, 4)) == 0 else one
+        for one in both[:missing]
+    )
+    seen = snapshot(
+        [draw(machines(n)) for n in range(1, draw(st.integers(0, 8)) + 1)],
+        [draw(waiters(n)) for n in range(draw(st.integers(0, 6)))],
+        status=status,
+        known=status is MetricsStatus.OK or (status is MetricsStatus.PARTIAL and draw(st.booleans())),
+        utilisation=used,
+        commands=results,
+        servers=draw(st.sampled_from([(SERVER,), (SERVER,), ()])),
+        gated=draw(st.sampled_from([0, 3])),
+    )
+    clock_s = draw(st.sampled_from([0, 0, 0, 7, -7]))
+    metrics_at_s = None if seen.metrics_at_s is None else seen.metrics_at_s + clock_s
+    return msgspec.structs.replace(seen, metrics_at_s=metrics_at_s)
+
+
+@st.composite
+def states(draw: Draw) -> State:
+    busy = draw(st.lists(st.integers(1, 9), unique=True, max_size=5))
+    split = draw(st.integers(0, len(busy)))
+    removals = tuple(
+        removal(
+            number,
+            draw(st.sampled_from(list(RemovalPhase))),
+            operation_id=f"r{n}",
+            age_s=draw(st.sampled_from([-5, 0, 130, 500, 2000])),
+            sent=draw(st.booleans()),
+            reclaim=draw(st.booleans()),
+            attempts=draw(st.integers(0, 6)),
+            node_name=draw(st.sampled_from([f"worker-{iid(number)}"] * 3 + [""])),
+            absent_since_s=draw(st.sampled_from([None, None, NOW_S - 299, NOW_S - 300])),
+        )
+        for n, number in enumerate(busy[:split])
+    )
+    joining = busy[split:]
+    launches = tuple(
+        launch(
+            f"l{n + 1}",
+            count=2,
+            ids=ids,
+            landed=draw(st.booleans()),
+            unidentified=draw(st.integers(0, 2)),
+            age_s=draw(st.sampled_from([-5, 0, 301, 601])),
+            sent_at_s=draw(st.sampled_from([None, NOW_S, NOW_S - 400])),
+            for_owners=draw(st.sampled_from([(), ("shop/ReplicaSet/web",)])),
+        )
+        for n, ids in enumerate([joining[:2], joining[2:]])
+        if ids or draw(st.booleans())
+    )
+    kinds = ("interruption", "retirement", "rebalance", "blind_alert", "orphan")
+    notices = tuple(
+        Notice(
+            kind=draw(st.sampled_from(kinds)),
+            subject=iid(n),
+            received_at_s=NOW_S - draw(st.sampled_from([-5, 0, 400, 4000])),
+            handled=draw(st.booleans()),
+        )
+        for n in draw(st.sets(st.integers(1, 9), max_size=3))
+    )
+    return State(
+        fence=9,
+        lease=draw(st.sampled_from([None, Lease(owner="x", expires_at_s=NOW_S + 5)])),
+        mode=draw(st.sampled_from([None, *(ModeSetting(mode=mode, set_at_s=NOW_S) for mode in Mode)])),
+        launches=launches,
+        removals=removals,
+        notices=notices,
+        backoffs=tuple(
+            Backoff(
+                pool=Pool(instance_type="t3.small", zone=zone),
+                error_code="InsufficientInstanceCapacity",
+                until_s=NOW_S + draw(st.sampled_from([-1, 0, 500])),
+                failures=3,
+            )
+            for zone in draw(st.sets(st.sampled_from(ZONES)))
+        ),
+        refusals=tuple(
+            Refusal(node_name=f"worker-{iid(n)}", reason="x", until_s=NOW_S + 5)
+            for n in draw(st.sets(st.integers(1, 4), max_size=2))
+        ),
+        owners=tuple(
+            OwnerLaunches(
+                owner=f"shop/ReplicaSet/{name}",
+                launched_at_s=NOW_S - 100,
+                zones=(ZONES[0],),
+                unhelped=draw(st.integers(0, 40)),
+                retry_at_s=NOW_S + draw(st.sampled_from([-5, 100])),
+            )
+            for name in draw(st.sets(st.sampled_from(["web", "api"])))
+        ),
+        join_failures=draw(
+            st.none()
+            | st.builds(
+                JoinFailures,
+                failures=st.integers(1, 40),
+                failed_at_s=st.sampled_from([NOW_S - 5000, NOW_S - 100, NOW_S]),
+                until_s=st.sampled_from([NOW_S - 1, NOW_S, NOW_S + 600]),
+                after_ready=st.booleans(),
+            )
+        ),
+        last_scale_up_s=draw(st.sampled_from([None, NOW_S - 10, NOW_S - 9000, NOW_S + 5])),
+        last_scale_down_s=draw(st.sampled_from([None, NOW_S - 10, NOW_S - 9000])),
+    )
+
+
+@st.composite
+def policies(draw: Draw) -> Policy:
+    low = draw(st.integers(0, 5))
+    drawn: Policy = policy(
+        low=low,
+        high=draw(st.integers(low, 12)),
+        types=draw(st.sampled_from([("t3.small",), ("t3.small", "t3.xlarge"), ("t3.xlarge", "t3.small")])),
+        max_step=draw(st.sampled_from([None, 1, 3])),
+        down=ScaleDown(
+            cool_down_s=draw(st.sampled_from([0, 600])),
+            min_age_s=draw(st.sampled_from([0, 600])),
+            max_empty_step=draw(st.sampled_from([1, 5])),
+            protected_namespaces=draw(st.sampled_from([(), ("shop",)])),
+            movable=draw(st.sampled_from([(), ("shop/web",)])),
+        ),
+        drain=Drain(force=draw(st.booleans())),
+        repair=Repair(max_unhealthy_share=draw(st.sampled_from([0.01, 0.34, 1.0]))),
+        interruption=Interruption(grace_s=draw(st.sampled_from([0, 60]))),
+        blind_growth=BlindGrowth(step=draw(st.sampled_from([0, 1, 3]))),
+    )
+    return drawn
+
+
+contexts = st.builds(
+    LaunchContext,
+    template_id=st.just("lt-1"),
+    template_version=st.just("7"),
+    subnet_zones=st.sampled_from(
+        [
+            (),
+            (("subnet-a", ZONES[0]),),
+            (("subnet-a", ZONES[0]), ("subnet-b", ZONES[1]), ("subnet-c", ZONES[1])),
+        ]
+    ),
+)
