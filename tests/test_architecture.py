@@ -1,6 +1,10 @@
 """The rooms and their doors: imports run one way, and the core does no I/O."""
 
 import ast
+import subprocess
+import sys
+import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -66,3 +70,79 @@ def test_production_code_never_imports_the_simulator_or_the_cli() -> None:
 def test_no_handler_knows_another() -> None:
     for path in (ROOT / "handlers").glob("*.py"):
         assert not any(name.startswith("handlers") for name in _imports(path)), path
+
+
+# ---------------------------------------------------------------------------------------------------- what ruff forbids
+
+PURE = (
+    "autoscaler/model.py", "autoscaler/policy.py", "autoscaler/ports.py", "autoscaler/reconcile.py",
+    "autoscaler/document.py", "autoscaler/webhook.py", "autoscaler/redaction.py", "autoscaler/runtime.py",
+    "autoscaler/telemetry.py", "autoscaler/observe/x.py", "autoscaler/decide/x.py", "autoscaler/state/x.py",
+    "autoscaler/act/x.py", "autoscaler/simulator/world.py", "autoscaler/simulator/cluster.py",
+    "autoscaler/simulator/soak/run.py",
+)  # fmt: skip
+"""Where the rule holds: the core, and the simulator's virtual time, in which it must play the same way twice."""
+PLANTED = {
+    "time.time()": "import time\n\nNOW = time.time()\n",
+    "from time import monotonic": "from time import monotonic\n\nNOW = monotonic()\n",
+    "datetime.now()": "import datetime\n\nNOW = datetime.datetime.now(tz=datetime.UTC)\n",
+    "datetime.now(), imported": "from datetime import UTC, datetime\n\nNOW = datetime.now(tz=UTC)\n",
+    "random.random()": "import random\n\nDICE = random.random()  # noqa: S311\n",
+    "random.choice": "from random import choice\n\nDICE = choice\n",
+    "uuid4": "import uuid\n\nID = uuid.uuid4()\n",
+    "secrets": "import secrets\n\nID = secrets.token_hex()\n",
+    "os.environ": "import os\n\nHOME = os.environ\n",
+    "os.urandom": "from os import urandom\n\nID = urandom(8)\n",
+    "threads": "import threading\n\nLOCK = threading.Lock()\n",
+}
+
+
+def _ruff(path: str, source: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        str(Path(sys.executable).parent / "ruff"),
+        "check",
+        "--no-cache",
+        "--output-format=concise",
+        "--stdin-filename",
+        path,
+        "-",
+    ]
+    return subprocess.run(command, input=source, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+@pytest.mark.parametrize("planted", PLANTED)
+def test_a_planted_clock_or_dice_makes_the_lint_fail(planted: str) -> None:
+    source = f'"""A module."""\n\n{PLANTED[planted]}'
+    found = _ruff("autoscaler/decide/planted.py", source)
+    assert (found.returncode, found.stderr) == (1, "")
+    assert "TID251" in found.stdout
+    assert "TID251" not in _ruff("autoscaler/aws/planted.py", source).stdout, "the shell's rooms have the real ones"
+
+
+@pytest.mark.parametrize("path", PURE)
+def test_the_rule_holds_there(path: str) -> None:
+    assert "TID251" in _ruff(path, PLANTED["time.time()"]).stdout
+
+
+def test_every_exception_has_a_room_and_a_reason() -> None:
+    """A room that is forgotten in the list would be linted away with a wider glob: each one is named, and says why."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    ignores = tomllib.loads(text)["tool"]["ruff"]["lint"]["per-file-ignores"]
+    excepted = [glob for glob, rules in ignores.items() if "TID251" in rules]
+    assert excepted
+    for glob in excepted:
+        assert not [path for path in PURE for part in _spelt_out(glob) if fnmatch(path, part)]
+        (line,) = [line for line in text.splitlines() if line.startswith(f'"{glob}"')]
+        assert "  # " in line, f"{glob} says no reason"
+        assert any(ROOT.glob(part) for part in _spelt_out(glob)), f"{glob} matches no file any more"
+    noted = [p for p in (ROOT / "autoscaler").rglob("*.py") if "noqa: TID251" in p.read_text(encoding="utf-8")]
+    assert noted == []
+
+
+def _spelt_out(glob: str) -> list[str]:
+    """`a/{b,c}.py` as two globs."""
+    head, brace, rest = glob.partition("{")
+    if not brace:
+        return [glob]
+    middle, _, tail = rest.partition("}")
+    return [f"{head}{part}{tail}" for part in middle.split(",")]
