@@ -13,7 +13,7 @@ VENV := .venv/.up-to-date
 NODE := node_modules/.up-to-date
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: help demo test lint pytest soak soak-stories soak-mutants bench package rules up token verify-aws deploy-local setup lock clean
+.PHONY: help demo test lint pytest soak soak-stories soak-mutants race bench package rules up token verify-aws deploy-local setup lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ soak-stories: setup ## every call of six stories gone wrong in every way, and ev
 
 soak-mutants: setup ## bugs that the soak must find, patched in one at a time
 	@$(PYTHON_BIN) -m tests.soak.mutants
+
+race: setup ## 2 and 10 real processes evaluate one need on a real conditional store, 100 rounds each
+	@$(PYTHON_BIN) -m tests.race
 
 bench: setup ## the measured claims of the README and docs
 	@$(PYTHON_BIN) -m bench

@@ -176,11 +176,15 @@ def test_size_then_token_then_content(token: str | None, body: str | None, statu
 
 
 BEARER = f"Bearer {CURRENT}"
+DEEP: list[Any] = []
+for _ in range(100_000):
+    DEEP = [DEEP]
 
 
 @pytest.mark.parametrize(
     "headers",
     [
+        pytest.param({"authorization": DEEP}, id="deep"),
         None, [], 4, "authorization", {}, {"authorization": None}, {"authorization": [BEARER]}, {"authorization": 7},
         {"authorization": {"Bearer": CURRENT}}, {"authorization": b"Bearer x"}, {"authorization": ""},
         {"authorization": "Bearer"}, {"authorization": "Bearer "}, {"authorization": f"Bearer{CURRENT}"},
