@@ -367,12 +367,13 @@ class Mode(StrEnum):
 
 
 class ModeSetting(msgspec.Struct, frozen=True, kw_only=True):
-    """An operator's word. It ends at `until_s`, or stays; when it has ended the policy's mode holds."""
+    """An operator's word. It ends at `until_s`, or stays; when it has ended, `then` holds, None being the policy's."""
 
     mode: Mode
     set_at_s: int
     until_s: int | None = None
     by: str = ""
+    then: Mode | None = None
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):

@@ -111,9 +111,9 @@ def _set(mode: Mode, cluster: str, table: str, region: str, duration: str) -> No
     store = state_store(cluster, table, region)
     setting = ModeSetting(mode=mode, set_at_s=now_s, until_s=until_s, by=who())
     with told():
-        before, existed = change_mode(store, setting)
-    typer.echo(f"{cluster}: {say_mode(before, None, now_s)} -> {say_mode(setting, None, now_s)}")
-    if not existed:
+        change = change_mode(store, setting)
+    typer.echo(f"{cluster}: {say_mode(change.before, None, now_s)} -> {say_mode(change.after, None, now_s)}")
+    if not change.existed:
         typer.echo(
             f"No state was stored for {cluster} in {table} before: right for a cluster that has never scaled, "
             "else check the name.",

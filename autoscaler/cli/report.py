@@ -11,6 +11,7 @@ from rich.text import Text
 
 from autoscaler.cli.duration import say_duration
 from autoscaler.model import LaunchOperation, ModeSetting, RemovalOperation, State
+from autoscaler.state.transitions import operators_mode
 
 
 def moment(at_s: int) -> str:
@@ -31,20 +32,21 @@ def say_mode(setting: ModeSetting | None, policy_mode: str | None, now_s: int) -
     by = f", set {moment(setting.set_at_s)}" + (f" by {setting.by}" if setting.by else "")
     if setting.until_s is None:
         return f"{setting.mode}{by}"
+    then = setting.then or policy
     if setting.until_s <= now_s:
-        return f"{policy}; {setting.mode} ended {moment(setting.until_s)}"
-    return f"{setting.mode} until {moment(setting.until_s)} ({say_duration(setting.until_s - now_s)} left){by}"
+        return f"{then}; {setting.mode} ended {moment(setting.until_s)}"
+    left = say_duration(setting.until_s - now_s)
+    return f"{setting.mode} until {moment(setting.until_s)} ({left} left){by}, then {then}"
 
 
 def status_document(
     state: State, *, cluster_id: str, policy_mode: str | None, now_s: int, decisions: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Everything that `status` knows, for programs."""
-    holds = state.mode is not None and (state.mode.until_s is None or now_s < state.mode.until_s)
     return {
         "cluster_id": cluster_id,
         "now_s": now_s,
-        "mode": str(state.mode.mode) if holds and state.mode else policy_mode,
+        "mode": operators_mode(state.mode, now_s) or policy_mode,
         "mode_setting": msgspec.to_builtins(state.mode),
         "policy_mode": policy_mode,
         "lease": msgspec.to_builtins(state.lease),

@@ -58,15 +58,28 @@ class ForbiddenTransition(ValueError):
 
 
 def effective_mode(state: State, policy: Policy, now_s: int) -> Mode:
-    """The operator's word while it holds, else the policy's."""
-    setting = state.mode
-    if setting is not None and (setting.until_s is None or now_s < setting.until_s):
+    """The operator's word, else the policy's."""
+    return operators_mode(state.mode, now_s) or policy.mode
+
+
+def operators_mode(setting: ModeSetting | None, now_s: int) -> Mode | None:
+    """The operator's word while it holds, then the lasting one that it interrupted; None where there is none."""
+    if setting is None:
+        return None
+    if setting.until_s is None or now_s < setting.until_s:
         return setting.mode
-    return policy.mode
+    return setting.then
 
 
 def set_mode(state: State, setting: ModeSetting | None) -> State:
-    """Put the operator's word in; None takes it back."""
+    """Put the operator's word in; None takes it back. One with an end keeps in mind the lasting one before it.
+
+    Else a cluster that shall only observe would act when a `pause --for` has ended.
+    """
+    before = state.mode
+    if setting is not None and setting.until_s is not None and before is not None:
+        lasting = before.mode if before.until_s is None else before.then
+        setting = msgspec.structs.replace(setting, then=lasting)
     return msgspec.structs.replace(state, mode=setting)
 
 
@@ -136,7 +149,7 @@ def forget_old(state: State, now_s: int) -> State:
         join_failures=None
         if state.join_failures and state.join_failures.until_s + OWNER_KEPT_S < now_s
         else state.join_failures,
-        mode=None if state.mode and state.mode.until_s is not None and state.mode.until_s <= now_s else state.mode,
+        mode=None if operators_mode(state.mode, now_s) is None else state.mode,
     )
 
 

@@ -47,6 +47,7 @@ def test_pause_for_a_while_resume_and_observe(store: DynamoStateStore) -> None:
     assert (code, err) == (0, "")
     assert out.startswith("demo: the policy's mode -> paused until ")
     assert "(2h left)" in out
+    assert out.endswith(", then the policy's mode\n")
     state, version = store.load()
     assert state.mode is not None
     assert (state.fence, version, state.mode.mode) == (3, 2, Mode.PAUSED)
@@ -65,6 +66,7 @@ def test_pause_for_a_while_resume_and_observe(store: DynamoStateStore) -> None:
     code, out, _ = run("observe")
     assert out.startswith("demo: active, set ")
     assert " -> observe, set " in out
+    assert run("pause", "--for", "1h")[1].endswith(", then observe\n")
 
 
 def test_a_cluster_that_never_scaled_can_be_stopped_and_the_name_is_questioned(store: DynamoStateStore) -> None:

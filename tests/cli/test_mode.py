@@ -1,5 +1,6 @@
 """Durations, and the change of the mode beside invocations that write as well."""
 
+import msgspec
 import pytest
 
 from autoscaler.cli.duration import DurationError, parse_duration, say_duration
@@ -73,16 +74,25 @@ class Contest:
 
 def test_the_mode_changes_and_nothing_else() -> None:
     store = Contest(rivals=1)
-    assert change_mode(store, PAUSED, sleep=store.sleep) == (None, False)
+    assert change_mode(store, PAUSED, sleep=store.sleep) == (None, PAUSED, False)
     assert store.state == State(fence=1, lease=Lease(owner="x", expires_at_s=1), mode=PAUSED), "the rival's work stays"
     assert len(store.slept) == 1
     resumed = ModeSetting(mode=Mode.ACTIVE, set_at_s=200)
-    assert change_mode(store, resumed, sleep=store.sleep) == (PAUSED, True)
+    assert change_mode(store, resumed, sleep=store.sleep) == (PAUSED, resumed, True)
+
+
+def test_a_while_ends_in_the_mode_before_it_also_when_its_answer_was_lost() -> None:
+    store = Contest(lost_answers=1)
+    store.state = State(mode=ModeSetting(mode=Mode.OBSERVE, set_at_s=50))
+    pause = ModeSetting(mode=Mode.PAUSED, set_at_s=100, until_s=200)
+    change = change_mode(store, pause, sleep=store.sleep)
+    assert change.after == store.state.mode == msgspec.structs.replace(pause, then=Mode.OBSERVE)
+    assert store.version == 1, "written once"
 
 
 def test_a_lost_answer_is_looked_after() -> None:
     store = Contest(lost_answers=1)
-    assert change_mode(store, PAUSED, sleep=store.sleep) == (None, False)
+    assert change_mode(store, PAUSED, sleep=store.sleep) == (None, PAUSED, False)
     assert (store.state.mode, store.version) == (PAUSED, 1), "written once"
 
 

@@ -165,6 +165,17 @@ def test_what_is_forgotten(field: str, value: Any, kept: bool) -> None:
     assert bool(getattr(forget_old(state, NOW_S), field)) is kept
 
 
+@pytest.mark.parametrize("kept", [Mode.OBSERVE, Mode.PAUSED, Mode.ACTIVE])
+def test_after_a_while_the_lasting_word_before_it_holds_again_however_many_whiles(kept: Mode) -> None:
+    state = set_mode(State(), ModeSetting(mode=kept, set_at_s=0))
+    for mode in (Mode.PAUSED, Mode.ACTIVE):
+        state = set_mode(state, ModeSetting(mode=mode, set_at_s=1, until_s=NOW_S))
+        assert effective_mode(state, policy(), NOW_S - 1) is mode
+        assert effective_mode(forget_old(state, NOW_S), policy(), NOW_S) is kept
+    lasting = set_mode(state, ModeSetting(mode=Mode.OBSERVE, set_at_s=2))
+    assert effective_mode(lasting, policy(), NOW_S * 2) is Mode.OBSERVE
+
+
 def test_an_ended_mode_is_forgotten_and_operations_never_are() -> None:
     ended = ModeSetting(mode=Mode.PAUSED, set_at_s=0, until_s=NOW_S)
     lasting = ModeSetting(mode=Mode.PAUSED, set_at_s=0)
