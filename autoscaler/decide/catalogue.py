@@ -4,6 +4,7 @@ Sizes: the AWS instance-type pages. Prices: on-demand Linux, us-east-1, USD an h
 candidates and fill reports, and no decision about the number of workers rests on them.
 """
 
+import math
 from typing import Final
 
 import msgspec
@@ -12,8 +13,9 @@ from autoscaler.model import Resources
 from autoscaler.policy import Policy
 
 MIB: Final = 1024 * 1024
-USABLE_SHARE: Final = 0.92
-"""What is left of a machine after the kernel, K3s and the reservations of docs/deploy.md: a floor for small workers."""
+SEEN_SHARE: Final = 0.92
+"""Of a type's memory, what Linux has to give: firmware and kernel keep the rest, which is most on small machines."""
+_EVICTION_MIB: Final = 100
 MAX_PODS: Final = 110
 """The kubelet's default."""
 
@@ -93,8 +95,19 @@ def nominal_resources(instance_type: str, policy: Policy) -> Resources:
         cpu_millicores, memory_mib = known.cpu_millicores, known.memory_mib
     else:
         cpu_millicores, memory_mib = size.cpu_millicores, size.memory_mib
+    seen_mib = memory_mib * SEEN_SHARE
+    reserved_millicores, reserved_mib = _reserved(cpu_millicores, seen_mib)
     return Resources(
-        cpu_millicores=int(cpu_millicores * USABLE_SHARE),
-        memory_bytes=int(memory_mib * MIB * USABLE_SHARE),
+        cpu_millicores=max(0, cpu_millicores - reserved_millicores),
+        memory_bytes=max(0, int((seen_mib - reserved_mib - _EVICTION_MIB) * MIB)),
         pods=MAX_PODS,
     )
+
+
+def _reserved(cpu_millicores: int, memory_mib: float) -> tuple[int, float]:
+    """CPU (millicores) and memory (MiB) that our workers keep for K3s and the system.
+
+    As cloudformation/scripts/machine.sh does; tests/service/test_worker_bootstrap.py compares.
+    """
+    cores = min(math.ceil(cpu_millicores / 1000), 16)
+    return 80 + 15 * cores, 300 + min(memory_mib, 16 * 1024) / 20

@@ -88,10 +88,24 @@ def test_a_new_worker_offers_what_the_smallest_seen_of_its_type_offers() -> None
     assert offered == Resources(cpu_millicores=1700, memory_bytes=1500 * MIB, pods=50)
 
 
-def test_a_type_that_nobody_has_seen_offers_a_share_of_the_catalogue() -> None:
+def test_a_type_that_nobody_has_seen_offers_what_its_reservations_leave() -> None:
     chosen = policy(types=("m5.large",))
     assert fleet_room([worker(1)], "m5.large", chosen).free == nominal_resources("m5.large", chosen)
-    assert nominal_resources("m5.large", chosen).cpu_millicores == 1840
+    left_mib = 8192 * 0.92 - 300 - 8192 * 0.92 / 20 - 100
+    expected = Resources(cpu_millicores=2000 - 110, memory_bytes=int(left_mib * MIB), pods=110)
+    assert nominal_resources("m5.large", chosen) == expected
+
+
+def test_reservations_stop_growing_and_never_leave_less_than_nothing() -> None:
+    sizes = {
+        "x9.tiny": Size(cpu_millicores=50, memory_mib=256),
+        "x9.huge": Size(cpu_millicores=64_000, memory_mib=1 << 20),
+    }
+    sized = Policy(version=1, workers=Workers(instance_types=("x9.tiny", "x9.huge"), sizes=sizes))
+    assert nominal_resources("x9.tiny", sized) == Resources(cpu_millicores=0, memory_bytes=0, pods=110)
+    huge = nominal_resources("x9.huge", sized)
+    assert huge.cpu_millicores == 64_000 - 320
+    assert huge.memory_bytes == int(((1 << 20) * 0.92 - 300 - 16 * 1024 / 20 - 100) * MIB)
 
 
 def test_the_policy_names_the_size_of_an_unknown_type() -> None:
@@ -100,7 +114,7 @@ def test_the_policy_names_the_size_of_an_unknown_type() -> None:
         workers=Workers(instance_types=("x9.huge",), sizes={"x9.huge": Size(cpu_millicores=1000, memory_mib=1000)}),
     )
     check_instance_types(sized)
-    assert nominal_resources("x9.huge", sized).cpu_millicores == 920
+    assert nominal_resources("x9.huge", sized).cpu_millicores == 1000 - 95
     with pytest.raises(UnknownInstanceType, match=r"x9\.huge.*workers\.sizes"):
         check_instance_types(policy(types=("x9.huge",)))
 

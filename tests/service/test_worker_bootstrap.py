@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from autoscaler.decide.catalogue import CATALOGUE, MIB, SEEN_SHARE, nominal_resources
+from autoscaler.policy import Policy
 from tests.service.sandbox import BINARY, CA_HASH, INSTANCE, STAND_INS, TOKEN, VERSION, Machine
 
 RELEASE = "releases/v1.33.5%2Bk3s1"
@@ -103,6 +105,21 @@ def test_reservations_grow_with_the_machine(machine: Machine, memory_kib: int, c
     assert boot(machine)
     kubelet = machine.read("root/etc/rancher/k3s/kubelet.yaml")
     assert re.findall(r"(?:cpu|memory): (.*)", kubelet) == reserved
+
+
+@pytest.mark.parametrize("instance_type", ["t3.micro", "t3.small", "m5.2xlarge", "r5.xlarge"])
+def test_what_is_left_for_pods_is_what_the_catalogue_counts_on(machine: Machine, instance_type: str) -> None:
+    known, counted_on = CATALOGUE[instance_type], nominal_resources(instance_type, Policy(version=1))
+    seen_mib = known.memory_mib * SEEN_SHARE
+    machine.write("meminfo", f"MemTotal: {int(seen_mib * 1024)} kB\n")
+    machine.write("cores", str(known.cpu_millicores // 1000))
+    assert boot(machine)
+    kubelet = machine.read("root/etc/rancher/k3s/kubelet.yaml")
+    cpu, memory = (sum(map(int, re.findall(rf"{name}: (\d+)", kubelet))) for name in ("cpu", "memory"))
+    (eviction,) = (a for a in machine.unit_arguments("k3s-agent") if a.startswith("--kubelet-arg=eviction-hard="))
+    eviction_mib = int(re.findall(r"memory\.available<(\d+)Mi", eviction)[0])
+    assert counted_on.cpu_millicores == known.cpu_millicores - cpu
+    assert counted_on.memory_bytes / MIB == pytest.approx(seen_mib - memory - eviction_mib, abs=2)
 
 
 def test_pods_may_end_before_the_machine_does(machine: Machine) -> None:
