@@ -54,6 +54,7 @@ from autoscaler.ports import (
 )
 from autoscaler.state.transitions import (
     add_notices,
+    begin_after,
     effective_mode,
     forget_old,
     lease_held_by_other,
@@ -204,8 +205,10 @@ class _Run:
 
     def _begun(self, state: State, version: int) -> State:
         """The first state of a cluster: once it is stored, its mode is the operator's to change."""
-        if version or self.start_mode is None:
+        if self.start_mode is None:
             return state
+        if version:
+            return begin_after(state, self.start_mode)
         setting = ModeSetting(mode=self.start_mode, set_at_s=self.ports.clock.now_s(), by="the first deployment")
         return set_mode(state, setting)
 

@@ -83,6 +83,14 @@ def set_mode(state: State, setting: ModeSetting | None) -> State:
     return msgspec.structs.replace(state, mode=setting)
 
 
+def begin_after(state: State, start_mode: Mode) -> State:
+    """Let a cluster that was set to a mode for a while before its first look begin in `start_mode` after that."""
+    word = state.mode
+    if word is None or word.until_s is None or word.then is not None or state != State(mode=word):
+        return state
+    return msgspec.structs.replace(state, mode=msgspec.structs.replace(word, then=start_mode))
+
+
 # --------------------------------------------------------------------------------------------------------------- lease
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from autoscaler.model import Mode, ModeSetting, Notice, Trigger
+from autoscaler.model import Mode, ModeSetting, Notice, State, Trigger
 from autoscaler.policy import Policy
 from autoscaler.reconcile import reconcile
 from autoscaler.simulator.cluster import SimCluster
@@ -51,6 +51,19 @@ def test_the_operators_word_outlives_the_next_deployment(cluster: SimCluster, sa
     state, version = store.load()
     store.save(set_mode(state, ModeSetting(mode=said, set_at_s=int(cluster.now_s))), version)
     assert look(cluster, Mode.OBSERVE)["mode"] == said.value
+
+
+def test_a_pause_before_the_first_look_ends_in_the_start_mode(cluster: SimCluster) -> None:
+    need_two_workers(cluster)
+    until_s = int(cluster.now_s) + 300
+    store = cluster.ports().store
+    store.save(set_mode(State(), ModeSetting(mode=Mode.PAUSED, set_at_s=int(cluster.now_s), until_s=until_s)), 0)
+    modes = []
+    for _ in range(4):
+        modes.append(look(cluster, Mode.OBSERVE)["mode"])
+        cluster.run(120)
+    assert modes == ["paused", "paused", "paused", "observe"]
+    assert len(cluster.workers()) == 2
 
 
 def test_a_cluster_that_has_a_state_is_left_as_it_is(cluster: SimCluster) -> None:
