@@ -1,0 +1,93 @@
+"""What is decided: one look's outcome, in words and in numbers."""
+
+from enum import StrEnum
+
+import msgspec
+
+from autoscaler.model.state import OwnerLaunches, State
+
+
+class Action(StrEnum):
+    """What a decision did, in one word."""
+
+    SCALE_UP = "scale_up"
+    SCALE_DOWN = "scale_down"
+    REPAIR = "repair"
+    NONE = "none"
+    REFUSED = "refused"
+
+
+class Trigger(msgspec.Struct, frozen=True, kw_only=True):
+    """What woke us. It says *look now*; `correlation_id` is the request id of the sender."""
+
+    kind: str
+    """`alert`, `sweep` or `lifecycle`."""
+    correlation_id: str = ""
+    detail: str = ""
+
+
+class NodeCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Workers, static ones included."""
+
+    ready: int | None
+    """None, as `desired`, while the metrics cannot tell."""
+    joining: int
+    draining: int
+    desired: int | None
+    min: int
+    max: int
+
+
+class Signal(msgspec.Struct, frozen=True, kw_only=True):
+    """One reason to want workers: what was measured, where its threshold lies, how many workers it wants."""
+
+    name: str
+    value: float | None
+    threshold: float | None
+    wants: int | None
+
+
+class Blocked(msgspec.Struct, frozen=True, kw_only=True):
+    """A node or pod that was passed over, and why."""
+
+    subject: str
+    reason: str
+
+
+class NewWorkers(msgspec.Struct, frozen=True):
+    """Workers of one type to launch; `zone` is empty where any will do."""
+
+    instance_type: str
+    count: int
+    zone: str = ""
+
+
+class Growth(msgspec.Struct, frozen=True, kw_only=True):
+    """Workers to launch. It becomes operations once the launch template's version and the zones are known."""
+
+    workers: tuple[NewWorkers, ...]
+    """What to launch, what has to be in one zone first."""
+    reason: str
+    for_owners: tuple[str, ...] = ()
+    unhelped: tuple[OwnerLaunches, ...] = ()
+    """Records to keep with the launch: the model had found room for these owners' pods, the scheduler had not."""
+
+    @property
+    def count(self) -> int:
+        """Workers altogether."""
+        return sum(new.count for new in self.workers)
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What to do and why: it explains itself. `state` is what holds once the decision is taken."""
+
+    action: Action
+    reason: str
+    message: str
+    nodes: NodeCounts
+    signals: tuple[Signal, ...]
+    blocked: tuple[Blocked, ...]
+    events: tuple[str, ...]
+    """One sentence for each step that open operations took in this look."""
+    growth: Growth | None
+    state: State

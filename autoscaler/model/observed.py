@@ -1,0 +1,200 @@
+"""What is observed: metrics, machines, the ends of node commands, and all of it at one moment."""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One element of an instant vector, as Prometheus' HTTP API writes it."""
+
+    metric: dict[str, str]
+    """Labels, `__name__` among them where the expression kept it."""
+    value: tuple[float, str]
+    """Evaluation time in epoch seconds, and the number as text (`NaN` and `+Inf` included)."""
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pod asks or a node can give."""
+
+    cpu_millicores: int = 0
+    memory_bytes: int = 0
+    pods: int = 0
+
+    def __add__(self, other: "Resources") -> "Resources":
+        return Resources(
+            cpu_millicores=self.cpu_millicores + other.cpu_millicores,
+            memory_bytes=self.memory_bytes + other.memory_bytes,
+            pods=self.pods + other.pods,
+        )
+
+    def __sub__(self, other: "Resources") -> "Resources":
+        return Resources(
+            cpu_millicores=self.cpu_millicores - other.cpu_millicores,
+            memory_bytes=self.memory_bytes - other.memory_bytes,
+            pods=self.pods - other.pods,
+        )
+
+    def fits_in(self, room: "Resources") -> bool:
+        """Whether every dimension of this is within `room`."""
+        return (
+            self.cpu_millicores <= room.cpu_millicores
+            and self.memory_bytes <= room.memory_bytes
+            and self.pods <= room.pods
+        )
+
+
+class MetricsStatus(StrEnum):
+    """How far the metrics can be trusted; only `OK` may start a shrink."""
+
+    OK = "ok"
+    PARTIAL = "partial"
+    UNAVAILABLE = "unavailable"
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """A Kubernetes Node as the metrics show it."""
+
+    name: str
+    instance_id: str | None
+    """From the provider-id; None for a node that is not on EC2 or keeps K3s' default `k3s://` id."""
+    zone: str | None
+    provider_id: str
+    created_at_s: int | None
+    ready: bool | None
+    unready_long: bool | None
+    """NotReady during the whole of the policy's window; None while the window is not known."""
+    cordoned: bool | None
+    control_plane: bool
+    tainted: bool
+    """Carries a NoSchedule or NoExecute taint other than the cordon's own."""
+    allocatable: Resources | None
+    local_volumes: int
+    """PersistentVolumes with affinity to this node, mounted or not."""
+    labels: tuple[tuple[str, str], ...]
+    """Allow-listed labels under kube-state-metrics' sanitised names (`topology_kubernetes_io_zone`)."""
+
+
+class Pod(msgspec.Struct, frozen=True, kw_only=True):
+    """A pod in phase Pending or Running."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    """Empty while the pod is not bound to a node."""
+    owner_kind: str
+    """Empty for a bare pod."""
+    owner_name: str
+    priority_class: str
+    requests: Resources
+    """Effective requests: what the scheduler reserves for the pod."""
+    unschedulable_since_s: int | None = None
+    """When the scheduler first said that no node fits; None for a pod that is bound, gated or not yet judged."""
+    do_not_evict: bool = False
+    node_selector: tuple[tuple[str, str], ...] = ()
+    """Under sanitised names, as `Node.labels`."""
+
+    @property
+    def title(self) -> str:
+        """`namespace/name`, as people write it."""
+        return f"{self.namespace}/{self.name}"
+
+
+class Utilisation(msgspec.Struct, frozen=True, kw_only=True):
+    """Use of one resource over the Ready workers, as a ratio from 0 to 1, over the policy's two windows.
+
+    A worker that is not measured counts as idle in `grow_min` and as full in `shrink_max`: bounds, not guesses.
+    """
+
+    resource: str
+    now_low: float | None
+    """The latest lower bound."""
+    grow_min: float | None
+    """The smallest lower bound in the grow window: above the threshold means 'high all the time'."""
+    shrink_max: float | None
+    """The largest upper bound in the shrink window: below the threshold means 'low all the time'."""
+
+
+class InstanceState(StrEnum):
+    """EC2's instance states."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SHUTTING_DOWN = "shutting-down"
+    TERMINATED = "terminated"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+ALIVE: Final = frozenset({InstanceState.PENDING, InstanceState.RUNNING})
+ENDING: Final = frozenset({InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED})
+"""There is nothing left to terminate. A stopped instance is neither alive nor ending: it still costs its volume."""
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True):
+    """An EC2 instance that carries this cluster's tag."""
+
+    instance_id: str
+    state: InstanceState
+    instance_type: str
+    zone: str
+    subnet_id: str
+    launched_at_s: int
+    managed: bool
+    """Tagged `ManagedBy=autoscaler` and in no Auto Scaling group: only such an instance is ever terminated."""
+    server: bool
+    operation_id: str | None
+    private_dns_name: str = ""
+
+
+class CommandOutcome(StrEnum):
+    """How a node command ended, or that it has not. The script's exit codes map one to one onto the failures."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    REFUSED = "refused"
+    BLOCKED_BY_BUDGET = "blocked_by_budget"
+    TIMED_OUT = "timed_out"
+    FENCED_OFF = "fenced_off"
+    NO_SUCH_NODE = "no_such_node"
+    API_UNREACHABLE = "api_unreachable"
+    UNDELIVERED = "undelivered"
+    """SSM never handed it to the server, or knows nothing of it: nothing ran, send again."""
+    FAILED = "failed"
+
+
+UNKNOWN_COMMAND_RULE: Final = "unknown_to_ssm"
+"""SSM knows nothing of the command: it was never handed over, or is so fresh that SSM has not caught up."""
+
+
+class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What came back of a node command."""
+
+    outcome: CommandOutcome
+    rule: str = ""
+    """The preflight rule that refused, if one did."""
+    message: str = ""
+    evicted_pods: int = 0
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that one look saw. `decide` sees nothing else of the world."""
+
+    taken_at_s: int
+    """The function's clock."""
+    metrics_at_s: int | None
+    """Prometheus' clock at the query: ages of pods are counted against it. None when it could not be asked."""
+    metrics_status: MetricsStatus
+    metrics_problems: tuple[str, ...]
+    """One sentence for each thing that is missing, stale or inconsistent."""
+    cluster_known: bool
+    """Nodes, pods and their requests are complete and fresh, whatever else is missing: growth may be computed."""
+    nodes: tuple[Node, ...]
+    pods: tuple[Pod, ...]
+    gated_pods: int
+    utilisation: tuple[Utilisation, ...]
+    instances: tuple[Instance, ...]
+    commands: tuple[tuple[str, CommandResult], ...] = ()
+    """By operation id: the state of the command that each open removal waits for."""

@@ -1,0 +1,146 @@
+"""What is under way: launches and removals, and what they send out."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Pool(msgspec.Struct, frozen=True, kw_only=True):
+    """One place to launch: what EC2 can be out of."""
+
+    instance_type: str
+    zone: str
+    market: str = "on-demand"
+
+
+class LaunchOverride(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the fleet request's overrides."""
+
+    instance_type: str
+    subnet_id: str
+    zone: str
+
+
+class LaunchRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A complete, frozen CreateFleet request: sent again it is identical to the letter."""
+
+    client_token: str
+    template_id: str
+    template_version: str
+    count: int
+    overrides: tuple[LaunchOverride, ...]
+    tags: tuple[tuple[str, str], ...]
+
+
+class LaunchOperation(msgspec.Struct, frozen=True, kw_only=True, tag="launch"):
+    """Workers on their way: from the intent until each is a Ready node or is given up."""
+
+    operation_id: str
+    created_at_s: int
+    reason: str
+    request: LaunchRequest
+    instance_ids: tuple[str, ...] = ()
+    """Ids only accumulate; one moves to `finished_ids` when its Node is Ready or the instance is given up."""
+    finished_ids: tuple[str, ...] = ()
+    landed: bool = False
+    """The call is known to have reached EC2 with a final answer: it is never sent again."""
+    unidentified: int = 0
+    """Requested and not yet known by id; 0 once landed."""
+    absent_since_s: tuple[tuple[str, int], ...] = ()
+    """When an id was first not listed: DescribeInstances is eventually consistent."""
+    for_owners: tuple[str, ...] = ()
+    """Pod owners (`namespace/kind/name`) that these workers were launched for."""
+    sent_at_s: int | None = None
+    """When the call was last sent, or is about to be."""
+
+
+class LaunchContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What a launch request freezes besides the policy's wishes."""
+
+    template_id: str
+    template_version: str
+    """Numeric, never `$Latest`."""
+    subnet_zones: tuple[tuple[str, str], ...]
+    """(subnet id, zone name)."""
+
+
+class LaunchResult(msgspec.Struct, frozen=True, kw_only=True):
+    """CreateFleet's answer: instances and errors may both be present."""
+
+    instance_ids: tuple[str, ...] = ()
+    errors: tuple[tuple[str, str, str], ...] = ()
+    """(error code, instance type, zone) of each pool that gave nothing."""
+
+
+class RemovalPhase(StrEnum):
+    """`draining -> drained -> terminating -> deleting`; from the first two only: `-> uncordoning`. Never backwards."""
+
+    DRAINING = "draining"
+    DRAINED = "drained"
+    TERMINATING = "terminating"
+    DELETING = "deleting"
+    UNCORDONING = "uncordoning"
+
+
+class Verb(StrEnum):
+    """What the node-command document can do."""
+
+    PREFLIGHT = "preflight"
+    DRAIN = "drain"
+    UNCORDON = "uncordon"
+    DELETE_NODE = "delete-node"
+    STATUS = "status"
+
+
+class NodeCommand(msgspec.Struct, frozen=True, kw_only=True):
+    """One call of the node-command document (docs/node-commands.md)."""
+
+    verb: Verb
+    node_name: str
+    provider_id: str
+    """The provider-id that the Node must carry."""
+    operation_id: str
+    """A repeat of an operation id and verb returns the first result."""
+    fence: int
+    """Lower than the Node's annotation: refused."""
+    not_after_s: int
+    """Later than this: refused."""
+    timeout_s: int
+    """How long a drain may take."""
+    grace_s: int = -1
+    """Grace period that overrides the pods' own; -1 leaves theirs."""
+    reclaim: bool = False
+    """The machine goes away whatever we do: only the identity and control-plane checks."""
+
+
+class CommandRef(msgspec.Struct, frozen=True, kw_only=True):
+    """A node command that was sent: where its result is asked for."""
+
+    command_id: str
+    server_id: str
+    sent_at_s: int
+
+
+class RemovalOperation(msgspec.Struct, frozen=True, kw_only=True, tag="removal"):
+    """One worker on its way out."""
+
+    operation_id: str
+    created_at_s: int
+    reason: str
+    instance_id: str
+    node_name: str
+    """Empty for an instance that never became a Node."""
+    provider_id: str
+    phase: RemovalPhase
+    phase_since_s: int
+    fence: int
+    """The fence of the phase's intent: a command of an earlier phase is refused by the node once a later one spoke."""
+    not_after_s: int
+    """The script refuses to start later than this."""
+    reclaim: bool = False
+    """The machine goes away whatever we do: short grace, no take-back."""
+    command: CommandRef | None = None
+    attempts: int = 0
+    absent_since_s: int | None = None
+    failure: str = ""
+    """Why the drain was given up, for the phase `uncordoning`."""

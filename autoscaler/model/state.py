@@ -1,0 +1,104 @@
+"""What is remembered from look to look: the state item of a cluster."""
+
+from enum import StrEnum
+
+import msgspec
+
+from autoscaler.model.operations import LaunchOperation, Pool, RemovalOperation
+
+
+class Mode(StrEnum):
+    """What the autoscaler may do."""
+
+    ACTIVE = "active"
+    OBSERVE = "observe"
+    PAUSED = "paused"
+
+
+class ModeSetting(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator's word. It ends at `until_s`, or stays; when it has ended, `then` holds, None being the policy's."""
+
+    mode: Mode
+    set_at_s: int
+    until_s: int | None = None
+    by: str = ""
+    then: Mode | None = None
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """Who acts now, and until when at the latest."""
+
+    owner: str
+    expires_at_s: int
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact that no observation shows, brought by a trigger."""
+
+    kind: str
+    """`interruption`, `rebalance`, `retirement` or `blind_alert`; and `orphan`, which repair notes for itself."""
+    subject: str
+    """An instance id, or `fingerprint@startsAt` of an alert."""
+    received_at_s: int
+    handled: bool = False
+
+
+class Backoff(msgspec.Struct, frozen=True, kw_only=True):
+    """A pool that EC2 had nothing left of."""
+
+    pool: Pool
+    error_code: str
+    until_s: int
+    failures: int
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker whose removal was refused or failed: not nominated again before `until_s`."""
+
+    node_name: str
+    reason: str
+    until_s: int
+    failures: int = 1
+
+
+class OwnerLaunches(msgspec.Struct, frozen=True, kw_only=True):
+    """Launches made for the pods of one owner, so that a launch that did not help is not repeated for ever."""
+
+    owner: str
+    launched_at_s: int
+    zones: tuple[str, ...]
+    unhelped: int = 0
+    retry_at_s: int = 0
+
+
+class JoinFailures(msgspec.Struct, frozen=True, kw_only=True):
+    """Launches in a row of which no worker stayed: a broken image or network is not cured by launching on and on."""
+
+    failures: int
+    failed_at_s: int
+    """When the last one was given up: launches older than that belong to the same wave, and count once."""
+    until_s: int
+    after_ready: bool = False
+    """A worker was Ready and lost soon after: being Ready proves nothing any more, only staying so does."""
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole truth about what is under way: one item, one compare-and-set. Changed only by functions of `state/`."""
+
+    schema: int = 1
+    fence: int = 0
+    lease: Lease | None = None
+    mode: ModeSetting | None = None
+    launches: tuple[LaunchOperation, ...] = ()
+    removals: tuple[RemovalOperation, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    backoffs: tuple[Backoff, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    owners: tuple[OwnerLaunches, ...] = ()
+    join_failures: JoinFailures | None = None
+    last_scale_up_s: int | None = None
+    last_scale_down_s: int | None = None
+    told_refusal: str = ""
+    """Reason code of the refusal that people know of: it is told and recorded once, until it changes or ends."""
+    node_count: int | None = None
+    """Ready workers at the last write; for people and dashboards, never read to decide."""
