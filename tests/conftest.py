@@ -1,11 +1,21 @@
-"""How hypothesis draws: the same cases at every run in CI, so that main stays green or red; other ones elsewhere.
+"""Signals that programs under test get, and how hypothesis draws.
+
+A program that begins with a signal ignored goes on ignoring it, and a shell cannot even trap it (bash(1), "trap"): so
+it is under nohup and in the background of a script. A handler that does nothing ignores as well, and is not inherited.
+
+How hypothesis draws: the same cases at every run in CI, so that main stays green or red; other ones elsewhere.
 
 A failure prints the blob that repeats it (`@reproduce_failure`).
 """
 
 import os
+import signal
 
 from hypothesis import settings
+
+for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 
 settings.register_profile("ci", derandomize=True, print_blob=True, database=None)
 settings.register_profile("local", print_blob=True)

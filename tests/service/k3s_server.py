@@ -111,9 +111,7 @@ class Server:
             **{f"SSM_{name}": value for name, value in parameters.items()},
             **self.environment,
         }
-        # A shell cannot trap what was ignored when it began, as under nohup: bash(1), "trap".
-        command = ["env", "--default-signal=HUP", str(SCRIPT)]
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen([SCRIPT], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def run(self, verb: str, **changes: str) -> dict[str, Any]:
         return ended(self.begin(verb, **changes))
