@@ -5,7 +5,7 @@ from enum import StrEnum
 import msgspec
 
 
-class Pool(msgspec.Struct, frozen=True, kw_only=True):
+class Pool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One place to launch: what EC2 can be out of."""
 
     instance_type: str
@@ -13,7 +13,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     market: str = "on-demand"
 
 
-class LaunchOverride(msgspec.Struct, frozen=True, kw_only=True):
+class LaunchOverride(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One row of the fleet request's overrides."""
 
     instance_type: str
@@ -21,7 +21,7 @@ class LaunchOverride(msgspec.Struct, frozen=True, kw_only=True):
     zone: str
 
 
-class LaunchRequest(msgspec.Struct, frozen=True, kw_only=True):
+class LaunchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A complete, frozen CreateFleet request: sent again it is identical to the letter."""
 
     client_token: str
@@ -32,7 +32,7 @@ class LaunchRequest(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[tuple[str, str], ...]
 
 
-class LaunchOperation(msgspec.Struct, frozen=True, kw_only=True, tag="launch"):
+class LaunchOperation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="launch"):
     """Workers on their way: from the intent until each is a Ready node or is given up."""
 
     operation_id: str
@@ -113,7 +113,7 @@ class NodeCommand(msgspec.Struct, frozen=True, kw_only=True):
     """The machine goes away whatever we do: only the identity and control-plane checks."""
 
 
-class CommandRef(msgspec.Struct, frozen=True, kw_only=True):
+class CommandRef(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A node command that was sent: where its result is asked for."""
 
     command_id: str
@@ -121,7 +121,7 @@ class CommandRef(msgspec.Struct, frozen=True, kw_only=True):
     sent_at_s: int
 
 
-class RemovalOperation(msgspec.Struct, frozen=True, kw_only=True, tag="removal"):
+class RemovalOperation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="removal"):
     """One worker on its way out."""
 
     operation_id: str

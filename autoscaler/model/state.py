@@ -15,7 +15,7 @@ class Mode(StrEnum):
     PAUSED = "paused"
 
 
-class ModeSetting(msgspec.Struct, frozen=True, kw_only=True):
+class ModeSetting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An operator's word. It ends at `until_s`, or stays; when it has ended, `then` holds, None being the policy's."""
 
     mode: Mode
@@ -25,14 +25,14 @@ class ModeSetting(msgspec.Struct, frozen=True, kw_only=True):
     then: Mode | None = None
 
 
-class Lease(msgspec.Struct, frozen=True, kw_only=True):
+class Lease(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who acts now, and until when at the latest."""
 
     owner: str
     expires_at_s: int
 
 
-class Notice(msgspec.Struct, frozen=True, kw_only=True):
+class Notice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A fact that no observation shows, brought by a trigger."""
 
     kind: str
@@ -43,7 +43,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     handled: bool = False
 
 
-class Backoff(msgspec.Struct, frozen=True, kw_only=True):
+class Backoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A pool that EC2 had nothing left of."""
 
     pool: Pool
@@ -52,7 +52,7 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
     failures: int
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+class Refusal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A worker whose removal was refused or failed: not nominated again before `until_s`."""
 
     node_name: str
@@ -61,7 +61,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     failures: int = 1
 
 
-class OwnerLaunches(msgspec.Struct, frozen=True, kw_only=True):
+class OwnerLaunches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Launches made for the pods of one owner, so that a launch that did not help is not repeated for ever."""
 
     owner: str
@@ -71,7 +71,7 @@ class OwnerLaunches(msgspec.Struct, frozen=True, kw_only=True):
     retry_at_s: int = 0
 
 
-class JoinFailures(msgspec.Struct, frozen=True, kw_only=True):
+class JoinFailures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Launches in a row of which no worker stayed: a broken image or network is not cured by launching on and on."""
 
     failures: int

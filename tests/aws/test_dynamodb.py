@@ -205,6 +205,11 @@ GOOD = {"version": {"N": "3"}, "document": {"S": "{}"}}
         pytest.param({"document": {"S": "{"}}, "does not decode", id="cut JSON"),
         pytest.param({"document": {"S": "[]"}}, "does not decode", id="a list"),
         pytest.param({"document": {"S": '{"fense": 1}'}}, "fense", id="an unknown field"),
+        pytest.param(
+            {"document": {"S": '{"lease": {"owner": "a", "expires_at_s": 1, "since_s": 0}}'}},
+            "since_s",
+            id="further in",
+        ),
         pytest.param({"document": {"S": '{"fence": "1"}'}}, r"\$\.fence", id="a wrong type"),
         pytest.param(
             {"document": {"S": '{"mode": {"mode": "asleep", "set_at_s": 1}}'}}, r"\$\.mode\.mode", id="a mode"

@@ -1,7 +1,7 @@
 """The pure functions that are the only way in which the state changes."""
 
 import string
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import pytest
@@ -313,3 +313,26 @@ def test_a_full_state_stays_below_64_kb() -> None:
         owners=tuple(owner(n) for n in range(20)),
     )
     assert len(msgspec.json.encode(state)) < ITEM_LIMIT_BYTES
+
+
+# -------------------------------------------------------------------------------------------------------- what is kept
+
+
+def _structs(of: type) -> set[type[msgspec.Struct]]:
+    """The struct and all that it can hold."""
+    found: set[type[msgspec.Struct]] = set()
+    left: list[Any] = [of]
+    while left:
+        one = left.pop()
+        if isinstance(one, type) and issubclass(one, msgspec.Struct) and one not in found:
+            found.add(one)
+            left += get_type_hints(one).values()
+        left += get_args(one)
+    return found
+
+
+def test_no_part_of_the_state_drops_what_it_does_not_know() -> None:
+    """A field of a newer version is refused (docs/upgrade.md): dropped, it would be lost with the next write."""
+    structs = _structs(State)
+    assert {"LaunchOverride", "CommandRef", "JoinFailures", "ModeSetting"} <= {one.__name__ for one in structs}
+    assert [one.__name__ for one in structs if not one.__struct_config__.forbid_unknown_fields] == []
