@@ -16,6 +16,7 @@ VERSION: Final = "v1.36.2+k3s1"
 STORAGE_BYTES: Final = 20 * 1024**3
 VOLUME_NODE_ANNOTATION: Final = "local.path.provisioner/selected-node"
 ALLOWED_NODE_LABELS: Final = (
+    "k3s-autoscaler/capacity-type",
     "k3s-autoscaler/managed",
     "k3s-autoscaler/pool",
     "node.kubernetes.io/instance-type",

@@ -199,7 +199,7 @@ def test_workers_labels_are_shown() -> None:
 
 
 def test_the_simulated_cluster_shows_nothing_that_a_real_one_would_hide() -> None:
-    assert set(ALLOWED_NODE_LABELS) <= set(allow_list(KSM, "metric-labels-allowlist")["nodes"])
+    assert set(ALLOWED_NODE_LABELS) == set(allow_list(KSM, "metric-labels-allowlist")["nodes"])
     assert set(ALLOWED_POD_ANNOTATIONS) == set(allow_list(KSM, "metric-annotations-allowlist")["pods"])
 
 
