@@ -61,5 +61,5 @@ def test_an_instance_type_without_a_known_size_is_refused_and_one_with_a_size_is
         "version: 1\nworkers: {instance_types: [x9.huge], sizes: {x9.huge: {cpu_millicores: 1000, memory_mib: 1000}}}"
     )
     check_instance_types(policy)
-    assert nominal_resources("x9.huge", policy).cpu_millicores == 920
-    assert nominal_resources("x9.huge", policy).memory_bytes == 920 * MIB
+    assert nominal_resources("x9.huge", policy).cpu_millicores == 1000 - 95
+    assert nominal_resources("x9.huge", policy).memory_bytes == (920 - 46 - 400) * MIB

@@ -96,6 +96,8 @@ def _not_now(
         return "waiting_for_nodes", "workers are joining"
     if any(_holds_up_others(removal, policy, now_s) for removal in state.removals):
         return "removal_under_way", "a removal is under way; the next worker waits for its end"
+    if not fleet.ready:
+        return "at_min", "no worker is Ready"
     if not above_max and (why := low_enough(snapshot, policy)) is not None:
         return "steady", why
     if fleet.ready <= policy.workers.min:
@@ -172,7 +174,9 @@ def _choose(
     if not above_max:
         if needed is None:
             return []
-        floor = max(floor, needed)
+        # What workers use that run nothing for anybody is their own and leaves with them: `min: 0` may be reached.
+        if any(movable_pods(worker) for worker in fleet.having(Standing.READY)):
+            floor = max(floor, needed)
     spare = fleet.ready - floor
     if above_max:
         # Use need not be low for this: no more go than are too many.

@@ -90,6 +90,23 @@ def test_a_fleet_below_min_is_filled() -> None:
     assert (document["reason"], document["nodes"]["desired"]) == ("below_min", 4)
 
 
+def test_a_min_of_zero_is_reached_when_only_daemons_are_left_and_left_when_a_pod_waits() -> None:
+    cluster = SimCluster(Policy(version=1, workers=Workers(min=0)), workers=3)
+    cluster.apply(deployment("web", 1))
+    cluster.run(1500)
+    cluster.sweep_for(2400)
+    assert len(cluster.ready_workers()) == 1, "it has a pod, so what is used counts"
+    cluster.world.scale("shop/web", 0)
+    cluster.sweep_for(2400)
+    assert cluster.workers() == []
+    document = cluster.sweep()
+    assert (document["action"], document["message"]) == ("none", "Nothing to do: no worker is Ready.")
+    cluster.world.scale("shop/web", 3)
+    cluster.sweep_for(300, every_s=30)
+    assert len(cluster.ready_workers()) == 2
+    assert all(pod.node for pod in cluster.world.pods if pod.namespace == "shop")
+
+
 def test_static_workers_count_and_are_never_removed() -> None:
     policy = Policy(version=1, workers=Workers(min=1), scale_down=ScaleDown(cool_down_s=0))
     cluster = SimCluster(policy, workers=1, static_workers=2)

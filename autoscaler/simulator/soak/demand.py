@@ -52,8 +52,7 @@ def not_at_rest(watch: Watch) -> list[str]:
     # Zones differ by one worker at most: those that hold fewer keep some beside the zone that holds most.
     zones = {node.machine.zone for node in world.nodes.values() if not node.machine.server}
     even = max(held.values(), default=0) - 1
-    # The last worker is always in use, if only by itself: a `min` of 0 keeps one.
-    floor = max(1, watch.policy.workers.min, sum(max(held[zone], even) for zone in zones))
+    floor = max(watch.policy.workers.min, sum(max(held[zone], even) for zone in zones))
     if len(moment.ready) > floor:
         missing.append(f"{len(moment.ready)} workers are Ready, and {floor} are enough")
     return missing
