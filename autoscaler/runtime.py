@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, Protocol, cast
 from urllib.parse import urlsplit
@@ -187,18 +188,6 @@ def build(environ: Mapping[str, str]) -> App:
         clients.begin()
         prometheus.begin()
 
-    def look(
-        ports: Ports, *, cluster_id: str, policy: Policy, trigger: Trigger, facts: tuple[Notice, ...] = ()
-    ) -> dict[str, Any]:
-        return reconcile(
-            ports,
-            cluster_id=cluster_id,
-            policy=policy,
-            trigger=trigger,
-            facts=facts,
-            start_mode=settings.start_mode,
-        )
-
     return App(
         settings=settings,
         policy=policy,
@@ -208,7 +197,7 @@ def build(environ: Mapping[str, str]) -> App:
         accept_token=tokens.accept,
         clients=clients,
         begin=begin,
-        reconcile=look,
+        reconcile=partial(reconcile, start_mode=settings.start_mode),
         redaction=redaction,
     )
 

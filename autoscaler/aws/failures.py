@@ -42,6 +42,11 @@ def error_code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
+def error_message(error: ClientError) -> str:
+    """AWS' own words of a refusal, in one line; empty where the answer had none."""
+    return in_one_line(str(error.response.get("Error", {}).get("Message", "")))
+
+
 def may_have_happened(error: Exception) -> bool:
     """Whether a call that failed like this can have had its effect: lost answers and answers of a broken service."""
     if isinstance(error, ClientError):
@@ -58,10 +63,9 @@ def told_as(kind: type[PortError], attempt: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        message = in_one_line(str(error.response.get("Error", {}).get("Message", "")))
         code = error_code(error)
         raise kind(
-            f"AWS refused to {attempt}: {code or 'no error code'}: {message or 'no message'}",
+            f"AWS refused to {attempt}: {code or 'no error code'}: {error_message(error) or 'no message'}",
             code=code,
             effect_unknown=may_have_happened(error),
         ) from error

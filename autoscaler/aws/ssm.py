@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from autoscaler.aws.clients import Clients
-from autoscaler.aws.failures import told_as
+from autoscaler.aws.failures import in_one_line, told_as
 from autoscaler.model import UNKNOWN_COMMAND_RULE, CommandOutcome, CommandResult, NodeCommand
 from autoscaler.ports import CommandsUnavailable
 
@@ -128,7 +128,7 @@ def _read(answer: "GetCommandInvocationResultTypeDef") -> CommandResult:
     if status == "Failed":
         outcome = OUTCOME_BY_EXIT_CODE.get(answer.get("ResponseCode", -1), CommandOutcome.FAILED)
     if line is None:
-        said = " ".join(str(answer.get("StandardErrorContent", "")).split()) or problem
+        said = in_one_line(str(answer.get("StandardErrorContent", ""))) or problem
         return CommandResult(outcome=outcome, message=f"{status or 'no status'}: {said}"[:MESSAGE_LENGTH])
     return CommandResult(
         outcome=outcome, rule=line.rule, message=line.message[:MESSAGE_LENGTH], evicted_pods=line.evicted_pods

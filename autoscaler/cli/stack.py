@@ -11,6 +11,7 @@ import botocore.session
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
+from autoscaler.aws.failures import error_code
 from autoscaler.cli.ending import FAILED, end, in_a_sentence
 
 JOIN_PARAMETERS: Final = ("server-url", "version", "ca-hash", "agent-token")
@@ -27,7 +28,10 @@ Region = Annotated[str, typer.Option("--region", help="The AWS region.")]
 @app.command()
 def outputs(stack: str, *, region: Region) -> None:
     """Print the outputs of a stack, one `name=value` a line."""
-    found = find_stack(_client("cloudformation", region), stack)
+    try:
+        found = find_stack(_client("cloudformation", region), stack)
+    except (BotoCoreError, ClientError) as error:
+        end(in_a_sentence(f"the stack {stack} could not be looked at: {error}"), FAILED)
     if found is None:
         return
     status = str(found["StackStatus"])
@@ -50,17 +54,15 @@ def unpublished(cluster: str, *, region: Region) -> None:
 
 
 def find_stack(client: Any, stack: str) -> dict[str, Any] | None:
-    """Return CloudFormation's description of a stack, None where there is none."""
+    """Return CloudFormation's description of a stack, None where there is none. Raises ClientError, BotoCoreError."""
     try:
-        rows = client.describe_stacks(StackName=stack)["Stacks"]
+        (found,) = client.describe_stacks(StackName=stack)["Stacks"]
     except ClientError as error:
         # CloudFormation has no code of its own for this: ValidationError, "Stack with id X does not exist".
-        if "does not exist" in str(error):
+        if error_code(error) == "ValidationError" and "does not exist" in str(error):
             return None
-        end(in_a_sentence(f"the stack {stack} could not be looked at: {error}"), FAILED)
-    except BotoCoreError as error:
-        end(in_a_sentence(f"the stack {stack} could not be looked at: {error}"), FAILED)
-    return dict(rows[0])
+        raise
+    return dict(found)
 
 
 def problem_of(stack: str, status: str) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from autoscaler.aws.failures import error_code
+from autoscaler.aws.failures import error_code, error_message, in_one_line
 from autoscaler.cli.verify_checks import (
     DENIED,
     NOT_DEPLOYED,
@@ -56,7 +56,7 @@ def check_identity(account: Account, subject: Subject) -> Sequence[Finding]:
     try:
         caller = account.client("sts").get_caller_identity()
     except (ClientError, BotoCoreError) as error:
-        said = f"AWS does not know who asks: {' '.join(str(error).split())}"
+        said = f"AWS does not know who asks: {in_one_line(str(error))}"
         return [problem("credentials", said, "Sign in again, or set AWS_PROFILE; check the connection.")]
     return [ok("credentials", f"{caller['Arn']} in account {caller['Account']}, region {subject.region}")]
 
@@ -277,7 +277,7 @@ def _dry_run(name: str, call: Any, **request: Any) -> Finding:
         call(DryRun=True, **request)
     except ClientError as error:
         code = error_code(error)
-        message = " ".join(str(error.response.get("Error", {}).get("Message", "")).split())[:200]
+        message = error_message(error)[:200]
         if code == DRY_RUN_WOULD_HAVE_WORKED:
             return ok(name, "EC2 would have done it")
         if code in DENIED:

@@ -12,7 +12,8 @@ from typing import Any, Final, Protocol
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from autoscaler.aws.failures import error_code
+from autoscaler.aws.failures import error_code, error_message, in_one_line
+from autoscaler.cli.stack import find_stack
 from autoscaler.policy import Policy
 
 FUNCTION: Final = "AWS::Lambda::Function"
@@ -114,24 +115,19 @@ def run_check(name: str, check: Check, account: Account, subject: Subject) -> Se
     except ClientError as error:
         return [unknown(name, error)]
     except (BotoCoreError, OSError) as error:
-        return [warning(name, f"not known: {type(error).__name__}: {' '.join(str(error).split())}")]
+        return [warning(name, f"not known: {type(error).__name__}: {in_one_line(str(error))}")]
 
 
 def stack_outputs(account: Account, subject: Subject) -> dict[str, str] | None:
     """The outputs of the service's stack; None where it is not deployed. Raises ClientError."""
-    try:
-        (stack,) = account.client("cloudformation").describe_stacks(StackName=subject.stack)["Stacks"]
-    except ClientError as error:
-        if error_code(error) == "ValidationError" and "does not exist" in str(error):
-            return None
-        raise
-    return {row["OutputKey"]: row["OutputValue"] for row in stack.get("Outputs", [])}
+    stack = find_stack(account.client("cloudformation"), subject.stack)
+    return None if stack is None else {row["OutputKey"]: row["OutputValue"] for row in stack.get("Outputs", ())}
 
 
 def unknown(name: str, error: ClientError) -> Finding:
     """AWS refused the question."""
     code = error_code(error)
-    message = " ".join(str(error.response.get("Error", {}).get("Message", "")).split())[:200]
+    message = error_message(error)[:200]
     todo = "Run it with credentials that may read this, or look yourself." if code in DENIED else ""
     return warning(name, f"not known: AWS answered {code or 'an error without a code'}: {message}", todo)
 

@@ -96,7 +96,7 @@ def _not_now(
         return "waiting_for_nodes", "workers are joining"
     if any(_holds_up_others(removal, policy, now_s) for removal in state.removals):
         return "removal_under_way", "a removal is under way; the next worker waits for its end"
-    if not fleet.ready:
+    if fleet.ready == policy.workers.min == 0:  # nobody's use can be low then
         return "at_min", "no worker is Ready"
     if not above_max and (why := low_enough(snapshot, policy)) is not None:
         return "steady", why

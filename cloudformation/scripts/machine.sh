@@ -15,7 +15,7 @@ K3S=$ROOT/usr/local/bin/k3s
 SCRATCH=$(mktemp -d)
 
 say() { # to the console, where `get-console-output` shows it
-  printf 'k3s-autoscaler: %s\n' "$*" | tee -a "$CONSOLE" || true
+  printf 'k3s-autoscaler: %s\n' "$*" | tee -a "$CONSOLE" || true # a machine without a console boots all the same
 }
 
 one_line() { tail -n 3 "$1" | tr '\n' ' ' | cut -c1-400; }
@@ -201,7 +201,7 @@ WantedBy=multi-user.target
 UNIT
 }
 
-last_error() { # unit: the last thing that K3s complained of
-  journalctl --unit "$1" --lines 200 --output cat --no-pager 2>/dev/null |
-    grep -E 'level=(error|fatal)' | tail -n 1 | cut -c1-400
+last_error() { # unit: the last thing that K3s complained of; nothing where it did not, or where there is no journal
+  { journalctl --unit "$1" --lines 200 --output cat --no-pager 2>/dev/null |
+    grep -E 'level=(error|fatal)' | tail -n 1 | cut -c1-400; } || true
 }

@@ -18,7 +18,8 @@ NODE_NAME=server-$CLUSTER_ID
 fail() {
   trap - EXIT
   say "this server of $CLUSTER_ID is not ready: $*; it tries again every minute"
-  # Nothing happens where the unit runs this already: it starts itself anew.
+  # Nothing happens where the unit runs this already: it starts itself anew. That the unit cannot be started must not
+  # hide why the boot failed.
   systemctl start --no-block k3s-autoscaler-boot.service 2>/dev/null || true
   exit 1
 }
@@ -117,7 +118,7 @@ start_server() { # anew where the binary or its settings changed
   local fingerprint state
   fingerprint=$({
     cat "$K3S" "$ROOT/etc/rancher/k3s/kubelet.yaml" "$ROOT/etc/systemd/system/k3s.service"
-    cat "$ROOT/etc/rancher/k3s/registries.yaml" 2>/dev/null || true
+    cat "$ROOT/etc/rancher/k3s/registries.yaml" 2>/dev/null || true # it is optional
   } | sha256sum | cut -d' ' -f1)
   systemctl daemon-reload
   systemctl enable k3s.service
@@ -128,7 +129,7 @@ start_server() { # anew where the binary or its settings changed
   fi
   until state=$(systemctl is-active k3s.service); [ "$state" = active ]; do
     if [ "$SECONDS" -ge "$DEADLINE_S" ]; then
-      fail "K3s $VERSION did not start within $DEADLINE_S s ($state): $(last_error k3s.service || true)"
+      fail "K3s $VERSION did not start within $DEADLINE_S s ($state): $(last_error k3s.service)"
     fi
     sleep "$RETRY_S"
   done
@@ -205,13 +206,15 @@ UNIT
   systemctl enable k3s-autoscaler-boot.service
 }
 
-for tool in aws curl sha256sum systemctl timeout base64 tar blkid mountpoint; do
+mkdir -p "$ROOT/etc/systemd/system" "$ROOT/etc/rancher/k3s" "$LIBRARY"
+command -v systemctl >/dev/null || fail "the image lacks the program systemctl"
+# Before anything can be found wrong: user data that was mended is run by this unit only.
+run_at_every_boot
+for tool in aws curl sha256sum timeout base64 tar blkid mountpoint; do
   command -v "$tool" >/dev/null || fail "the image lacks the program $tool"
 done
 VERSION=$K3S_VERSION
 check_version
-mkdir -p "$ROOT/etc/systemd/system" "$ROOT/etc/rancher/k3s" "$LIBRARY"
-run_at_every_boot
 learn_machine
 learn_address
 mount_data_volume

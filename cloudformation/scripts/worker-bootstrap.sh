@@ -44,7 +44,7 @@ server_ca() {
 ask_server() { # the API server's own version, as the agent's token may ask it: the HTTP status; 000 = no answer
   printf 'Authorization: Bearer %s\n' "${AGENT_TOKEN##*::}" >"$SCRATCH/header"
   curl --silent --show-error --globoff --cacert "$SCRATCH/ca.crt" --max-time 10 -H "@$SCRATCH/header" \
-    -o "$SCRATCH/version" -w '%{http_code}' "$SERVER_URL/version" 2>"$SCRATCH/complaint" || true
+    -o "$SCRATCH/version" -w '%{http_code}' "$SERVER_URL/version" 2>"$SCRATCH/complaint" || true # it prints 000 then, and its reason is in the complaint
 }
 
 # The agent itself would try for ever and never say which of the four is wrong. Where the answer is not clear the agent
@@ -121,7 +121,7 @@ systemctl enable k3s-agent.service
 systemctl start --no-block k3s-agent.service
 until state=$(systemctl is-active k3s-agent.service); [ "$state" = active ]; do
   if [ "$SECONDS" -ge "$DEADLINE_S" ]; then
-    fail "the agent did not join $SERVER_URL within $DEADLINE_S s ($state): $(last_error k3s-agent.service || true)"
+    fail "the agent did not join $SERVER_URL within $DEADLINE_S s ($state): $(last_error k3s-agent.service)"
   fi
   sleep "$RETRY_S"
 done

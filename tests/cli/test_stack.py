@@ -7,7 +7,7 @@ import pytest
 import typer
 from botocore.stub import Stubber
 
-from autoscaler.cli.stack import find_stack, problem_of
+from autoscaler.cli.stack import find_stack, outputs, problem_of
 
 
 def stubbed() -> tuple[Any, Stubber]:
@@ -25,11 +25,12 @@ def test_a_stack_that_is_not_there_is_no_failure() -> None:
         assert find_stack(client, "k3s-cluster-x") is None
 
 
-def test_a_refusal_ends_with_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_ends_with_one_sentence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     client, stubber = stubbed()
     stubber.add_client_error("describe_stacks", "AccessDenied", "not authorized to perform: cloudformation:Describe")
+    monkeypatch.setattr("autoscaler.cli.stack._client", lambda *_: client)
     with stubber, pytest.raises(typer.Exit) as ended:
-        find_stack(client, "k3s-cluster-x")
+        outputs("k3s-cluster-x", region="eu-central-1")
     assert ended.value.exit_code == 1
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1

@@ -51,6 +51,8 @@ def refuse(machine: Machine) -> str:
     last = machine.read("console").splitlines()[-1]
     assert last.startswith("k3s-autoscaler: this server of shop is not ready: ")
     assert last.endswith("; it tries again every minute")
+    assert machine.exists(f"{UNITS}/k3s-autoscaler-boot.service"), "nothing else would try again"
+    assert "enable k3s-autoscaler-boot.service" in machine.read("systemctl").splitlines()
     assert machine.read("systemctl").splitlines()[-1] == "start --no-block k3s-autoscaler-boot.service"
     return last
 
