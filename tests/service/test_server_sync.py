@@ -1,84 +1,31 @@
-"""server-sync.sh in a sandbox: what a minute changes, what a quiet one leaves alone, and what fails beside what."""
+"""server-sync.sh in a sandbox: what a minute changes, and what a quiet one leaves alone."""
 
 import base64
-import json
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.service.sandbox import CA_HASH, SCRIPTS, STAND_INS, VERSION, Machine, publish_bundle
+from tests.service.sandbox import CA_HASH, SCRIPTS, VERSION, publish_bundle
 from tests.service.stand_in_kubectl import TOKEN, render
-
-PROVIDER_ID = "aws:///eu-central-1a/i-0123456789abcdef0"
-ADD_ONS = ("coredns", "metrics-server", "local-path-provisioner")
-MANIFESTS = "root/var/lib/rancher/k3s/server/manifests/k3s-autoscaler"
-STATE = "root/var/lib/rancher/k3s-autoscaler/sync"
-SELF = "root/usr/local/lib/k3s-autoscaler/server-sync.sh"
-START_S = 1_800_000_000
-FIRST = f"K10{CA_HASH}::000001.0000000000000001"
-SECOND = f"K10{CA_HASH}::000002.0000000000000002"
-
-
-class Server(Machine):
-    """A K3s server with a cluster behind it and the sync script installed."""
-
-    now_s = START_S
-
-    def minute(self, *, code: int = 0) -> list[str]:
-        """One run; what it said in the journal."""
-        self.environment["SYNC_NOW"] = str(self.now_s)
-        self.write("puts", "")
-        ran = self.run()
-        assert ran.returncode == code, ran.stdout + ran.stderr
-        assert ran.stderr == ""
-        self.now_s += 60
-        return ran.stdout.splitlines()
-
-    def published(self) -> list[str]:
-        """What the last minute wrote to the Parameter Store, in order."""
-        return [name.removeprefix("/k3s/shop/") for name in self.read("puts").splitlines()]
-
-    def secret(self) -> dict[str, str]:
-        """The data of the Secret as the last apply gave it; nothing before."""
-        body = json.loads(self.read("cluster/secret.json") or '{"data": {}}')
-        return {name: base64.b64decode(value).decode() for name, value in body["data"].items()}
-
-    def manifests(self) -> dict[str, str]:
-        return {path.name: path.read_text() for path in (self.world / MANIFESTS).iterdir()}
+from tests.service.sync_server import (
+    ADD_ONS,
+    FIRST,
+    MANIFESTS,
+    PROVIDER_ID,
+    SECOND,
+    SELF,
+    START_S,
+    STATE,
+    Server,
+    fresh_server,
+)
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Server:
-    """A server that starts for the first time; the service is deployed already."""
-    server = Server(tmp_path / "world", "server-sync.sh")
-    server.environment = {
-        "SYNC_ROOT": str(server.world / "root"),
-        "SYNC_K3S": str(STAND_INS / "k3s"),
-        "REGION": "eu-central-1",
-        "SERVER_URL": "https://10.0.1.10:6443",
-        "NODE_NAME": "server-shop",
-        "PROVIDER_ID": PROVIDER_ID,
-    }
-    for folder in ("raw", "nodes", "deployments"):
-        (server.world / "cluster" / folder).mkdir(parents=True)
-    server.write("cluster/raw/readyz", "ok")
-    server.write("cluster/raw/version", json.dumps({"major": "1", "gitVersion": VERSION}, indent=2))
-    server.write("cluster/ca-hash", CA_HASH)
-    server.write("cluster/tokens", "0")
-    server.write("cluster/refused", "")
-    server.write("cluster/writes", "")
-    server.write("cluster/nodes/server-shop", PROVIDER_ID)
-    for name in ADD_ONS:
-        server.write(f"cluster/deployments/{name}", "")
-    publish_bundle(server, {"manifests/a.yaml": "a: 1\n", "manifests/b.yaml": "b: 1\n"}, piece_length=100)
-    server.parameter("webhook-url", "https://api.example/alerts")
-    server.parameter("webhook-token", "current\nprevious")
-    server.write("parameters/_k3s_shop_webhook-token.secure", "")
-    server.program(SELF, "#!/bin/bash\n")
-    return server
+    return fresh_server(tmp_path / "world")
 
 
 # ----------------------------------------------------------------------------------------------------- minute by minute
@@ -323,118 +270,7 @@ def test_a_server_that_has_not_registered_yet_is_left_alone(server: Server) -> N
     assert not server.exists("systemctl")
 
 
-# ------------------------------------------------------------------------------------------------------------- failures
-
-
-def denied(name: str) -> Callable[[Server], object]:
-    return lambda server: server.write(f"parameters/_k3s_shop_{name}.denied", "")
-
-
-def refused(verb: str) -> Callable[[Server], object]:
-    return lambda server: server.write("cluster/refused", verb + "\n")
-
-
-def with_(name: str, text: str = "") -> Callable[[Server], object]:
-    return lambda server: server.write(name, text)
-
-
-def without(name: str) -> Callable[[Server], object]:
-    return lambda server: (server.world / name).unlink()
-
-
-FAILURES: dict[str, tuple[Callable[[Server], object], list[str]]] = {
-    "no Parameter Store": (
-        with_("aws-fails", "Could not connect to the endpoint URL\n"),
-        ["the parameters /k3s/shop/ could not be read: Could not connect to the endpoint URL"],
-    ),
-    "a bundle-info that is none": (
-        with_("parameters/_k3s_shop_bundle-info", "many"),
-        ['/k3s/shop/bundle-info is "many", not a number of pieces and a SHA-256'],
-    ),
-    "a piece that is missing": (
-        without("parameters/_k3s_shop_bundle_00"),
-        ["the bundle could not be fetched: An error occurred (ParameterNotFound)"],
-    ),
-    "a version that is not told": (
-        without("cluster/raw/version"),
-        ["the API server did not tell its version: Error from server (InternalError)"],
-    ),
-    "a token that is none": (
-        with_("cluster/token", "warning: something"),
-        ["k3s token create printed something else than a token"],
-    ),
-    "a Secret that may not be written": (
-        refused("apply"),
-        ["the Secret monitoring/alertmanager-webhook could not be written: Error from server (Forbidden)"],
-    ),
-    "a namespace that is not there yet": (
-        with_("cluster/no-namespace"),
-        ["the Secret monitoring/alertmanager-webhook could not be written: Error from server (NotFound)"],
-    ),
-    "add-ons that may not be changed": (
-        refused("patch"),
-        [f"{name} could not be put on the server: Error from server (Forbidden)" for name in ADD_ONS],
-    ),
-    "an API server that is down": (
-        with_("cluster/down"),
-        ["the API server is not ready: The connection to the server 127.0.0.1:6443 was refused"],
-    ),
-}
-
-
-def files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
-
-
-@pytest.mark.parametrize(("spoil", "lines"), FAILURES.values(), ids=FAILURES.keys())
-def test_a_step_that_fails_says_one_line_and_the_next_minute_mends_it(
-    server: Server, spoil: Callable[[Server], object], lines: list[str]
-) -> None:
-    healthy = {path: path.read_text() for folder in ("parameters", "cluster") for path in files(server.world / folder)}
-    spoil(server)
-    said = server.minute(code=1)
-    failures = [line for line in said if any(line.startswith(expected) for expected in lines)]
-    assert len(failures) == len(lines), said
-    for path, text in healthy.items():
-        path.write_text(text)
-    for trouble in ("aws-fails", "cluster/down", "cluster/token", "cluster/no-namespace"):
-        (server.world / trouble).unlink(missing_ok=True)
-    server.minute()
-    assert server.minute() == []
-    assert server.secret()["token"] == "current"
-    assert server.manifests()
-    assert server.read("parameters/_k3s_shop_agent-token").startswith(f"K10{CA_HASH}::")
-
-
-@pytest.mark.parametrize(
-    ("spoil", "done"),
-    [
-        (denied("bundle_00"), {"server-url", "version", "ca-hash", "agent-token"}),
-        (with_("cluster/token", "none"), {"server-url", "version"}),
-        (without("cluster/raw/version"), {"server-url", "ca-hash", "agent-token"}),
-        (refused("patch"), {"server-url", "version", "ca-hash", "agent-token"}),
-        (refused("get"), set()),
-    ],
-    ids=["bundle", "token", "version", "add-ons", "everything asked"],
-)
-def test_a_step_that_fails_stops_no_other(server: Server, spoil: Callable[[Server], object], done: set[str]) -> None:
-    spoil(server)
-    server.minute(code=1)
-    assert set(server.published()) == done
-
-
-def test_an_unknown_parameter_store_renews_no_token(server: Server) -> None:
-    server.minute()
-    server.write("aws-fails", "ThrottlingException\n")
-    server.minute(code=1)
-    assert server.read("cluster/tokens") == "1\n"
-    assert server.secret()["token"] == "current"
-
-
-def test_an_api_server_that_is_down_does_not_keep_the_manifests_out(server: Server) -> None:
-    server.write("cluster/down", "")
-    server.minute(code=1)
-    assert server.manifests() == {"a.yaml": "a: 1\n", "b.yaml": "b: 1\n"}
+# ---------------------------------------------------------------------------------------------------- the script itself
 
 
 def test_the_script_brings_its_own_timer(server: Server) -> None:

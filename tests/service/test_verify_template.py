@@ -6,7 +6,7 @@ from pathlib import Path
 from autoscaler.cli.verify_checks import Subject, read_subject
 from autoscaler.cli.verify_service import sample_events
 from autoscaler.policy import Policy
-from tests.cli.test_verify import matches
+from tests.cli.fake_account import matches
 from tests.service.conftest import EVERY_PART, Template
 
 POLICY = Policy(version=1)
