@@ -53,7 +53,7 @@ package: setup ## build/k3s-autoscaler.zip, what Lambda runs; no AWS, no docker,
 	@scripts/package
 
 rules: setup ## render the Prometheus rules and the manifests anew from policy.yml
-	@$(PYTHON_BIN) -m autoscaler.cli.render
+	@$(PYTHON_BIN) -m autoscaler.deploy.rules
 
 up: setup ## an AWS account to a cluster that scales: both stacks and the token (STAGE=main, UP="--region eu-central-1")
 	@scripts/up --stage $(STAGE) $(UP)

@@ -21,9 +21,9 @@ import msgspec
 from autoscaler.act.effects import due_effects
 from autoscaler.act.holder import Holder, LostLease
 from autoscaler.act.perform import Actor
+from autoscaler.decide.capacity.launch import plan_launch
 from autoscaler.decide.decision import decide, with_plan
-from autoscaler.decide.grow import BLIND_ALERT
-from autoscaler.decide.launch import plan_launch
+from autoscaler.decide.demand.growth import BLIND_ALERT
 from autoscaler.document import Outcome, decision_document, paused_decision
 from autoscaler.model import (
     Action,

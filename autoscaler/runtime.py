@@ -21,7 +21,7 @@ from autoscaler.aws.parameters import Parameters, WebhookTokens
 from autoscaler.aws.prometheus import Prometheus
 from autoscaler.aws.sns import NoNotifier, SnsNotifier
 from autoscaler.aws.ssm import SsmNodeCommands
-from autoscaler.decide.catalogue import UnknownInstanceType, check_instance_types
+from autoscaler.decide.capacity.catalogue import UnknownInstanceType, check_instance_types
 from autoscaler.model import Action, Mode, Notice, Trigger
 from autoscaler.policy import Policy, PolicyError, parse_policy
 from autoscaler.reconcile import Busy, Ports, reconcile

@@ -21,7 +21,7 @@ from autoscaler.simulator.stack.local import LocalStack, StackSettings, local_st
 from autoscaler.simulator.stack.processes import Interrupted, StackError, endings_raise, repository_root
 from autoscaler.simulator.stack.story import PENDING_ALERT
 from autoscaler.simulator.stack.watch import Watch
-from autoscaler.simulator.workload import MIB, Ask, PodTemplate, Workload
+from autoscaler.simulator.world.workload import MIB, Ask, PodTemplate, Workload
 from bench.figures import median, nearest_rank
 
 LIMIT_S: Final = 20.0

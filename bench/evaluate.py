@@ -18,7 +18,7 @@ from autoscaler.model import Decision, MetricsStatus
 from autoscaler.observe.snapshot import assemble
 from autoscaler.policy import Policy, ScaleDown, Workers
 from autoscaler.simulator.cluster import SimCluster
-from autoscaler.simulator.workload import MIB, Ask, PodTemplate, Workload
+from autoscaler.simulator.world.workload import MIB, Ask, PodTemplate, Workload
 from bench.figures import median, nearest_rank
 
 INSTANCE_TYPE: Final = "m5.2xlarge"

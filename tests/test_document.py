@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from autoscaler import document
-from autoscaler.decide.launch_progress import RESEND_FOR_S, SETTLE_S
-from autoscaler.decide.shrink import STUCK_AFTER_S
+from autoscaler.decide.progress.launch import RESEND_FOR_S, SETTLE_S
+from autoscaler.decide.removal.shrink import STUCK_AFTER_S
 from autoscaler.document import open_operations_in_words
 from autoscaler.model import JoinFailures, Mode, ModeSetting, Notice, State, Trigger
 from autoscaler.policy import Drain, Policy, Workers

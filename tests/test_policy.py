@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from autoscaler.decide.catalogue import MIB, UnknownInstanceType, check_instance_types, nominal_resources
+from autoscaler.decide.capacity.catalogue import MIB, UnknownInstanceType, check_instance_types, nominal_resources
 from autoscaler.policy import Policy, PolicyError, parse_policy, policy_hash
 
 COMMITTED = Path(__file__).parent.parent / "policy.yml"

@@ -12,9 +12,9 @@ from autoscaler.cli.ending import WRONG_INPUT, end, told
 from autoscaler.cli.mode import change_mode
 from autoscaler.cli.options import AsJson, Cluster, For, PolicyFile, Region, StateTable, seconds, state_store
 from autoscaler.cli.report import say_mode, show_history, show_status, status_document
-from autoscaler.cli.teardown import teardown
-from autoscaler.cli.token import token
-from autoscaler.cli.verify import verify_aws
+from autoscaler.cli.teardown.command import teardown
+from autoscaler.cli.token.command import token
+from autoscaler.cli.verify.command import verify_aws
 from autoscaler.cli.who import who
 from autoscaler.model import Mode, ModeSetting
 from autoscaler.policy import PolicyError

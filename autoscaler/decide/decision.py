@@ -4,14 +4,15 @@ from collections.abc import Container
 
 import msgspec
 
+from autoscaler.decide.demand.growth import GrowPlan, plan_blind_growth, plan_growth
+from autoscaler.decide.demand.pods import PodDemand, pod_demand, take_backable
 from autoscaler.decide.fleet import FleetView, Standing, view_fleet
-from autoscaler.decide.grow import GrowPlan, plan_blind_growth, plan_growth
-from autoscaler.decide.launch_progress import advance_launch
 from autoscaler.decide.looking import Look, new_removal
-from autoscaler.decide.pod_demand import PodDemand, pod_demand, take_backable
-from autoscaler.decide.removal_progress import advance_removal
-from autoscaler.decide.repair import reclaim_noticed, repair_unhealthy, trust_launches_again
-from autoscaler.decide.shrink import ShrinkPlan, movable_pods, plan_shrink
+from autoscaler.decide.progress.launch import advance_launch
+from autoscaler.decide.progress.removal import advance_removal
+from autoscaler.decide.removal.repair import reclaim_noticed, repair_unhealthy, trust_launches_again
+from autoscaler.decide.removal.shrink import ShrinkPlan, movable_pods, plan_shrink
+from autoscaler.decide.words import count, in_words
 from autoscaler.model import (
     Action,
     Blocked,
@@ -20,7 +21,6 @@ from autoscaler.model import (
     NodeCounts,
     Pod,
     RemovalPhase,
-    Signal,
     Snapshot,
     State,
 )
@@ -61,7 +61,7 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
         if worker.instance is not None and open_operations(state) < MAX_OPEN_OPERATIONS:
             removal = new_removal(look, worker.instance, worker.node, reason=shrink.reason, phase=RemovalPhase.DRAINING)
             state = open_removal(state, removal, counts_as_scale_down=True)
-    action, reason, message = _in_words(look, fleet, pods, grow, shrink, repaired=repaired)
+    action, reason, message = in_words(look, fleet, pods, grow, shrink, repaired=repaired)
     known = snapshot.metrics_status is not MetricsStatus.UNAVAILABLE
     return Decision(
         action=action,
@@ -103,7 +103,7 @@ def _pods(look: Look, fleet: FleetView, state: State, reclaimed: tuple[str, ...]
 
 def _wanted_back(look: Look, fleet: FleetView, state: State, pods: PodDemand) -> dict[str, str]:
     """Removals to undo before anything is launched, with the reason: for pods that fit there, else the newest first."""
-    back = dict.fromkeys(pods.take_back, f"{_count(pods.waiting, 'pod')} could run there")
+    back = dict.fromkeys(pods.take_back, f"{count(pods.waiting, 'pod')} could run there")
     if not look.snapshot.cluster_known:
         return back
     wanted = plan_growth(look.snapshot, fleet, state, look.policy, pods=_NO_DEMAND, replacing=0).wanted
@@ -141,81 +141,6 @@ def _desired(fleet: FleetView, grow: GrowPlan, shrink: ShrinkPlan) -> int:
     return fleet.ready + fleet.joining - len(shrink.candidates)
 
 
-def _in_words(
-    look: Look, fleet: FleetView, pods: PodDemand, grow: GrowPlan, shrink: ShrinkPlan, *, repaired: bool
-) -> tuple[Action, str, str]:
-    """Action, stable reason code, and one sentence for a person."""
-    snapshot = look.snapshot
-    if grow.growth is not None:
-        count = grow.growth.count
-        why = _why_grow(grow, pods)
-        limited = f" (limited: {grow.limit}, {grow.wanted} wanted)" if grow.limit else ""
-        return Action.SCALE_UP, grow.growth.reason, f"Launching {_count(count, 'worker')}: {why}{limited}."
-    if repaired:
-        return Action.REPAIR, "repair", _sentence("; ".join(look.events))
-    if shrink.candidates:
-        return Action.SCALE_DOWN, shrink.reason, _sentence(f"Draining: {shrink.message}; {_why_shrink(snapshot)}")
-    if grow.limit:
-        message = (
-            f"{grow.wanted} workers are wanted, {fleet.existing} exist and {grow.limit} holds: nothing is launched."
-        )
-        return Action.REFUSED, grow.limit, message
-    if snapshot.metrics_status is MetricsStatus.UNAVAILABLE:
-        return Action.REFUSED, "metrics_unavailable", _sentence(f"Nothing is decided: {snapshot.metrics_problems[0]}")
-    if not snapshot.cluster_known:
-        return Action.REFUSED, "metrics_partial", _sentence(f"Nothing is computed: {snapshot.metrics_problems[0]}")
-    if look.events:
-        return Action.NONE, "progress", _sentence("; ".join(look.events))
-    if fleet.joining:
-        return (
-            Action.NONE,
-            "waiting_for_nodes",
-            f"{_count(fleet.joining, 'worker')} on the way; nothing more is needed now.",
-        )
-    if pods.waiting:
-        return (
-            Action.NONE,
-            "pods_waiting",
-            f"{_count(pods.waiting, 'pod')} unscheduled: too short a time to count, or there is room.",
-        )
-    return Action.NONE, shrink.reason, _sentence(f"Nothing to do: {shrink.message}")
-
-
-def _why_grow(grow: GrowPlan, pods: PodDemand) -> str:
-    reason = grow.growth.reason if grow.growth is not None else ""
-    by_name: dict[str, Signal] = {signal.name: signal for signal in grow.signals}
-    if reason == "pods_unschedulable":
-        return f"{_count(pods.waiting, 'pod')} {'fits' if pods.waiting == 1 else 'fit'} on no worker"
-    if reason == "interruption":
-        return "EC2 takes a worker back and its pods need room"
-    if reason == "blind_growth":
-        return "a scale-up alert fires while Prometheus cannot be asked"
-    if reason == "below_min":
-        return f"there are fewer than workers.min ({by_name['minimum'].threshold:.0f})"
-    signal = by_name["cpu_utilisation" if reason == "cpu_high" else "memory_utilisation"]
-    kind = "CPU" if reason == "cpu_high" else "memory"
-    return f"{kind} use is {signal.value or 0:.0%}, above {signal.threshold or 0:.0%} for the whole window"
-
-
-def _why_shrink(snapshot: Snapshot) -> str:
-    parts = [
-        f"{u.resource} use stayed at or below {u.shrink_max:.0%}"
-        for u in snapshot.utilisation
-        if u.shrink_max is not None
-    ]
-    return " and ".join(parts)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _sentence(text: str) -> str:
-    first = text.split(" ", 1)[0]
-    start = text[:1].upper() if first.isalpha() else text[:1]  # a node's name keeps its letters
-    return start + text[1:] + ("" if text.endswith(".") else ".")
-
-
 def with_plan(decision: Decision, state: State, *, refused: int, blocked: tuple[Blocked, ...] = ()) -> Decision:
     """The decision once its growth became operations; `refused` workers found every pool exhausted."""
     if decision.growth is not None and refused >= decision.growth.count:
@@ -223,7 +148,7 @@ def with_plan(decision: Decision, state: State, *, refused: int, blocked: tuple[
             decision,
             action=Action.REFUSED,
             reason="capacity_backoff",
-            message=f"{_count(refused, 'worker')} wanted, but no pool can be asked now: EC2 had nothing left, or no "
+            message=f"{count(refused, 'worker')} wanted, but no pool can be asked now: EC2 had nothing left, or no "
             "subnet of ours lies in the zone that the pods select. Each is tried again later.",
         )
     elif decision.growth is not None and refused:

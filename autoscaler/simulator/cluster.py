@@ -34,10 +34,10 @@ from autoscaler.simulator.fakes import (
     StateItem,
     Wires,
 )
-from autoscaler.simulator.metric_faults import MetricFaults
-from autoscaler.simulator.recorded import Recorder
-from autoscaler.simulator.workload import Workload
-from autoscaler.simulator.world import SERVER, FixedNode, World, WorldSettings
+from autoscaler.simulator.metrics.faults import MetricFaults
+from autoscaler.simulator.metrics.recorded import Recorder
+from autoscaler.simulator.world.workload import Workload
+from autoscaler.simulator.world.world import SERVER, FixedNode, World, WorldSettings
 
 START_S: Final = 1_800_000_000.0
 """Where virtual time begins unless told otherwise: 2027-01-15, a Friday, 08:00 UTC."""

@@ -11,10 +11,10 @@ from typing import Final
 import msgspec
 
 from autoscaler.model import CommandOutcome, NodeCommand, Verb
-from autoscaler.simulator.drains import POLL_S, Drain
-from autoscaler.simulator.nodes import Nodes
-from autoscaler.simulator.objects import ClusterState, SimNode
-from autoscaler.simulator.preflight import (
+from autoscaler.simulator.world.drains import POLL_S, Drain
+from autoscaler.simulator.world.nodes import Nodes
+from autoscaler.simulator.world.objects import ClusterState, SimNode
+from autoscaler.simulator.world.preflight import (
     DRAINING_ANNOTATION,
     FENCE_ANNOTATION,
     OPERATION_ANNOTATION,

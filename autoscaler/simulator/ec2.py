@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from autoscaler.decide.catalogue import CATALOGUE
+from autoscaler.decide.capacity.catalogue import CATALOGUE
 from autoscaler.model import (
     CLUSTER_TAG,
     MANAGED_BY_TAG,
@@ -20,7 +20,7 @@ from autoscaler.model import (
     LaunchResult,
 )
 from autoscaler.ports import FleetUnavailable
-from autoscaler.simulator.world import FixedNode, World
+from autoscaler.simulator.world.world import FixedNode, World
 
 STATE_CODES: Final = {
     InstanceState.PENDING: 0,

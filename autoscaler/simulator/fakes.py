@@ -34,10 +34,10 @@ from autoscaler.ports import (
 )
 from autoscaler.simulator.commands import RunStatus
 from autoscaler.simulator.ec2 import Ec2
-from autoscaler.simulator.metric_faults import MetricFaults, spoil
-from autoscaler.simulator.preflight import ResultLine
-from autoscaler.simulator.recorded import Recorder
-from autoscaler.simulator.world import World
+from autoscaler.simulator.metrics.faults import MetricFaults, spoil
+from autoscaler.simulator.metrics.recorded import Recorder
+from autoscaler.simulator.world.preflight import ResultLine
+from autoscaler.simulator.world.world import World
 
 Result = TypeVar("Result")
 Hook = Callable[[str, str, str], None]

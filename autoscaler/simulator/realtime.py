@@ -10,12 +10,12 @@ import msgspec
 from autoscaler.model import NodeCommand, Sample, Verb
 from autoscaler.observe.query import snapshot_query
 from autoscaler.policy import Policy
-from autoscaler.simulator.emulator_events import EventBus, command_event, instance_event
-from autoscaler.simulator.emulator_moto import ShellResult
-from autoscaler.simulator.objects import TimelineEvent
-from autoscaler.simulator.recorded import Recorder
-from autoscaler.simulator.workload import Workload
-from autoscaler.simulator.world import FixedNode, NodeView, PodView, World, WorldSettings
+from autoscaler.simulator.emulator.events import EventBus, command_event, instance_event
+from autoscaler.simulator.emulator.moto import ShellResult
+from autoscaler.simulator.metrics.recorded import Recorder
+from autoscaler.simulator.world.objects import TimelineEvent
+from autoscaler.simulator.world.workload import Workload
+from autoscaler.simulator.world.world import FixedNode, NodeView, PodView, World, WorldSettings
 
 TICK_S: Final = 0.25
 RUNNING: Final = frozenset({"Pending", "InProgress"})

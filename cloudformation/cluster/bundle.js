@@ -15,7 +15,7 @@ const refusal = (sentence) => Object.assign(new Error(sentence), { stack: "" });
 
 const packed = ({ clusterId, imageDigests }) => {
   const digests = imageDigests.split(",").filter(Boolean).flatMap((digest) => ["--image-digest", digest]);
-  const result = spawnSync(python, ["-m", "autoscaler.cli.bundle", "--cluster-id", clusterId, ...digests], {
+  const result = spawnSync(python, ["-m", "autoscaler.deploy.bundle", "--cluster-id", clusterId, ...digests], {
     cwd: root,
     encoding: "utf8",
     maxBuffer: 16 * 1024 * 1024,

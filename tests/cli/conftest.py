@@ -4,7 +4,7 @@ import pytest
 
 from autoscaler.simulator.cluster import SimCluster
 from tests.aws.conftest import _moto, _no_real_account, calls, clients
-from tests.cli.teardowns import POLICY
+from tests.cli.teardown.teardowns import POLICY
 from tests.simulator.worlds import deployment
 
 __all__ = ["_moto", "_no_real_account", "calls", "clients", "cluster"]

@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
+from autoscaler.decide.capacity.launch import LaunchPlan, plan_launch
 from autoscaler.decide.decision import decide, with_plan
-from autoscaler.decide.launch import LaunchPlan, plan_launch
 from autoscaler.model import (
     CommandOutcome,
     CommandRef,

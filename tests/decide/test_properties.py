@@ -6,9 +6,10 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from autoscaler.decide.capacity.launch import plan_launch
 from autoscaler.decide.fleet import Standing, view_fleet
-from autoscaler.decide.launch import plan_launch
-from autoscaler.decide.packing import MANAGED_LABEL, free_room, pack
+from autoscaler.decide.scheduling.packing import pack
+from autoscaler.decide.scheduling.rooms import MANAGED_LABEL, free_room
 from autoscaler.model import (
     Decision,
     Growth,

@@ -12,11 +12,11 @@ import pytest
 import requests
 from botocore.exceptions import ClientError
 
-from autoscaler.simulator.emulator import Ready
+from autoscaler.simulator.emulator.emulator import Ready
 from autoscaler.simulator.stack.cloud import Account, plain_environment
 from autoscaler.simulator.stack.cluster import ClusterClient
 from autoscaler.simulator.stack.processes import StackError, repository_root
-from autoscaler.simulator.workload import Workload
+from autoscaler.simulator.world.workload import Workload
 
 WAIT_S = 30
 CLUSTER = "lab"
@@ -79,7 +79,15 @@ def wait(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    command = [sys.executable, "-m", "autoscaler.simulator.emulator", "--cluster", CLUSTER, "--static-workers", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "autoscaler.simulator.emulator.emulator",
+        "--cluster",
+        CLUSTER,
+        "--static-workers",
+        "1",
+    ]
     command += ["--boot-s", "0.5", "--ready-s", "0.2"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=repository_root(), env=plain_environment())
     try:

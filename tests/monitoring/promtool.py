@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import yaml
 
-from autoscaler.cli.render import Settings, render, write
+from autoscaler.deploy.rules import Settings, render, write
 from autoscaler.observe.series import PREFIX
 from autoscaler.policy import Policy
 from tests.monitoring.programs import ROOT, run

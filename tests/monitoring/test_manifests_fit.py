@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from autoscaler.simulator.exposition import ALLOWED_NODE_LABELS, ALLOWED_POD_ANNOTATIONS
+from autoscaler.simulator.metrics.exposition import ALLOWED_NODE_LABELS, ALLOWED_POD_ANNOTATIONS
 from tests.monitoring.manifests import (
     WORKLOADS,
     Manifest,

@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from autoscaler.cli.render import Settings, render, write
+from autoscaler.deploy.rules import Settings, render, write
 from autoscaler.policy import Policy
 from tests.monitoring.programs import QuietHandler, daemon, free_port, get_json, serving, wait_until
 from tests.monitoring.scrape import DATA

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
-from autoscaler.cli.render import Settings, render, write
+from autoscaler.deploy.rules import Settings, render, write
 from autoscaler.model import Sample
 from autoscaler.observe.cluster import parse_nodes, parse_pods
 from autoscaler.observe.query import snapshot_query

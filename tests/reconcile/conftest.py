@@ -2,7 +2,7 @@ import pytest
 
 from autoscaler.policy import Policy
 from autoscaler.simulator.cluster import SimCluster
-from autoscaler.simulator.workload import MIB, Ask, Kind, PodTemplate, Workload
+from autoscaler.simulator.world.workload import MIB, Ask, Kind, PodTemplate, Workload
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from autoscaler.policy import BlindGrowth, Policy
 from autoscaler.ports import FleetUnavailable, StoreUnavailable
 from autoscaler.reconcile import Busy, reconcile
 from autoscaler.simulator.cluster import SimCluster
-from autoscaler.simulator.metric_faults import MetricFaults
+from autoscaler.simulator.metrics.faults import MetricFaults
 from tests.reconcile.conftest import deployment, make_one_superfluous, need_two_workers
 
 ALERT = Trigger(kind="alert")

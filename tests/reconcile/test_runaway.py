@@ -14,8 +14,8 @@ import pytest
 from autoscaler.model import Notice
 from autoscaler.policy import Policy, ScaleDown
 from autoscaler.simulator.cluster import SimCluster
-from autoscaler.simulator.objects import Faults
-from autoscaler.simulator.world import NodeView
+from autoscaler.simulator.world.objects import Faults
+from autoscaler.simulator.world.world import NodeView
 from autoscaler.state.transitions import JOIN_WAIT_S, MAX_JOIN_WAIT_S, PROVEN_AFTER_S, TOLERATED_JOIN_FAILURES
 from autoscaler.telemetry import JOIN_FAILURES, UNSCHEDULABLE, metric_values
 from tests.reconcile.conftest import deployment

@@ -18,7 +18,7 @@ from autoscaler.model import CLUSTER_TAG, Lease, Mode, ModeSetting
 from autoscaler.policy import Policy, Workers
 from autoscaler.runtime import App
 from autoscaler.simulator.cluster import START_S, SimCluster
-from autoscaler.simulator.workload import Budget
+from autoscaler.simulator.world.workload import Budget
 from autoscaler.telemetry import Telemetry
 from handlers import alerts, lifecycle, sweep
 from tests.handlers.support import SETTINGS, FakeContext, accept_test_token, post, sample

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from autoscaler.simulator.emulator import Ready
+from autoscaler.simulator.emulator.emulator import Ready
 from autoscaler.simulator.stack.cloud import Account, aws_environment, plain_environment
 from autoscaler.simulator.stack.processes import Supervisor
 from tests.service.conftest import ROOT
@@ -45,7 +45,7 @@ class Runs:
 
 def emulator(supervisor: Supervisor, folder: Path) -> Ready:
     ready = folder / "ready"
-    command = [sys.executable, "-m", "autoscaler.simulator.emulator", "--cluster", "another"]
+    command = [sys.executable, "-m", "autoscaler.simulator.emulator.emulator", "--cluster", "another"]
     running = supervisor.start("emulator", command, env=plain_environment(), stdout_path=ready)
     supervisor.wait_ready(running, lambda: ready.read_bytes().endswith(b"}\n"), timeout_s=60)
     return msgspec.json.decode(ready.read_bytes(), type=Ready)

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from autoscaler.cli.verify_checks import Subject, read_subject
-from autoscaler.cli.verify_service import sample_events
+from autoscaler.cli.verify.checks import Subject, read_subject
+from autoscaler.cli.verify.service import sample_events
 from autoscaler.policy import Policy
-from tests.cli.fake_account import matches
+from tests.cli.verify.fake_account import matches
 from tests.service.conftest import EVERY_PART, Template
 
 POLICY = Policy(version=1)

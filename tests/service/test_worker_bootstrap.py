@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autoscaler.decide.catalogue import CATALOGUE, MIB, SEEN_SHARE, nominal_resources
+from autoscaler.decide.capacity.catalogue import CATALOGUE, MIB, SEEN_SHARE, nominal_resources
 from autoscaler.policy import Policy
 from tests.service.sandbox import BINARY, CA_HASH, INSTANCE, STAND_INS, TOKEN, VERSION, Machine
 

@@ -8,9 +8,9 @@ import pytest
 
 from autoscaler.model import CommandOutcome, Verb
 from autoscaler.simulator.commands import CommandStatus
-from autoscaler.simulator.preflight import ResultLine
-from autoscaler.simulator.workload import DO_NOT_DISRUPT, SAFE_TO_EVICT, Budget
-from autoscaler.simulator.world import World
+from autoscaler.simulator.world.preflight import ResultLine
+from autoscaler.simulator.world.workload import DO_NOT_DISRUPT, SAFE_TO_EVICT, Budget
+from autoscaler.simulator.world.world import World
 from tests.simulator.worlds import (
     SERVER_ID,
     bare,

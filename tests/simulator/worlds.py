@@ -11,8 +11,8 @@ from autoscaler.model import (
 )
 from autoscaler.policy import Policy
 from autoscaler.simulator.cluster import SimCluster
-from autoscaler.simulator.workload import MIB, Ask, Budget, Kind, PodTemplate, Workload
-from autoscaler.simulator.world import NodeView, PodView, World, WorldSettings
+from autoscaler.simulator.world.workload import MIB, Ask, Budget, Kind, PodTemplate, Workload
+from autoscaler.simulator.world.world import NodeView, PodView, World, WorldSettings
 
 START_S = 1_800_000_000.0
 POLICY = Policy(version=1)

@@ -17,12 +17,12 @@ import autoscaler.act.effects
 import autoscaler.act.holder
 import autoscaler.act.perform
 import autoscaler.decide.decision
+import autoscaler.decide.demand.growth
+import autoscaler.decide.demand.pods
 import autoscaler.decide.fleet
-import autoscaler.decide.grow
-import autoscaler.decide.launch_progress
 import autoscaler.decide.looking
-import autoscaler.decide.pod_demand
-import autoscaler.decide.removal_progress
+import autoscaler.decide.progress.launch
+import autoscaler.decide.progress.removal
 import autoscaler.observe.cluster
 import autoscaler.observe.instances
 import autoscaler.observe.samples
@@ -148,7 +148,7 @@ def partial_metrics_pass_for_whole() -> None:
 
 def uncordon_forgotten() -> None:
     """A removal that is given up is closed, and its Node stays cordoned."""
-    module = autoscaler.decide.removal_progress
+    module = autoscaler.decide.progress.removal
 
     def close(_look: Any, state: State, removal: Any, _why: str) -> State:
         return autoscaler.state.transitions.update_removal(state, removal.operation_id, lambda _: None)
@@ -158,7 +158,7 @@ def uncordon_forgotten() -> None:
 
 def terminate_without_drain() -> None:
     """A drain that failed counts as one that is over."""
-    module = autoscaler.decide.removal_progress
+    module = autoscaler.decide.progress.removal
     _put(module, "_drain_failed", lambda look, state, removal, _result: module._terminate(look, state, removal))
 
 
@@ -174,7 +174,7 @@ def drain_skipped() -> None:
 
 def no_adoption_by_tag() -> None:
     """Instances are known by EC2's answer only."""
-    _put(autoscaler.decide.launch_progress, "_adopt", lambda _look, launch: launch)
+    _put(autoscaler.decide.progress.launch, "_adopt", lambda _look, launch: launch)
 
 
 def new_token_on_each_send() -> None:
@@ -219,12 +219,12 @@ def counted_by_describe_only() -> None:
 def joining_ignored() -> None:
     """Workers on their way do not count."""
     _put(autoscaler.decide.fleet.FleetView, "joining", property(lambda _self: 0))
-    _put(autoscaler.decide.pod_demand, "_coming_rooms", lambda *_args: [])
+    _put(autoscaler.decide.demand.pods, "_coming_rooms", lambda *_args: [])
 
 
 def absence_believed_at_once() -> None:
     """An instance that is not listed is given up at the first look."""
-    _put(autoscaler.decide.launch_progress, "SETTLE_S", 0)
+    _put(autoscaler.decide.progress.launch, "SETTLE_S", 0)
 
 
 def _with_policy(name: str, change: Callable[[Any], Any]) -> None:
@@ -253,7 +253,7 @@ def maximum_ignored() -> None:
 
 def node_deleted_first() -> None:
     """The Node goes before its instance."""
-    module = autoscaler.decide.removal_progress
+    module = autoscaler.decide.progress.removal
 
     def delete(look: Any, state: State, removal: Any) -> State:
         changed = autoscaler.state.transitions.enter_phase(
@@ -266,7 +266,7 @@ def node_deleted_first() -> None:
 
 def phases_go_backwards() -> None:
     """A worker that is being terminated is taken back when pods wait."""
-    module = autoscaler.decide.removal_progress
+    module = autoscaler.decide.progress.removal
     forward = autoscaler.state.transitions._FORWARD
     forward[RemovalPhase.TERMINATING] = forward[RemovalPhase.DRAINING]
     advance = module.advance_removal

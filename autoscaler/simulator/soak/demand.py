@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from autoscaler.simulator.objects import SimPod
 from autoscaler.simulator.soak.watch import Watch
+from autoscaler.simulator.world.objects import SimPod
 
 
 def not_yet(watch: Watch) -> list[str]:

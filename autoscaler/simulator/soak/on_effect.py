@@ -1,8 +1,8 @@
 """Invariants of the calls that change the world: intended first, only on ours, within the limits."""
 
 from autoscaler.model import OPERATION_TAG, LaunchRequest, Mode, NodeCommand, RemovalPhase, Verb
-from autoscaler.simulator.controllers import evictable_pods
 from autoscaler.simulator.soak.watch import Effect, Watch
+from autoscaler.simulator.world.controllers import evictable_pods
 
 PHASE_OF = {
     Verb.DRAIN: RemovalPhase.DRAINING,

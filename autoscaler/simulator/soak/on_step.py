@@ -3,8 +3,8 @@
 from typing import Final
 
 from autoscaler.model import OPERATION_TAG
-from autoscaler.simulator.preflight import OPERATION_ANNOTATION, fence_of
 from autoscaler.simulator.soak.watch import Watch
+from autoscaler.simulator.world.preflight import OPERATION_ANNOTATION, fence_of
 
 FORGOTTEN_AFTER_S: Final = 1500.0
 """An instance that nobody waits for may be an agent that registers again: repair waits for it before it ends it."""

@@ -9,8 +9,8 @@ from autoscaler.policy import BlindGrowth, Capacity, Drain, Policy, Repair, Scal
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.ec2 import Ec2Settings
 from autoscaler.simulator.soak.fates import FateRates
-from autoscaler.simulator.workload import MIB, Ask, Budget, Kind, PodTemplate, Workload
-from autoscaler.simulator.world import SERVER, FixedNode, WorldSettings
+from autoscaler.simulator.world.workload import MIB, Ask, Budget, Kind, PodTemplate, Workload
+from autoscaler.simulator.world.world import SERVER, FixedNode, WorldSettings
 
 SECOND_SERVER = FixedNode(
     name="ip-10-0-1-11",

@@ -8,7 +8,7 @@ from autoscaler.model import Notice
 from autoscaler.policy import Drain, Policy
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.ec2 import Ec2Settings
-from autoscaler.simulator.workload import MIB, Ask, PodTemplate, Workload
+from autoscaler.simulator.world.workload import MIB, Ask, PodTemplate, Workload
 
 INTERRUPTION_S: Final = 120.0
 """From EC2's notice to the end of a Spot instance (EC2 User Guide, "Spot Instance interruption notices")."""

@@ -8,7 +8,7 @@ from typing import Final
 from autoscaler.model import CLUSTER_TAG, MANAGED_BY_TAG, MANAGED_BY_VALUE
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.ec2 import SimInstance
-from autoscaler.simulator.objects import SimNode
+from autoscaler.simulator.world.objects import SimNode
 
 KEPT_S: Final = 900.0
 

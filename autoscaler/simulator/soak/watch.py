@@ -24,12 +24,12 @@ from autoscaler.ports import PortError
 from autoscaler.reconcile import Busy
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.fakes import PROMETHEUS
-from autoscaler.simulator.metric_faults import MetricFaults
-from autoscaler.simulator.preflight import ResultLine
+from autoscaler.simulator.metrics.faults import MetricFaults
 from autoscaler.simulator.soak.fates import KILLS, Fate
 from autoscaler.simulator.soak.stepped import Call, Seen, SteppedInvocation
 from autoscaler.simulator.soak.truth import Truth
 from autoscaler.simulator.soak.violation import Violation
+from autoscaler.simulator.world.preflight import ResultLine
 from autoscaler.state.transitions import effective_mode
 
 EFFECTS: Final = frozenset({"launch", "terminate", "send"})

@@ -14,7 +14,7 @@ from boto3.dynamodb.types import TypeDeserializer
 from botocore.config import Config
 
 from autoscaler.model import CLUSTER_TAG
-from autoscaler.simulator.emulator import Ready
+from autoscaler.simulator.emulator.emulator import Ready
 from autoscaler.simulator.stack.processes import StackError, Supervisor, repository_root
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ import msgspec
 import requests
 
 from autoscaler.model import Sample
-from autoscaler.simulator.emulator_moto import Call
+from autoscaler.simulator.emulator.moto import Call
 from autoscaler.simulator.realtime import ClusterState
 from autoscaler.simulator.stack.processes import StackError
-from autoscaler.simulator.workload import Workload
+from autoscaler.simulator.world.workload import Workload
 
 TIMEOUT_S: Final = 10
 

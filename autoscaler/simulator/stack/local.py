@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from autoscaler.policy import Policy, parse_policy
-from autoscaler.simulator.emulator import Ready
+from autoscaler.simulator.emulator.emulator import Ready
 from autoscaler.simulator.stack.cloud import Account, aws_environment, plain_environment
 from autoscaler.simulator.stack.cluster import ClusterClient
 from autoscaler.simulator.stack.monitors import Addresses, Programs, find_programs, pick_addresses, start_monitors
@@ -154,7 +154,7 @@ def _start(
 
 def _start_emulator(settings: StackSettings, supervisor: Supervisor, folder: Path) -> Ready:
     ready_path = folder / "emulator.ready"
-    command = [sys.executable, "-m", "autoscaler.simulator.emulator", "--cluster", settings.cluster_id]
+    command = [sys.executable, "-m", "autoscaler.simulator.emulator.emulator", "--cluster", settings.cluster_id]
     command += ["--static-workers", str(settings.static_workers)]
     command += ["--boot-s", str(settings.boot_s), "--ready-s", str(settings.ready_s), "--monitor-grace-s", "10"]
     if settings.recorder:

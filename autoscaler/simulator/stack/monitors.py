@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from autoscaler.cli.render import Discovery, Settings, render, write
+from autoscaler.deploy.rules import Discovery, Settings, render, write
 from autoscaler.policy import Policy
 from autoscaler.simulator.stack.processes import StackError, Supervisor, answers, free_port, repository_root
 

@@ -12,11 +12,11 @@ from typing import Final
 import msgspec
 
 from autoscaler.model import Verb
-from autoscaler.simulator.objects import TimelineEvent
 from autoscaler.simulator.realtime import CommandView
 from autoscaler.simulator.stack.local import LocalStack, Sweeper
 from autoscaler.simulator.stack.watch import Watch
-from autoscaler.simulator.workload import MIB, Ask, PodTemplate, Workload
+from autoscaler.simulator.world.objects import TimelineEvent
+from autoscaler.simulator.world.workload import MIB, Ask, PodTemplate, Workload
 
 SWEEP_INTERVAL_S: Final = 5.0
 """The shipped schedule is two minutes; the demo has less than three altogether."""

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from autoscaler.decide.catalogue import CATALOGUE
+from autoscaler.decide.capacity.catalogue import CATALOGUE
 from autoscaler.simulator.stack.local import LocalStack
 from autoscaler.simulator.stack.story import STEPS, Story
 from autoscaler.simulator.stack.watch import Watch

@@ -4,10 +4,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
-from autoscaler.simulator.emulator_moto import Call
-from autoscaler.simulator.objects import TimelineEvent
+from autoscaler.simulator.emulator.moto import Call
 from autoscaler.simulator.stack.journal import Invocation
 from autoscaler.simulator.stack.watch import Watch
+from autoscaler.simulator.world.objects import TimelineEvent
 
 CALLS_TOLD: Final = {
     "CreateFleet": "EC2 receives CreateFleet",

@@ -13,7 +13,7 @@ from rich.text import Text
 from autoscaler.simulator.stack.story import CHECKOUT, MAIL, STEPS, WEB, Story
 from autoscaler.simulator.stack.timeline import Line, decision_words
 from autoscaler.simulator.stack.watch import Watch
-from autoscaler.simulator.world import NodeView, PodView
+from autoscaler.simulator.world.world import NodeView, PodView
 
 POD: Final = "■"
 COLOURS: Final = {WEB.key: "cyan", CHECKOUT.key: "magenta", MAIL.key: "yellow"}

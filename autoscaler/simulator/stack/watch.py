@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from autoscaler.model import MANAGED_BY_TAG, MANAGED_BY_VALUE, Verb
-from autoscaler.simulator.emulator_moto import Call
-from autoscaler.simulator.objects import TimelineEvent
+from autoscaler.simulator.emulator.moto import Call
 from autoscaler.simulator.realtime import ClusterState, CommandView
 from autoscaler.simulator.stack.journal import Invocation, Journal
 from autoscaler.simulator.stack.local import LocalStack
-from autoscaler.simulator.world import NodeView, PodView
+from autoscaler.simulator.world.objects import TimelineEvent
+from autoscaler.simulator.world.world import NodeView, PodView
 
 ALIVE: Final = frozenset({"pending", "running"})
 

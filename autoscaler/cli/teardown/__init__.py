@@ -1,0 +1,1 @@
+"""`k3s-autoscaler teardown`: ends what the service launched, after showing it."""

@@ -1,0 +1,1 @@
+"""`k3s-autoscaler token`: creates and rotates the webhook's token."""

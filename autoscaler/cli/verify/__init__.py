@@ -1,0 +1,1 @@
+"""`k3s-autoscaler verify-aws`: asks an account what no emulator shows."""

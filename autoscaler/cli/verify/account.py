@@ -1,0 +1,297 @@
+"""Checks of the account: who asks, what they may do, quotas, roles, region."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from autoscaler.aws.failures import error_code, error_message, in_one_line
+from autoscaler.cli.verify.checks import (
+    DENIED,
+    NOT_DEPLOYED,
+    Account,
+    Finding,
+    Subject,
+    ok,
+    problem,
+    stack_outputs,
+    unknown,
+    warning,
+)
+from autoscaler.model import CLUSTER_TAG, MANAGED_BY_TAG, MANAGED_BY_VALUE
+
+DRY_RUN_WOULD_HAVE_WORKED: Final = "DryRunOperation"
+"""EC2's answer to a DryRun that would have been carried out. Source: EC2 API reference, "Common query parameters"."""
+DEPLOY_ACTIONS: Final = (
+    "cloudformation:CreateStack",
+    "cloudformation:UpdateStack",
+    "s3:CreateBucket",
+    "s3:PutObject",
+    "lambda:CreateFunction",
+    "apigateway:POST",
+    "events:PutRule",
+    "dynamodb:CreateTable",
+    "iam:CreateRole",
+    "iam:CreatePolicy",
+    "iam:CreateInstanceProfile",
+    "iam:PassRole",
+    "ec2:CreateLaunchTemplate",
+    "ssm:CreateDocument",
+    "ssm:PutParameter",
+    "sqs:CreateQueue",
+    "logs:CreateLogGroup",
+)
+ON_DEMAND_QUOTA: Final = "L-1216C47A"
+"""vCPUs of running on-demand instances of the families A, C, D, H, I, M, R, T, Z."""
+SPOT_QUOTA: Final = "L-34B43A08"
+VPC_QUOTA: Final = "L-F678F1CE"
+STANDARD_FAMILIES: Final = frozenset("acdhimrtz")
+ENOUGH_CONCURRENCY: Final = 20
+UNRESERVED_MINIMUM: Final = 100
+"""Lambda keeps this many for functions that reserve nothing. Source: Lambda developer guide, "Reserved concurrency"."""
+
+
+def check_identity(account: Account, subject: Subject) -> Sequence[Finding]:
+    """Whose credentials these are. Without an answer nothing else need be asked."""
+    try:
+        caller = account.client("sts").get_caller_identity()
+    except (ClientError, BotoCoreError) as error:
+        said = f"AWS does not know who asks: {in_one_line(str(error))}"
+        return [problem("credentials", said, "Sign in again, or set AWS_PROFILE; check the connection.")]
+    return [ok("credentials", f"{caller['Arn']} in account {caller['Account']}, region {subject.region}")]
+
+
+def check_deployer(account: Account, subject: Subject) -> Sequence[Finding]:
+    """What the caller may do, as IAM itself judges it (identity policies and boundaries; not organisation policies)."""
+    del subject
+    arn = account.client("sts").get_caller_identity()["Arn"]
+    answer = account.client("iam").simulate_principal_policy(
+        PolicySourceArn=_principal(arn), ActionNames=list(DEPLOY_ACTIONS)
+    )
+    denied = [r["EvalActionName"] for r in answer["EvaluationResults"] if r["EvalDecision"] != "allowed"]
+    if denied:
+        # Judged without resources and conditions, so a statement for certain resources only looks like a refusal here.
+        return [
+            warning(
+                "deploy permissions",
+                f"IAM would refuse {', '.join(denied)}, at least where no resource is named",
+                "Allow them, or check that they are allowed on this stack's resources.",
+            )
+        ]
+    return [ok("deploy permissions", f"all {len(DEPLOY_ACTIONS)} actions asked for are allowed")]
+
+
+def check_dry_runs(account: Account, subject: Subject) -> Sequence[Finding]:
+    """A worker's launch as it will be, tried without being done."""
+    ec2 = account.client("ec2")
+    tags = [
+        {"Key": MANAGED_BY_TAG, "Value": MANAGED_BY_VALUE},
+        {"Key": CLUSTER_TAG, "Value": subject.cluster_id},
+    ]
+    image = (
+        account.client("ssm").get_parameter(Name=subject.image)["Parameter"]["Value"] if "/" in subject.image else ""
+    )
+    kind = subject.policy.workers.instance_types[0]
+    launch = {
+        "ImageId": image or subject.image,
+        "InstanceType": kind,
+        "SecurityGroupIds": list(subject.security_group_ids),
+        "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
+    }
+    findings = [
+        _dry_run(
+            f"launch in {subnet}",
+            ec2.run_instances,
+            MinCount=1,
+            MaxCount=1,
+            SubnetId=subnet,
+            TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+            **launch,
+        )
+        for subnet in subject.subnet_ids
+    ]
+    findings.append(
+        _dry_run(
+            "launch template",
+            ec2.create_launch_template,
+            LaunchTemplateName=f"verify-{subject.cluster_id}",
+            LaunchTemplateData=launch,
+        )
+    )
+    deployed = stack_outputs(account, subject)
+    if deployed is None:
+        return [*findings, warning("fleet request", f"not tried: {NOT_DEPLOYED}", "Run this again after.")]
+    wanted = {"LaunchTemplateId": deployed["LaunchTemplateId"], "Version": "$Latest"}
+    tried = _dry_run(
+        "fleet request",
+        ec2.create_fleet,
+        Type="instant",
+        TargetCapacitySpecification={"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"},
+        LaunchTemplateConfigs=[{"LaunchTemplateSpecification": wanted}],
+    )
+    return [*findings, tried]
+
+
+def check_linked_roles(account: Account, subject: Subject) -> Sequence[Finding]:
+    """Roles that AWS makes once an account.
+
+    An instant fleet needs no AWSServiceRoleForEC2Fleet (EC2 user guide, "EC2 Fleet prerequisites"); Spot needs its own.
+    """
+    del subject
+    name = "AWSServiceRoleForEC2Spot"
+    try:
+        account.client("iam").get_role(RoleName=name)
+    except ClientError as error:
+        if error_code(error) not in {"NoSuchEntity", "NoSuchEntityException"}:
+            raise
+        return [
+            warning(
+                "service-linked role for Spot",
+                f"{name} does not exist: on-demand workers do without, the first Spot instance does not",
+                "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com",
+            )
+        ]
+    return [ok("service-linked role for Spot", f"{name} exists")]
+
+
+def check_region(account: Account, subject: Subject) -> Sequence[Finding]:
+    """Zones of the workers' subnets, and whether each offers the policy's instance types."""
+    ec2 = account.client("ec2")
+    subnets = ec2.describe_subnets(SubnetIds=list(subject.subnet_ids))["Subnets"]
+    zones = {row["SubnetId"]: row["AvailabilityZone"] for row in subnets}
+    findings = [ok("zones", ", ".join(f"{subnet} in {zone}" for subnet, zone in zones.items()))]
+    if len(set(zones.values())) < 2:
+        findings = [
+            warning(
+                "zones", f"all workers' subnets lie in {', '.join(set(zones.values()))}", "Add one in another zone."
+            )
+        ]
+    for kind in subject.policy.workers.instance_types:
+        offers = ec2.describe_instance_type_offerings(
+            LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": [kind]}]
+        )["InstanceTypeOfferings"]
+        missing = sorted(set(zones.values()) - {offer["Location"] for offer in offers})
+        if missing and len(missing) == len(set(zones.values())):
+            findings.append(
+                problem(f"instance type {kind}", f"not offered in {', '.join(missing)}", "Name another in policy.yml.")
+            )
+        elif missing:
+            findings.append(
+                warning(f"instance type {kind}", f"not offered in {', '.join(missing)}", "Name a second type.")
+            )
+        else:
+            findings.append(ok(f"instance type {kind}", "offered in every zone of the workers"))
+    return findings
+
+
+def check_quotas(account: Account, subject: Subject) -> Sequence[Finding]:
+    """Whether `workers.max` fits into the account's vCPUs beside what already runs."""
+    return [*_vcpus(account, subject), *_spot(account), *_vpcs(account)]
+
+
+def check_concurrency(account: Account, subject: Subject) -> Sequence[Finding]:
+    """Lambda's concurrency: a new account has 10 in all, and nothing of it can be reserved."""
+    limits = account.client("lambda").get_account_settings()["AccountLimit"]
+    total, free = limits["ConcurrentExecutions"], limits["UnreservedConcurrentExecutions"]
+    name = "Lambda concurrency"
+    if subject.reserved_concurrency and free - subject.reserved_concurrency < UNRESERVED_MINIMUM:
+        return [
+            problem(
+                name,
+                f"{subject.reserved_concurrency} are to be reserved, {free} of {total} are unreserved and Lambda keeps "
+                f"{UNRESERVED_MINIMUM} of them",
+                "Leave reservedConcurrency empty, or have the quota raised.",
+            )
+        ]
+    if total < ENOUGH_CONCURRENCY:
+        return [
+            warning(
+                name,
+                f"{total} for everything in this region: enough for this service alone, other functions may starve it",
+                "Have the quota L-B99A9384 raised.",
+            )
+        ]
+    return [ok(name, f"{free} of {total} unreserved")]
+
+
+def _vcpus(account: Account, subject: Subject) -> Sequence[Finding]:
+    name = "on-demand vCPU quota"
+    kinds = [k for k in subject.policy.workers.instance_types if k[0] in STANDARD_FAMILIES]
+    if not kinds:
+        return [warning(name, "not known: the policy's instance types have quotas of their own", "Look them up.")]
+    quota = _quota(account, "ec2", ON_DEMAND_QUOTA)
+    ec2 = account.client("ec2")
+    described = ec2.describe_instance_types(InstanceTypes=kinds)["InstanceTypes"]
+    each = max(row["VCpuInfo"]["DefaultVCpus"] for row in described)
+    used = sum(_vcpus_of(row) for row in _running(ec2) if row["InstanceType"][0] in STANDARD_FAMILIES)
+    ours = sum(_vcpus_of(row) for row in _running(ec2, subject.cluster_id)) if subject.cluster_id else 0
+    needed = each * subject.policy.workers.max
+    said = f"{quota:.0f}, of which {used} are in use; workers.max needs {needed} ({each} each)"
+    if used - ours + needed > quota:
+        return [problem(name, said, f"Have the quota {ON_DEMAND_QUOTA} raised, or lower workers.max.")]
+    return [ok(name, said)]
+
+
+def _spot(account: Account) -> Sequence[Finding]:
+    quota = _quota(account, "ec2", SPOT_QUOTA)
+    return [ok("Spot vCPU quota", f"{quota:.0f}")]
+
+
+def _vpcs(account: Account) -> Sequence[Finding]:
+    quota = _quota(account, "vpc", VPC_QUOTA)
+    count = len(account.client("ec2").describe_vpcs()["Vpcs"])
+    said = f"{count} of {quota:.0f} VPCs exist"
+    if count >= quota:
+        return [warning("VPC quota", said, "A new cluster stack needs one more: have the quota raised.")]
+    return [ok("VPC quota", said)]
+
+
+def _quota(account: Account, service: str, code: str) -> float:
+    answer = account.client("service-quotas").get_service_quota(ServiceCode=service, QuotaCode=code)
+    return float(answer["Quota"]["Value"])
+
+
+def _running(ec2: Any, cluster_id: str = "") -> list[dict[str, Any]]:
+    filters = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
+    if cluster_id:
+        filters += [
+            {"Name": f"tag:{CLUSTER_TAG}", "Values": [cluster_id]},
+            {"Name": f"tag:{MANAGED_BY_TAG}", "Values": [MANAGED_BY_VALUE]},
+        ]
+    return [
+        row
+        for page in ec2.get_paginator("describe_instances").paginate(Filters=filters)
+        for reservation in page["Reservations"]
+        for row in reservation["Instances"]
+        if row.get("InstanceLifecycle") != "spot"
+    ]
+
+
+def _vcpus_of(row: dict[str, Any]) -> int:
+    options = row.get("CpuOptions", {})
+    return int(options.get("CoreCount", 1)) * int(options.get("ThreadsPerCore", 1))
+
+
+def _dry_run(name: str, call: Any, **request: Any) -> Finding:
+    try:
+        call(DryRun=True, **request)
+    except ClientError as error:
+        code = error_code(error)
+        message = error_message(error)[:200]
+        if code == DRY_RUN_WOULD_HAVE_WORKED:
+            return ok(name, "EC2 would have done it")
+        if code in DENIED:
+            return problem(name, f"EC2 would refuse it to you: {code}", "Allow it to whoever deploys.")
+        if code.startswith("Invalid"):
+            return problem(name, f"EC2 does not take the request: {code}: {message}", "Correct the parameter it names.")
+        return unknown(name, error)
+    return warning(name, "not known: EC2 did not answer a DryRun as it should")
+
+
+def _principal(arn: str) -> str:
+    """The role of an assumed role's session: what IAM simulates are principals, not sessions."""
+    parts = arn.split(":")
+    if parts[2] == "sts" and parts[5].startswith("assumed-role/"):
+        role = parts[5].split("/")[1]
+        return f"{parts[0]}:{parts[1]}:iam::{parts[4]}:role/{role}"
+    return arn

@@ -1,0 +1,1 @@
+"""What is wanted, one module a signal."""

@@ -1,0 +1,130 @@
+"""How many workers to add: the largest demand, within min, max and the step."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from autoscaler.decide.demand.pods import PodDemand
+from autoscaler.decide.demand.use import utilisation_signals
+from autoscaler.decide.fleet import FleetView, Standing
+from autoscaler.decide.removal.repair import recovering_workers
+from autoscaler.model import Growth, MetricsStatus, NewWorkers, Notice, Signal, Snapshot, State
+from autoscaler.policy import Policy
+from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, only_probes_are_launched, open_operations
+
+BLIND_ALERT = "blind_alert"
+
+
+class GrowPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wanted, and what of it can be had."""
+
+    signals: tuple[Signal, ...]
+    wanted: int
+    """Workers altogether, before any limit."""
+    growth: Growth | None
+    limit: str = ""
+    """Which limit cut the growth short (`at_max`, `max_step`, `state_full`, `join_backoff`), or empty."""
+    blind: Notice | None = None
+    """The alert that a blind growth answers."""
+
+
+def plan_growth(
+    snapshot: Snapshot, fleet: FleetView, state: State, policy: Policy, *, pods: PodDemand, replacing: int
+) -> GrowPlan:
+    """Combine the demands. `replacing`: workers that EC2 takes away and that the pods do not ask for by themselves."""
+    coming = fleet.ready + fleet.joining
+    # A worker that is NotReady for a moment is not gone: repair says when it is, and opens its removal.
+    recovering = len(recovering_workers(fleet, policy))
+    pod_wants = coming + pods.extra if pods.extra else None
+    signals = (
+        Signal(name="unschedulable_pods", value=pods.waiting, threshold=0, wants=pod_wants),
+        *utilisation_signals(snapshot, fleet.ready, policy),
+        Signal(
+            name="minimum",
+            value=coming + recovering,
+            threshold=policy.workers.min,
+            wants=min(policy.workers.min, max(coming, policy.workers.min - recovering)),
+        ),
+    )
+    # Signals that want more than there is, in this order where they want the same.
+    reasons = {
+        "unschedulable_pods": "pods_unschedulable",
+        "cpu_utilisation": "cpu_high",
+        "memory_utilisation": "memory_high",
+        "minimum": "below_min",
+    }
+    best = max(signals, key=lambda s: s.wants or 0)
+    wanted = max(best.wants or 0, 0)
+    missing = wanted - coming
+    reason = "interruption" if replacing and best.name == "unschedulable_pods" else reasons[best.name]
+    if missing <= 0:
+        return GrowPlan(signals=signals, wanted=max(wanted, coming), growth=None)
+    count, limit = _limited(missing, fleet, state, policy, now_s=snapshot.taken_at_s)
+    if count == 0:
+        return GrowPlan(signals=signals, wanted=wanted, growth=None, limit=limit)
+    growth = Growth(
+        workers=_first(pods.new_workers, count, policy),
+        reason=reason,
+        for_owners=pods.for_owners,
+        unhelped=pods.unhelped,
+    )
+    return GrowPlan(signals=signals, wanted=wanted, growth=growth, limit=limit)
+
+
+def plan_blind_growth(snapshot: Snapshot, fleet: FleetView, state: State, policy: Policy) -> GrowPlan:
+    """A scale-up alert fires while Prometheus cannot be asked: one bounded step an alert, with nothing joining."""
+    nothing = GrowPlan(signals=(), wanted=0, growth=None)
+    if snapshot.metrics_status is not MetricsStatus.UNAVAILABLE or policy.blind_growth.step == 0 or fleet.joining:
+        return nothing
+    alert = next((n for n in state.notices if n.kind == BLIND_ALERT and not n.handled), None)
+    if alert is None:
+        return nothing
+    count, limit = _limited(policy.blind_growth.step, fleet, state, policy, now_s=snapshot.taken_at_s)
+    if count == 0:
+        return msgspec.structs.replace(nothing, limit=limit)
+    growth = Growth(workers=_first((), count, policy), reason="blind_growth")
+    return GrowPlan(signals=(), wanted=fleet.existing + count, growth=growth, limit=limit, blind=alert)
+
+
+def _limited(missing: int, fleet: FleetView, state: State, policy: Policy, *, now_s: int) -> tuple[int, str]:
+    count, limit = missing, ""
+    if open_operations(state) >= MAX_OPEN_OPERATIONS:
+        return 0, "state_full"
+    room = max(0, policy.workers.max - fleet.existing)
+    if room < count:
+        count, limit = room, "at_max"
+    step = policy.scale_up.max_step
+    if step is not None and step < count:
+        count, limit = step, limit or "max_step"
+    trusted = _trusted(fleet, state, now_s=now_s)
+    if trusted is not None and trusted < count:
+        return trusted, "join_backoff"
+    return count, limit
+
+
+def _trusted(fleet: FleetView, state: State, *, now_s: int) -> int | None:
+    """How many may be launched at once after launches in a row failed; None without a limit.
+
+    One at a time, ever more rarely, until one is Ready; then as many more as have stayed Ready since the last failure.
+    """
+    failed = state.join_failures
+    if failed is None or not only_probes_are_launched(state):
+        return None
+    if now_s < failed.until_s or fleet.joining:
+        return 0
+    stayed = [w for w in fleet.having(Standing.READY) if w.launched_by_us_after(failed.failed_at_s)]
+    return max(1, len(stayed))
+
+
+def _first(wanted: Sequence[NewWorkers], count: int, policy: Policy) -> tuple[NewWorkers, ...]:
+    """The first `count` of what the pods asked for; what other signals want beyond is of the preferred type."""
+    chosen: dict[tuple[str, str], int] = {}
+    for new in wanted:
+        taken = min(new.count, count)
+        if taken:
+            chosen[new.instance_type, new.zone] = taken
+            count -= taken
+    if count:
+        preferred = (policy.workers.instance_types[0], "")
+        chosen[preferred] = chosen.get(preferred, 0) + count
+    return tuple(NewWorkers(instance_type, number, zone) for (instance_type, zone), number in chosen.items())

@@ -1,0 +1,190 @@
+"""What an observation says about a removal that is under way.
+
+`draining -> drained -> terminating -> deleting -> done`, or from the first two `-> uncordoning -> done`; never back.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from autoscaler.decide.looking import Look
+from autoscaler.decide.progress.launch import SETTLE_S
+from autoscaler.model import ALIVE, CommandOutcome, CommandResult, InstanceState, RemovalOperation, RemovalPhase, State
+from autoscaler.state.transitions import enter_phase, remember_refusal, update_removal
+
+SEND_ATTEMPTS: Final = 5
+"""Deliveries of one drain before it is given up; uncordon, delete-node and the drain of a machine that EC2 takes away
+never are."""
+LATE_RULE: Final = "late"
+"""The script's rule for a command that came after its not-after time: nothing was judged and nothing happened."""
+GRACE_AFTER_DRAIN_S: Final = 60
+"""The document's execution time-out exceeds the drain's by this much."""
+
+_TRY_AGAIN: Final = frozenset({CommandOutcome.UNDELIVERED, CommandOutcome.API_UNREACHABLE})
+_NOTHING_HAPPENED: Final = frozenset({CommandOutcome.REFUSED, CommandOutcome.NO_SUCH_NODE})
+
+
+def advance_removal(look: Look, state: State, removal: RemovalOperation, *, wanted_back: Mapping[str, str]) -> State:
+    """Move one removal as far as this look proves. `wanted_back`: operation id -> why its worker is needed."""
+    if removal.phase is RemovalPhase.DELETING:
+        return _deleting(look, state, removal)
+    removal = _note_absence(look, removal)
+    state = update_removal(state, removal.operation_id, lambda _: removal)
+    if _gone(look, removal):
+        return _after_death(look, state, removal)
+    if removal.phase is RemovalPhase.TERMINATING:
+        return state
+    if removal.phase is RemovalPhase.UNCORDONING:
+        return _uncordoning(look, state, removal)
+    return _draining(look, state, removal, wanted_back)
+
+
+def uncordon(look: Look, state: State, removal: RemovalOperation, why: str) -> State:
+    """Give the worker back to the scheduler; its higher fence stops a drain that still runs."""
+    look.events.append(f"{removal.node_name} is uncordoned: {why}")
+    changed = enter_phase(
+        removal,
+        RemovalPhase.UNCORDONING,
+        now_s=look.now_s,
+        fence=look.fence,
+        not_after_s=look.start_by_s,
+        failure=why,
+    )
+    return update_removal(state, removal.operation_id, lambda _: changed)
+
+
+def _gone(look: Look, removal: RemovalOperation) -> bool:
+    instance = look.instances.get(removal.instance_id)
+    if instance is not None:
+        return instance.state not in ALIVE
+    return removal.absent_since_s is not None and look.now_s - removal.absent_since_s >= SETTLE_S
+
+
+def _note_absence(look: Look, removal: RemovalOperation) -> RemovalOperation:
+    """An instance that is not listed may only be not listed *yet*: remember since when."""
+    absent = removal.instance_id not in look.instances
+    if absent == (removal.absent_since_s is not None):
+        return removal
+    return msgspec.structs.replace(removal, absent_since_s=look.now_s if absent else None)
+
+
+def _after_death(look: Look, state: State, removal: RemovalOperation) -> State:
+    """The Node goes only once the instance is seen terminated: earlier, its agent would register it again."""
+    instance = look.instances.get(removal.instance_id)
+    if instance is not None and instance.state is not InstanceState.TERMINATED:
+        stopped = instance.state in {InstanceState.STOPPING, InstanceState.STOPPED}
+        if stopped and removal.phase in {RemovalPhase.DRAINING, RemovalPhase.DRAINED}:
+            return _terminate(look, state, removal)  # nothing runs on it any more
+        return state
+    look.events.append(f"instance {removal.instance_id} is terminated")
+    if not removal.node_name:
+        return update_removal(state, removal.operation_id, lambda _: None)
+    changed = enter_phase(
+        removal, RemovalPhase.DELETING, now_s=look.now_s, fence=look.fence, not_after_s=look.start_by_s
+    )
+    return update_removal(state, removal.operation_id, lambda _: changed)
+
+
+def _deleting(look: Look, state: State, removal: RemovalOperation) -> State:
+    result = look.commands.get(removal.operation_id)
+    if result is not None and result.outcome in {CommandOutcome.SUCCEEDED, CommandOutcome.NO_SUCH_NODE}:
+        look.events.append(f"Node {removal.node_name} is deleted")
+        return update_removal(state, removal.operation_id, lambda _: None)
+    unseen = look.snapshot.cluster_known and all(n.name != removal.node_name for n in look.snapshot.nodes)
+    if removal.command is None and unseen:
+        look.events.append(f"Node {removal.node_name} is gone")
+        return update_removal(state, removal.operation_id, lambda _: None)
+    return _send_again(look, state, removal, result)
+
+
+def _uncordoning(look: Look, state: State, removal: RemovalOperation) -> State:
+    result = look.commands.get(removal.operation_id)
+    if result is not None and result.outcome in {CommandOutcome.SUCCEEDED, CommandOutcome.NO_SUCH_NODE}:
+        return update_removal(state, removal.operation_id, lambda _: None)
+    return _send_again(look, state, removal, result)
+
+
+def _draining(look: Look, state: State, removal: RemovalOperation, wanted_back: Mapping[str, str]) -> State:
+    result = look.commands.get(removal.operation_id)
+    instance = look.instances.get(removal.instance_id)
+    if instance is not None and not instance.managed:
+        return uncordon(look, state, removal, "it does not carry the tags of ours any more")
+    needed = None if removal.reclaim else wanted_back.get(removal.operation_id)
+    if needed is not None:
+        # Were they its own pods, that fit nowhere else, the next shrink would only begin the same again.
+        state = remember_refusal(
+            state, removal.node_name, f"taken back, {needed}", now_s=look.now_s, policy=look.policy
+        )
+        return uncordon(look, state, removal, needed)
+    if removal.phase is RemovalPhase.DRAINED:
+        return _terminate(look, state, removal)
+    if removal.command is None:
+        if removal.attempts < SEND_ATTEMPTS or removal.reclaim:
+            return _send_again(look, state, removal, None)
+        never = CommandResult(outcome=CommandOutcome.UNDELIVERED, message="no server took the command")
+        return _drain_failed(look, state, removal, never)
+    deadline_s = removal.not_after_s + look.policy.drain.timeout_s + GRACE_AFTER_DRAIN_S
+    if result is None or result.outcome is CommandOutcome.RUNNING:
+        if look.now_s <= deadline_s:
+            return state
+        # Not a drain that took too long: it may have been refused, for a volume perhaps. `force` does not cover it.
+        silent = CommandResult(outcome=CommandOutcome.FAILED, message="the drain never reported")
+        return _drain_failed(look, state, removal, silent)
+    if result.outcome is CommandOutcome.SUCCEEDED:
+        look.events.append(f"{removal.node_name} is drained ({result.evicted_pods} pods evicted)")
+        drained = enter_phase(
+            removal, RemovalPhase.DRAINED, now_s=look.now_s, fence=removal.fence, not_after_s=removal.not_after_s
+        )
+        state = update_removal(state, removal.operation_id, lambda _: drained)
+        return _terminate(look, state, drained)
+    may_try = removal.attempts + 1 < SEND_ATTEMPTS or removal.reclaim
+    if (result.outcome in _TRY_AGAIN or result.rule == LATE_RULE) and may_try:
+        return _send_again(look, state, removal, result)
+    return _drain_failed(look, state, removal, result)
+
+
+def _drain_failed(look: Look, state: State, removal: RemovalOperation, result: CommandResult) -> State:
+    why = f"drain {result.outcome.value}" + (
+        f" ({result.rule or result.message})" if result.rule or result.message else ""
+    )
+    look.events.append(f"{removal.node_name}: {why}")
+    forced = look.policy.drain.force and result.outcome is CommandOutcome.TIMED_OUT
+    if removal.reclaim or forced:
+        return _terminate(look, state, removal)
+    state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
+    if result.outcome in _NOTHING_HAPPENED:
+        return update_removal(state, removal.operation_id, lambda _: None)
+    return uncordon(look, state, removal, why)
+
+
+def _terminate(look: Look, state: State, removal: RemovalOperation) -> State:
+    changed = enter_phase(
+        removal, RemovalPhase.TERMINATING, now_s=look.now_s, fence=look.fence, not_after_s=look.start_by_s
+    )
+    return update_removal(state, removal.operation_id, lambda _: changed)
+
+
+def _send_again(look: Look, state: State, removal: RemovalOperation, result: CommandResult | None) -> State:
+    """A command that ended without its effect goes to the next server; one that may still end is waited for.
+
+    The fence stays the phase's own: a higher one would stop the first copy, should it be running after all. Only what
+    was itself fenced off (a state that was restored is behind its Nodes) goes out with the present fence.
+    """
+    command = removal.command
+    if command is None:
+        wait = look.now_s <= removal.not_after_s
+    else:
+        may_end = result is None or result.outcome is CommandOutcome.RUNNING
+        wait = may_end and look.now_s - command.sent_at_s <= look.policy.drain.timeout_s + 2 * GRACE_AFTER_DRAIN_S
+    if wait:
+        return state
+    fenced_off = result is not None and result.outcome is CommandOutcome.FENCED_OFF
+    changed = msgspec.structs.replace(
+        removal,
+        command=None,
+        attempts=removal.attempts + 1,
+        not_after_s=look.start_by_s,
+        fence=look.fence if fenced_off else removal.fence,
+    )
+    return update_removal(state, removal.operation_id, lambda _: changed)

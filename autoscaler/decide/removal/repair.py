@@ -1,0 +1,229 @@
+"""Workers that EC2 takes away, that stay NotReady, or that left only their Node behind."""
+
+from collections.abc import Container
+
+import msgspec
+
+from autoscaler.decide.fleet import FleetView, Standing, Worker
+from autoscaler.decide.looking import Look, new_removal, node_name_of
+from autoscaler.decide.progress.launch import SETTLE_S
+from autoscaler.decide.scheduling.rooms import MANAGED_LABEL
+from autoscaler.model import ALIVE, Blocked, Instance, InstanceState, Notice, RemovalOperation, RemovalPhase, State
+from autoscaler.policy import Policy
+from autoscaler.state.transitions import (
+    MAX_OPEN_OPERATIONS,
+    PROVEN_AFTER_S,
+    add_notices,
+    join_failed,
+    mark_handled,
+    open_operations,
+    open_removal,
+    update_removal,
+    workers_stay,
+)
+
+RECLAIM_NOTICES = frozenset({"interruption", "retirement"})
+ORPHAN = "orphan"
+_CAN_BE_UPGRADED = frozenset({RemovalPhase.DRAINING, RemovalPhase.DRAINED, RemovalPhase.UNCORDONING})
+
+
+def reclaim_noticed(look: Look, state: State, fleet: FleetView) -> tuple[State, tuple[str, ...]]:
+    """Begin to drain each worker of ours that a notice names; returns the instance ids of those that begin now.
+
+    No metrics are needed for it: the notice is the fact, and a worker of ours has a known Node name. A removal that
+    could still be taken back makes way for a new one, whose higher fence stops its command: a short drain without
+    the checks. Nothing is begun while the state is full: the notice waits.
+    """
+    workers = {worker.key: worker for worker in fleet.workers}
+    begun: list[str] = []
+    for notice in state.notices:
+        if notice.handled or notice.kind not in RECLAIM_NOTICES:
+            continue
+        worker = workers.get(notice.subject)
+        if worker is None or worker.instance is None or not worker.ours or worker.instance.state not in ALIVE:
+            state = mark_handled(state, notice.kind, notice.subject)
+            continue
+        if worker.key in begun:  # noticed twice, in two ways
+            state = mark_handled(state, notice.kind, notice.subject)
+            continue
+        if worker.removal is not None and (worker.removal.reclaim or worker.removal.phase not in _CAN_BE_UPGRADED):
+            state = mark_handled(state, notice.kind, notice.subject)
+            continue
+        if worker.removal is None and open_operations(state) >= MAX_OPEN_OPERATIONS:
+            look.events.append(f"{worker.title}: EC2 gave notice ({notice.kind}), but too many operations are open")
+            continue
+        never_joined = worker.node is None and look.snapshot.cluster_known
+        phase = RemovalPhase.TERMINATING if never_joined else RemovalPhase.DRAINING
+        removal = new_removal(look, worker.instance, worker.node, reason=notice.kind, phase=phase, reclaim=True)
+        if worker.removal is not None:
+            upgraded = worker.removal
+            removal = msgspec.structs.replace(
+                removal, node_name=upgraded.node_name or removal.node_name, provider_id=upgraded.provider_id
+            )
+            state = update_removal(state, upgraded.operation_id, lambda _: None)
+        elif not never_joined and worker.node is None:
+            removal = msgspec.structs.replace(removal, node_name=node_name_of(worker.instance))
+        state = mark_handled(state, notice.kind, notice.subject)
+        state = open_removal(state, removal, counts_as_scale_down=False)
+        look.events.append(f"{worker.title}: EC2 gave notice ({notice.kind}); draining it")
+        begun.append(worker.key)
+    return state, tuple(begun)
+
+
+def repair_unhealthy(
+    look: Look, state: State, fleet: FleetView, *, just_removed: Container[str]
+) -> tuple[State, tuple[Blocked, ...]]:
+    """Replace workers of ours that stay NotReady, and delete the Nodes of workers that are gone.
+
+    Only with the cluster known. Above the policy's share of unhealthy workers the cause lies elsewhere: nothing is
+    replaced, and the decision says so. `just_removed`: instance ids whose removal ended in this look; the metrics are
+    older than its end and may still show the Node.
+    """
+    if not look.snapshot.cluster_known:
+        return state, ()
+    blocked: list[Blocked] = []
+    for worker in fleet.having(Standing.DEAD, Standing.UNHEALTHY):
+        if worker.key not in just_removed:
+            state = _delete_left_node(look, state, worker)
+    state = _end_orphans(look, state, fleet, blocked)
+    too_many = _too_many_unready(fleet, look.policy)
+    leaving = {removal.instance_id for removal in state.removals}
+    for worker in _long_unready(fleet):
+        if worker.key in leaving:
+            continue
+        why = _stays_unready(worker, too_many=too_many)
+        if why is None and open_operations(state) >= MAX_OPEN_OPERATIONS:
+            why = "state_full: too many operations are open"
+        if why is not None:
+            blocked.append(Blocked(subject=worker.title, reason=f"not_ready: {why}"))
+        elif worker.instance is not None:
+            removal = new_removal(
+                look, worker.instance, worker.node, reason="not_ready", phase=RemovalPhase.TERMINATING
+            )
+            state = open_removal(state, removal, counts_as_scale_down=False)
+            look.events.append(f"{worker.title} is NotReady for {look.policy.repair.not_ready_s} s: it is replaced")
+            worked_until_s = look.now_s - look.policy.repair.not_ready_s
+            state = _lost_young(look, state, worker.instance, worked_until_s=worked_until_s)
+    return state, tuple(blocked)
+
+
+def recovering_workers(fleet: FleetView, policy: Policy) -> tuple[Worker, ...]:
+    """NotReady workers that are waited for: not for long yet, or so many at once that the cause lies elsewhere."""
+    unready = [worker for worker in fleet.having(Standing.UNHEALTHY) if worker.node is not None]
+    if _too_many_unready(fleet, policy):
+        return tuple(unready)
+    gone = _long_unready(fleet)
+    return tuple(worker for worker in unready if worker not in gone)
+
+
+def _long_unready(fleet: FleetView) -> list[Worker]:
+    return [w for w in fleet.having(Standing.UNHEALTHY) if w.node is not None and w.node.unready_long]
+
+
+def _too_many_unready(fleet: FleetView, policy: Policy) -> bool:
+    """Whether more are NotReady than the policy's share. One may always be: it is the smallest number that fails."""
+    workers = len(fleet.having(Standing.READY, Standing.JOINING, Standing.UNHEALTHY))
+    return len(_long_unready(fleet)) > max(1.0, policy.repair.max_unhealthy_share * workers)
+
+
+def _stays_unready(worker: Worker, *, too_many: bool) -> str | None:
+    """Why a worker that stays NotReady is not replaced."""
+    if not worker.ours or worker.instance is None:
+        return "not ours to replace"
+    if worker.node is not None and worker.node.local_volumes:
+        return f"{worker.node.local_volumes} node-local volumes live on it, and would be lost with it"
+    if too_many:
+        return "more of the workers are than repair.max_unhealthy_share allows, so the cause lies elsewhere"
+    return None
+
+
+def _delete_left_node(look: Look, state: State, worker: Worker) -> State:
+    """K3s never removes a dead Node object by itself."""
+    node, instance = worker.node, worker.instance
+    if node is None or node.instance_id is None or worker.removal is not None:
+        return state
+    if open_operations(state) >= MAX_OPEN_OPERATIONS:
+        return state
+    if instance is None:
+        # EC2 forgets an ended instance within the hour. Then its label shows that it was ours, and silence that it is.
+        gone = (MANAGED_LABEL, "true") in node.labels and node.unready_long is True
+    else:
+        gone = worker.ours and instance.state is InstanceState.TERMINATED
+    if not gone:
+        return state
+    removal = RemovalOperation(
+        operation_id=f"{look.decision_id}-{node.instance_id.removeprefix('i-')}",
+        created_at_s=look.now_s,
+        reason="instance_gone",
+        instance_id=node.instance_id,
+        node_name=node.name,
+        provider_id=node.provider_id,
+        phase=RemovalPhase.DELETING,
+        phase_since_s=look.now_s,
+        fence=look.fence,
+        not_after_s=look.start_by_s,
+    )
+    look.events.append(f"{worker.title} lost its instance: its Node is deleted")
+    state = open_removal(state, removal, counts_as_scale_down=False)
+    return state if instance is None else _lost_young(look, state, instance, worked_until_s=look.now_s)
+
+
+def _lost_young(look: Look, state: State, instance: Instance, *, worked_until_s: int) -> State:
+    """Remember a worker that nobody ended and that did not last: what is launched next may be as bad."""
+    if worked_until_s - instance.launched_at_s >= PROVEN_AFTER_S:
+        return state
+    return join_failed(state, launched_at_s=instance.launched_at_s, now_s=look.now_s, after_ready=True)
+
+
+def trust_launches_again(look: Look, state: State, fleet: FleetView) -> State:
+    """Forget failed launches once a worker that was launched after the last of them has proven itself."""
+    failed = state.join_failures
+    if failed is None:
+        return state
+    for worker in fleet.having(Standing.READY):
+        launched_at_s = worker.instance.launched_at_s if worker.instance is not None else look.now_s
+        if worker.launched_by_us_after(failed.failed_at_s) and look.now_s - launched_at_s >= PROVEN_AFTER_S:
+            look.events.append(f"{worker.title} stays Ready: launches are trusted again")
+            return workers_stay(state)
+    return state
+
+
+def _end_orphans(look: Look, state: State, fleet: FleetView, blocked: list[Blocked]) -> State:
+    """End instances of ours that should have joined and have no Node: nobody else knows of them, and they cost.
+
+    Only what was an orphan five minutes ago as well: an agent whose Node was deleted registers again within seconds.
+    """
+    limit_s = look.policy.workers.join_timeout_s
+    orphans = {
+        worker.key: worker.instance
+        for worker in fleet.having(Standing.UNHEALTHY)
+        if worker.node is None
+        and worker.instance is not None
+        and worker.ours
+        and look.now_s - worker.instance.launched_at_s > limit_s
+    }
+    first_seen_s = {n.subject: n.received_at_s for n in state.notices if n.kind == ORPHAN}
+    if first_seen_s.keys() - orphans.keys():
+        kept = tuple(n for n in state.notices if n.kind != ORPHAN or n.subject in orphans)
+        state = msgspec.structs.replace(state, notices=kept)
+    fresh = (Notice(kind=ORPHAN, subject=key, received_at_s=look.now_s, handled=True) for key in orphans)
+    state = add_notices(state, tuple(fresh))
+    nameless = next((n.name for n in look.snapshot.nodes if n.instance_id is None and not n.control_plane), None)
+    workers = len(fleet.having(Standing.READY, Standing.JOINING, Standing.UNHEALTHY))
+    for key, instance in orphans.items():
+        if look.now_s - first_seen_s.get(key, look.now_s) < SETTLE_S:
+            continue
+        why = None
+        if nameless is not None:
+            why = f"Node {nameless} has no EC2 provider-id and may be this instance"
+        elif len(orphans) > max(1.0, look.policy.repair.max_unhealthy_share * workers):
+            why = "more of the workers are than repair.max_unhealthy_share allows, so the cause lies elsewhere"
+        elif open_operations(state) >= MAX_OPEN_OPERATIONS:
+            why = "state_full: too many operations are open"
+        if why is not None:
+            blocked.append(Blocked(subject=key, reason=f"no_node: {why}"))
+            continue
+        removal = new_removal(look, instance, None, reason="no_node", phase=RemovalPhase.TERMINATING)
+        state = open_removal(state, removal, counts_as_scale_down=False)
+        look.events.append(f"instance {key} is a worker of ours without a Node: it is terminated")
+    return state

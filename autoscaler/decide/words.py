@@ -1,0 +1,85 @@
+"""The sentences of a decision: judgement and prose change apart."""
+
+from autoscaler.decide.demand.growth import GrowPlan
+from autoscaler.decide.demand.pods import PodDemand
+from autoscaler.decide.fleet import FleetView
+from autoscaler.decide.looking import Look
+from autoscaler.decide.removal.shrink import ShrinkPlan
+from autoscaler.model import Action, MetricsStatus, Signal, Snapshot
+
+
+def in_words(
+    look: Look, fleet: FleetView, pods: PodDemand, grow: GrowPlan, shrink: ShrinkPlan, *, repaired: bool
+) -> tuple[Action, str, str]:
+    """Action, stable reason code, and one sentence for a person."""
+    snapshot = look.snapshot
+    if grow.growth is not None:
+        workers = grow.growth.count
+        why = _why_grow(grow, pods)
+        limited = f" (limited: {grow.limit}, {grow.wanted} wanted)" if grow.limit else ""
+        return Action.SCALE_UP, grow.growth.reason, f"Launching {count(workers, 'worker')}: {why}{limited}."
+    if repaired:
+        return Action.REPAIR, "repair", sentence("; ".join(look.events))
+    if shrink.candidates:
+        return Action.SCALE_DOWN, shrink.reason, sentence(f"Draining: {shrink.message}; {_why_shrink(snapshot)}")
+    if grow.limit:
+        message = (
+            f"{grow.wanted} workers are wanted, {fleet.existing} exist and {grow.limit} holds: nothing is launched."
+        )
+        return Action.REFUSED, grow.limit, message
+    if snapshot.metrics_status is MetricsStatus.UNAVAILABLE:
+        return Action.REFUSED, "metrics_unavailable", sentence(f"Nothing is decided: {snapshot.metrics_problems[0]}")
+    if not snapshot.cluster_known:
+        return Action.REFUSED, "metrics_partial", sentence(f"Nothing is computed: {snapshot.metrics_problems[0]}")
+    if look.events:
+        return Action.NONE, "progress", sentence("; ".join(look.events))
+    if fleet.joining:
+        return (
+            Action.NONE,
+            "waiting_for_nodes",
+            f"{count(fleet.joining, 'worker')} on the way; nothing more is needed now.",
+        )
+    if pods.waiting:
+        return (
+            Action.NONE,
+            "pods_waiting",
+            f"{count(pods.waiting, 'pod')} unscheduled: too short a time to count, or there is room.",
+        )
+    return Action.NONE, shrink.reason, sentence(f"Nothing to do: {shrink.message}")
+
+
+def _why_grow(grow: GrowPlan, pods: PodDemand) -> str:
+    reason = grow.growth.reason if grow.growth is not None else ""
+    by_name: dict[str, Signal] = {signal.name: signal for signal in grow.signals}
+    if reason == "pods_unschedulable":
+        return f"{count(pods.waiting, 'pod')} {'fits' if pods.waiting == 1 else 'fit'} on no worker"
+    if reason == "interruption":
+        return "EC2 takes a worker back and its pods need room"
+    if reason == "blind_growth":
+        return "a scale-up alert fires while Prometheus cannot be asked"
+    if reason == "below_min":
+        return f"there are fewer than workers.min ({by_name['minimum'].threshold:.0f})"
+    signal = by_name["cpu_utilisation" if reason == "cpu_high" else "memory_utilisation"]
+    kind = "CPU" if reason == "cpu_high" else "memory"
+    return f"{kind} use is {signal.value or 0:.0%}, above {signal.threshold or 0:.0%} for the whole window"
+
+
+def _why_shrink(snapshot: Snapshot) -> str:
+    parts = [
+        f"{u.resource} use stayed at or below {u.shrink_max:.0%}"
+        for u in snapshot.utilisation
+        if u.shrink_max is not None
+    ]
+    return " and ".join(parts)
+
+
+def count(number: int, what: str) -> str:
+    """`1 worker`, `2 workers`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def sentence(text: str) -> str:
+    """The text as one sentence: a capital where it begins with a word, and a full stop."""
+    first = text.split(" ", 1)[0]
+    start = text[:1].upper() if first.isalpha() else text[:1]  # a node's name keeps its letters
+    return start + text[1:] + ("" if text.endswith(".") else ".")

@@ -1,0 +1,1 @@
+"""What builds and deploys; no command of the operator's."""

@@ -1,0 +1,1 @@
+"""AWS and the cluster behind HTTP, in real time."""

@@ -1,0 +1,1 @@
+"""What the simulated cluster shows: expositions, and Prometheus' answers."""

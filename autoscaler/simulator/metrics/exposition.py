@@ -1,0 +1,368 @@
+"""The simulated cluster as kube-state-metrics 2.19 would expose it, with our allow-lists of labels and annotations.
+
+A test compares names and labels with a scrape of the real one in tests/data/.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from autoscaler.simulator.metrics.text_format import Labels, Page, Row, one_of
+from autoscaler.simulator.world.controllers import budget_status
+from autoscaler.simulator.world.objects import ClusterState, SimNode, SimPod, Volume
+from autoscaler.simulator.world.scheduler import tolerations_of
+from autoscaler.simulator.world.workload import DO_NOT_DISRUPT, SAFE_TO_EVICT, Ask, Kind, Toleration
+
+VERSION: Final = "v1.36.2+k3s1"
+STORAGE_BYTES: Final = 20 * 1024**3
+VOLUME_NODE_ANNOTATION: Final = "local.path.provisioner/selected-node"
+ALLOWED_NODE_LABELS: Final = (
+    "k3s-autoscaler/capacity-type",
+    "k3s-autoscaler/managed",
+    "k3s-autoscaler/pool",
+    "node.kubernetes.io/instance-type",
+    "topology.kubernetes.io/zone",
+)
+"""The label and annotation allow-lists of our kube-state-metrics (monitoring/)."""
+ALLOWED_POD_ANNOTATIONS: Final = (SAFE_TO_EVICT, DO_NOT_DISRUPT)
+
+_POD_PHASES: Final = ("Pending", "Succeeded", "Failed", "Unknown", "Running")
+_POD_REASONS: Final = ("Evicted", "NodeAffinity", "NodeLost", "SchedulingGated", "Shutdown", "UnexpectedAdmissionError")
+_NODE_CONDITIONS: Final = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
+_DEFAULT_TOLERATIONS: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+
+
+def sanitised(key: str) -> str:
+    """A Kubernetes label or annotation key as part of a Prometheus label name."""
+    return "".join(letter if letter.isalnum() else "_" for letter in key)
+
+
+def allowed(prefix: str, values: Mapping[str, str], allow_list: Iterable[str]) -> Labels:
+    """The allow-listed ones, as Prometheus labels."""
+    return {f"{prefix}_{sanitised(key)}": values[key] for key in allow_list if key in values}
+
+
+# -------------------------------------------------------------------------------------------------- kube-state-metrics
+
+
+def kube_state_metrics(state: ClusterState) -> str:
+    """The whole page."""
+    page = Page()
+    _nodes(page, tuple(state.nodes.values()))
+    pods = tuple((pod, pod_labels(pod)) for pod in state.pods.values())
+    _pods(page, pods)
+    _pod_status(page, pods)
+    _requests(page, pods)
+    _volumes(page, tuple(state.volumes.values()), pods)
+    _workloads(page, state)
+    return page.text()
+
+
+def _nodes(page: Page, nodes: tuple[SimNode, ...]) -> None:
+    page.family("kube_node_annotations", (({"node": node.name}, 1.0) for node in nodes))
+    page.family("kube_node_created", (({"node": node.name}, float(int(node.created_at_s))) for node in nodes))
+    page.family("kube_node_info", ((node_info(node), 1.0) for node in nodes))
+    page.family(
+        "kube_node_labels",
+        (({"node": node.name, **allowed("label", node.labels, ALLOWED_NODE_LABELS)}, 1.0) for node in nodes),
+    )
+    page.family(
+        "kube_node_role",
+        (
+            ({"node": node.name, "role": role}, 1.0)
+            for node in nodes
+            if node.machine.server
+            for role in ("control-plane", "master")
+        ),
+    )
+    page.family(
+        "kube_node_spec_taint",
+        (
+            ({"node": node.name, "key": taint.key, "value": taint.value, "effect": taint.effect}, 1.0)
+            for node in nodes
+            for taint in node.taints()
+        ),
+    )
+    page.family("kube_node_spec_unschedulable", (({"node": node.name}, float(node.cordoned)) for node in nodes))
+    page.family("kube_node_status_allocatable", (row for node in nodes for row in _sizes(node, node.allocatable)))
+    page.family("kube_node_status_capacity", (row for node in nodes for row in _sizes(node, node.capacity)))
+    page.family("kube_node_status_condition", (row for node in nodes for row in _conditions(node)))
+
+
+def node_info(node: SimNode) -> Labels:
+    """Labels of kube_node_info."""
+    return {
+        "node": node.name,
+        "kernel_version": "6.1.0",
+        "os_image": "Amazon Linux 2023",
+        "container_runtime_version": "containerd://2.1.5-k3s1",
+        "kubelet_version": VERSION,
+        "kubeproxy_version": "deprecated",
+        "provider_id": node.provider_id,
+        "pod_cidr": "",
+        "system_uuid": node.uid,
+        "internal_ip": node.machine.ip,
+    }
+
+
+def _sizes(node: SimNode, size: Ask) -> Iterator[Row]:
+    for resource, unit, value in (
+        ("cpu", "core", size.cpu_millicores / 1000),
+        ("ephemeral_storage", "byte", float(STORAGE_BYTES)),
+        ("memory", "byte", float(size.memory_bytes)),
+        ("pods", "integer", float(node.max_pods)),
+    ):
+        yield {"node": node.name, "resource": resource, "unit": unit}, value
+
+
+def _conditions(node: SimNode) -> Iterator[Row]:
+    silent = not node.ready and not node.machine.alive
+    for condition in _NODE_CONDITIONS:
+        status = "unknown" if silent else "true" if condition == "Ready" and node.ready else "false"
+        yield from one_of({"node": node.name, "condition": condition}, "status", ("true", "false", "unknown"), status)
+
+
+def pod_labels(pod: SimPod) -> Labels:
+    """The three labels that name a pod."""
+    return {"namespace": pod.namespace, "pod": pod.name, "uid": pod.uid}
+
+
+_Pods = tuple[tuple[SimPod, Labels], ...]
+
+
+def _pods(page: Page, pods: _Pods) -> None:
+    page.family(
+        "kube_pod_annotations",
+        (
+            ({**labels, **allowed("annotation", dict(pod.template.annotations), ALLOWED_POD_ANNOTATIONS)}, 1.0)
+            for pod, labels in pods
+        ),
+    )
+    page.family("kube_pod_created", ((labels, float(int(pod.created_at_s))) for pod, labels in pods))
+    page.family(
+        "kube_pod_container_status_waiting_reason",
+        (
+            ({**labels, "container": "app", "reason": "ImagePullBackOff"}, 1.0)
+            for pod, labels in pods
+            if pod.template.image_pull_fails and pod.node is not None
+        ),
+    )
+    page.family("kube_pod_info", (({**labels, **_pod_info(pod)}, 1.0) for pod, labels in pods))
+    page.family(
+        "kube_pod_nodeselectors",
+        (
+            ({**labels, **{f"nodeselector_{sanitised(key)}": value for key, value in pod.template.node_selector}}, 1.0)
+            for pod, labels in pods
+        ),
+    )
+    page.family(
+        "kube_pod_owner",
+        (
+            (
+                {
+                    **labels,
+                    "owner_kind": pod.owner_kind,
+                    "owner_name": pod.owner_name,
+                    "owner_is_controller": "true" if pod.owner_kind else "",
+                },
+                1.0,
+            )
+            for pod, labels in pods
+        ),
+    )
+    page.family("kube_pod_tolerations", (row for pod, labels in pods for row in _tolerations(pod, labels)))
+
+
+def _pod_info(pod: SimPod) -> Labels:
+    node = pod.node
+    return {
+        "host_ip": node.machine.ip if node is not None else "",
+        "pod_ip": pod.ip,
+        "node": node.name if node is not None else "",
+        "created_by_kind": pod.owner_kind,
+        "created_by_name": pod.owner_name,
+        "priority_class": pod.template.priority_class,
+        "host_network": "true" if pod.template.host_network else "false",
+    }
+
+
+def _tolerations(pod: SimPod, labels: Labels) -> Iterator[Row]:
+    def row(toleration: Toleration, seconds: str) -> Row:
+        values = {"key": toleration.key, "operator": "Exists", "value": "", "effect": toleration.effect}
+        return {**labels, **values, "toleration_seconds": seconds}, 1.0
+
+    for toleration in tolerations_of(pod.template, pod.workload.kind):
+        yield row(toleration, "")
+    if pod.workload.kind is not Kind.DAEMON_SET:
+        for key in _DEFAULT_TOLERATIONS:
+            yield row(Toleration(key=key, effect="NoExecute"), "300")
+
+
+def _pod_status(page: Page, pods: _Pods) -> None:
+    page.family(
+        "kube_pod_status_phase",
+        (row for pod, labels in pods for row in one_of(labels, "phase", _POD_PHASES, pod.phase)),
+    )
+    page.family(
+        "kube_pod_status_ready",
+        (
+            row
+            for pod, labels in pods
+            if pod.node is not None
+            for row in one_of(labels, "condition", ("true", "false", "unknown"), "true" if pod.ready else "false")
+        ),
+    )
+    page.family(
+        "kube_pod_status_reason",
+        (
+            row
+            for pod, labels in pods
+            for row in one_of(labels, "reason", _POD_REASONS, "SchedulingGated" if is_gated(pod) else "")
+        ),
+    )
+    page.family(
+        "kube_pod_status_scheduled",
+        (
+            row
+            for pod, labels in pods
+            for row in one_of(
+                labels, "condition", ("true", "false", "unknown"), "true" if pod.node is not None else "false"
+            )
+        ),
+    )
+    page.family(
+        "kube_pod_status_scheduled_time",
+        ((labels, float(int(pod.scheduled_at_s))) for pod, labels in pods if pod.scheduled_at_s is not None),
+    )
+    waiting = [(pod, labels) for pod, labels in pods if pod.unschedulable_since_s is not None]
+    page.family("kube_pod_status_unschedulable", ((labels, 1.0) for _, labels in waiting))
+    page.family(
+        "kube_pod_status_unscheduled_time",
+        ((labels, float(int(pod.unschedulable_since_s or 0.0))) for pod, labels in waiting),
+    )
+
+
+def is_gated(pod: SimPod) -> bool:
+    """Whether a scheduling gate holds the pod back."""
+    return pod.template.gated and pod.node is None
+
+
+def _requests(page: Page, pods: _Pods) -> None:
+    def rows(container: str, part: str) -> Iterator[Row]:
+        for pod, labels in pods:
+            place = {**labels, "container": container, "node": pod.node.name if pod.node is not None else ""}
+            for resource, unit, value in requests_of(getattr(pod.template, part)):
+                yield {**place, "resource": resource, "unit": unit}, value
+
+    def init_rows() -> Iterator[Row]:
+        yield from rows("migrate", "init")
+        yield from rows("proxy", "sidecar")
+
+    page.family("kube_pod_container_resource_requests", rows("app", "request"))
+    page.family("kube_pod_init_container_resource_requests", init_rows())
+    page.family("kube_pod_init_container_info", (row for pod, labels in pods for row in _init_info(pod, labels)))
+    overhead = [(pod.template.overhead, labels) for pod, labels in pods]
+    page.family(
+        "kube_pod_overhead_cpu_cores",
+        ((labels, ask.cpu_millicores / 1000) for ask, labels in overhead if ask.cpu_millicores),
+    )
+    page.family(
+        "kube_pod_overhead_memory_bytes",
+        ((labels, float(ask.memory_bytes)) for ask, labels in overhead if ask.memory_bytes),
+    )
+
+
+def requests_of(ask: Ask) -> tuple[tuple[str, str, float], ...]:
+    """(resource, unit, value) of what a container states; what it does not state has no series."""
+    cpu = ("cpu", "core", ask.cpu_millicores / 1000)
+    memory = ("memory", "byte", float(ask.memory_bytes))
+    return tuple(row for row in (cpu, memory) if row[2])
+
+
+def _init_info(pod: SimPod, labels: Labels) -> Iterator[Row]:
+    for container, ask, policy in (("migrate", pod.template.init, ""), ("proxy", pod.template.sidecar, "Always")):
+        if requests_of(ask):
+            image = f"registry.example/{container}:1"
+            yield (
+                {
+                    **labels,
+                    "container": container,
+                    "image_spec": image,
+                    "image": image,
+                    "image_id": "",
+                    "container_id": "",
+                    "restart_policy": policy,
+                },
+                1.0,
+            )
+
+
+def _volumes(page: Page, volumes: tuple[Volume, ...], pods: _Pods) -> None:
+    annotation = f"annotation_{sanitised(VOLUME_NODE_ANNOTATION)}"
+    page.family(
+        "kube_persistentvolume_annotations",
+        (({"persistentvolume": volume.name, annotation: volume.node_name}, 1.0) for volume in volumes),
+    )
+    page.family("kube_persistentvolume_info", ((_volume_info(volume), 1.0) for volume in volumes))
+    phases = ("Pending", "Available", "Bound", "Released", "Failed")
+    page.family(
+        "kube_persistentvolume_status_phase",
+        (row for volume in volumes for row in one_of({"persistentvolume": volume.name}, "phase", phases, "Bound")),
+    )
+    claims = [({"namespace": volume.namespace, "persistentvolumeclaim": volume.claim}, volume) for volume in volumes]
+    page.family(
+        "kube_persistentvolumeclaim_info",
+        (
+            ({**labels, "storageclass": "local-path", "volumename": volume.name, "volumemode": "Filesystem"}, 1.0)
+            for labels, volume in claims
+        ),
+    )
+    page.family(
+        "kube_persistentvolumeclaim_status_phase",
+        (row for labels, _ in claims for row in one_of(labels, "phase", ("Lost", "Bound", "Pending"), "Bound")),
+    )
+    page.family(
+        "kube_pod_spec_volumes_persistentvolumeclaims_info",
+        (({**labels, "volume": "data", "persistentvolumeclaim": pod.claim}, 1.0) for pod, labels in pods if pod.claim),
+    )
+
+
+_VOLUME_SOURCES: Final = (
+    *("gce_persistent_disk_name", "ebs_volume_id", "azure_disk_name", "fc_wwids", "fc_lun", "fc_target_wwns"),
+    *("iscsi_target_portal", "iscsi_iqn", "iscsi_lun", "iscsi_initiator_name", "nfs_server", "nfs_path"),
+    *("csi_driver", "csi_volume_handle", "local_path", "local_fs", "host_path", "host_path_type"),
+)
+
+
+def _volume_info(volume: Volume) -> Labels:
+    sources = dict.fromkeys(_VOLUME_SOURCES, "")
+    sources["local_path"] = f"/var/lib/rancher/k3s/storage/{volume.name}"
+    return {
+        "persistentvolume": volume.name,
+        "storageclass": "local-path",
+        **sources,
+        "reclaim_policy": "Delete",
+    }
+
+
+def _workloads(page: Page, state: ClusterState) -> None:
+    page.family(
+        "kube_daemonset_status_desired_number_scheduled",
+        (
+            ({"namespace": workload.namespace, "daemonset": workload.name}, float(len(state.owned.get(key, {}))))
+            for key, workload in state.workloads.items()
+            if workload.kind is Kind.DAEMON_SET
+        ),
+    )
+    budgets = [
+        ({"namespace": workload.namespace, "poddisruptionbudget": workload.name}, status)
+        for workload in state.workloads.values()
+        if (status := budget_status(state, workload)) is not None
+    ]
+    prefix = "kube_poddisruptionbudget"
+    created_s = float(int(state.started_at_s))
+    page.family(f"{prefix}_created", ((labels, created_s) for labels, _ in budgets))
+    page.family(f"{prefix}_status_current_healthy", ((labels, float(s.healthy)) for labels, s in budgets))
+    page.family(f"{prefix}_status_desired_healthy", ((labels, float(s.desired_healthy)) for labels, s in budgets))
+    page.family(f"{prefix}_status_expected_pods", ((labels, float(s.expected)) for labels, s in budgets))
+    page.family(f"{prefix}_status_observed_generation", ((labels, 1.0) for labels, _ in budgets))
+    page.family(f"{prefix}_status_pod_disruptions_allowed", ((labels, float(s.allowed)) for labels, s in budgets))

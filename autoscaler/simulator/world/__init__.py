@@ -1,0 +1,1 @@
+"""The simulated cluster itself, in virtual time."""

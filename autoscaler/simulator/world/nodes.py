@@ -1,0 +1,229 @@
+"""Life of machines and Node objects: boot, join, get ready, break, die, be deleted."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from autoscaler.model import ALIVE, ASG_TAG, CLUSTER_TAG, MANAGED_BY_TAG, MANAGED_BY_VALUE, ROLE_TAG, InstanceState
+from autoscaler.simulator.world.controllers import give_up_pods, kubelet_returned, remove_pod
+from autoscaler.simulator.world.objects import (
+    SYSTEM_BURN_CORES,
+    SYSTEM_MEMORY_BYTES,
+    ClusterState,
+    Machine,
+    Meter,
+    SimNode,
+    Taint,
+    sizes_of,
+)
+from autoscaler.simulator.world.workload import CONTROL_PLANE_LABEL, Kind
+
+ZONE_LABEL: Final = "topology.kubernetes.io/zone"
+TYPE_LABEL: Final = "node.kubernetes.io/instance-type"
+MANAGED_LABEL: Final = "k3s-autoscaler/managed"
+REREGISTER_S: Final = 10.0
+"""An agent whose Node is deleted under it restarts and registers again."""
+
+
+class NodeTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """How long things take, in seconds."""
+
+    boot_s: tuple[float, float]
+    ready_s: float
+    monitor_grace_s: float
+    toleration_s: float
+    max_pods: int
+
+
+def is_worker_row(row: Mapping[str, Any], cluster_id: str) -> bool:
+    """Whether a DescribeInstances row is one of our workers, by the tag contract."""
+    tags = {tag["Key"]: tag["Value"] for tag in row.get("Tags") or ()}
+    return (
+        tags.get(MANAGED_BY_TAG) == MANAGED_BY_VALUE
+        and tags.get(CLUSTER_TAG) == cluster_id
+        and tags.get(ROLE_TAG) != "server"
+        and ASG_TAG not in tags
+    )
+
+
+class Nodes:
+    """Follows EC2: new machines boot and join, gone ones die."""
+
+    def __init__(self, state: ClusterState, times: NodeTimes, cluster_id: str) -> None:
+        self._state = state
+        self._times = times
+        self._cluster_id = cluster_id
+
+    def see_instances(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Take DescribeInstances' rows as the truth about machines."""
+        state = self._state
+        seen: dict[str, str] = {}
+        for row in rows:
+            instance_id, machine_state = row["InstanceId"], row["State"]["Name"]
+            seen[instance_id] = machine_state
+            known = instance_id in state.machines
+            if not known and machine_state == InstanceState.RUNNING and is_worker_row(row, self._cluster_id):
+                self._boot(row)
+        for machine in list(state.machines.values()):
+            listed = seen.get(machine.instance_id)
+            # The server and static workers may live outside the emulated EC2: only a row can end them.
+            gone = (listed is None and machine.managed) or (listed is not None and listed not in ALIVE)
+            if machine.alive and gone:
+                self.kill(machine)
+            elif listed is None and not machine.alive and machine.node_name not in state.nodes:
+                del state.machines[machine.instance_id]  # forgotten by everybody
+
+    def add_fixed(self, machine: Machine, labels: Mapping[str, str], taints: tuple[Taint, ...]) -> None:
+        """Register a node that is there from the start, Ready."""
+        self._state.machines[machine.instance_id] = machine
+        node = self._register(machine, labels, taints)
+        node.ready = True
+
+    def _boot(self, row: Mapping[str, Any]) -> None:
+        state, faults = self._state, self._state.faults
+        machine = Machine(
+            instance_id=row["InstanceId"],
+            instance_type=row["InstanceType"],
+            zone=row["Placement"]["AvailabilityZone"],
+            ip=row.get("PrivateIpAddress", ""),
+            node_name=f"worker-{row['InstanceId']}",
+            cpu=Meter(state.now_s, SYSTEM_BURN_CORES, state.keep_s),
+            memory=Meter(state.now_s, float(SYSTEM_MEMORY_BYTES), state.keep_s),
+            booted_at_s=state.now_s,
+        )
+        sizes_of(machine.instance_type)  # an unknown type is refused before anything changes
+        state.touch()
+        state.machines[machine.instance_id] = machine
+        state.tell("machine", machine.instance_id, f"boots ({machine.instance_type}, {machine.zone})")
+        if faults.never_join:
+            return
+        delay_s = state.rng.uniform(*self._times.boot_s) + faults.join_delay_s
+        state.at(state.now_s + delay_s, lambda: self.join(machine))
+
+    def join(self, machine: Machine) -> None:
+        """The agent registers its Node, which gets ready a little later."""
+        state = self._state
+        if not machine.alive or machine.node_name in state.nodes:
+            return
+        labels = {MANAGED_LABEL: "true"} if machine.managed else {}
+        node = self._register(machine, labels, ())
+        node.broken = state.faults.broken_image
+        node.useless = state.faults.useless
+        state.tell("node", node.name, "joined")
+        state.at(state.now_s + self._times.ready_s, lambda: self.set_ready(node, ready=True))
+
+    def _register(self, machine: Machine, labels: Mapping[str, str], taints: tuple[Taint, ...]) -> SimNode:
+        state = self._state
+        capacity, allocatable = sizes_of(machine.instance_type)
+        node = SimNode(
+            name=machine.node_name,
+            uid=state.new_uid(),
+            machine=machine,
+            created_at_s=state.now_s,
+            labels={ZONE_LABEL: machine.zone, TYPE_LABEL: machine.instance_type, **labels},
+            capacity=capacity,
+            allocatable=allocatable,
+            max_pods=self._times.max_pods,
+            ready_since_s=state.now_s,
+            extra_taints=taints,
+        )
+        state.nodes[node.name] = node
+        self._offer_daemons()
+        state.schedule_due = True
+        return node
+
+    def _offer_daemons(self) -> None:
+        """Let every DaemonSet look whether it belongs on one more node."""
+        state = self._state
+        for key, workload in state.workloads.items():
+            if workload.kind is Kind.DAEMON_SET:
+                state.dirty_owners.add(key)
+
+    def set_ready(self, node: SimNode, *, ready: bool) -> None:
+        """The Ready condition turns, if the kubelet agrees and the Node object is still the same."""
+        state = self._state
+        if state.nodes.get(node.name) is not node or ready != node.kubelet_works:
+            return
+        if ready:
+            node.silent_since_s = None
+            kubelet_returned(state, node)
+        if node.ready == ready:
+            return
+        node.ready = ready
+        node.ready_since_s = state.now_s
+        state.tell("node", node.name, "is Ready" if ready else "is NotReady")
+        state.schedule_due = True
+        if ready:
+            self._offer_daemons()
+        else:
+            lost_at_s = state.now_s
+            state.at(lost_at_s + self._times.toleration_s, lambda: self._give_up(node, lost_at_s))
+
+    def _give_up(self, node: SimNode, lost_at_s: float) -> None:
+        if self._state.nodes.get(node.name) is node and not node.ready and node.ready_since_s == lost_at_s:
+            give_up_pods(self._state, node)
+
+    def kill(self, machine: Machine) -> None:
+        """The machine is gone. Its Node object stays: K3s removes none."""
+        state = self._state
+        state.touch()
+        machine.alive = False
+        state.tell("machine", machine.instance_id, "is gone")
+        self._lose(machine.node_name)
+
+    def break_node(self, name: str) -> None:
+        """Its kubelet stops working."""
+        self._state.nodes[name].broken = True
+        self._lose(name)
+
+    def mend_node(self, name: str) -> None:
+        """Its kubelet works again."""
+        node = self._state.nodes[name]
+        node.broken = False
+        self._state.at(self._state.now_s + self._times.ready_s, lambda: self.set_ready(node, ready=True))
+
+    def _lose(self, name: str) -> None:
+        state = self._state
+        node = state.nodes.get(name)
+        if node is None:
+            return
+        state.dirty_nodes.add(name)
+        node.silent_since_s = silent_since_s = state.now_s
+
+        def notice() -> None:
+            if node.silent_since_s == silent_since_s:
+                self.set_ready(node, ready=False)
+
+        # The control plane notices when heartbeats have been missing for a while.
+        state.at(silent_since_s + self._times.monitor_grace_s, notice)
+
+    def cordon(self, node: SimNode) -> None:
+        """Close the node for new pods."""
+        if not node.cordoned:
+            node.cordoned = True
+            self._state.tell("node", node.name, "is cordoned")
+
+    def uncordon(self, node: SimNode) -> None:
+        """Open the node again."""
+        if node.cordoned:
+            node.cordoned = False
+            self._state.schedule_due = True
+            self._state.tell("node", node.name, "is uncordoned")
+
+    def delete(self, node: SimNode) -> None:
+        """Delete the Node object; its pods go with it. A living agent registers again."""
+        state = self._state
+        del state.nodes[node.name]
+        for pod in list(node.pods.values()):
+            remove_pod(state, pod)
+        state.tell("node", node.name, "is deleted")
+        machine = node.machine
+        machine.cpu.set(state.now_s, SYSTEM_BURN_CORES if machine.alive else 0.0)
+        if machine.alive:
+            state.at(state.now_s + REREGISTER_S, lambda: self.join(machine))
+
+
+def control_plane_labels() -> dict[str, str]:
+    """Labels that K3s puts on a server."""
+    return {CONTROL_PLANE_LABEL: "true", "node-role.kubernetes.io/master": "true"}

@@ -1,0 +1,106 @@
+"""The rules that forbid a node command before anything is touched, and the line that tells its result."""
+
+from typing import Final
+
+import msgspec
+
+from autoscaler.model import CommandOutcome, NodeCommand
+from autoscaler.simulator.world.controllers import evictable_pods, may_evict
+from autoscaler.simulator.world.objects import ClusterState, SimNode
+
+FENCE_ANNOTATION: Final = "k3s-autoscaler/fence"
+"""The highest fence that spoke."""
+OPERATION_ANNOTATION: Final = "k3s-autoscaler/operation"
+"""Whose cordon it is."""
+DRAINING_ANNOTATION: Final = "k3s-autoscaler/draining"
+"""Which drain runs; another word there stops it."""
+
+
+class ResultLine(msgspec.Struct, frozen=True, kw_only=True):
+    """The only line that the script prints."""
+
+    operation: str
+    verb: str
+    outcome: CommandOutcome
+    rule: str
+    message: str
+    evicted_pods: int
+
+
+def result_line(
+    command: NodeCommand, outcome: CommandOutcome, message: str, *, rule: str = "", evicted_pods: int = 0
+) -> ResultLine:
+    """Fill a result line."""
+    return ResultLine(
+        operation=command.operation_id,
+        verb=command.verb.value,
+        outcome=outcome,
+        rule=rule,
+        message=message,
+        evicted_pods=evicted_pods,
+    )
+
+
+def _refuse(command: NodeCommand, rule: str, message: str) -> ResultLine:
+    return result_line(command, CommandOutcome.REFUSED, message, rule=rule)
+
+
+def fence_of(node: SimNode) -> int:
+    """The highest fence that the node has seen."""
+    return int(node.annotations.get(FENCE_ANNOTATION, "0"))
+
+
+def preflight(state: ClusterState, command: NodeCommand, node: SimNode) -> ResultLine | None:
+    """The first rule that forbids the drain; None when none does.
+
+    A reclaim keeps only the fence, identity and control-plane rules: the machine goes away whatever we do.
+    """
+    refusal = check_fence(command, node) or check_identity(command, node)
+    if refusal is not None or command.reclaim:
+        return refusal
+    return _check_cordon(command, node) or _check_volumes(state, command, node) or _check_pods(state, command, node)
+
+
+def check_fence(command: NodeCommand, node: SimNode) -> ResultLine | None:
+    """A command of an earlier operation is too late."""
+    if command.fence >= fence_of(node):
+        return None
+    message = f"A command with fence {fence_of(node)} spoke; this one has {command.fence}."
+    return result_line(command, CommandOutcome.FENCED_OFF, message)
+
+
+def check_identity(command: NodeCommand, node: SimNode) -> ResultLine | None:
+    """Another machine under the same name, or a server."""
+    if node.provider_id != command.provider_id:
+        message = f'The Node {node.name} has provider-id "{node.provider_id}", not {command.provider_id}.'
+        return _refuse(command, "identity", message)
+    if node.machine.server:
+        return _refuse(command, "control-plane", f"The Node {node.name} runs the control plane.")
+    return None
+
+
+def _check_cordon(command: NodeCommand, node: SimNode) -> ResultLine | None:
+    if node.cordoned and OPERATION_ANNOTATION not in node.annotations:
+        return _refuse(command, "cordoned-by-others", f"The Node {node.name} was cordoned by someone else.")
+    return None
+
+
+def _check_volumes(state: ClusterState, command: NodeCommand, node: SimNode) -> ResultLine | None:
+    for volume in state.volumes.values():
+        if volume.node_name == node.name:
+            return _refuse(command, "local-volume", f"The volume {volume.name} lives on {node.name}.")
+    return None
+
+
+def _check_pods(state: ClusterState, command: NodeCommand, node: SimNode) -> ResultLine | None:
+    pods = [pod for pod in evictable_pods(node) if not pod.finished]
+    for pod in pods:
+        if not pod.owner_kind:
+            return _refuse(command, "bare-pod", f"The pod {pod.title} has no controller: nothing would start it again.")
+        if pod.template.do_not_evict():
+            return _refuse(command, "do-not-evict", f"The pod {pod.title} asks not to be evicted.")
+    for pod in pods:
+        if not may_evict(state, pod):
+            message = f"A disruption budget forbids it: {pod.title} of {pod.workload.key}."
+            return result_line(command, CommandOutcome.BLOCKED_BY_BUDGET, message, rule="disruption-budget")
+    return None

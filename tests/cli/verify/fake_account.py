@@ -1,0 +1,176 @@
+"""A good account for `verify-aws`: the SDK's real clients, which check each request, and made-up answers."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import botocore.session
+
+from autoscaler.cli.verify.checks import Subject
+from autoscaler.policy import Policy, Workers
+
+REGION = "eu-central-1"
+SUBNETS = ("subnet-0a0a0a0a0a0a0a0a0", "subnet-0b0b0b0b0b0b0b0b0")
+DOCUMENT = "k3s-autoscaler-main-node-command"
+PATTERNS: dict[str, dict[str, Any]] = {
+    "notices": {
+        "source": ["aws.ec2"],
+        "detail-type": ["EC2 Spot Instance Interruption Warning", "EC2 Instance Rebalance Recommendation"],
+    },
+    "states": {
+        "source": ["aws.ec2"],
+        "detail-type": ["EC2 Instance State-change Notification"],
+        "detail": {"state": ["shutting-down", "terminated"]},
+    },
+    "health": {
+        "source": ["aws.health"],
+        "detail-type": ["AWS Health Event"],
+        "detail": {"service": ["EC2"], "eventTypeCategory": ["scheduledChange"]},
+    },
+    "commands": {
+        "source": ["aws.ssm"],
+        "detail-type": ["EC2 Command Status-change Notification"],
+        "detail": {"document-name": [DOCUMENT], "status": ["Success", "Failed", "TimedOut"]},
+    },
+}
+SUBJECT = Subject(
+    cluster_id="main",
+    region=REGION,
+    stack="k3s-autoscaler-main",
+    subnet_ids=SUBNETS,
+    security_group_ids=("sg-0a0a0a0a0a0a0a0a0",),
+    image="/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64",
+    functions_in_vpc=True,
+    dual_stack=True,
+    reserved_concurrency=0,
+    rules=tuple((name, json.dumps(pattern)) for name, pattern in PATTERNS.items()),
+    document=DOCUMENT,
+    policy=Policy(version=1, workers=Workers(min=2, max=10)),
+)
+Answer = Mapping[str, Any] | str | Callable[[Mapping[str, Any]], Mapping[str, Any] | str]
+
+
+def matches(pattern: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
+    """The part of EventBridge's rules that these patterns use."""
+    return all(
+        matches(wanted, event.get(name, {})) if isinstance(wanted, dict) else event.get(name) in wanted
+        for name, wanted in pattern.items()
+    )
+
+
+def offerings(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    del request
+    return {"InstanceTypeOfferings": [{"Location": "eu-central-1a"}, {"Location": "eu-central-1b"}]}
+
+
+def quota(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"Quota": {"Value": {"L-1216C47A": 64.0, "L-34B43A08": 32.0, "L-F678F1CE": 5.0}[request["QuotaCode"]]}}
+
+
+def parameter(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"Parameter": {"Name": request["Name"], "Value": "ami-0a0a0a0a0a0a0a0a0"}}
+
+
+def instances(*rows: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"Reservations": [{"Instances": list(rows)}]}
+
+
+OUTPUTS = [
+    {"OutputKey": "LaunchTemplateId", "OutputValue": "lt-0a0a0a0a0a0a0a0a0"},
+    {"OutputKey": "WebhookUrl", "OutputValue": "https://abc.execute-api.eu-central-1.amazonaws.com/alerts"},
+]
+SERVER = {
+    "InstanceId": "i-0a0a0a0a0a0a0a0a0",
+    "InstanceType": "t3.medium",
+    "CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 2},
+}
+GOOD: dict[str, Answer] = {
+    "GetCallerIdentity": {"Arn": "arn:aws:sts::111122223333:assumed-role/Deployer/ada", "Account": "111122223333"},
+    "SimulatePrincipalPolicy": lambda r: {
+        "EvaluationResults": [{"EvalActionName": n, "EvalDecision": "allowed"} for n in r["ActionNames"]]
+    },
+    "GetParameter": parameter,
+    "RunInstances": "DryRunOperation",
+    "CreateLaunchTemplate": "DryRunOperation",
+    "CreateFleet": "DryRunOperation",
+    "DescribeStacks": {"Stacks": [{"StackName": "s", "StackStatus": "CREATE_COMPLETE", "Outputs": OUTPUTS}]},
+    "GetRole": {"Role": {"RoleName": "AWSServiceRoleForEC2Spot"}},
+    "DescribeSubnets": {
+        "Subnets": [
+            {"SubnetId": SUBNETS[0], "AvailabilityZone": "eu-central-1a"},
+            {"SubnetId": SUBNETS[1], "AvailabilityZone": "eu-central-1b"},
+        ]
+    },
+    "DescribeInstanceTypeOfferings": offerings,
+    "GetServiceQuota": quota,
+    "DescribeInstanceTypes": {"InstanceTypes": [{"VCpuInfo": {"DefaultVCpus": 2}}]},
+    "DescribeInstances": instances(SERVER),
+    "DescribeVpcs": {"Vpcs": [{"VpcId": "vpc-1"}]},
+    "GetAccountSettings": {"AccountLimit": {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 900}},
+    "TestEventPattern": lambda r: {"Result": matches(json.loads(r["EventPattern"]), json.loads(r["Event"]))},
+    "GetApis": {"Items": []},
+    "DescribeInstanceInformation": {
+        "InstanceInformationList": [{"InstanceId": SERVER["InstanceId"], "PingStatus": "Online"}]
+    },
+}  # fmt: skip
+
+
+class _Response:
+    def __init__(self, status: int) -> None:
+        self.status_code = status
+
+
+@dataclass
+class FakeAccount:
+    """The SDK's real clients, which check each request against AWS' own model; only the wire is missing."""
+
+    answers: dict[str, Answer]
+    ipv6: Callable[[str], bool] = lambda _: True
+    status: Callable[[str, str], int] = lambda method, _: 401 if method == "POST" else 404
+    asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def client(self, service: str) -> Any:
+        line = _line_of(service)
+        line.account = self
+        return line.client
+
+    def answer(self, operation: str, request: dict[str, Any]) -> tuple[_Response, dict[str, Any]]:
+        self.asked.append((operation, request))
+        given = self.answers[operation]
+        made = given(request) if callable(given) else given
+        if isinstance(made, str):
+            return _Response(400), {"Error": {"Code": made.partition(":")[0], "Message": made}}
+        return _Response(200), dict(made)
+
+    def dual_stack_host(self, service: str) -> str:
+        return f"{service}.{REGION}.api.aws"
+
+    def has_ipv6(self, host: str) -> bool:
+        return self.ipv6(host)
+
+    def status_of(self, method: str, url: str) -> int:
+        return self.status(method, url)
+
+
+class _Line:
+    """One client and who answers it; making a client takes the SDK a while, so that every test shares them."""
+
+    def __init__(self, service: str) -> None:
+        self.client: Any = botocore.session.get_session().create_client(service, region_name=REGION)
+        self.account = FakeAccount({})
+        self._request: dict[str, Any] = {}
+        self.client.meta.events.register(f"provide-client-params.{service}", self._remember)
+        self.client.meta.events.register("before-call", self._answer)
+
+    def _remember(self, params: dict[str, Any], **_: Any) -> None:
+        self._request = dict(params)
+
+    def _answer(self, model: Any, **_: Any) -> Any:
+        return self.account.answer(model.name, self._request)
+
+
+@cache
+def _line_of(service: str) -> _Line:
+    return _Line(service)

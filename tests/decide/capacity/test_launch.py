@@ -1,0 +1,202 @@
+"""Growth becomes requests: which zone, which pools, what is frozen."""
+
+import msgspec
+import pytest
+
+from autoscaler.decide.capacity.launch import LaunchPlan, plan_launch
+from autoscaler.decide.decision import with_plan
+from autoscaler.model import (
+    Action,
+    Backoff,
+    Growth,
+    LaunchContext,
+    LaunchOverride,
+    NewWorkers,
+    OwnerLaunches,
+    Pool,
+    Snapshot,
+    State,
+)
+from autoscaler.policy import Policy
+from autoscaler.state.transitions import MAX_OPEN_OPERATIONS
+from tests.decide.builders import (
+    CONTEXT,
+    DECISION_ID,
+    NOW_S,
+    ZONES,
+    bare,
+    decided,
+    full,
+    launch,
+    planned,
+    policy,
+    removal,
+    snapshot,
+    waiting_pods,
+)
+
+A, B = ZONES
+RECORD = OwnerLaunches(owner="shop/ReplicaSet/web", launched_at_s=NOW_S, zones=(), unhelped=0, retry_at_s=NOW_S)
+
+
+def plan(
+    count: int,
+    *,
+    seen: Snapshot | None = None,
+    state: State | None = None,
+    its_policy: Policy | None = None,
+    growth: Growth | None = None,
+    context: LaunchContext = CONTEXT,
+) -> LaunchPlan:
+    return plan_launch(
+        growth or Growth(workers=(NewWorkers("t3.small", count),), reason="pods_unschedulable"),
+        context,
+        seen if seen is not None else snapshot(0),
+        state if state is not None else State(),
+        its_policy if its_policy is not None else policy(),
+        cluster_id="sim",
+        now_s=NOW_S,
+        decision_id=DECISION_ID,
+    )
+
+
+def shares(made: LaunchPlan) -> dict[str, int]:
+    return {operation.request.overrides[0].zone: operation.request.count for operation in made.opened}
+
+
+def out_of(*pools: tuple[str, str], for_s: int = 60) -> State:
+    return State(
+        backoffs=tuple(
+            Backoff(
+                pool=Pool(instance_type=t, zone=z),
+                error_code="InsufficientInstanceCapacity",
+                until_s=NOW_S + for_s,
+                failures=1,
+            )
+            for t, z in pools
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("seen", "state", "count", "expected"),
+    [
+        pytest.param(snapshot(0), State(), 1, {A: 1}, id="the first by name where all are even"),
+        pytest.param(snapshot(0), State(), 5, {A: 3, B: 2}, id="zones take turns"),
+        pytest.param(snapshot([full(2), full(4)]), State(), 3, {A: 1, B: 2}, id="the emptier zone first"),
+        pytest.param(snapshot([bare(2)]), State(launches=(launch(ids=[2]),)), 1, {B: 1}, id="joining workers count"),
+        pytest.param(
+            snapshot(0), State(launches=(launch(count=2, zone=A),)), 2, {B: 2}, id="unidentified workers count"
+        ),
+        pytest.param(
+            snapshot([full(2), full(1)]), State(removals=(removal(2),)), 1, {A: 1}, id="leaving workers do not"
+        ),
+        pytest.param(snapshot(0), out_of(("t3.small", A)), 3, {B: 3}, id="an exhausted pool is left out"),
+        pytest.param(snapshot(0), out_of(("t3.small", A), for_s=0), 1, {A: 1}, id="until its back-off ends"),
+        pytest.param(snapshot(0), out_of(("t3.small", A), ("t3.small", B)), 2, {}, id="nothing left anywhere"),
+    ],
+)
+def test_zones(seen: Snapshot, state: State, count: int, expected: dict[str, int]) -> None:
+    made = plan(count, seen=seen, state=state)
+    assert shares(made) == expected
+    assert made.refused == count - sum(expected.values())
+
+
+def test_another_type_that_holds_as_much_covers_for_an_exhausted_one() -> None:
+    types = policy(types=("t3.medium", "t3.small", "t3.large"))
+    growth = Growth(workers=(NewWorkers("t3.medium", 1),), reason="pods_unschedulable")
+    [operation] = plan(1, its_policy=types, growth=growth, state=out_of(("t3.medium", A))).opened
+    assert operation.request.overrides == (LaunchOverride(instance_type="t3.large", subnet_id="subnet-a", zone=A),)
+
+
+def test_the_wanted_type_stands_first_then_the_policys_order() -> None:
+    types = policy(types=("t3.large", "t3.small", "t3.medium"))
+    [operation] = plan(1, its_policy=types).opened
+    assert [o.instance_type for o in operation.request.overrides] == ["t3.small", "t3.large", "t3.medium"]
+
+
+def test_every_subnet_of_the_zone_may_take_the_worker() -> None:
+    context = msgspec.structs.replace(CONTEXT, subnet_zones=(*CONTEXT.subnet_zones, ("subnet-c", A)))
+    [operation] = plan(1, context=context).opened
+    assert [o.subnet_id for o in operation.request.overrides] == ["subnet-a", "subnet-c"]
+
+
+def test_the_request_is_complete_and_names_itself() -> None:
+    [operation] = plan(1).opened
+    request = operation.request
+    assert (request.client_token, operation.operation_id) == ("d1-l0", "d1-l0")
+    assert (request.template_id, request.template_version) == ("lt-1", "7")
+    assert dict(request.tags) == {
+        "Name": "k3s-worker-sim",
+        "ManagedBy": "autoscaler",
+        "k3s-autoscaler/cluster": "sim",
+        "k3s-autoscaler/operation": "d1-l0",
+    }
+    assert (operation.unidentified, operation.landed, operation.instance_ids) == (1, False, ())
+    assert (operation.created_at_s, operation.sent_at_s) == (NOW_S, NOW_S)
+
+
+def test_tokens_are_ascii_distinct_and_short_enough_for_ec2() -> None:
+    """With the longest id that `Ids` promises (32) and more operations than may be open."""
+    made = plan_launch(
+        Growth(workers=tuple(NewWorkers(t, 2) for t in ("t3.small", "t3.large", "t3.xlarge")), reason="cpu_high"),
+        CONTEXT,
+        snapshot(0),
+        State(),
+        policy(types=("t3.small", "t3.large", "t3.xlarge")),
+        cluster_id="sim",
+        now_s=NOW_S,
+        decision_id="f" * 32,
+    )
+    tokens = [operation.request.client_token for operation in made.opened]
+    assert len(set(tokens)) == len(tokens) == 6
+    assert all(token.isascii() and len(token) <= 64 for token in tokens)
+
+
+def test_operations_never_exceed_the_limit() -> None:
+    state = State(launches=tuple(launch(f"l{n}", ids=[n]) for n in range(MAX_OPEN_OPERATIONS - 1)))
+    made = plan(4, state=state, seen=snapshot(0))
+    assert (len(made.opened), made.refused) == (1, 2)
+    assert len(made.state.launches) == MAX_OPEN_OPERATIONS
+
+
+# ------------------------------------------------------------------------------------------------------ not helped pods
+
+
+def test_the_zones_that_were_tried_are_remembered_with_the_launch() -> None:
+    growth = Growth(workers=(NewWorkers("t3.small", 1),), reason="pods_unschedulable", unhelped=(RECORD,))
+    assert [r.zones for r in plan(1, growth=growth).state.owners] == [(A,)]
+
+
+def test_pods_that_a_launch_did_not_help_get_another_zone() -> None:
+    tried = msgspec.structs.replace(RECORD, unhelped=1, zones=(A,))
+    growth = Growth(workers=(NewWorkers("t3.small", 1),), reason="pods_unschedulable", unhelped=(tried,))
+    made = plan(1, growth=growth)
+    assert shares(made) == {B: 1}
+    assert [r.zones for r in made.state.owners] == [(A, B)]
+
+
+def test_nothing_is_remembered_where_nothing_could_be_launched() -> None:
+    growth = Growth(workers=(NewWorkers("t3.small", 1),), reason="pods_unschedulable", unhelped=(RECORD,))
+    state = out_of(("t3.small", A), ("t3.small", B))
+    assert plan(1, growth=growth, state=state).state == state
+
+
+# --------------------------------------------------------------------------------------------------- what is told of it
+
+
+def test_a_decision_that_found_every_pool_exhausted_is_a_refusal() -> None:
+    seen, state = snapshot(2, waiting_pods(4)), out_of(("t3.small", A), ("t3.small", B))
+    decision = decided(seen, state)
+    made = planned(decision, seen)
+    final = with_plan(decision, made.state, refused=made.refused)
+    assert (final.action, final.reason, final.growth) == (Action.REFUSED, "capacity_backoff", None)
+    assert final.message.startswith("2 workers wanted, but no pool can be asked now: EC2 had nothing left")
+    assert final.state.launches == ()
+
+
+def test_a_decision_that_could_be_carried_out_in_part_says_so() -> None:
+    decision = decided(snapshot(2, waiting_pods(4)))
+    final = with_plan(decision, decision.state, refused=1)
+    assert final.action is Action.SCALE_UP
+    assert final.message.endswith("For 1 of them no pool can be asked now.")
