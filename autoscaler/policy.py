@@ -16,6 +16,8 @@ PositiveSeconds = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
 Ratio = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+LabelName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
+"""A label of Prometheus' data model."""
 
 
 class PolicyError(ValueError):
@@ -108,6 +110,7 @@ class MetricsPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """How Prometheus is asked, and the intervals that the rendered rules and scrapes use."""
 
     timeout_s: Annotated[float, msgspec.Meta(gt=0.0, le=20.0)] = 5.0
+    matchers: dict[LabelName, str] = {}
     cluster_interval_s: PositiveSeconds = 2
     utilisation_interval_s: PositiveSeconds = 15
     cpu_rate_window_s: PositiveSeconds = 60

@@ -1,41 +1,291 @@
-"""The one PromQL expression that returns the whole snapshot.
+"""The three questions that a look may ask of Prometheus, each one instant query.
 
-`or` compares label sets without `__name__`, so every operand but the plain selector carries a distinct `window` label.
-The rules record plain series; the policy's windows are applied here, so a changed window needs no new rule.
+`sight`: each look, grows with Nodes and waiting pods. `rooms`: what is free where, once pods have to fit somewhere.
+`moving`: the single pods of Nodes that may have to go. Each row carries the label `family`: `or` ignores `__name__`, so
+operands whose label sets could meet are told apart by it.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from autoscaler.observe.series import CLUSTER_FAMILIES, META_FAMILIES, PREFIX, UTILISATION_FAMILIES
+from autoscaler.observe.promql import Raw
+from autoscaler.observe.series import FAMILY, KUBE_STATE_METRICS, NODE_EXPORTER, UTILISATION_GROUP
 from autoscaler.policy import Policy
 
-WINDOW_LABEL: Final = "window"
-GROW_MIN: Final = "grow_min"
-GROW_COUNT: Final = "grow_count"
-SHRINK_MAX: Final = "shrink_max"
-SHRINK_COUNT: Final = "shrink_count"
-READY_MAX: Final = "ready_max"
-READY_COUNT: Final = "ready_count"
+SETTLED_WINDOW: Final = "60s"
+"""A source counts as just restarted for this long: kube-state-metrics answers 200 while it still fills its caches."""
+INTERVAL_WINDOW_S: Final = 300
+NAMED: Final = 10
+"""Where many of a kind are counted, as many are named."""
+INIT_REQUESTS: Final = "kube_pod_init_container_resource_requests"
+OVERHEAD: Final = "kube_pod_overhead_cpu_cores"
+_POD: Final = "namespace, pod, uid"
+_OWNED_POD: Final = f"{_POD}, created_by_kind, created_by_name, priority_class"
+_OF_A_POD: Final = f"{_POD}, container, unit, created_by_name, priority_class, host_ip, pod_ip, host_network"
+"""Labels of a pod's series: what is left says whose Node it is and who tells it."""
+_SIDECAR: Final = 'restart_policy="Always"'
+_BOUND: Final = 'node!=""'
+_RESOURCES: Final = 'resource=~"cpu|memory"'
+_DO_NOT_EVICT: Final = (
+    'annotation_cluster_autoscaler_kubernetes_io_safe_to_evict="false"',
+    'annotation_karpenter_sh_do_not_disrupt="true"',
+)
 
 
-def snapshot_query(policy: Policy) -> str:
-    """Return the expression for this policy's windows."""
-    families = "|".join((*CLUSTER_FAMILIES, *UTILISATION_FAMILIES, *META_FAMILIES))
-    low = f'{PREFIX}workers_utilisation{{bound="low"}}'
-    high = f'{PREFIX}workers_utilisation{{bound="high"}}'
-    ready = f"{PREFIX}node_ready"
-    grow_s, shrink_s, repair_s = policy.scale_up.window_s, policy.scale_down.window_s, policy.repair.not_ready_s
-    operands = (
-        f'{{__name__=~"{PREFIX}({families})"}}',
-        _window(f"min_over_time({low}[{grow_s}s])", GROW_MIN),
-        _window(f"count_over_time({low}[{grow_s}s])", GROW_COUNT),
-        _window(f"max_over_time({high}[{shrink_s}s])", SHRINK_MAX),
-        _window(f"count_over_time({high}[{shrink_s}s])", SHRINK_COUNT),
-        _window(f"max_over_time({ready}[{repair_s}s])", READY_MAX),
-        _window(f"count_over_time({ready}[{repair_s}s])", READY_COUNT),
+def sight_query(policy: Policy) -> str:
+    """What each look asks."""
+    raw = Raw(policy.metrics.matchers)
+    return _union({**_nodes(raw), **_unbound_pods(raw), **_use(raw, policy), **_about(raw)})
+
+
+def rooms_query(policy: Policy, daemon_nodes: Sequence[str], *, with_init: bool, with_overhead: bool) -> str:
+    """What is free on each Node. `daemon_nodes`: Nodes whose DaemonSet pods tell what a new worker has to run.
+
+    `with_init`, `with_overhead`: whether any pod has such requests (`shown` of the sight); else they cost nothing.
+    """
+    raw = Raw(policy.metrics.matchers)
+    daemons = _on_nodes(daemon_nodes, 'created_by_kind="DaemonSet"')
+    owned = f"max by (uid, namespace, created_by_name) ({raw.state('kube_pod_info', daemons)})"
+    parts = {
+        f"daemon_requests {part}": _labelled(
+            f"max by (namespace, created_by_name, resource) "
+            f"({expression} * on (namespace, uid) group_left (created_by_name) {owned})",
+            part=part,
+        )
+        for part, expression in _parts(raw, _on_nodes(daemon_nodes)).items()
+    }
+    unbound = raw.state("kube_pod_info", 'node=""')
+    return _union(
+        {
+            "requested": _sums(raw, with_init=with_init, with_overhead=with_overhead),
+            **parts,
+            "node_labels": f"max without (instance, job) ({raw.state('kube_node_labels')})",
+            "pod_selector": _selectors(raw, unbound),
+        }
     )
-    return " or ".join(operands)
 
 
-def _window(expression: str, name: str) -> str:
-    return f'label_replace({expression}, "{WINDOW_LABEL}", "{name}", "", "")'
+def moving_query(policy: Policy, nodes: Sequence[str]) -> str:
+    """The unfinished pods of these Nodes."""
+    raw = Raw(policy.metrics.matchers)
+    there = raw.state("kube_pod_info", _on_nodes(nodes))
+    parts = {
+        f"pod_requests {part}": _labelled(f"{expression} and on (uid) {there}", part=part)
+        for part, expression in _parts(raw, _on_nodes(nodes)).items()
+    }
+    kept = " or ".join(raw.state("kube_pod_annotations", annotation) for annotation in _DO_NOT_EVICT)
+    return _union(
+        {
+            "pod": f"max by ({_OWNED_POD}, node) ({there}) and on (uid) {raw.alive()}",
+            **parts,
+            "pod_selector": _selectors(raw, there),
+            "pod_do_not_evict": f"max by ({_POD}) ({kept}) and on (uid) {there}",
+        }
+    )
+
+
+def _union(operands: Mapping[str, str]) -> str:
+    """Every operand with its family; a name may carry a second word, so that two operands share a family."""
+    rows = (
+        f'label_replace({expression}, "{FAMILY}", "{name.split()[0]}", "", "")' for name, expression in operands.items()
+    )
+    return "\nor\n".join(rows)
+
+
+def _selectors(raw: Raw, pods: str) -> str:
+    return f"max without (instance, job) ({raw.state('kube_pod_nodeselectors')} and on (uid) {pods})"
+
+
+def _labelled(expression: str, **labels: str) -> str:
+    for name, value in labels.items():
+        expression = f'label_replace({expression}, "{name}", "{value}", "", "")'
+    return expression
+
+
+def _on_nodes(nodes: Sequence[str], *more: str) -> str:
+    """A matcher; without any Node it matches nothing that is bound."""
+    names = "|".join(node.replace("\\", "\\\\\\\\").replace(".", "\\\\.") for node in nodes)
+    return ",".join((f'node=~"{names}"', 'node!=""', *more))
+
+
+# ---------------------------------------------------------------------------------------------------------------- sight
+
+
+def _nodes(raw: Raw) -> dict[str, str]:
+    identity = f"group by (node, provider_id) ({raw.state('kube_node_info')})"
+    facts = f"{identity} * on (node) group_left () {raw.created}"
+    for resource in ("cpu", "memory", "pods"):
+        sizes = raw.state("kube_node_status_allocatable", f'resource="{resource}"')
+        facts += f' * on (node) group_left ({resource}) count_values by (node) ("{resource}", max by (node) ({sizes}))'
+    not_ready = f"{raw.ready} == 0"
+    unmeasured = _unmeasured(raw)
+    managed = raw.state("kube_node_labels", 'label_k3s_autoscaler_managed="true"')
+    return {
+        "node": facts,
+        "node_incomplete": f"{identity} unless on (node) ({facts})",
+        "node_not_ready": not_ready,
+        "node_cordoned": f"{raw.cordoned} == 1",
+        "node_control_plane": raw.control_plane,
+        "node_taint": raw.taint,
+        "node_managed": f"max by (node) ({managed}) and on (node) ({not_ready})",
+        "node_local_volumes": raw.local_volumes,
+        "node_unmeasured": f"topk({NAMED}, {unmeasured})",
+    }
+
+
+def _unmeasured(raw: Raw) -> str:
+    """{node, resource} workers that take pods and have no recorded use."""
+    return (
+        f"({raw.allocatable} and on (node) {raw.takers}) unless on (node, resource) {raw.recorded('node_utilisation')}"
+    )
+
+
+def _unbound_pods(raw: Raw) -> dict[str, str]:
+    unbound = raw.state("kube_pod_info", 'node=""')
+    # Where two targets disagree, bound wins over not yet bound.
+    bound = raw.state("kube_pod_info", 'node!=""')
+    since = f"max by ({_POD}) ({raw.state('kube_pod_status_unscheduled_time')} and on (uid) {raw.unschedulable})"
+    parts = {
+        f"pod_requests {part}": _labelled(expression, part=part) for part, expression in _parts(raw, 'node=""').items()
+    }
+    return {
+        "pod_unbound": f"max by ({_OWNED_POD}) ({unbound}) and on (uid) {raw.alive('Pending')} unless on (uid) {bound}",
+        "pod_unschedulable": f"{since} or on (uid) max by ({_POD}) {raw.unschedulable}",
+        "pod_gated": f"max by ({_POD}) {raw.gated}",
+        "pod_deleting": f"max by ({_POD}) ({raw.state('kube_pod_deletion_timestamp')}) and on (uid) {unbound}",
+        "pod_unbound_long": f"max by ({_POD}) ({unbound}) and on (uid) {unbound} offset {SETTLED_WINDOW}",
+        **parts,
+    }
+
+
+def _parts(raw: Raw, where: str) -> dict[str, str]:
+    """What the containers of the pods there ask: {namespace, pod, uid, resource}, by part.
+
+    Sidecars are init containers that are restarted always; they run beside the app for the pod's whole life. The other
+    init containers run one after the other: the largest counts. Overhead has no label `node`; whoever uses the parts
+    joins them with the pods that he means.
+    """
+    app = raw.state("kube_pod_container_resource_requests", f"{_RESOURCES},{where}")
+    init = raw.state(INIT_REQUESTS, f"{_RESOURCES},{where}")
+    sidecars = raw.state("kube_pod_init_container_info", _SIDECAR)
+    cpu, memory = raw.state("kube_pod_overhead_cpu_cores"), raw.state("kube_pod_overhead_memory_bytes")
+    there = raw.state("kube_pod_info", where)
+    return {
+        "app": f"sum by ({_POD}, resource) (max by ({_POD}, container, resource) ({app}))",
+        "sidecar": f"sum by ({_POD}, resource) "
+        f"(max by ({_POD}, container, resource) ({init} and on (uid, container) {sidecars}))",
+        "init": f"max by ({_POD}, resource) ({init} unless on (uid, container) {sidecars})",
+        "overhead": f'(label_replace(max by ({_POD}) ({cpu}), "resource", "cpu", "", "") '
+        f'or label_replace(max by ({_POD}) ({memory}), "resource", "memory", "", "")) and on (uid) {there}',
+    }
+
+
+def _use(raw: Raw, policy: Policy) -> dict[str, str]:
+    low = raw.recorded("workers_utilisation", 'bound="low"')
+    high = raw.recorded("workers_utilisation", 'bound="high"')
+    ready = raw.recorded("node_ready")
+    grow_s, shrink_s, repair_s = policy.scale_up.window_s, policy.scale_down.window_s, policy.repair.not_ready_s
+    not_ready = f"({raw.ready} == 0)"
+    return {
+        "use": f"max by (resource) ({low})",
+        "use_grow_min": f"min by (resource) (min_over_time({low}[{grow_s}s]))",
+        "use_grow_count": f"max by (resource) (count_over_time({low}[{grow_s}s]))",
+        "use_shrink_max": f"max by (resource) (max_over_time({high}[{shrink_s}s]))",
+        "use_shrink_count": f"max by (resource) (count_over_time({high}[{shrink_s}s]))",
+        "ready_max": f"max by (node) (max_over_time({ready}[{repair_s}s])) and on (node) {not_ready}",
+        "ready_count": f"max by (node) (count_over_time({ready}[{repair_s}s])) and on (node) {not_ready}",
+    }
+
+
+def _about(raw: Raw) -> dict[str, str]:
+    """What proves that the rest is whole, fresh, and of one cluster."""
+    machines = f"group by (node, system_uuid) ({raw.state('kube_node_info')})"
+    old_reason = raw.state("kube_pod_status_reason", 'reason="Evicted"')
+    families = {
+        "kube_node_status_addresses": raw.state("kube_node_status_addresses"),
+        "kube_node_labels": raw.state("kube_node_labels", 'label_k3s_autoscaler_managed="true"'),
+        "kube_persistentvolume_info": raw.state("kube_persistentvolume_info"),
+        "kube_persistentvolume_annotations": raw.placed_volumes,
+        "kube_pod_status_reason": raw.state("kube_pod_status_reason", 'reason="SchedulingGated"'),
+        "kube_pod_status_reason_of_old": f"({old_reason} == 0)",
+        "kube_node_spec_pod_cidrs": raw.state("kube_node_spec_pod_cidrs"),
+        INIT_REQUESTS: raw.state(INIT_REQUESTS, f"{_RESOURCES},{_BOUND}"),
+        OVERHEAD: f"({raw.state(OVERHEAD)} or {raw.state('kube_pod_overhead_memory_bytes')})",
+    }
+    volume = raw.state("kube_persistentvolume_info", 'csi_driver!=""')
+    overwritten = raw.state("kube_pod_info", 'exported_pod!=""')
+    evaluated = raw.recorded("evaluated_at", f'group="{UTILISATION_GROUP}"')
+    return {
+        "counted node_ready": _labelled(f"count({raw.ready})", of="node_ready"),
+        "counted node_cordoned": _labelled(f"count({raw.cordoned})", of="node_cordoned"),
+        "counted node_unmeasured": _labelled(f"count({_unmeasured(raw)})", of="node_unmeasured"),
+        **{f"shown {name}": _labelled(f"count({expression})", of=name) for name, expression in families.items()},
+        "volumes_of": f"count by (csi_driver) (max by (persistentvolume, csi_driver) ({volume}))",
+        "volumes_unplaced": f"count({raw.unplaced_volumes})",
+        "source_nodes": raw.told_by,
+        "node_twice": f"count by (node) ({machines}) > 1",
+        "version": f"group by (version) ({raw.telemetry('kube_state_metrics_build_info')})",
+        "overwritten": f"count({overwritten})",
+        **{
+            f"{family} {source}": _labelled(expression, source=source)
+            for source, up in ((KUBE_STATE_METRICS, raw.state("up")), (NODE_EXPORTER, raw.machine("up")))
+            for family, expression in _about_source(up).items()
+        },
+        "evaluated_at": f"max by (group, interval_s) ({evaluated})",
+    }
+
+
+def _about_source(up: str) -> dict[str, str]:
+    """`up` carries the time of the scrape; a derived vector would carry the time of the evaluation."""
+    settled = f"min_over_time({up}[{SETTLED_WINDOW}]) == 1 and {up} offset {SETTLED_WINDOW}"
+    return {
+        "targets_down": f"count({up} == 0)",
+        "restarted": f"count({up} == 1 unless ({settled}))",
+        "scraped_at": f"max(timestamp({up}) and {up} == 1)",
+        "scrape_interval": f"{INTERVAL_WINDOW_S} / max(count_over_time({up}[{INTERVAL_WINDOW_S}s]))",
+    }
+
+
+# ---------------------------------------------------------------------------------------------------------------- rooms
+
+
+def _sums(raw: Raw, *, with_init: bool, with_overhead: bool) -> str:
+    """{node, resource="cpu|memory"} effective requests, {node}, {node, stays="true"} pods.
+
+    In few passes: at 30,000 pods each family selected costs 0.2 to 0.5 s. Requests and pods are one selection, and what
+    few pods have on top is added before finished pods are taken out:
+    effective = max(app + sidecar, init + sidecar) + overhead = app + sidecar + overhead + max(0, init - app).
+    """
+    pods = raw.state("", f'__name__=~"kube_pod_info|{_REQUESTS}",node!="",resource=~"cpu|memory|"')
+    extras = {**(_init_extras(raw) if with_init else {}), **(_overhead_extras(raw) if with_overhead else {})}
+    if extras:
+        extra = " or ".join(_labelled(expression, part=part) for part, expression in extras.items())
+        # `on (part)`: the first side has no such label, so everything of the second is added.
+        pods = f"({pods} or on (part) ({extra}))"
+    by_kind = f"sum without ({_OF_A_POD}, part) ({pods} and on (uid) {raw.alive()})"
+    stays = f'label_replace({by_kind}, "stays", "true", "created_by_kind", "DaemonSet|Node")'
+    return f"max by (node, resource, stays) (sum without (created_by_kind) ({stays}))"
+
+
+def _init_extras(raw: Raw) -> dict[str, str]:
+    app = raw.state(_REQUESTS, f"{_RESOURCES},{_BOUND}")
+    init = raw.state(INIT_REQUESTS, f"{_RESOURCES},{_BOUND}")
+    sidecars = raw.state("kube_pod_init_container_info", _SIDECAR)
+    largest = f"max without (container, unit) ({init} unless on (uid, container) {sidecars})"
+    under = f"sum without (container, unit) ({app} and on (uid) {init})"
+    return {
+        "init": f"clamp_min(({largest} - {under}) or {largest}, 0)",
+        "sidecar": f"sum without (container, unit) ({init} and on (uid, container) {sidecars})",
+    }
+
+
+def _overhead_extras(raw: Raw) -> dict[str, str]:
+    cpu, memory = raw.state("kube_pod_overhead_cpu_cores"), raw.state("kube_pod_overhead_memory_bytes")
+    place = f"max by (uid, node) ({raw.state('kube_pod_info', _BOUND)} and on (uid) ({cpu} or {memory}))"
+    return {
+        f"overhead_{resource}": f"{_labelled(overhead, resource=resource)} * on (uid) group_left (node) {place}"
+        for resource, overhead in (("cpu", cpu), ("memory", memory))
+    }
+
+
+_REQUESTS: Final = "kube_pod_container_resource_requests"

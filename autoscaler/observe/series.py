@@ -1,51 +1,82 @@
-"""The recorded series that the core reads: the contract between `monitoring/` and `observe/` (docs/metrics.md).
+"""What the core reads of Prometheus: the families of an answer, and the few series that rules record.
 
-Each name is `k3s_autoscaler:<family>`. Two rule groups record them, each at its own interval of the policy.
+Each row of an answer carries the label `family`. docs/metrics.md gives labels, unit, meaning and proof of presence of
+each; a test holds that table and this one equal. That answer is the contract with anything that stands in for
+Prometheus.
 """
 
 from typing import Final
 
 PREFIX: Final = "k3s_autoscaler:"
+"""Of the recorded series: `node_ready`, `node_utilisation`, `workers_utilisation`, `evaluated_at`."""
+FAMILY: Final = "family"
 
-CLUSTER_GROUP: Final = "cluster"
 UTILISATION_GROUP: Final = "utilisation"
 KUBE_STATE_METRICS: Final = "kube-state-metrics"
 NODE_EXPORTER: Final = "node-exporter"
 
-# Families from kube-state-metrics, each with an always-present `expected{family=...}` while the source is up.
-CLUSTER_FAMILIES: Final = (
-    "node_info",  # {node, provider_id, internal_ip} 1
-    "node_created",  # {node} epoch seconds
-    "node_ready",  # {node} 1 or 0
-    "node_cordoned",  # {node} 1 or 0
-    "node_allocatable",  # {node, resource="cpu|memory|pods"} cores, bytes, count
-    "node_control_plane",  # {node} 1; control-plane nodes only
+PROOF_VOLUME: Final = "k3s-autoscaler-proof"
+"""A PersistentVolume that nothing uses: seen, with its annotation, it proves that volumes are shown as they are."""
+
+NODE_FAMILIES: Final = (
+    "node",  # {node, provider_id, cpu, memory, pods} created, epoch seconds; allocatable in its labels
+    "node_incomplete",  # {node, provider_id} 1; a Node of which one of the facts above is not shown
+    "node_not_ready",  # {node} 0; condition Ready is not true
+    "node_cordoned",  # {node} 1
+    "node_control_plane",  # {node} 1
     "node_taint",  # {node, key, effect="NoSchedule|NoExecute"} 1
-    "node_labels",  # {node, label_*} 1
-    "node_local_volumes",  # {node} PersistentVolumes bound to it; only where there are any
-    "pod_info",  # {namespace, pod, uid, node, owner_kind, owner_name, priority_class} 1; phase Pending or Running
-    "pod_requests",  # {namespace, pod, uid, resource="cpu|memory", part="app|init|sidecar|overhead"} cores, bytes
-    "pod_unschedulable_since",  # {namespace, pod, uid} epoch seconds; not gated
+    "node_managed",  # {node} 1; NotReady Nodes that carry the label of our workers
+    "node_local_volumes",  # {node} PersistentVolumes with affinity to it
+    "node_unmeasured",  # {node, resource="cpu|memory"}; workers that take pods and have no recorded use, at most ten
+)
+POD_FAMILIES: Final = (
+    "pod_unbound",  # {namespace, pod, uid, created_by_kind, created_by_name, priority_class} 1; Pending, on no Node
+    "pod_unschedulable",  # {namespace, pod, uid} since, epoch seconds; 1 where the time is not shown; gated ones too
     "pod_gated",  # {namespace, pod, uid} 1
-    "pod_do_not_evict",  # {namespace, pod, uid} 1
-    "pod_node_selector",  # {namespace, pod, uid, nodeselector_*} 1; unschedulable pods only
+    "pod_deleting",  # {namespace, pod, uid} epoch seconds; unbound pods only
+    "pod_unbound_long",  # {namespace, pod, uid} 1; on no Node for a minute
+    "pod_requests",  # {namespace, pod, uid, resource="cpu|memory", part="app|init|sidecar|overhead"}; unbound pods
 )
-# Families that a K3s cluster always fills: none of them is as good as missing.
-NEVER_EMPTY: Final = frozenset(
-    {"node_info", "node_created", "node_ready", "node_cordoned", "node_allocatable", "pod_info", "pod_requests"}
+USE_FAMILIES: Final = (
+    "use",  # {resource="cpu|memory"} lower bound over the workers that take pods, ratio
+    "use_grow_min",  # {resource} smallest lower bound in the grow window
+    "use_grow_count",  # {resource} samples in that window
+    "use_shrink_max",  # {resource} largest upper bound in the shrink window
+    "use_shrink_count",  # {resource} samples in that window
+    "ready_max",  # {node} largest node_ready in the repair window; Nodes that are not Ready now
+    "ready_count",  # {node} samples in that window
 )
-
-# Families from node-exporter.
-UTILISATION_FAMILIES: Final = (
-    "node_utilisation",  # {node, resource="cpu|memory"} ratio
-    "workers_utilisation",  # {resource="cpu|memory", bound="low|high"} ratio over Ready workers
-)
-
-# About the series themselves.
 META_FAMILIES: Final = (
-    "evaluated_at",  # {group="cluster|utilisation"} epoch seconds
-    "scraped_at",  # {source} epoch seconds of the newest sample of a target that is up
-    "source_up",  # {source} 1 when every known target answers, else 0; always present
-    "source_restarted",  # {source="kube-state-metrics"} targets not up for all of the last 60 s; always present
-    "expected",  # {family} how many series the family has; absent while its source is down
+    "counted",  # {of="node_ready|node_cordoned|node_unmeasured"} how many Nodes show it; absent for none
+    "shown",  # {of} how many rows the raw family has; absent for none
+    "version",  # {version} 1; kube-state-metrics', where its telemetry port is scraped
+    "volumes_of",  # {csi_driver} PersistentVolumes of a CSI driver
+    "volumes_unplaced",  # {} PersistentVolumes on a node's own disk that do not say which node's
+    "source_nodes",  # {every label of a target and its store} Nodes that this target shows
+    "node_twice",  # {node} machines that go by this Node's name, more than one
+    "overwritten",  # {} series whose labels the scrape overwrote (honor_labels is off)
+    "targets_down",  # {source} targets that do not answer
+    "restarted",  # {source} targets that were not up for all of the last 60 s
+    "scraped_at",  # {source} epoch seconds of the newest scrape that was answered
+    "scrape_interval",  # {source} seconds
+    "evaluated_at",  # {group, interval_s} epoch seconds
 )
+SIGHT_FAMILIES: Final = (*NODE_FAMILIES, *POD_FAMILIES, *USE_FAMILIES, *META_FAMILIES)
+"""The look's query."""
+
+ROOM_FAMILIES: Final = (
+    "requested",  # {node, resource="cpu|memory"} effective requests of its unfinished pods, cores or bytes; without
+    # resource: how many pods, {stays="true"} those that a drain leaves, daemons and static pods
+    "daemon_requests",  # {namespace, created_by_name, resource, part} of a DaemonSet's pod, the largest seen
+    "node_labels",  # {node, label_*} 1
+    "pod_selector",  # {namespace, pod, uid, nodeselector_*} 1; unbound pods
+)
+"""What else is asked once pods have to fit somewhere."""
+
+MOVING_FAMILIES: Final = (
+    "pod",  # {namespace, pod, uid, node, created_by_kind, created_by_name, priority_class} 1
+    "pod_requests",  # as above
+    "pod_selector",  # as above
+    "pod_do_not_evict",  # {namespace, pod, uid} 1
+)
+"""The pods of named Nodes, asked once those Nodes may have to go."""
