@@ -70,10 +70,16 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     tainted: bool
     """Carries a NoSchedule or NoExecute taint other than the cordon's own."""
     allocatable: Resources | None
-    local_volumes: int
-    """PersistentVolumes with affinity to this node, mounted or not."""
-    labels: tuple[tuple[str, str], ...]
-    """Allow-listed labels under kube-state-metrics' sanitised names (`topology_kubernetes_io_zone`)."""
+    local_volumes: int | None
+    """PersistentVolumes with affinity to this node, mounted or not; None while that is not shown."""
+    managed: bool | None = None
+    """Carries the label of our workers; None while labels are not shown. Told of NotReady Nodes only."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """Labels under kube-state-metrics' sanitised names (`topology_kubernetes_io_zone`), once rooms were asked for."""
+    requested: Resources | None = None
+    """Effective requests of its unfinished pods, once rooms were asked for."""
+    movable: int | None = None
+    """Pods that a drain would evict, once rooms were asked for."""
 
 
 class Pod(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,8 +108,25 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.namespace}/{self.name}"
 
 
+class DaemonSet(msgspec.Struct, frozen=True, kw_only=True):
+    """What a DaemonSet asks of each worker that it runs on."""
+
+    namespace: str
+    name: str
+    requests: Resources
+    """Of its largest pod."""
+
+
+class Unshown(msgspec.Struct, frozen=True, kw_only=True):
+    """A family that is not shown: unknown, which is not none. It costs only what needs it."""
+
+    family: str
+    sentence: str
+    """What is not shown, what waits for it, and the mend."""
+
+
 class Utilisation(msgspec.Struct, frozen=True, kw_only=True):
-    """Use of one resource over the Ready workers, as a ratio from 0 to 1, over the policy's two windows.
+    """Use of one resource over the workers that take pods, as a ratio from 0 to 1, over the policy's two windows.
 
     A worker that is not measured counts as idle in `grow_min` and as full in `shrink_max`: bounds, not guesses.
     """
@@ -193,8 +216,34 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Nodes, pods and their requests are complete and fresh, whatever else is missing: growth may be computed."""
     nodes: tuple[Node, ...]
     pods: tuple[Pod, ...]
+    """Pods without a Node, and all unfinished pods of the Nodes in `pods_of`."""
     gated_pods: int
     utilisation: tuple[Utilisation, ...]
     instances: tuple[Instance, ...]
     commands: tuple[tuple[str, CommandResult], ...] = ()
     """By operation id: the state of the command that each open removal waits for."""
+    unshown: tuple[Unshown, ...] = ()
+    """What the metrics do not show although they are whole otherwise."""
+    shows_init: bool = True
+    """Whether any running pod has init containers with requests."""
+    shows_overhead: bool = True
+    rooms_known: bool = False
+    """Whether `requested`, `movable` and `labels` of the Nodes, `daemons` and node selectors are known."""
+    daemons: tuple[DaemonSet, ...] = ()
+    """DaemonSets whose pods run on workers."""
+    pods_of: frozenset[str] = frozenset()
+    """Names of the Nodes whose single pods are known."""
+    scheduling_rules: None = None
+    """What the scheduler asks beyond requests and selectors, by pod owner: no metric shows it, a server may tell."""
+
+
+class Asks(msgspec.Struct, frozen=True, kw_only=True):
+    """What a decision would have to see before it can judge more."""
+
+    rooms: bool = False
+    """What is free on each Node."""
+    pods_of: tuple[str, ...] = ()
+    """The single pods of these Nodes."""
+
+    def __bool__(self) -> bool:
+        return self.rooms or bool(self.pods_of)

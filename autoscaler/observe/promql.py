@@ -113,10 +113,10 @@ class Raw:
             f"unless on (uid) {self.state('kube_pod_deletion_timestamp')}"
         )
 
-    def alive(self, phases: str = "Pending|Running") -> str:
+    @property
+    def alive(self) -> str:
         """Pods that have not finished: finished ones hold nothing, and their requests are shown all the same."""
-        matcher = f'phase=~"{phases}"'
-        return f"({self.state('kube_pod_status_phase', matcher)} == 1)"
+        return f"({self.state('kube_pod_status_phase', _ALIVE)} == 1)"
 
     # --------------------------------------------------------------------------------------------------------- volumes
 
@@ -209,6 +209,7 @@ class Raw:
         )
 
 
+_ALIVE: Final = 'phase=~"Pending|Running"'
 _READY: Final = 'condition="Ready",status="true"'
 _SERVER_ROLES: Final = 'role=~"control-plane|master|etcd"'
 _GATED: Final = 'reason="SchedulingGated"'

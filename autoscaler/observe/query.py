@@ -76,7 +76,7 @@ def moving_query(policy: Policy, nodes: Sequence[str]) -> str:
     kept = " or ".join(raw.state("kube_pod_annotations", annotation) for annotation in _DO_NOT_EVICT)
     return _union(
         {
-            "pod": f"max by ({_OWNED_POD}, node) ({there}) and on (uid) {raw.alive()}",
+            "pod": f"max by ({_OWNED_POD}, node) ({there}) and on (uid) {raw.alive}",
             **parts,
             "pod_selector": _selectors(raw, there),
             "pod_do_not_evict": f"max by ({_POD}) ({kept}) and on (uid) {there}",
@@ -142,6 +142,7 @@ def _unmeasured(raw: Raw) -> str:
 
 def _unbound_pods(raw: Raw) -> dict[str, str]:
     unbound = raw.state("kube_pod_info", 'node=""')
+    pending = raw.state("kube_pod_status_phase", 'phase="Pending"')
     # Where two targets disagree, bound wins over not yet bound.
     bound = raw.state("kube_pod_info", 'node!=""')
     since = f"max by ({_POD}) ({raw.state('kube_pod_status_unscheduled_time')} and on (uid) {raw.unschedulable})"
@@ -149,7 +150,8 @@ def _unbound_pods(raw: Raw) -> dict[str, str]:
         f"pod_requests {part}": _labelled(expression, part=part) for part, expression in _parts(raw, 'node=""').items()
     }
     return {
-        "pod_unbound": f"max by ({_OWNED_POD}) ({unbound}) and on (uid) {raw.alive('Pending')} unless on (uid) {bound}",
+        "pod_unbound": f"max by ({_OWNED_POD}) ({unbound}) unless on (uid) {bound}",
+        "pod_pending": f"max by ({_POD}) ({pending} and on (uid) {unbound})",
         "pod_unschedulable": f"{since} or on (uid) max by ({_POD}) {raw.unschedulable}",
         "pod_gated": f"max by ({_POD}) {raw.gated}",
         "pod_deleting": f"max by ({_POD}) ({raw.state('kube_pod_deletion_timestamp')}) and on (uid) {unbound}",
@@ -262,7 +264,7 @@ def _sums(raw: Raw, *, with_init: bool, with_overhead: bool) -> str:
         extra = " or ".join(_labelled(expression, part=part) for part, expression in extras.items())
         # `on (part)`: the first side has no such label, so everything of the second is added.
         pods = f"({pods} or on (part) ({extra}))"
-    by_kind = f"sum without ({_OF_A_POD}, part) ({pods} and on (uid) {raw.alive()})"
+    by_kind = f"sum without ({_OF_A_POD}, part) ({pods} and on (uid) {raw.alive})"
     stays = f'label_replace({by_kind}, "stays", "true", "created_by_kind", "DaemonSet|Node")'
     return f"max by (node, resource, stays) (sum without (created_by_kind) ({stays}))"
 

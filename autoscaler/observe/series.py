@@ -30,7 +30,8 @@ NODE_FAMILIES: Final = (
     "node_unmeasured",  # {node, resource="cpu|memory"}; workers that take pods and have no recorded use, at most ten
 )
 POD_FAMILIES: Final = (
-    "pod_unbound",  # {namespace, pod, uid, created_by_kind, created_by_name, priority_class} 1; Pending, on no Node
+    "pod_unbound",  # {namespace, pod, uid, created_by_kind, created_by_name, priority_class} 1; on no Node
+    "pod_pending",  # {namespace, pod, uid} 1 or 0 (finished); unbound pods only
     "pod_unschedulable",  # {namespace, pod, uid} since, epoch seconds; 1 where the time is not shown; gated ones too
     "pod_gated",  # {namespace, pod, uid} 1
     "pod_deleting",  # {namespace, pod, uid} epoch seconds; unbound pods only
