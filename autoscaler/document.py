@@ -63,6 +63,7 @@ def decision_document(
         "join_failures": _join_failures(state, now_s),
         "metrics_status": snapshot.metrics_status.value if snapshot is not None else "not_asked",
         "metrics_problems": list(snapshot.metrics_problems) if snapshot is not None else [],
+        "metrics_unshown": [family.sentence for family in snapshot.unshown] if snapshot is not None else [],
         "policy_hash": policy_hash(policy),
         "duration_ms": 0,
         "calls": {},

@@ -5,7 +5,7 @@ Told as one list (docs/architecture.md tells the same):
 1. save the facts that the trigger brought (an interruption notice);
 2. load the state (a new cluster's begins in the start mode); a paused cluster is left alone;
 3. observe: Prometheus and EC2 at once, and the results of commands under way;
-4. decide: pure;
+4. decide: pure; what a decision could not see it asks for, then it decides again;
 5. nothing to do, or only to be told: return the document, having written nothing;
 6. save the lease, the next fence and every intent, whole, before any effect; lost the race: once more from 2;
 7. act: each effect's answer is saved at once;
@@ -37,6 +37,7 @@ from autoscaler.model import (
     State,
     Trigger,
 )
+from autoscaler.observe.closer import look_closer
 from autoscaler.observe.snapshot import observe
 from autoscaler.policy import Policy
 from autoscaler.ports import (
@@ -69,6 +70,8 @@ LEASE_MARGIN_S: Final = 10
 ATTEMPTS: Final = 2
 """A lost race means starting over once; the winner has most likely done what was needed."""
 FACT_ATTEMPTS: Final = 8
+CLOSER_LOOKS: Final = 5
+"""Questions after the first: what is free, then the pods of the workers that may go, some at a time."""
 
 
 class Busy(Exception):
@@ -180,7 +183,7 @@ class _Run:
             policy=policy,
             now_s=now_s,
         )
-        decision = self._decide(snapshot, state, now_s, decision_id)
+        decision, snapshot = self._decide(snapshot, state, now_s, decision_id)
         effects = due_effects(decision.state, snapshot, policy)
         refusal = decision.reason if decision.action is Action.REFUSED else ""
         fresh_refusal = bool(refusal) and refusal != state.told_refusal
@@ -212,10 +215,24 @@ class _Run:
         setting = ModeSetting(mode=self.start_mode, set_at_s=self.ports.clock.now_s(), by="the first deployment")
         return set_mode(state, setting)
 
-    def _decide(self, snapshot: Snapshot, state: State, now_s: int, decision_id: str) -> Decision:
+    def _decide(self, snapshot: Snapshot, state: State, now_s: int, decision_id: str) -> tuple[Decision, Snapshot]:
+        """Decide on what was seen; look closer, and decide again, while the decision asks for more."""
         blind = snapshot.metrics_status is MetricsStatus.UNAVAILABLE
         told = add_notices(state, self.alerts) if blind else state
         decision = decide(snapshot, told, self.policy, now_s=now_s, decision_id=decision_id)
+        for _ in range(CLOSER_LOOKS):
+            if not decision.asks:
+                break
+            closer = look_closer(self.ports.metrics, snapshot, decision.asks, self.policy)
+            failed = closer.metrics_status is not snapshot.metrics_status
+            decision = decide(closer, told, self.policy, now_s=now_s, decision_id=decision_id)
+            snapshot = closer
+            if failed:
+                break
+        return self._planned(decision, snapshot, state, now_s, decision_id), snapshot
+
+    def _planned(self, decision: Decision, snapshot: Snapshot, state: State, now_s: int, decision_id: str) -> Decision:
+        """The decision with its growth turned into operations."""
         # An alert that no launch followed from is no reason for a write, and may ask again.
         unanswered = take_back_notices(decision.state, BLIND_ALERT, state)
         if decision.growth is None:

@@ -15,6 +15,7 @@ from autoscaler.decide.removal.shrink import ShrinkPlan, movable_pods, plan_shri
 from autoscaler.decide.words import count, in_words
 from autoscaler.model import (
     Action,
+    Asks,
     Blocked,
     Decision,
     MetricsStatus,
@@ -43,6 +44,7 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
     state, reclaimed = reclaim_noticed(look, state, view_fleet(snapshot, state))
     fleet = view_fleet(snapshot, state)
     pods = _pods(look, fleet, state, reclaimed, joined)
+    unseen = tuple(w.title for w in fleet.workers if w.key in reclaimed and w.node is not None and w.pods is None)
     wanted_back = _wanted_back(look, fleet, state, pods)
     for removal in before.removals:
         current = next((r for r in state.removals if r.operation_id == removal.operation_id), None)
@@ -80,7 +82,16 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
         events=tuple(look.events),
         growth=grow.growth,
         state=state,
+        asks=_asks(look, pods, shrink, unseen),
     )
+
+
+def _asks(look: Look, pods: PodDemand, shrink: ShrinkPlan, unseen: tuple[str, ...]) -> Asks:
+    """What to see before all of this can be judged. `unseen`: Nodes that EC2 takes away, whose pods need a place."""
+    if not look.snapshot.cluster_known:
+        return Asks()
+    rooms = pods.asks.rooms or shrink.asks.rooms or (bool(unseen) and not look.snapshot.rooms_known)
+    return Asks(rooms=rooms, pods_of=(*unseen, *shrink.asks.pods_of))
 
 
 def _pods(look: Look, fleet: FleetView, state: State, reclaimed: tuple[str, ...], joined: Container[str]) -> PodDemand:

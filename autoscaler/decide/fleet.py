@@ -43,7 +43,8 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     instance: Instance | None
     removal: RemovalOperation | None = None
     launch: LaunchOperation | None = None
-    pods: tuple[Pod, ...] = ()
+    pods: tuple[Pod, ...] | None = None
+    """Its single pods; None where they were not asked for."""
 
     @property
     def title(self) -> str:
@@ -65,6 +66,11 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
         if self.instance is not None:
             return self.instance.zone
         return self.node.zone if self.node is not None else None
+
+    @property
+    def empty(self) -> bool:
+        """Whether a drain would evict nobody."""
+        return self.node is None or self.node.movable == 0
 
     @property
     def schedulable(self) -> bool:
@@ -147,7 +153,7 @@ def view_fleet(snapshot: Snapshot, state: State) -> FleetView:
                 instance=instance,
                 removal=removal,
                 launch=launch,
-                pods=tuple(pods.get(node.name, ())) if node is not None else (),
+                pods=tuple(pods.get(node.name, ())) if node is not None and node.name in snapshot.pods_of else None,
             )
         )
     return FleetView(

@@ -4,6 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
+from autoscaler.model.observed import Asks
 from autoscaler.model.state import OwnerLaunches, State
 
 
@@ -91,3 +92,5 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """One sentence for each step that open operations took in this look."""
     growth: Growth | None
     state: State
+    asks: Asks = Asks()
+    """What it could not judge because it was not seen: look closer, and decide again."""

@@ -59,6 +59,7 @@ def rooms_query(policy: Policy, daemon_nodes: Sequence[str], *, with_init: bool,
         {
             "requested": _sums(raw, with_init=with_init, with_overhead=with_overhead),
             **parts,
+            "daemon_requests": f"max by (namespace, created_by_name) ({owned})",
             "node_labels": f"max without (instance, job) ({raw.state('kube_node_labels')})",
             "pod_selector": _selectors(raw, unbound),
         }

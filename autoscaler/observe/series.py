@@ -68,7 +68,8 @@ SIGHT_FAMILIES: Final = (*NODE_FAMILIES, *POD_FAMILIES, *USE_FAMILIES, *META_FAM
 ROOM_FAMILIES: Final = (
     "requested",  # {node, resource="cpu|memory"} effective requests of its unfinished pods, cores or bytes; without
     # resource: how many pods, {stays="true"} those that a drain leaves, daemons and static pods
-    "daemon_requests",  # {namespace, created_by_name, resource, part} of a DaemonSet's pod, the largest seen
+    "daemon_requests",  # {namespace, created_by_name, resource, part} of a DaemonSet's pod, the largest seen; without
+    # resource: 1, the DaemonSet has a pod there
     "node_labels",  # {node, label_*} 1
     "pod_selector",  # {namespace, pod, uid, nodeselector_*} 1; unbound pods
 )

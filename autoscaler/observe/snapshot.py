@@ -17,9 +17,11 @@ from autoscaler.model import (
     Snapshot,
     State,
 )
-from autoscaler.observe.cluster import parse_nodes, parse_pods, parse_utilisation
 from autoscaler.observe.instances import parse_instances
-from autoscaler.observe.query import snapshot_query
+from autoscaler.observe.nodes import parse_nodes, parse_utilisation
+from autoscaler.observe.pods import parse_unbound
+from autoscaler.observe.presence import labels_shown, prove, volumes_shown
+from autoscaler.observe.query import INIT_REQUESTS, OVERHEAD, sight_query
 from autoscaler.observe.samples import sort_samples
 from autoscaler.policy import Policy
 from autoscaler.ports import Background, CommandsUnavailable, Fleet, Metrics, MetricsUnavailable, NodeCommands
@@ -43,7 +45,7 @@ def observe(
 
     Raises FleetUnavailable. A Prometheus that cannot be asked is an observation: `metrics_status` says so.
     """
-    answered = background.start(lambda: _ask(metrics, snapshot_query(policy)))
+    answered = background.start(lambda: _ask(metrics, sight_query(policy)))
     rows = fleet.describe()
     answer = answered()
     results = tuple(
@@ -67,12 +69,8 @@ def assemble(
     """Parse raw answers into a Snapshot. Pure. Raises FleetUnavailable for rows that cannot be read."""
     instances = parse_instances(rows, cluster_id)
     known_commands = tuple((operation_id, result) for operation_id, result in commands if result is not None)
-    samples = (
-        None
-        if isinstance(answer, MetricsUnavailable)
-        else sort_samples(answer, now_s=now_s, max_age_s=policy.metrics.max_age_s)
-    )
-    if samples is None:
+    answered = None if isinstance(answer, MetricsUnavailable) else sort_samples(answer)
+    if answered is None:
         why = str(answer) if isinstance(answer, MetricsUnavailable) else "Prometheus answered with an empty vector"
         return Snapshot(
             taken_at_s=now_s,
@@ -87,31 +85,47 @@ def assemble(
             instances=instances,
             commands=known_commands,
         )
-    nodes, node_problems = parse_nodes(samples, policy)
-    pods, pod_problems = parse_pods(samples)
-    cluster_problems = (
-        *samples.cluster_problems,
-        *node_problems,
-        *pod_problems,
-    )
+    nodes = parse_nodes(answered, policy, volumes_shown=volumes_shown(answered), labels_shown=labels_shown(answered))
+    pods, pod_problems = parse_unbound(answered)
+    proofs = prove(answered, nodes, pods, instances, policy, now_s=now_s)
+    cluster_problems = (*_another_world(instances, nodes, state, policy, now_s), *proofs.cluster, *pod_problems)
     problems = (
         *cluster_problems,
-        *samples.other_problems,
+        *proofs.other,
         *_instances_without_nodes(instances, nodes, state),
         *_shared_instances(nodes),
     )
     return Snapshot(
         taken_at_s=now_s,
-        metrics_at_s=int(samples.at_s),
+        metrics_at_s=int(answered.at_s),
         metrics_status=MetricsStatus.PARTIAL if problems else MetricsStatus.OK,
         metrics_problems=problems,
         cluster_known=not cluster_problems,
         nodes=nodes,
         pods=pods,
-        gated_pods=len(samples.families.get("pod_gated", ())),
-        utilisation=parse_utilisation(samples, policy),
+        gated_pods=len(answered.of("pod_gated")),
+        utilisation=parse_utilisation(answered, policy),
         instances=instances,
         commands=known_commands,
+        unshown=proofs.unshown,
+        shows_init=answered.one("shown", of=INIT_REQUESTS) is not None,
+        shows_overhead=answered.one("shown", of=OVERHEAD) is not None,
+    )
+
+
+def _another_world(
+    instances: Sequence[Instance], nodes: Sequence[Node], state: State, policy: Policy, now_s: int
+) -> tuple[str, ...]:
+    """Metrics in which no instance of this cluster has a Node are of another one, however whole they are."""
+    seen = {node.instance_id for node in nodes if node.instance_id is not None}
+    settled = [
+        i for i in _joined(instances, state) if i.managed and now_s - i.launched_at_s > policy.workers.join_timeout_s
+    ]
+    if not settled or any(instance.instance_id in seen for instance in instances):
+        return ()
+    return (
+        f"the metrics may be another cluster's: none of our {len(settled)} joined workers ({settled[0].instance_id}) "
+        "has a Node in them; see PROMETHEUS_URL, and metrics.matchers of the policy",
     )
 
 
@@ -120,18 +134,23 @@ def _instances_without_nodes(instances: Sequence[Instance], nodes: Sequence[Node
 
     'Has joined' is what no open launch is still waiting for; workers that are being removed may be gone already.
     """
-    waited_for = {instance_id for launch in state.launches for instance_id in launch.instance_ids}
-    waited_for |= {removal.instance_id for removal in state.removals}
-    open_launches = {launch.operation_id for launch in state.launches}
     seen = {node.instance_id for node in nodes}
     return tuple(
         f"instance {i.instance_id} has joined but metrics show no Node of it"
+        for i in _joined(instances, state)
+        if i.managed and i.instance_id not in seen
+    )
+
+
+def _joined(instances: Sequence[Instance], state: State) -> tuple[Instance, ...]:
+    """Running instances that no open launch waits for and no removal is ending."""
+    waited_for = {instance_id for launch in state.launches for instance_id in launch.instance_ids}
+    waited_for |= {removal.instance_id for removal in state.removals}
+    open_launches = {launch.operation_id for launch in state.launches}
+    return tuple(
+        i
         for i in instances
-        if i.managed
-        and i.state in ALIVE
-        and i.instance_id not in seen
-        and i.instance_id not in waited_for
-        and i.operation_id not in open_launches
+        if i.state in ALIVE and i.instance_id not in waited_for and i.operation_id not in open_launches
     )
 
 

@@ -11,6 +11,7 @@ from autoscaler.model import (
     CommandOutcome,
     CommandRef,
     CommandResult,
+    DaemonSet,
     Decision,
     Instance,
     InstanceState,
@@ -100,6 +101,7 @@ def node(number: int, **changes: Any) -> Node:
             tainted=False,
             allocatable=ROOM,
             local_volumes=0,
+            managed=True,
             labels=(
                 ("k3s_autoscaler_managed", "true"),
                 ("node_kubernetes_io_instance_type", "t3.small"),
@@ -191,6 +193,7 @@ def snapshot(
 ) -> Snapshot:
     """What one look saw. A number of workers: that many, Ready and full."""
     machines = [full(n + 1) for n in range(workers)] if isinstance(workers, int) else list(workers)
+    on_nodes = tuple(pod for machine in machines for pod in machine.pods)
     instances = tuple(m.instance for m in machines if m.instance is not None)
     there = status is not MetricsStatus.UNAVAILABLE
     cluster_known = there if known is None else known
@@ -200,13 +203,29 @@ def snapshot(
         metrics_status=status,
         metrics_problems=() if status is MetricsStatus.OK else ("something is missing",),
         cluster_known=cluster_known,
-        nodes=tuple(m.node for m in machines if m.node is not None) if there else (),
-        pods=(*(p for m in machines for p in m.pods), *pods) if there else (),
+        nodes=tuple(holding(m.node, m.pods) for m in machines if m.node is not None) if there else (),
+        pods=(*on_nodes, *pods) if there else (),
         gated_pods=gated,
         utilisation=(use() if utilisation is None else utilisation) if there else (),
         instances=(*servers, *instances),
         commands=tuple(commands),
+        rooms_known=cluster_known,
+        daemons=daemons_of(on_nodes) if there else (),
+        pods_of=frozenset(m.node.name for m in machines if m.node is not None) if there else frozenset(),
     )
+
+
+def holding(its_node: Node, pods: Sequence[Pod]) -> Node:
+    """The Node with what its pods ask for, as a look at the rooms tells it."""
+    requested = sum((pod.requests for pod in pods), start=Resources())
+    movable = sum(1 for pod in pods if pod.owner_kind not in {"DaemonSet", "Node"})
+    return msgspec.structs.replace(its_node, requested=requested, movable=movable)
+
+
+def daemons_of(pods: Sequence[Pod]) -> tuple[DaemonSet, ...]:
+    """What the DaemonSets among the pods' owners ask of a worker."""
+    largest = {(pod.namespace, pod.owner_name): pod.requests for pod in pods if pod.owner_kind == "DaemonSet"}
+    return tuple(DaemonSet(namespace=key[0], name=key[1], requests=asked) for key, asked in sorted(largest.items()))
 
 
 def policy(

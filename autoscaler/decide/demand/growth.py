@@ -38,7 +38,7 @@ def plan_growth(
     pod_wants = coming + pods.extra if pods.extra else None
     signals = (
         Signal(name="unschedulable_pods", value=pods.waiting, threshold=0, wants=pod_wants),
-        *utilisation_signals(snapshot, fleet.ready, policy),
+        *utilisation_signals(snapshot, fleet, policy),
         Signal(
             name="minimum",
             value=coming + recovering,

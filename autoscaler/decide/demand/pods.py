@@ -8,7 +8,7 @@ import msgspec
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.scheduling.packing import pack, pack_new
 from autoscaler.decide.scheduling.rooms import Room, free_room, new_room, zone_of
-from autoscaler.model import Blocked, NewWorkers, OwnerLaunches, Pod, RemovalPhase, Snapshot, State
+from autoscaler.model import Asks, Blocked, NewWorkers, OwnerLaunches, Pod, RemovalPhase, Snapshot, State
 from autoscaler.policy import Policy
 
 DISAGREE_AFTER_S: Final = 30
@@ -34,6 +34,8 @@ class PodDemand(msgspec.Struct, frozen=True, kw_only=True):
     unhelped: tuple[OwnerLaunches, ...]
     """Records to keep if the launch is made: the model had found room, the scheduler had not."""
     blocked: tuple[Blocked, ...]
+    asks: Asks = Asks()
+    """What has to be seen before any of it is known."""
     distrusted: bool = False
     """Pods wait for which the model finds room and the scheduler does not, and nothing is launched for them now."""
 
@@ -64,8 +66,13 @@ def pod_demand(
     workers that this look saw Ready for the first time.
     """
     now_s = snapshot.metrics_at_s if snapshot.metrics_at_s is not None else snapshot.taken_at_s
-    empty = {t: new_room(t, t, fleet, snapshot.pods, policy) for t in policy.workers.instance_types}
-    waiting, blocked = _helpable(snapshot.pods, tuple(empty.values()), policy)
+    unbound = [pod for pod in snapshot.pods if not pod.node]
+    if not snapshot.rooms_known:
+        asked = [pod for pod in unbound if pod.unschedulable_since_s is not None]
+        nothing = _nothing(len(asked), [])
+        return msgspec.structs.replace(nothing, asks=Asks(rooms=True)) if asked or displaced else nothing
+    empty = {t: new_room(t, t, fleet, snapshot.daemons, policy) for t in policy.workers.instance_types}
+    waiting, blocked = _helpable(unbound, tuple(empty.values()), policy)
     due = any(now_s - since >= policy.scale_up.pending_for_s for pod in waiting if (since := _since(pod)) is not None)
     if not due and not displaced:
         return _nothing(len(waiting), blocked)

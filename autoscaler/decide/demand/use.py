@@ -1,20 +1,33 @@
-"""Workers wanted by measured CPU and memory use."""
+"""Workers wanted by measured CPU and memory use, each worker weighed by its own size."""
 
 import math
+from collections.abc import Container, Iterable
+from typing import Final
 
-from autoscaler.model import Signal, Snapshot
+from autoscaler.decide.fleet import FleetView, Standing, Worker
+from autoscaler.decide.scheduling.rooms import offered
+from autoscaler.model import Resources, Signal, Snapshot
 from autoscaler.policy import Policy
 
+_ROUNDING: Final = 1e-9
+"""Ratios come from sums of floats: what is over a target by less is at it."""
 
-def utilisation_signals(snapshot: Snapshot, ready: int, policy: Policy) -> tuple[Signal, ...]:
-    """One signal a resource: `ceil(used / target)` workers where the use was high all through the window, else none."""
+
+def utilisation_signals(snapshot: Snapshot, fleet: FleetView, policy: Policy) -> tuple[Signal, ...]:
+    """One signal a resource: what the use wants beyond what there is, in workers of the preferred type.
+
+    Only where the use was high all through the window; the use is over the workers that take pods.
+    """
     above = {"cpu": policy.scale_up.cpu_above, "memory": policy.scale_up.memory_above}
+    new = offered(policy.workers.instance_types[0], fleet, policy)
     signals = []
     for use in snapshot.utilisation:
         threshold = above[use.resource]
         wants = None
-        if use.grow_min is not None and use.now_low is not None and use.grow_min > threshold and ready > 0:
-            wants = max(ready + 1, math.ceil(ready * use.now_low / threshold))
+        there = _size(takers(fleet), use.resource)
+        if use.grow_min is not None and use.now_low is not None and use.grow_min > threshold and there > 0:
+            missing = there * use.now_low / threshold - there
+            wants = fleet.ready + max(1, math.ceil(missing / _of(new, use.resource) - _ROUNDING))
         signals.append(Signal(name=f"{use.resource}_utilisation", value=use.now_low, threshold=threshold, wants=wants))
     return tuple(signals)
 
@@ -35,12 +48,37 @@ def low_enough(snapshot: Snapshot, policy: Policy) -> str | None:
     return None
 
 
-def needed_without_growth(snapshot: Snapshot, ready: int, policy: Policy) -> int | None:
-    """Workers that the measured use needs at targets `target_margin` below the grow targets; None when not known."""
-    above = {"cpu": policy.scale_up.cpu_above, "memory": policy.scale_up.memory_above}
-    needs = []
+def too_full_without(snapshot: Snapshot, fleet: FleetView, gone: Container[str], policy: Policy) -> str | None:
+    """Why the workers that stay could not carry the use at targets `target_margin` below the grow targets.
+
+    `gone`: keys of the workers that leave. None where they could; the use that counts is the window's highest.
+    """
+    targets = {
+        "cpu": policy.scale_up.cpu_above - policy.scale_down.target_margin,
+        "memory": policy.scale_up.memory_above - policy.scale_down.target_margin,
+    }
+    everybody = takers(fleet)
+    staying = [worker for worker in everybody if worker.key not in gone]
     for use in snapshot.utilisation:
         if use.shrink_max is None:
-            return None
-        needs.append(math.ceil(ready * use.shrink_max / (above[use.resource] - policy.scale_down.target_margin)))
-    return max(needs) if needs else None
+            return f"{use.resource} use is not known for all of the last {policy.scale_down.window_s} s"
+        used, room = _size(everybody, use.resource) * use.shrink_max, _size(staying, use.resource)
+        target = targets[use.resource]
+        if used > room * target + _ROUNDING * used:
+            share = f"{used / room:.0%}" if room else "more than all"
+            return f"{use.resource} use would be {share} of the workers that stay; at most {target:.0%} is allowed"
+    return None
+
+
+def takers(fleet: FleetView) -> list[Worker]:
+    """Workers that the scheduler may give pods to: what the use is over."""
+    return [worker for worker in fleet.having(Standing.READY) if worker.schedulable]
+
+
+def _size(workers: Iterable[Worker], resource: str) -> int:
+    sizes = (w.node.allocatable for w in workers if w.node is not None)
+    return sum(_of(size, resource) for size in sizes if size is not None)
+
+
+def _of(size: Resources, resource: str) -> int:
+    return size.cpu_millicores if resource == "cpu" else size.memory_bytes

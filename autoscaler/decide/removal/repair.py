@@ -7,7 +7,6 @@ import msgspec
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look, new_removal, node_name_of
 from autoscaler.decide.progress.launch import SETTLE_S
-from autoscaler.decide.scheduling.rooms import MANAGED_LABEL
 from autoscaler.model import ALIVE, Blocked, Instance, InstanceState, Notice, RemovalOperation, RemovalPhase, State
 from autoscaler.policy import Policy
 from autoscaler.state.transitions import (
@@ -130,6 +129,8 @@ def _stays_unready(worker: Worker, *, too_many: bool) -> str | None:
     """Why a worker that stays NotReady is not replaced."""
     if not worker.ours or worker.instance is None:
         return "not ours to replace"
+    if worker.node is not None and worker.node.local_volumes is None:
+        return "which node-local volumes live on it is not shown, and they would be lost with it"
     if worker.node is not None and worker.node.local_volumes:
         return f"{worker.node.local_volumes} node-local volumes live on it, and would be lost with it"
     if too_many:
@@ -146,7 +147,7 @@ def _delete_left_node(look: Look, state: State, worker: Worker) -> State:
         return state
     if instance is None:
         # EC2 forgets an ended instance within the hour. Then its label shows that it was ours, and silence that it is.
-        gone = (MANAGED_LABEL, "true") in node.labels and node.unready_long is True
+        gone = node.managed is True and node.unready_long is True
     else:
         gone = worker.ours and instance.state is InstanceState.TERMINATED
     if not gone:
@@ -208,13 +209,17 @@ def _end_orphans(look: Look, state: State, fleet: FleetView, blocked: list[Block
         state = msgspec.structs.replace(state, notices=kept)
     fresh = (Notice(kind=ORPHAN, subject=key, received_at_s=look.now_s, handled=True) for key in orphans)
     state = add_notices(state, tuple(fresh))
-    nameless = next((n.name for n in look.snapshot.nodes if n.instance_id is None and not n.control_plane), None)
+    # Metrics in which nobody of ours has a Node may be another cluster's.
+    ours_seen = any(worker.ours and worker.node is not None for worker in fleet.workers)
     workers = len(fleet.having(Standing.READY, Standing.JOINING, Standing.UNHEALTHY))
     for key, instance in orphans.items():
         if look.now_s - first_seen_s.get(key, look.now_s) < SETTLE_S:
             continue
         why = None
-        if nameless is not None:
+        nameless = _maybe_its_node(look, instance)
+        if not ours_seen:
+            why = "no worker of ours has a Node in these metrics: they may be another cluster's"
+        elif nameless is not None:
             why = f"Node {nameless} has no EC2 provider-id and may be this instance"
         elif len(orphans) > max(1.0, look.policy.repair.max_unhealthy_share * workers):
             why = "more of the workers are than repair.max_unhealthy_share allows, so the cause lies elsewhere"
@@ -227,3 +232,17 @@ def _end_orphans(look: Look, state: State, fleet: FleetView, blocked: list[Block
         state = open_removal(state, removal, counts_as_scale_down=False)
         look.events.append(f"instance {key} is a worker of ours without a Node: it is terminated")
     return state
+
+
+def _maybe_its_node(look: Look, instance: Instance) -> str | None:
+    """A Node without an EC2 provider-id that is no older than the instance: it may have registered under that name."""
+    return next(
+        (
+            node.name
+            for node in look.snapshot.nodes
+            if node.instance_id is None
+            and not node.control_plane
+            and (node.created_at_s is None or node.created_at_s >= instance.launched_at_s)
+        ),
+        None,
+    )

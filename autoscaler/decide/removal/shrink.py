@@ -5,17 +5,19 @@ from collections.abc import Sequence
 
 import msgspec
 
-from autoscaler.decide.demand.use import low_enough, needed_without_growth
+from autoscaler.decide.demand.use import low_enough, too_full_without
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.scheduling.packing import pack
 from autoscaler.decide.scheduling.rooms import free_room
-from autoscaler.model import Blocked, MetricsStatus, Pod, RemovalOperation, RemovalPhase, Snapshot, State
+from autoscaler.model import Asks, Blocked, MetricsStatus, Pod, RemovalOperation, RemovalPhase, Snapshot, State
 from autoscaler.policy import Policy
 
 _STAYS_BEHIND = frozenset({"DaemonSet", "Node"})
 """Owner kinds whose pods need no new home: daemons, and static pods (owned by their Node)."""
 
 
+SEEN_AT_ONCE = 20
+"""Workers whose single pods are asked for in one question, oldest first."""
 STUCK_AFTER_S = 300
 """A phase that lasts this much longer than a drain may is stuck: it is alarmed, and no longer waited for."""
 
@@ -28,6 +30,8 @@ class ShrinkPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Stable code: `low_utilisation`, `above_max`, or why not."""
     message: str
     blocked: tuple[Blocked, ...]
+    asks: Asks = Asks()
+    """What has to be seen before anybody can be nominated."""
 
 
 def plan_shrink(
@@ -49,6 +53,9 @@ def plan_shrink(
     refusal = _not_now(snapshot, fleet, state, policy, waiting_pods=waiting_pods, now_s=now_s, above_max=above_max)
     if refusal is not None:
         return ShrinkPlan(candidates=(), reason=refusal[0], message=refusal[1], blocked=())
+    if not snapshot.rooms_known:
+        message = "what is free on the Nodes is not known"
+        return ShrinkPlan(candidates=(), reason="unseen", message=message, blocked=(), asks=Asks(rooms=True))
     blocked: list[Blocked] = []
     eligible: list[Worker] = []
     for worker in fleet.having(Standing.READY):
@@ -57,12 +64,20 @@ def plan_shrink(
             eligible.append(worker)
         elif worker.ours:
             blocked.append(Blocked(subject=worker.title, reason=why))
-    places = [w for w in fleet.having(Standing.READY) if w.schedulable and (movable_pods(w) or not distrusted)]
-    chosen = _choose(snapshot, fleet, eligible, policy, blocked, places=places, above_max=above_max)
+    places = [w for w in fleet.having(Standing.READY) if w.schedulable and not (w.empty and distrusted)]
+    chosen, unseen = _choose(snapshot, fleet, eligible, policy, blocked, places=places, above_max=above_max)
     if chosen:
         reason = "above_max" if above_max else "low_utilisation"
         names = ", ".join(worker.title for worker in chosen)
         return ShrinkPlan(candidates=tuple(chosen), reason=reason, message=f"removing {names}", blocked=tuple(blocked))
+    if unseen:
+        return ShrinkPlan(
+            candidates=(),
+            reason="unseen",
+            message=f"the pods of {unseen[0]} are not known",
+            blocked=tuple(blocked),
+            asks=Asks(pods_of=unseen),
+        )
     return ShrinkPlan(
         candidates=(),
         reason="no_candidate",
@@ -72,8 +87,8 @@ def plan_shrink(
 
 
 def movable_pods(worker: Worker) -> list[Pod]:
-    """Pods that a drain evicts."""
-    return [pod for pod in worker.pods if pod.owner_kind not in _STAYS_BEHIND]
+    """Pods that a drain evicts, as far as its pods are known."""
+    return [pod for pod in worker.pods or () if pod.owner_kind not in _STAYS_BEHIND]
 
 
 def _not_now(
@@ -168,37 +183,42 @@ def _choose(
     *,
     places: Sequence[Worker],
     above_max: bool,
-) -> list[Worker]:
-    """Empty ones together, else the oldest that may go; each judged on the cluster without those chosen before."""
+) -> tuple[list[Worker], tuple[str, ...]]:
+    """Empty ones together, else the oldest that may go; each judged on the cluster without those chosen before.
+
+    Returns them, and the first Nodes whose pods have to be seen before they can be judged.
+    """
     floor = policy.workers.min
-    needed = needed_without_growth(snapshot, fleet.ready, policy)
-    if not above_max:
-        if needed is None:
-            return []
-        # What workers use that run nothing for anybody is their own and leaves with them: `min: 0` may be reached.
-        if any(movable_pods(worker) for worker in fleet.having(Standing.READY)):
-            floor = max(floor, needed)
     spare = fleet.ready - floor
     if above_max:
         # Use need not be low for this: no more go than are too many.
         spare = min(spare, fleet.existing - policy.workers.max)
+    # What workers use that run nothing for anybody is their own and leaves with them: `min: 0` may be reached.
+    use_counts = not above_max and any(not worker.empty for worker in fleet.having(Standing.READY))
     chosen: list[Worker] = []
-    empty_first = sorted(eligible, key=lambda worker: bool(movable_pods(worker)))
-    for worker in empty_first:
+    unseen: list[str] = []
+    for worker in sorted(eligible, key=lambda worker: not worker.empty):
         if len(chosen) >= spare:
             blocked.append(Blocked(subject=worker.title, reason=f"needed: {floor} workers are wanted"))
             continue
-        empty = not movable_pods(worker)
-        if chosen and (not empty or len(chosen) >= policy.scale_down.max_empty_step):
+        if chosen and (not worker.empty or len(chosen) >= policy.scale_down.max_empty_step):
             break
+        gone = {worker.key, *(other.key for other in chosen)}
+        why = too_full_without(snapshot, fleet, gone, policy) if use_counts else None
+        if why is not None:
+            blocked.append(Blocked(subject=worker.title, reason=f"needed: {why}"))
+            continue
+        if not worker.empty and worker.pods is None:
+            unseen.append(worker.title)
+            continue
         why = _cannot_lose(fleet, worker, chosen, places)
         if why is not None:
             blocked.append(Blocked(subject=worker.title, reason=why))
             continue
         chosen.append(worker)
-        if not empty:
+        if not worker.empty:
             break
-    return chosen
+    return chosen, tuple(unseen[:SEEN_AT_ONCE])
 
 
 def _cannot_lose(fleet: FleetView, worker: Worker, gone: Sequence[Worker], places: Sequence[Worker]) -> str | None:

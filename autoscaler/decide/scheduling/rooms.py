@@ -7,7 +7,7 @@ import msgspec
 
 from autoscaler.decide.capacity.catalogue import nominal_resources
 from autoscaler.decide.fleet import FleetView, Worker
-from autoscaler.model import Pod, Resources
+from autoscaler.model import DaemonSet, Pod, Resources
 from autoscaler.policy import Policy
 
 INSTANCE_TYPE_LABEL = "node_kubernetes_io_instance_type"
@@ -54,46 +54,42 @@ def zone_of(pod: Pod) -> str:
 
 def free_room(worker: Worker) -> Room | None:
     """What is left on a worker that has a Node; None while that is not known."""
-    if worker.node is None or worker.node.allocatable is None:
+    node = worker.node
+    if node is None or node.allocatable is None or node.requested is None:
         return None
-    free = worker.node.allocatable
-    for pod in worker.pods:
-        free -= pod.requests
-    return Room(key=worker.key, free=free, labels=_with_implied(worker.node.labels))
+    return Room(key=worker.key, free=node.allocatable - node.requested, labels=_with_implied(node.labels))
 
 
-def new_room(instance_type: str, key: str, fleet: FleetView, pods: Sequence[Pod], policy: Policy) -> Room:
-    """What a fresh worker of this type will offer.
+def new_room(instance_type: str, key: str, fleet: FleetView, daemons: Sequence[DaemonSet], policy: Policy) -> Room:
+    """What a fresh worker of this type will offer once a pod of each DaemonSet runs there."""
+    base = offered(instance_type, fleet, policy)
+    for daemon in daemons:
+        base -= daemon.requests
+    labels = _with_implied({(INSTANCE_TYPE_LABEL, instance_type), (MANAGED_LABEL, "true")})
+    return Room(key=key, free=base, labels=labels, any_zone=True)
 
-    The smallest allocatable seen on a worker of the type, else the catalogue's, minus one pod of each DaemonSet that
-    runs on the workers.
-    """
+
+def offered(instance_type: str, fleet: FleetView, policy: Policy) -> Resources:
+    """What pods and DaemonSets get of a worker of this type: the smallest that was seen of it, else the catalogue's."""
     seen = [
         worker.node.allocatable
         for worker in fleet.workers
-        if worker.node is not None
-        and worker.node.allocatable is not None
-        and (INSTANCE_TYPE_LABEL, instance_type) in worker.node.labels
+        if worker.node is not None and worker.node.allocatable is not None and _is_of_type(worker, instance_type)
     ]
-    base = (
-        Resources(
-            cpu_millicores=min(r.cpu_millicores for r in seen),
-            memory_bytes=min(r.memory_bytes for r in seen),
-            pods=min(r.pods for r in seen),
-        )
-        if seen
-        else nominal_resources(instance_type, policy)
+    if not seen:
+        return nominal_resources(instance_type, policy)
+    return Resources(
+        cpu_millicores=min(r.cpu_millicores for r in seen),
+        memory_bytes=min(r.memory_bytes for r in seen),
+        pods=min(r.pods for r in seen),
     )
-    worker_nodes = {worker.node.name for worker in fleet.workers if worker.node is not None}
-    daemons: dict[str, Resources] = {}
-    for pod in pods:
-        if pod.owner_kind == "DaemonSet" and (pod.node in worker_nodes or not worker_nodes):
-            owner = f"{pod.namespace}/{pod.owner_name}"
-            daemons[owner] = _larger(daemons.get(owner), pod.requests)
-    for daemon in daemons.values():
-        base -= daemon
-    labels = _with_implied({(INSTANCE_TYPE_LABEL, instance_type), (MANAGED_LABEL, "true")})
-    return Room(key=key, free=base, labels=labels, any_zone=True)
+
+
+def _is_of_type(worker: Worker, instance_type: str) -> bool:
+    """EC2 says it of its instances; a label says it of the others, once labels were asked for."""
+    if worker.instance is not None:
+        return worker.instance.instance_type == instance_type
+    return worker.node is not None and (INSTANCE_TYPE_LABEL, instance_type) in worker.node.labels
 
 
 def _with_implied(labels: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
@@ -107,13 +103,3 @@ def _with_implied(labels: Collection[tuple[str, str]]) -> frozenset[tuple[str, s
             graviton = _GRAVITON.fullmatch(value.partition(".")[0])
             implied.add(("kubernetes_io_arch", "arm64" if graviton else "amd64"))
     return frozenset({*labels, *implied})
-
-
-def _larger(one: Resources | None, other: Resources) -> Resources:
-    if one is None:
-        return other
-    return Resources(
-        cpu_millicores=max(one.cpu_millicores, other.cpu_millicores),
-        memory_bytes=max(one.memory_bytes, other.memory_bytes),
-        pods=max(one.pods, other.pods),
-    )

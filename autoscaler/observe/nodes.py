@@ -1,0 +1,102 @@
+"""Rows -> Nodes, each fact known or None, and the use of the workers."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from autoscaler.model import Node, Resources, Utilisation
+from autoscaler.observe.samples import Rows
+from autoscaler.observe.series import UTILISATION_GROUP
+from autoscaler.policy import Policy
+
+WINDOW_COVERAGE: Final = 0.9
+"""A window with fewer of its samples has a gap: what happened in it is unknown."""
+
+_PROVIDER_ID: Final = re.compile(r"aws:///([a-z0-9-]+)/(i-[0-9a-f]+)")
+
+
+def parse_nodes(rows: Rows, policy: Policy, *, volumes_shown: bool, labels_shown: bool) -> tuple[Node, ...]:
+    """Return every Node that is shown whole, by name.
+
+    Readiness and cordons are told of the exceptions only: whether the rest is proven stands in presence.py.
+    """
+    not_ready = {labels.get("node", "") for labels, _ in rows.of("node_not_ready")}
+    cordoned = {labels.get("node", "") for labels, _ in rows.of("node_cordoned")}
+    control_plane = {labels.get("node", "") for labels, _ in rows.of("node_control_plane")}
+    tainted = {labels.get("node", "") for labels, _ in rows.of("node_taint")}
+    managed = {labels.get("node", "") for labels, _ in rows.of("node_managed")}
+    volumes = rows.by("node_local_volumes", "node")
+    ready_in_window = _covered(rows, "ready_max", "ready_count", label="node", window_s=policy.repair.not_ready_s)
+    nodes = []
+    for labels, created_s in rows.of("node"):
+        name = labels.get("node", "")
+        provider_id = labels.get("provider_id", "")
+        match = _PROVIDER_ID.fullmatch(provider_id)
+        reached = ready_in_window.get(name)
+        nodes.append(
+            Node(
+                name=name,
+                provider_id=provider_id,
+                instance_id=match[2] if match else None,
+                zone=match[1] if match else None,
+                created_at_s=int(created_s),
+                ready=name not in not_ready,
+                unready_long=False if name not in not_ready else None if reached is None else reached == 0,
+                cordoned=name in cordoned,
+                control_plane=name in control_plane,
+                tainted=name in tainted,
+                allocatable=_allocatable(labels),
+                local_volumes=int(volumes.get(name, 0)) if volumes_shown else None,
+                managed=name in managed if labels_shown else None,
+            )
+        )
+    return tuple(sorted(nodes, key=lambda node: node.name))
+
+
+def parse_utilisation(rows: Rows, policy: Policy) -> tuple[Utilisation, ...]:
+    """Return CPU and memory over the policy's windows; a window with a gap is None."""
+    now = rows.by("use", "resource")
+    grow = _covered(rows, "use_grow_min", "use_grow_count", label="resource", window_s=policy.scale_up.window_s)
+    shrink = _covered(rows, "use_shrink_max", "use_shrink_count", label="resource", window_s=policy.scale_down.window_s)
+    return tuple(
+        Utilisation(
+            resource=resource,
+            now_low=now.get(resource),
+            grow_min=grow.get(resource),
+            shrink_max=shrink.get(resource),
+        )
+        for resource in ("cpu", "memory")
+    )
+
+
+def recording_interval_s(rows: Rows) -> float | None:
+    """How often the windows' series are recorded, as they say themselves; None while they say nothing."""
+    for labels, _ in rows.of("evaluated_at"):
+        if labels.get("group") == UTILISATION_GROUP:
+            try:
+                interval_s = float(labels.get("interval_s", ""))
+            except ValueError:
+                return None
+            return interval_s if interval_s > 0 else None
+    return None
+
+
+def _allocatable(labels: Mapping[str, str]) -> Resources | None:
+    try:
+        return Resources(
+            cpu_millicores=round(float(labels["cpu"]) * 1000),
+            memory_bytes=round(float(labels["memory"])),
+            pods=round(float(labels["pods"])),
+        )
+    except (KeyError, ValueError, OverflowError):
+        return None
+
+
+def _covered(rows: Rows, value_family: str, count_family: str, *, label: str, window_s: int) -> dict[str, float]:
+    """Values of a window by `label`, only where it holds its samples (and two in any case)."""
+    interval_s = recording_interval_s(rows)
+    if interval_s is None:
+        return {}
+    wanted = max(2.0, WINDOW_COVERAGE * (window_s // interval_s))
+    counts = rows.by(count_family, label)
+    return {key: value for key, value in rows.by(value_family, label).items() if counts.get(key, 0.0) >= wanted}
