@@ -121,7 +121,11 @@ def worker(number: int, *, pods: Sequence[Pod] = (), of: dict[str, Any] | None =
 
 def static(number: int, *, pods: Sequence[Pod] = (), **node_changes: Any) -> Machine:
     """A Ready worker that is not ours and whose instance has no tag of the cluster."""
-    changes = {"name": f"static-{number}", "labels": (("node_kubernetes_io_instance_type", "t3.small"),)}
+    changes = {
+        "name": f"static-{number}",
+        "managed": False,
+        "labels": (("node_kubernetes_io_instance_type", "t3.small"),),
+    }
     return msgspec.structs.replace(worker(number, pods=pods, **{**changes, **node_changes}), instance=None)
 
 
@@ -224,8 +228,16 @@ def holding(its_node: Node, pods: Sequence[Pod]) -> Node:
 
 def daemons_of(pods: Sequence[Pod]) -> tuple[DaemonSet, ...]:
     """What the DaemonSets among the pods' owners ask of a worker."""
-    largest = {(pod.namespace, pod.owner_name): pod.requests for pod in pods if pod.owner_kind == "DaemonSet"}
-    return tuple(DaemonSet(namespace=key[0], name=key[1], requests=asked) for key, asked in sorted(largest.items()))
+    asked = sorted(
+        (pod.namespace, pod.owner_name, pod.requests.cpu_millicores, pod.requests.memory_bytes)
+        for pod in pods
+        if pod.owner_kind == "DaemonSet"
+    )
+    largest = {
+        (namespace, name): Resources(cpu_millicores=cpu, memory_bytes=memory, pods=1)
+        for namespace, name, cpu, memory in asked
+    }
+    return tuple(DaemonSet(namespace=key[0], name=key[1], requests=requests) for key, requests in largest.items())
 
 
 def policy(

@@ -72,7 +72,8 @@ def machines(draw: Draw, number: int) -> Machine:
         "unready_long": draw(maybe),
         "cordoned": draw(st.sampled_from([False, False, True, None])),
         "tainted": draw(st.booleans()),
-        "local_volumes": draw(st.sampled_from([0, 0, 1])),
+        "local_volumes": draw(st.sampled_from([0, 0, 1, None])),
+        "managed": draw(st.sampled_from([True, True, False, None])),
         "control_plane": draw(st.sampled_from([False] * 9 + [True])),
     }
     if draw(st.integers(0, 9)) == 0:
@@ -141,7 +142,16 @@ def snapshots(draw: Draw) -> Snapshot:
     )
     clock_s = draw(st.sampled_from([0, 0, 0, 7, -7]))
     metrics_at_s = None if seen.metrics_at_s is None else seen.metrics_at_s + clock_s
-    return msgspec.structs.replace(seen, metrics_at_s=metrics_at_s)
+    pods_of = frozenset(name for name in sorted(seen.pods_of) if draw(st.integers(0, 4)))
+    seen = msgspec.structs.replace(seen, metrics_at_s=metrics_at_s, pods_of=pods_of)
+    return unseen_rooms(seen) if draw(st.integers(0, 9)) == 0 else seen
+
+
+def unseen_rooms(seen: Snapshot) -> Snapshot:
+    """The same before anybody looked closer."""
+    nodes = tuple(msgspec.structs.replace(n, requested=None, movable=None, labels=()) for n in seen.nodes)
+    pods = tuple(p for p in seen.pods if not p.node)
+    return msgspec.structs.replace(seen, nodes=nodes, pods=pods, daemons=(), pods_of=frozenset(), rooms_known=False)
 
 
 @st.composite

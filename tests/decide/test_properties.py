@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from autoscaler.decide.capacity.launch import plan_launch
 from autoscaler.decide.fleet import Standing, view_fleet
 from autoscaler.decide.scheduling.packing import pack
-from autoscaler.decide.scheduling.rooms import MANAGED_LABEL, free_room
+from autoscaler.decide.scheduling.rooms import free_room
 from autoscaler.model import (
     Decision,
     Growth,
@@ -41,7 +41,7 @@ from tests.decide.builders import (
     waiting_pods,
     worker,
 )
-from tests.decide.generators import contexts, policies, snapshots, states
+from tests.decide.generators import contexts, policies, snapshots, states, unseen_rooms
 
 QUICK = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 WIDE = settings(QUICK, max_examples=150)
@@ -138,11 +138,16 @@ def test_nobody_elses_machine_is_ever_meant(seen: Snapshot, state: State, its_po
             assert not instance.server
         else:
             assert node is not None
-            assert (MANAGED_LABEL, "true") in node.labels
+            assert node.managed is True
         if operation.reason in SHRINKS:
             assert operation.phase is RemovalPhase.DRAINING, "nobody is ended undrained for want of work"
             assert node is not None
-            assert (node.ready, node.cordoned, node.local_volumes) == (True, False, 0)
+            assert (node.ready, node.cordoned) == (True, False)
+            assert not node.local_volumes
+            assert node.movable == 0 or node.name in seen.pods_of, "its pods were looked at, one by one"
+        if operation.reason == "not_ready":
+            assert node is not None
+            assert node.local_volumes == 0, "not shown is not none"
 
 
 @WIDE
@@ -167,6 +172,19 @@ def test_metrics_that_are_not_complete_only_ever_add(seen: Snapshot, state: Stat
             assert decision.growth is None or decision.growth.reason == "blind_growth"
         if worse.cluster_known is False and status is MetricsStatus.PARTIAL:
             assert decision.growth is None, "no growth from a guess"
+
+
+@WIDE
+@given(snapshots(), states(), policies())
+def test_what_was_not_looked_at_is_asked_for_and_not_guessed(seen: Snapshot, state: State, its_policy: Policy) -> None:
+    blind = unseen_rooms(seen)
+    decision = decided(blind, state, its_policy)
+    assert not [r for r in new_removals(decision) if r.reason in SHRINKS]
+    assert decision.growth is None or decision.growth.reason != "pods_unschedulable"
+    assert not decision.asks or blind.cluster_known
+    whole = decided(seen, state, its_policy)
+    if [r for r in new_removals(whole) if r.reason in SHRINKS]:
+        assert decision.asks.rooms, "who could go with more in sight is why to look closer"
 
 
 @QUICK

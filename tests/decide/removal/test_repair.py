@@ -226,7 +226,8 @@ def test_a_replaced_worker_counts_to_max_until_it_is_gone() -> None:
         pytest.param(ghost(1, **NOT_READY), True, id="EC2 forgot the instance; the label says ours, and it is silent"),
         pytest.param(ghost(1, ready=False, unready_long=False), False, id="silent for a moment only"),
         pytest.param(ghost(1), False, id="it answers: an instance that is not listed *yet*"),
-        pytest.param(ghost(1, labels=(), **NOT_READY), False, id="not ours"),
+        pytest.param(ghost(1, managed=False, **NOT_READY), False, id="not ours"),
+        pytest.param(ghost(1, managed=None, **NOT_READY), False, id="labels are not shown: whose it was is not known"),
         pytest.param(ghost(1, instance_id=None, provider_id="k3s://x", **NOT_READY), False, id="not on EC2"),
         pytest.param(
             Machine(instance=instance(1, managed=False, state=InstanceState.TERMINATED), node=node(1, **NOT_READY)),

@@ -80,7 +80,7 @@ def test_node_selectors(selector: tuple[tuple[str, str], ...], labels: dict[str,
 def fleet_room(machines: list[Machine], instance_type: str = "t3.small", its_policy: Policy | None = None) -> Room:
     seen = snapshot(machines)
     chosen = its_policy or policy()
-    return new_room(instance_type, "new", view_fleet(seen, State()), seen.pods, chosen)
+    return new_room(instance_type, "new", view_fleet(seen, State()), seen.daemons, chosen)
 
 
 def test_a_new_worker_offers_what_the_smallest_seen_of_its_type_offers() -> None:
@@ -123,19 +123,6 @@ def test_the_policy_names_the_size_of_an_unknown_type() -> None:
 def test_each_daemon_takes_its_place_once_and_the_largest_of_it_counts() -> None:
     offered = fleet_room([worker(1, pods=[daemon("a", cpu=100)]), worker(2, pods=[daemon("b", cpu=150)])]).free
     assert offered == ROOM - Resources(cpu_millicores=150, memory_bytes=10 * MIB, pods=1)
-
-
-def test_daemons_of_the_servers_alone_do_not_come_to_workers() -> None:
-    seen = snapshot([worker(1)], [daemon("on-server")])
-    assert new_room("t3.small", "n", view_fleet(seen, State()), seen.pods, policy()).free == ROOM
-
-
-def test_daemons_of_the_servers_count_while_there_is_no_worker_to_learn_from() -> None:
-    seen = snapshot([], [daemon("on-server")])
-    nominal = nominal_resources("t3.small", policy()).cpu_millicores
-    assert (
-        new_room("t3.small", "n", view_fleet(seen, State()), seen.pods, policy()).free.cpu_millicores == nominal - 100
-    )
 
 
 @pytest.mark.parametrize(
