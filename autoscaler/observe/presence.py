@@ -15,6 +15,7 @@ from autoscaler.observe.nodes import recording_interval_s
 from autoscaler.observe.pods import pod_key
 from autoscaler.observe.samples import Rows
 from autoscaler.observe.series import (
+    COUNTED,
     FAMILY,
     KUBE_STATE_METRICS,
     META_FAMILIES,
@@ -89,6 +90,7 @@ def prove(
     """Hold the answer against what every K3s cluster has, and against what EC2 says of ours."""
     cluster = [
         *_numbers(rows, of_the_cluster=True),
+        *_counts(rows),
         *_clock(rows, now_s),
         *_fresh(rows, KUBE_STATE_METRICS, policy),
         *_whole_nodes(rows, nodes),
@@ -118,6 +120,20 @@ def _numbers(rows: Rows, *, of_the_cluster: bool) -> list[str]:
         for family, text in rows.garbage.items()
         if (family in _OF_THE_CLUSTER) == of_the_cluster
     ]
+
+
+def _counts(rows: Rows) -> list[str]:
+    """What tells exceptions is believed only whole: a row that does not arrive would be taken for all being well."""
+    problems = []
+    for family in COUNTED:
+        counted, came = rows.one("counted", of=family), len(rows.of(family))
+        if counted is None:
+            problems.append(f"how many rows {family} has is not told: the answer is not whole, ask Prometheus itself")
+        elif counted != came:
+            problems.append(f"{family} has {counted:.0f} rows and {came} came: the answer is not whole")
+    if rows.one("counted", of="node_unmeasured") is None:
+        problems.append("how many workers are not measured is not told: the answer is not whole")
+    return problems
 
 
 def _clock(rows: Rows, now_s: int) -> list[str]:
@@ -166,8 +182,8 @@ def _whole_nodes(rows: Rows, nodes: Sequence[Node]) -> list[str]:
             " and that metrics.matchers of the policy, if any, fit"
         )
         return problems
-    for of, family in (("node_ready", "kube_node_status_condition"), ("node_cordoned", "kube_node_spec_unschedulable")):
-        told = rows.one("counted", of=of) or 0
+    for family in ("kube_node_status_condition", "kube_node_spec_unschedulable"):
+        told = rows.one("shown", of=family) or 0
         if told != count:
             problems.append(
                 f"{family} is shown of {told:.0f} Nodes and there are {count}: let kube-state-metrics expose it"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from autoscaler.observe.promql import Raw
-from autoscaler.observe.series import FAMILY, KUBE_STATE_METRICS, NODE_EXPORTER, UTILISATION_GROUP
+from autoscaler.observe.series import COUNTED, FAMILY, KUBE_STATE_METRICS, NODE_EXPORTER, UTILISATION_GROUP
 from autoscaler.policy import Policy
 
 SETTLED_WINDOW: Final = "60s"
@@ -34,8 +34,16 @@ _DO_NOT_EVICT: Final = (
 
 def sight_query(policy: Policy) -> str:
     """What each look asks."""
+    return _union(sight_operands(policy))
+
+
+def sight_operands(policy: Policy) -> dict[str, str]:
+    """Its operands by family. A family that has several is told apart by a second word."""
     raw = Raw(policy.metrics.matchers)
-    return _union({**_nodes(raw), **_unbound_pods(raw), **_use(raw, policy), **_about(raw)})
+    rows = {**_nodes(raw), **_unbound_pods(raw)}
+    counted = {f"counted {family}": _count(rows[family], of=family) for family in COUNTED}
+    counted["counted node_unmeasured"] = _count(_unmeasured(raw), of="node_unmeasured")
+    return {**rows, **_use(raw, policy), **_about(raw), **counted}
 
 
 def rooms_query(policy: Policy, daemon_nodes: Sequence[str], *, with_init: bool, with_overhead: bool) -> str:
@@ -91,6 +99,11 @@ def _union(operands: Mapping[str, str]) -> str:
         f'label_replace({expression}, "{FAMILY}", "{name.split()[0]}", "", "")' for name, expression in operands.items()
     )
     return "\nor\n".join(rows)
+
+
+def _count(expression: str, of: str) -> str:
+    """Always there, 0 for none: what is not told is not none."""
+    return _labelled(f"(count({expression}) or vector(0))", of=of)
 
 
 def _selectors(raw: Raw, pods: str) -> str:
@@ -205,6 +218,8 @@ def _about(raw: Raw) -> dict[str, str]:
     machines = f"group by (node, system_uuid) ({raw.state('kube_node_info')})"
     old_reason = raw.state("kube_pod_status_reason", 'reason="Evicted"')
     families = {
+        "kube_node_status_condition": raw.ready,
+        "kube_node_spec_unschedulable": raw.cordoned,
         "kube_node_status_addresses": raw.state("kube_node_status_addresses"),
         "kube_node_labels": raw.state("kube_node_labels", 'label_k3s_autoscaler_managed="true"'),
         "kube_persistentvolume_info": raw.state("kube_persistentvolume_info"),
@@ -219,9 +234,6 @@ def _about(raw: Raw) -> dict[str, str]:
     overwritten = raw.state("kube_pod_info", 'exported_pod!=""')
     evaluated = raw.recorded("evaluated_at", f'group="{UTILISATION_GROUP}"')
     return {
-        "counted node_ready": _labelled(f"count({raw.ready})", of="node_ready"),
-        "counted node_cordoned": _labelled(f"count({raw.cordoned})", of="node_cordoned"),
-        "counted node_unmeasured": _labelled(f"count({_unmeasured(raw)})", of="node_unmeasured"),
         **{f"shown {name}": _labelled(f"count({expression})", of=name) for name, expression in families.items()},
         "volumes_of": f"count by (csi_driver) (max by (persistentvolume, csi_driver) ({volume}))",
         "volumes_unplaced": f"count({raw.unplaced_volumes})",

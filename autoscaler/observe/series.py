@@ -48,8 +48,8 @@ USE_FAMILIES: Final = (
     "ready_count",  # {node} samples in that window
 )
 META_FAMILIES: Final = (
-    "counted",  # {of="node_ready|node_cordoned|node_unmeasured"} how many Nodes show it; absent for none
-    "shown",  # {of} how many rows the raw family has; absent for none
+    "counted",  # {of} how many rows a family has, 0 for none
+    "shown",  # {of} how many series the raw family has; absent for none
     "version",  # {version} 1; kube-state-metrics', where its telemetry port is scraped
     "volumes_of",  # {csi_driver} PersistentVolumes of a CSI driver
     "volumes_unplaced",  # {} PersistentVolumes on a node's own disk that do not say which node's
@@ -62,6 +62,13 @@ META_FAMILIES: Final = (
     "scrape_interval",  # {source} seconds
     "evaluated_at",  # {group, interval_s} epoch seconds
 )
+COUNTED: Final = (
+    *(family for family in NODE_FAMILIES if family != "node_unmeasured"),
+    "pod_unschedulable",
+    "pod_gated",
+    "pod_deleting",
+)
+"""Families that tell exceptions: as many rows must arrive as were counted (of node_unmeasured, ten at most)."""
 SIGHT_FAMILIES: Final = (*NODE_FAMILIES, *POD_FAMILIES, *USE_FAMILIES, *META_FAMILIES)
 """The look's query."""
 
