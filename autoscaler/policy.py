@@ -146,6 +146,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     history_days: Annotated[int, msgspec.Meta(ge=1, le=3_650)] = 30
 
     def __post_init__(self) -> None:
+        self._check_windows()
         up, down = self.scale_up, self.scale_down
         for name, below, above in (
             ("cpu", down.cpu_below, up.cpu_above),
@@ -155,6 +156,19 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 raise ValueError(
                     f"scale_down.{name}_below ({below}) must be at most scale_up.{name}_above ({above}) "
                     f"minus scale_down.target_margin ({down.target_margin}), or the fleet swings"
+                )
+
+    def _check_windows(self) -> None:
+        interval_s = self.metrics.utilisation_interval_s
+        for name, window_s in (
+            ("scale_up.window_s", self.scale_up.window_s),
+            ("scale_down.window_s", self.scale_down.window_s),
+            ("repair.not_ready_s", self.repair.not_ready_s),
+        ):
+            if window_s < 2 * interval_s:
+                raise ValueError(
+                    f"{name} is {window_s}: a window holds at least two samples, and "
+                    f"metrics.utilisation_interval_s is {interval_s}: give {2 * interval_s} or more"
                 )
 
 

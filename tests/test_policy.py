@@ -63,3 +63,23 @@ def test_an_instance_type_without_a_known_size_is_refused_and_one_with_a_size_is
     check_instance_types(policy)
     assert nominal_resources("x9.huge", policy).cpu_millicores == 1000 - 95
     assert nominal_resources("x9.huge", policy).memory_bytes == (920 - 46 - 400) * MIB
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("scale_up: {window_s: 5}", "scale_up.window_s is 5: a window holds at least two samples"),
+        ("scale_down: {window_s: 29}", "scale_down.window_s is 29"),
+        ("repair: {not_ready_s: 15}", "repair.not_ready_s is 15: .* give 30 or more"),
+        ("metrics: {utilisation_interval_s: 45, max_age_s: 90, cpu_rate_window_s: 90}", "scale_up.window_s is 60"),
+    ],
+)
+def test_a_window_that_holds_fewer_than_two_samples_is_refused(text: str, sentence: str) -> None:
+    with pytest.raises(PolicyError, match=sentence):
+        parse_policy(f"version: 1\n{text}\n")
+
+
+def test_matchers_are_labels() -> None:
+    assert parse_policy("version: 1\nmetrics: {matchers: {cluster: shop}}\n").metrics.matchers == {"cluster": "shop"}
+    with pytest.raises(PolicyError, match=r"matchers"):
+        parse_policy("version: 1\nmetrics: {matchers: {1x: shop}}\n")

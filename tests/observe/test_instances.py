@@ -7,7 +7,7 @@ import pytest
 from autoscaler.model import InstanceState
 from autoscaler.observe.instances import parse_instances
 from autoscaler.ports import FleetUnavailable
-from tests.observe.samples import CLUSTER_ID, row
+from tests.observe.answers import CLUSTER_ID, NOW_S, row
 
 OURS = {"ManagedBy": "autoscaler", "k3s-autoscaler/cluster": CLUSTER_ID}
 
@@ -38,7 +38,7 @@ def test_what_is_ours(tags: dict[str, str], managed: bool, server: bool) -> None
 def test_what_a_row_says() -> None:
     [one] = parse_instances([row(Tags={**OURS, "k3s-autoscaler/operation": "l1"})], CLUSTER_ID)
     assert (one.instance_id, one.state, one.instance_type) == ("i-0001", InstanceState.RUNNING, "t3.small")
-    assert (one.zone, one.subnet_id, one.launched_at_s) == ("us-east-1a", "subnet-a", 1_799_999_001)
+    assert (one.zone, one.subnet_id, one.launched_at_s) == ("us-east-1a", "subnet-a", NOW_S - 7200 + 1)
     assert (one.operation_id, one.private_dns_name) == ("l1", "ip-10-0-1-9.ec2.internal")
 
 

@@ -1,65 +1,101 @@
-"""The one query: every operand distinct, every window from the policy."""
+"""The three questions: every row names its family, every series the cluster's, every window the policy's."""
 
 import re
 
-import msgspec
 import pytest
 
-from autoscaler.observe.query import snapshot_query
-from autoscaler.observe.series import CLUSTER_FAMILIES, META_FAMILIES, UTILISATION_FAMILIES
-from autoscaler.policy import Policy, Repair, ScaleDown, ScaleUp
+from autoscaler.observe.query import moving_query, rooms_query, sight_operands, sight_query
+from autoscaler.observe.series import COUNTED, MOVING_FAMILIES, ROOM_FAMILIES, SIGHT_FAMILIES
+from autoscaler.policy import MetricsPolicy, Policy, Repair, ScaleDown, ScaleUp
+
+POLICY = Policy(version=1)
+SHOP = Policy(version=1, metrics=MetricsPolicy(matchers={"cluster": "shop", "env": 'a"b\\'}))
+QUERIES = {
+    "sight": sight_query,
+    "rooms": lambda policy: rooms_query(policy, ("n",), with_init=True, with_overhead=True),
+    "moving": lambda policy: moving_query(policy, ("n",)),
+}
+SERIES = re.compile(r"(?:kube_\w+|node_\w+_\w+|k3s_autoscaler:\w+|\bup)?\{[^}]*\}")
 
 
-def operands(policy: Policy) -> list[str]:
-    return re.split(r" or ", snapshot_query(policy))
+def families(text: str) -> set[str]:
+    return set(re.findall(r'"family", "(\w+)", "", ""\)$', text, re.MULTILINE))
 
 
-def test_every_window_carries_a_label_of_its_own() -> None:
-    """`or` compares label sets without the name: two operands alike would swallow one another."""
-    windows = [
-        re.fullmatch(r'label_replace\((.+), "window", "(\w+)", "", ""\)', o) for o in operands(Policy(version=1))
-    ]
-    plain = [window for window in windows if window is None]
-    labels = [window[2] for window in windows if window is not None]
-    assert len(plain) == 1
-    assert len(labels) == len(set(labels)) == 6
+@pytest.mark.parametrize(
+    ("query", "wanted"), [("sight", SIGHT_FAMILIES), ("rooms", ROOM_FAMILIES), ("moving", MOVING_FAMILIES)]
+)
+def test_each_question_answers_its_families(query: str, wanted: tuple[str, ...]) -> None:
+    assert families(QUERIES[query](POLICY)) == set(wanted)
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_matchers_stand_in_every_selector(query: str) -> None:
+    """One that lacks them would mix another cluster's series in."""
+    selectors = SERIES.findall(QUERIES[query](SHOP))
+    assert len(selectors) > 10
+    for selector in selectors:
+        assert selector.endswith('cluster="shop",env="a\\"b\\\\"}'), selector
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_without_matchers_only_the_jobs_select(query: str) -> None:
+    assert "cluster=" not in QUERIES[query](POLICY)
+
+
+@pytest.mark.parametrize("family", COUNTED)
+def test_exceptions_are_counted_by_the_expression_that_tells_them(family: str) -> None:
+    operands = sight_operands(POLICY)
+    assert f"(count({operands[family]}) or vector(0))" in operands[f"counted {family}"]
 
 
 def test_each_extreme_has_its_count_over_the_same_series_and_window() -> None:
-    windows = {
-        match[3]: (match[1], match[2])
-        for match in re.finditer(
-            r'label_replace\((\w+)_over_time\((.+?)\), "window", "(\w+)", "", ""\)', snapshot_query(Policy(version=1))
-        )
-    }
+    operands = sight_operands(POLICY)
     for value, function, count in (
-        ("grow_min", "min", "grow_count"),
-        ("shrink_max", "max", "shrink_count"),
-        ("ready_max", "max", "ready_count"),
+        ("use_grow_min", "min_over_time", "use_grow_count"),
+        ("use_shrink_max", "max_over_time", "use_shrink_count"),
+        ("ready_max", "max_over_time", "ready_count"),
     ):
-        assert windows[value][0] == function
-        assert windows[count] == ("count", windows[value][1])
+        over = re.search(rf"{function}\((.+?)\)", operands[value])
+        assert over is not None
+        assert f"count_over_time({over[1]})" in operands[count]
 
 
 def test_growth_looks_at_lower_bounds_and_shrink_at_upper_bounds() -> None:
-    text = snapshot_query(Policy(version=1))
-    assert 'min_over_time(k3s_autoscaler:workers_utilisation{bound="low"}[60s])' in text
-    assert 'max_over_time(k3s_autoscaler:workers_utilisation{bound="high"}[600s])' in text
+    operands = sight_operands(POLICY)
+    assert 'min_over_time(k3s_autoscaler:workers_utilisation{bound="low"}[60s])' in operands["use_grow_min"]
+    assert 'max_over_time(k3s_autoscaler:workers_utilisation{bound="high"}[600s])' in operands["use_shrink_max"]
 
 
-def test_windows_are_the_policys() -> None:
-    policy = msgspec.structs.replace(
-        Policy(version=1),
-        scale_up=ScaleUp(window_s=77),
-        scale_down=ScaleDown(window_s=88),
-        repair=Repair(not_ready_s=99),
+def test_windows_follow_the_policy() -> None:
+    text = sight_query(
+        Policy(
+            version=1,
+            scale_up=ScaleUp(window_s=31),
+            scale_down=ScaleDown(window_s=61),
+            repair=Repair(not_ready_s=91),
+        )
     )
-    assert re.findall(r"\[(\d+)s\]", snapshot_query(policy)) == ["77", "77", "88", "88", "99", "99"]
+    assert {"31s", "61s", "91s"} <= set(re.findall(r"\[(\w+)\]", text))
 
 
-@pytest.mark.parametrize("family", [*CLUSTER_FAMILIES, *UTILISATION_FAMILIES, *META_FAMILIES])
-def test_every_family_is_asked_for(family: str) -> None:
-    selector = re.fullmatch(r'\{__name__=~"(.+)"\}', operands(Policy(version=1))[0])
-    assert selector is not None
-    assert re.fullmatch(selector[1], f"k3s_autoscaler:{family}")
-    assert not re.fullmatch(selector[1], f"other:{family}")
+def test_what_nobody_has_is_not_asked_for() -> None:
+    plain = rooms_query(POLICY, ("n",), with_init=False, with_overhead=False)
+    both = rooms_query(POLICY, ("n",), with_init=True, with_overhead=True)
+    requested = plain.partition('"family", "requested"')[0]
+    assert "init" not in requested
+    assert "overhead" not in requested
+    assert "init" in both.partition('"family", "requested"')[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "matcher"),
+    [
+        pytest.param(
+            "ip-10-0-1-10.eu-central-1.compute.internal", r"ip-10-0-1-10\\.eu-central-1\\.", id="dots are dots"
+        ),
+        pytest.param("worker-i-0abc", '"worker-i-0abc"', id="plain"),
+    ],
+)
+def test_names_of_nodes_are_no_patterns(name: str, matcher: str) -> None:
+    assert matcher in moving_query(POLICY, (name,))

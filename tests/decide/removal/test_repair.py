@@ -18,6 +18,7 @@ from autoscaler.model import (
 from autoscaler.state.transitions import MAX_OPEN_OPERATIONS
 from tests.decide.builders import (
     NOW_S,
+    OLD_S,
     Machine,
     bare,
     decided,
@@ -164,6 +165,11 @@ def test_a_notice_waits_while_the_state_is_full() -> None:
         pytest.param(worker(1, ready=False, unready_long=None), "", id="nobody knows how long"),
         pytest.param(static(1, **NOT_READY), "not_ready: not ours to replace", id="not ours"),
         pytest.param(
+            worker(1, local_volumes=None, **NOT_READY),
+            "not_ready: which node-local volumes live on it is not shown, and they would be lost with it",
+            id="volumes that are not shown are not none",
+        ),
+        pytest.param(
             worker(1, local_volumes=1, **NOT_READY),
             "not_ready: 1 node-local volumes live on it, and would be lost with it",
             id="data live on it",
@@ -258,6 +264,12 @@ ORPHAN = Notice(kind="orphan", subject=iid(1), received_at_s=NOW_S - 300, handle
             id="a Node without provider-id may be it",
         ),
         pytest.param(
+            [bare(1), static(9, instance_id=None, provider_id="k3s://pi-1", created_at_s=OLD_S - 90 * 86400)],
+            State(notices=(ORPHAN,)),
+            True,
+            id="a bare-metal agent that is older than the instance is not",
+        ),
+        pytest.param(
             [bare(1), bare(2), bare(3)], State(notices=(ORPHAN,)), False, id="many at once: metrics are wrong"
         ),
     ],
@@ -265,6 +277,20 @@ ORPHAN = Notice(kind="orphan", subject=iid(1), received_at_s=NOW_S - 300, handle
 def test_instances_without_a_node(machines: list[Machine], state: State, expected: bool) -> None:
     decision = look(*machines, state=state)
     assert begun(decision) == ([(iid(1), "no_node", Phase.TERMINATING)] if expected else [])
+
+
+def test_in_another_clusters_metrics_nobody_is_an_orphan() -> None:
+    """A Prometheus of the other stage: its Nodes are unknown to EC2, and ours have none there."""
+    state = State(fence=9)
+    for at_s in (NOW_S, NOW_S + 120, NOW_S + 301, NOW_S + 1000):
+        foreign = [ghost(100 + n) for n in range(9)]
+        seen = snapshot([*foreign, bare(1), bare(2), bare(3)], at_s=at_s, status=MetricsStatus.PARTIAL, known=True)
+        decision = decided(seen, state, policy(high=20))
+        state = decision.state
+        assert state.removals == ()
+    assert {b.reason for b in decision.blocked if b.reason.startswith("no_node")} == {
+        "no_node: no worker of ours has a Node in these metrics: they may be another cluster's"
+    }
 
 
 def test_an_orphan_is_remembered_from_look_to_look_and_forgotten_when_it_joins() -> None:

@@ -1,0 +1,179 @@
+"""Closer looks: what is free, whose pods would move; and what becomes of an answer that is not whole."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from autoscaler.model import Asks, MetricsStatus, Resources, Sample, Snapshot
+from autoscaler.observe.closer import DAEMON_NODES, look_closer, with_pods_of, with_rooms
+from autoscaler.observe.query import moving_query, rooms_query
+from autoscaler.ports import MetricsUnavailable
+from tests.observe.answers import MIB, NOW_S, POLICY, healthy, node, sample, seen
+
+ONE, TWO = "worker-i-0001", "worker-i-0002"
+WAITING = {"namespace": "shop", "pod": "w", "uid": "w"}
+HEALTHY = seen(
+    healthy(
+        sample("pod_unbound", **WAITING),
+        sample("pod_pending", **WAITING),
+        sample("pod_unschedulable", NOW_S - 20, **WAITING),
+    )
+)
+ROOMS = (
+    sample("requested", 0.75, node=ONE, resource="cpu"),
+    sample("requested", 300 * MIB, node=ONE, resource="memory"),
+    sample("requested", 3, node=ONE),
+    sample("requested", 2, node=ONE, stays="true"),
+    sample("daemon_requests", namespace="kube-system", created_by_name="agent"),
+    sample("node_labels", node=ONE, label_pool="gpu", label_topology_kubernetes_io_zone="us-east-1a"),
+    sample("pod_selector", **WAITING, nodeselector_pool="gpu"),
+)
+
+
+def on(name: str, pod: str, **labels: str) -> Sample:
+    return sample("pod", namespace="shop", pod=pod, uid=pod, node=name, **labels)
+
+
+class Answers:
+    """Gives the answers in turn, and remembers the questions."""
+
+    def __init__(self, *answers: Sequence[Sample] | MetricsUnavailable) -> None:
+        self._answers = list(answers)
+        self.asked: list[str] = []
+
+    def query(self, promql: str) -> Sequence[Sample]:
+        self.asked.append(promql)
+        answer = self._answers.pop(0)
+        if isinstance(answer, MetricsUnavailable):
+            raise answer
+        return answer
+
+
+def test_what_is_free_on_each_node() -> None:
+    snapshot = with_rooms(HEALTHY, ROOMS)
+    nodes = {n.name: n for n in snapshot.nodes}
+    assert (snapshot.rooms_known, snapshot.metrics_status) == (True, MetricsStatus.OK)
+    assert nodes[ONE].requested == Resources(cpu_millicores=750, memory_bytes=300 * MIB, pods=5)
+    assert (nodes[ONE].movable, nodes[TWO].movable) == (3, 0)
+    assert nodes[TWO].requested == Resources(), "a Node without pods has no rows, and the family is there"
+    assert nodes[ONE].labels == (("pool", "gpu"), ("topology_kubernetes_io_zone", "us-east-1a"))
+    assert [pod.node_selector for pod in snapshot.pods] == [(("pool", "gpu"),)]
+    assert [daemon.name for daemon in snapshot.daemons] == ["agent"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        pytest.param(MetricsUnavailable("no answer within 5 s"), "no answer within 5 s", id="no answer"),
+        pytest.param([], "an empty vector", id="empty"),
+        pytest.param(ROOMS[1:], "kube_pod_container_resource_requests of cpu is empty", id="no CPU"),
+        pytest.param([ROOMS[0], *ROOMS[2:]], "requests of memory is empty", id="no memory"),
+        pytest.param([*ROOMS[:2], *ROOMS[3:4]], "", id="nothing that moves runs anywhere"),
+        pytest.param(ROOMS[:2], "kube_pod_info and kube_pod_status_phase is empty", id="no pods"),
+        pytest.param(
+            [*ROOMS, sample("requested", "NaN", node=TWO, resource="cpu")], "requested holds 'NaN'", id="not a number"
+        ),
+    ],
+)
+def test_rooms_that_are_not_known_make_nothing_up(answer: Sequence[Sample] | MetricsUnavailable, problem: str) -> None:
+    snapshot = with_rooms(HEALTHY, answer)
+    assert snapshot.rooms_known is not bool(problem)
+    assert snapshot.cluster_known is not bool(problem)
+    if problem:
+        assert snapshot.metrics_status is MetricsStatus.PARTIAL
+        assert problem in snapshot.metrics_problems[0]
+        assert {n.requested for n in snapshot.nodes} == {None}
+
+
+def counted() -> Snapshot:
+    return with_rooms(HEALTHY, [*ROOMS, sample("requested", 1, node=TWO)])
+
+
+def test_the_pods_of_a_node() -> None:
+    answer = [on(ONE, f"p{n}") for n in range(5)] + [on(TWO, "q")]
+    snapshot = with_pods_of(counted(), (ONE, TWO), answer)
+    assert snapshot.pods_of == {ONE, TWO}
+    assert sorted(pod.name for pod in snapshot.pods) == ["p0", "p1", "p2", "p3", "p4", "q", "w"]
+
+
+def test_a_node_of_which_fewer_pods_came_than_were_counted_is_left_out() -> None:
+    """The rest is not shown, or just left: nobody is judged on half of its pods."""
+    snapshot = with_pods_of(counted(), (ONE, TWO), [on(ONE, "p0"), on(TWO, "q"), on(TWO, "new")])
+    assert snapshot.pods_of == {TWO}
+    assert sorted(pod.name for pod in snapshot.pods) == ["new", "q", "w"]
+    assert with_pods_of(counted(), (ONE,), []).pods_of == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        pytest.param(MetricsUnavailable("HTTP status 503"), "HTTP status 503", id="no answer"),
+        pytest.param(
+            [on(TWO, "q"), sample("pod_requests", 1, uid="q", pod="q", namespace="shop", resource="x", part="app")],
+            "names resource 'x'",
+            id="not understood",
+        ),
+        pytest.param([on(TWO, "q"), sample("pod", "NaN", node=TWO)], "pod holds 'NaN'", id="not a number"),
+    ],
+)
+def test_pods_that_are_not_known_shrink_nothing(answer: Sequence[Sample] | MetricsUnavailable, problem: str) -> None:
+    snapshot = with_pods_of(counted(), (TWO,), answer)
+    assert (snapshot.metrics_status, snapshot.cluster_known) == (MetricsStatus.PARTIAL, True)
+    assert (snapshot.pods_of, problem in snapshot.metrics_problems[0]) == (frozenset(), True)
+
+
+# ------------------------------------------------------------------------------------------------ what is asked for it
+
+
+def test_only_what_is_wanted_and_not_known_is_asked() -> None:
+    metrics = Answers(ROOMS, [on(ONE, f"p{n}") for n in range(5)])
+    once = look_closer(metrics, HEALTHY, Asks(rooms=True, pods_of=(ONE,)), POLICY)
+    daemons_on = ("static-1", ONE, TWO)
+    assert metrics.asked == [
+        rooms_query(POLICY, daemons_on, with_init=False, with_overhead=False),
+        moving_query(POLICY, (ONE,)),
+    ]
+    assert look_closer(Answers(), once, Asks(rooms=True, pods_of=(ONE,)), POLICY) == once
+
+
+def test_without_rooms_no_pods_are_asked_for() -> None:
+    metrics = Answers(MetricsUnavailable("gone"))
+    snapshot = look_closer(metrics, HEALTHY, Asks(rooms=True, pods_of=(ONE,)), POLICY)
+    assert (len(metrics.asked), snapshot.cluster_known) == (1, False)
+
+
+def test_parts_that_somebody_has_are_asked_for() -> None:
+    shown = ("kube_pod_init_container_resource_requests", "kube_pod_overhead_cpu_cores")
+    metrics = Answers(ROOMS)
+    look_closer(metrics, seen(healthy(*(sample("shown", 1, of=of) for of in shown))), Asks(rooms=True), POLICY)
+    assert metrics.asked == [rooms_query(POLICY, ("static-1", ONE, TWO), with_init=True, with_overhead=True)]
+
+
+def test_daemons_are_looked_for_on_the_youngest_workers_and_on_servers_where_there_is_none() -> None:
+    many = [node(f"w{n:03}", "", age_s=n) for n in range(DAEMON_NODES + 10)]
+    metrics = Answers(ROOMS)
+    facts = ("kube_node_status_condition", "kube_node_spec_unschedulable")
+    count = len(many) + 2
+    crowd = [
+        *(
+            s
+            for s in healthy(*many, workers=0)
+            if s.metric.get("of") not in facts and s.metric["family"] != "source_nodes"
+        ),
+        *(sample("shown", count, of=fact) for fact in facts),
+        sample("source_nodes", count),
+    ]
+    look_closer(metrics, seen(crowd, []), Asks(rooms=True), POLICY)
+    assert 'node=~"w000|w001|' in metrics.asked[0]
+    assert "|w049" in metrics.asked[0]
+    assert "w050" not in metrics.asked[0]
+    alone = Answers(ROOMS)
+    servers = [s for s in crowd if s.metric["family"] != "node" or s.metric["node"] == "server"]
+    one = [
+        sample("shown", 1, of=s.metric["of"]) if s.metric.get("of") in facts
+        else sample("counted", 1, of="node") if s.metric.get("of") == "node"
+        else s
+        for s in servers
+    ]  # fmt: skip
+    look_closer(alone, seen(one, []), Asks(rooms=True), POLICY)
+    assert 'node=~"server"' in alone.asked[0]
