@@ -13,6 +13,10 @@ import signal
 
 from hypothesis import settings
 
+from tests.summary import pytest_terminal_summary
+
+__all__ = ["pytest_terminal_summary"]
+
 for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, lambda *_: None)
