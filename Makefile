@@ -23,8 +23,8 @@ demo: setup ## watch the whole service at work on this machine, against an AWS e
 
 test: lint pytest ## lint and every test
 
-pytest: setup ## every test, without lint
-	@$(PYTHON_BIN) -m pytest
+pytest: setup ## every test, without lint; two or more side by side, as many as there are processors
+	@$(PYTHON_BIN) -m pytest --numprocesses=logical --maxprocesses=4 --durations=15 --durations-min=5
 
 lint: setup ## ruff, mypy, yamllint, shellcheck, cfn-lint
 	@echo "ruff format"; .venv/bin/ruff format --check --quiet .
