@@ -13,7 +13,7 @@ VENV := .venv/.up-to-date
 NODE := node_modules/.up-to-date
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: help demo test lint pytest soak soak-stories soak-mutants race bench package rules up token verify-aws deploy-local setup lock clean
+.PHONY: help demo test lint lint-templates lint-types lint-text pytest soak soak-stories soak-mutants race bench package rules up token verify-aws deploy-local setup lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,12 +27,20 @@ pytest: setup ## every test, without lint; two or more side by side, as many as 
 	@$(PYTHON_BIN) -m pytest --numprocesses=logical --maxprocesses=4 --durations=15 --durations-min=5
 
 lint: setup ## ruff, mypy, yamllint, shellcheck, cfn-lint
+	@$(MAKE) --no-print-directory --jobs=2 lint-templates lint-types lint-text
+
+# The longest first: the two jobs take about as long.
+lint-templates: setup
+	@scripts/lint-template
+
+lint-types: setup
+	@echo "mypy"; .venv/bin/mypy
+
+lint-text: setup
 	@echo "ruff format"; .venv/bin/ruff format --check --quiet .
 	@echo "ruff check"; .venv/bin/ruff check --quiet .
-	@echo "mypy"; .venv/bin/mypy
 	@echo "yamllint"; .venv/bin/yamllint --strict .
 	@echo "shellcheck"; scripts/shell-files | xargs .venv/bin/shellcheck
-	@scripts/lint-template
 
 soak: setup ## seeded faults against the core in virtual time (SEEDS=1000, or SEED=7 with its history)
 	@$(PYTHON_BIN) -m autoscaler.simulator.soak --seeds $(SEEDS) $(if $(SEED),--seed $(SEED))
