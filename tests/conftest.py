@@ -13,6 +13,11 @@ import signal
 
 from hypothesis import settings
 
+from tests.side_by_side import pytest_collection_modifyitems, pytest_xdist_make_scheduler
+from tests.summary import pytest_terminal_summary
+
+__all__ = ["pytest_collection_modifyitems", "pytest_terminal_summary", "pytest_xdist_make_scheduler"]
+
 for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, lambda *_: None)

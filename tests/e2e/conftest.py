@@ -49,7 +49,7 @@ def real_programs() -> None:
     need_real_programs()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     request.getfixturevalue("real_programs")
     began = time.monotonic()

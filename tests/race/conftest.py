@@ -1,4 +1,4 @@
-"""One dynalite for all races, and their table at the end of the run."""
+"""One dynalite for all races."""
 
 from collections.abc import Iterator
 
@@ -7,9 +7,8 @@ import pytest
 from tests.race.arena import Arena
 from tests.race.dynalite import clients_at, dynalite
 from tests.race.play import Ground
-from tests.race.table import Tally, lines
-
-TALLIES = pytest.StashKey[list[Tally]]()
+from tests.race.table import Tally
+from tests.summary import RACES, send_home
 
 
 @pytest.fixture(scope="session")
@@ -25,14 +24,9 @@ def arena(ground: Ground, request: pytest.FixtureRequest) -> Iterator[Arena]:
         yield processes
 
 
-@pytest.fixture(scope="session")
-def tallies(pytestconfig: pytest.Config) -> list[Tally]:
+@pytest.fixture
+def tallies(request: pytest.FixtureRequest) -> Iterator[list[Tally]]:
     """What is put in here is shown when everything has run."""
-    return pytestconfig.stash.setdefault(TALLIES, [])
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if tallies := config.stash.get(TALLIES, []):
-        terminalreporter.section("races on a real conditional store")
-        for line in lines(tallies):
-            terminalreporter.line(line)
+    kept: list[Tally] = []
+    yield kept
+    send_home(request, RACES, kept)

@@ -91,9 +91,8 @@ class Template:
 
 
 def sls_package(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `sls package` with nothing in the environment that could reach AWS."""
-    sls = ROOT / "node_modules" / ".bin" / "sls"
-    command = [str(sls), "package", "--package", str(folder.relative_to(ROOT)), *arguments]
+    """Run `sls package` with nothing in the environment that could reach AWS, beside whatever else runs."""
+    command = [str(ROOT / "scripts" / "sls-apart"), "package", "--package", str(folder.relative_to(ROOT)), *arguments]
     return subprocess.run(
         command, cwd=ROOT, env=CREDENTIAL_FREE, capture_output=True, text=True, timeout=120, check=False
     )

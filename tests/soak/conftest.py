@@ -1,20 +1,16 @@
 """How much the exhaustive tests tried is told at the end of the run: a green dot does not say it."""
 
+from collections.abc import Iterator
+
 import pytest
 
-from autoscaler.simulator.soak.exhaustive import Tried, table
-
-_TRIED = pytest.StashKey[list[Tried]]()
+from autoscaler.simulator.soak.exhaustive import Tried
+from tests.summary import STORIES, send_home
 
 
 @pytest.fixture
-def tried(pytestconfig: pytest.Config) -> list[Tried]:
-    """What was tried in this session; tests add to it."""
-    return pytestconfig.stash.setdefault(_TRIED, [])
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    tried = config.stash.get(_TRIED, [])
-    if tried:
-        terminalreporter.section("exhaustive stories (the rest: python -m autoscaler.simulator.soak.exhaustive)")
-        terminalreporter.write_line("\n".join(table(tried)))
+def tried(request: pytest.FixtureRequest) -> Iterator[list[Tried]]:
+    """What was tried in this test, which adds to it."""
+    kept: list[Tried] = []
+    yield kept
+    send_home(request, STORIES, kept)

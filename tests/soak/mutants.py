@@ -352,7 +352,7 @@ def hunt(name: str, seeds: int) -> tuple[str, str, int]:
 
 def hunt_in_a_child(name: str, seeds: int) -> tuple[str, str, int]:
     """Hunt one in a process of its own, which takes the bug away with it."""
-    with multiprocessing.get_context("fork").Pool(1) as pool:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(hunt, (name, seeds))
 
 

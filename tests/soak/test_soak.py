@@ -49,7 +49,7 @@ def test_a_seed_is_the_same_every_time() -> None:
 
 def in_a_child(mutant: Callable[[], None], seed: int) -> tuple[SeedResult, SeedResult, list[str]]:
     """Play a seed against a seeded bug, in a process of its own: what was patched is never patched back."""
-    with multiprocessing.get_context("fork").Pool(1) as pool:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_failing, (mutant, seed))
 
 
