@@ -48,14 +48,15 @@ def _listed(arguments: Sequence[str], width: int) -> Iterator[str]:
     """Arguments, short ones beside each other."""
     *others, last = [list(_lines(_parts(argument, " \n"), width)) for argument in arguments]
     line = ""
-    for lines in [*([*lines[:-1], f"{lines[-1]},"] for lines in others), last]:
-        if len(lines) == 1 and len(line) + 1 + len(lines[0]) <= width:
-            line = f"{line} {lines[0]}".strip()
-            continue
-        if line:
+    for *above, lowest in [*([*lines[:-1], f"{lines[-1]},"] for lines in others), last]:
+        if line and (above or len(line) + 1 + len(lowest) > width):
             yield line
-        line = ""
-        yield from lines
+            line = ""
+        yield from above
+        if above:
+            yield lowest
+        else:
+            line = f"{line} {lowest}".strip()
     if line:
         yield line
 

@@ -19,7 +19,7 @@ import typer
 import yaml
 
 from autoscaler.deploy.expressions import rule_expressions
-from autoscaler.observe.series import KUBE_STATE_METRICS, NODE_EXPORTER, UTILISATION_GROUP
+from autoscaler.observe.series import KUBE_STATE_METRICS, NODE_EXPORTER, PROOF_VOLUME, UTILISATION_GROUP
 from autoscaler.policy import Policy, PolicyError, parse_policy
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -31,6 +31,7 @@ MANIFESTS: Final = (
     "manifests/autoscaler-kube-state-metrics.yaml",
     "manifests/autoscaler-node-exporter.yaml",
     "manifests/autoscaler-prometheus.yaml",
+    "manifests/autoscaler-proof-volume.yaml",
 )
 _PLACE: Final = re.compile(r"(?m)(?:^(?P<lead> +))?@\{(?P<name>[a-z_]+)\}")
 """`@{name}` only: `$` belongs to PromQL and to Go's templates."""
@@ -160,6 +161,7 @@ def render_manifests(policy: Policy, cluster_id: str, digests: Mapping[str, str]
             )
     files = render(policy, _in_cluster(cluster_id))
     values = {f"{image.replace('-', '_')}_digest": f"@{digests[image]}" if image in digests else "" for image in IMAGES}
+    values["proof_volume"] = PROOF_VOLUME
     values |= {f"{Path(path).stem}_yml": _indented(text) for path, text in files.items()}
     values["alertmanager_checksum"] = hashlib.sha256(files["alertmanager.yml"].encode()).hexdigest()
     return {path: _fill(path, values) for path in MANIFESTS}
