@@ -191,8 +191,8 @@ def _parts(raw: Raw, where: str) -> dict[str, str]:
         "sidecar": f"sum by ({_POD}, resource) "
         f"(max by ({_POD}, container, resource) ({init} and on (uid, container) {sidecars}))",
         "init": f"max by ({_POD}, resource) ({init} unless on (uid, container) {sidecars})",
-        "overhead": f'(label_replace(max by ({_POD}) ({cpu}), "resource", "cpu", "", "") '
-        f'or label_replace(max by ({_POD}) ({memory}), "resource", "memory", "", "")) and on (uid) {there}',
+        "overhead": f'((label_replace(max by ({_POD}) ({cpu}), "resource", "cpu", "", "") '
+        f'or label_replace(max by ({_POD}) ({memory}), "resource", "memory", "", "")) and on (uid) {there})',
     }
 
 
