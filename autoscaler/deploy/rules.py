@@ -7,7 +7,6 @@ belongs; the rendered files of the committed policy are committed too, and a tes
 import hashlib
 import json
 import re
-import string
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -19,13 +18,8 @@ import msgspec
 import typer
 import yaml
 
-from autoscaler.observe.series import (
-    CLUSTER_FAMILIES,
-    KUBE_STATE_METRICS,
-    NODE_EXPORTER,
-    PREFIX,
-    UTILISATION_FAMILIES,
-)
+from autoscaler.deploy.expressions import rule_expressions
+from autoscaler.observe.series import KUBE_STATE_METRICS, NODE_EXPORTER, PROOF_VOLUME, UTILISATION_GROUP
 from autoscaler.policy import Policy, PolicyError, parse_policy
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -37,12 +31,12 @@ MANIFESTS: Final = (
     "manifests/autoscaler-kube-state-metrics.yaml",
     "manifests/autoscaler-node-exporter.yaml",
     "manifests/autoscaler-prometheus.yaml",
+    "manifests/autoscaler-proof-volume.yaml",
 )
+_PLACE: Final = re.compile(r"(?m)(?:^(?P<lead> +))?@\{(?P<name>[a-z_]+)\}")
+"""`@{name}` only: `$` belongs to PromQL and to Go's templates."""
 IMAGES: Final = ("alertmanager", "kube-state-metrics", "node-exporter", "prometheus")
 """The images whose digest may be pinned beside the version that the templates name."""
-
-RESTART_WINDOW_S: Final = 60
-"""A source counts as just restarted for this long: kube-state-metrics answers 200 while it still fills its caches."""
 
 Discovery = Mapping[str, Any]
 """A service-discovery block as Prometheus' configuration writes it: `{"static_configs": [{"targets": [...]}]}`."""
@@ -71,7 +65,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """
     credentials_file: str = "/etc/alertmanager/webhook-token"
     """Where Alertmanager reads the bearer token."""
+    local: bool = False
+    """The rules are for a Prometheus that holds one cluster and has the policy's `metrics.matchers` as external labels.
+
+    Its own rules never see those: neither selectors nor what is recorded may name them. Who reads them, after remote
+    write or behind Thanos, sees them on every series. Otherwise the scrapes add them to every target.
+    """
     kube_state_metrics: Discovery = msgspec.field(default_factory=lambda: _headless("kube-state-metrics", 8080, 5))
+    kube_state_metrics_telemetry: Discovery = msgspec.field(
+        default_factory=lambda: _headless("kube-state-metrics", 8081, 15)
+    )
     node_exporter: Discovery = msgspec.field(default_factory=lambda: _headless("node-exporter", 9100, 15))
     prometheus: Discovery = msgspec.field(default_factory=lambda: {"static_configs": [{"targets": ["localhost:9090"]}]})
     alertmanager: Discovery = msgspec.field(default_factory=lambda: _headless("alertmanager", 9093, 15))
@@ -95,21 +98,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise RenderError(
                 f"The credentials file {self.credentials_file!r} is no path: name the file that holds the bearer token."
             )
-        for job in ("kube_state_metrics", "node_exporter", "prometheus", "alertmanager"):
+        for job in (
+            "kube_state_metrics",
+            "kube_state_metrics_telemetry",
+            "node_exporter",
+            "prometheus",
+            "alertmanager",
+        ):
             block = getattr(self, job)
             if not block or not all(str(key).endswith("_configs") for key in block):
                 raise RenderError(
                     f"The discovery of {job} is {dict(block)!r}: give at least one of Prometheus' *_configs blocks, "
                     "such as dns_sd_configs or static_configs."
                 )
-
-
-class _Template(string.Template):
-    """`@{name}` only: `$` belongs to PromQL and to Go's templates."""
-
-    delimiter = "@"
-    idpattern = "(?!)"
-    braceidpattern = "[a-z_]+"
 
 
 class _Dumper(yaml.SafeDumper):
@@ -120,13 +121,30 @@ class _Dumper(yaml.SafeDumper):
 
 
 def render(policy: Policy, settings: Settings) -> dict[str, str]:
-    """Return the text of every file, by its path below `monitoring/`. Reads the templates; writes nothing."""
-    values = {**_policy_values(policy), **_settings_values(settings)}
-    expected = {
-        "rules/cluster.yml": _expected_rules(KUBE_STATE_METRICS, CLUSTER_FAMILIES),
-        "rules/utilisation.yml": _expected_rules(NODE_EXPORTER, UTILISATION_FAMILIES),
+    """Return the text of every file, by its path below `monitoring/`. Reads the templates; writes nothing.
+
+    Raises RenderError where a value of `metrics.matchers` would mean something else in one of the files.
+    """
+    matchers = policy.metrics.matchers
+    for label, value in matchers.items():
+        # Backquotes and braces belong to Go's templates, $ to Prometheus' own replacements.
+        if not value.isprintable() or any(part in value for part in ("`", "{{", "$")):
+            raise RenderError(
+                f"The policy's metrics.matchers.{label} is {value!r}, which the rules cannot carry: give the label a "
+                "value without line breaks, backquotes, '$' and '{{'."
+            )
+    named = {} if settings.local else matchers
+    values = {
+        **_policy_values(policy),
+        **_settings_values(settings),
+        **_label_values(named),
+        **{f"promql_{name}": text for name, text in rule_expressions(policy.metrics, named).items()},
     }
-    return {path: _fill(path, {**values, "expected_rules": expected.get(path, "")}) for path in PATHS}
+    # An alert's own label comes before an external one of that name.
+    outside = {"cluster": settings.cluster_id, **(matchers if settings.local else {})}
+    values["external_labels"] = "\n".join(_labels(outside))
+    values["alert_cluster"] = json.dumps(matchers.get("cluster", settings.cluster_id))
+    return {path: _fill(path, values) for path in PATHS}
 
 
 def render_manifests(policy: Policy, cluster_id: str, digests: Mapping[str, str]) -> dict[str, str]:
@@ -143,6 +161,7 @@ def render_manifests(policy: Policy, cluster_id: str, digests: Mapping[str, str]
             )
     files = render(policy, _in_cluster(cluster_id))
     values = {f"{image.replace('-', '_')}_digest": f"@{digests[image]}" if image in digests else "" for image in IMAGES}
+    values["proof_volume"] = PROOF_VOLUME
     values |= {f"{Path(path).stem}_yml": _indented(text) for path, text in files.items()}
     values["alertmanager_checksum"] = hashlib.sha256(files["alertmanager.yml"].encode()).hexdigest()
     return {path: _fill(path, values) for path in MANIFESTS}
@@ -163,8 +182,6 @@ def write(files: Mapping[str, str], folder: Path) -> None:
 
 def _policy_values(policy: Policy) -> dict[str, str]:
     metrics, up, down = policy.metrics, policy.scale_up, policy.scale_down
-    # Four scrapes at least, or a slow interval could never show that a target was there all the time.
-    restart_window_s = max(RESTART_WINDOW_S, 4 * metrics.cluster_interval_s)
     return {
         "ksm": KUBE_STATE_METRICS,
         "node_exporter": NODE_EXPORTER,
@@ -172,11 +189,8 @@ def _policy_values(policy: Policy) -> dict[str, str]:
         "cluster_timeout": f"{min(10, metrics.cluster_interval_s)}s",
         "utilisation_interval": f"{metrics.utilisation_interval_s}s",
         "utilisation_timeout": f"{min(10, metrics.utilisation_interval_s)}s",
-        "cpu_rate_window": f"{metrics.cpu_rate_window_s}s",
-        "two_scrapes": f"{2 * metrics.utilisation_interval_s}s",
-        "restart_window": f"{restart_window_s}s",
-        # One less than fit: a scrape may fall on either side of the window's edge.
-        "restart_samples": str(restart_window_s // metrics.cluster_interval_s - 1),
+        "utilisation_interval_s": str(metrics.utilisation_interval_s),
+        "utilisation_group": UTILISATION_GROUP,
         "pending_for": f"{up.pending_for_s}s",
         "high_for": f"{up.window_s}s",
         "low_for": f"{down.window_s}s",
@@ -202,7 +216,34 @@ def _in_cluster(cluster_id: str) -> Settings:
 
 
 def _fill(path: str, values: Mapping[str, str]) -> str:
-    return _Template((TEMPLATES / f"{path}.in").read_text(encoding="utf-8")).substitute(values)
+    """Fill the template. The further lines of a value are indented as the place is that begins its line."""
+
+    def filled(place: re.Match[str]) -> str:
+        lead = place["lead"] or ""
+        return lead + values[place["name"]].replace("\n", f"\n{lead}")
+
+    return _PLACE.sub(filled, (TEMPLATES / f"{path}.in").read_text(encoding="utf-8"))
+
+
+def _label_values(matchers: Mapping[str, str]) -> dict[str, str]:
+    """What the policy's matchers add below a rule, to its labels, and to a scrape's targets; nothing without any.
+
+    Each begins with a line break, to stand behind the line before.
+    """
+    more = "".join(f"\n{' ' * 10}{line}" for line in _labels(matchers))
+    targets = "".join(
+        f"\n      - {{ target_label: {label}, replacement: {json.dumps(value)} }}"
+        for label, value in sorted(matchers.items())
+    )
+    return {
+        "more_labels": more,
+        "labels": f"\n        labels:{more}" if more else "",
+        "target_labels": f"\n    relabel_configs:{targets}" if targets else "",
+    }
+
+
+def _labels(labels: Mapping[str, str]) -> list[str]:
+    return [f"{label}: {json.dumps(value)}" for label, value in sorted(labels.items())]
 
 
 def _indented(text: str) -> str:
@@ -213,28 +254,14 @@ def _indented(text: str) -> str:
 def _settings_values(settings: Settings) -> dict[str, str]:
     address = ("url_file", settings.webhook_url_file) if settings.webhook_url_file else ("url", settings.webhook_url)
     return {
-        "cluster_id": json.dumps(settings.cluster_id),
         "webhook_address": f"{address[0]}: {json.dumps(address[1])}",
         "credentials_file": json.dumps(settings.credentials_file),
         "discover_ksm": _block(settings.kube_state_metrics),
+        "discover_ksm_telemetry": _block(settings.kube_state_metrics_telemetry),
         "discover_node_exporter": _block(settings.node_exporter),
         "discover_prometheus": _block(settings.prometheus),
         "discover_alertmanager": _block(settings.alertmanager, first="    - "),
     }
-
-
-def _expected_rules(source: str, families: tuple[str, ...]) -> str:
-    return "\n".join(
-        f"""\
-      - record: {PREFIX}expected
-        expr: |
-          (count({PREFIX}{family}) or vector(0))
-          and on () {PREFIX}source_up{{source="{source}"}} == 1
-        labels:
-          family: {family}
-"""
-        for family in families
-    )
 
 
 def _block(discovery: Discovery, first: str = "    ") -> str:
@@ -272,11 +299,17 @@ def main(
     image_digest: Annotated[
         list[str] | None, typer.Option(help="An image of the manifests by content: prometheus=sha256:...; repeatable.")
     ] = None,
+    local: Annotated[
+        bool,
+        typer.Option("--local", help="For a Prometheus of one cluster: metrics.matchers are its external labels."),
+    ] = False,
     out: Annotated[Path, typer.Option(help="The folder to write to.")] = ROOT / "monitoring",
 ) -> None:
     """Render Prometheus' rules and scrapes, Alertmanager's routes and the manifests that carry them from a policy."""
     try:
-        settings = Settings(cluster_id=cluster_id, webhook_url=webhook_url, credentials_file=credentials_file)
+        settings = Settings(
+            cluster_id=cluster_id, webhook_url=webhook_url, credentials_file=credentials_file, local=local
+        )
         decoded = parse_policy(read_policy(policy), source=str(policy))
         files = render(decoded, settings) | render_manifests(decoded, cluster_id, parse_digests(image_digest or []))
     except (PolicyError, RenderError) as error:

@@ -142,19 +142,20 @@ class Raw:
 
     # ----------------------------------------------------------------------------------------------------- utilisation
 
-    def node_utilisation(self, cpu_rate_window_s: int) -> str:
+    def node_utilisation(self, cpu_rate_window_s: int, interval_s: int) -> str:
         """{node, resource} ratio.
 
         CPU is what is not idle, averaged over the machine's CPUs. (The average of rate(...{mode!="idle"}) is an average
         over modes too, and shows a full machine as 14 %.) A machine counts as measured once its counters fill the
         window: rate() divides by the whole window even where it has samples for a part of it only, which would show a
-        new, idle machine as busy.
+        new, idle machine as busy. One failed scrape, a window ago, does not matter: hence two of the scrapes' interval.
         """
         idle = self.machine("node_cpu_seconds_total", 'mode="idle"')
         available = self.machine("node_memory_MemAvailable_bytes")
         total = self.machine("node_memory_MemTotal_bytes")
         window = f"{cpu_rate_window_s}s"
-        cpu = f"1 - avg by (instance) (rate({idle}[{window}]) and {idle} offset {window})"
+        full = f"last_over_time({idle}[{2 * interval_s}s] offset {window})"
+        cpu = f"1 - avg by (instance) (rate({idle}[{window}]) and {full})"
         memory = f"1 - max by (instance) ({available}) / max by (instance) ({total})"
         return (
             f"clamp(max by (node, resource) ((\n"

@@ -12,9 +12,12 @@ from autoscaler.observe.promql import Raw
 from autoscaler.observe.series import COUNTED, FAMILY, KUBE_STATE_METRICS, NODE_EXPORTER, UTILISATION_GROUP
 from autoscaler.policy import Policy
 
-SETTLED_WINDOW: Final = "60s"
+SETTLED_WINDOW_S: Final = 60
+SETTLED_WINDOW: Final = f"{SETTLED_WINDOW_S}s"
 """A source counts as just restarted for this long: kube-state-metrics answers 200 while it still fills its caches."""
 INTERVAL_WINDOW_S: Final = 300
+OFTEN: Final = 0.9
+"""The share of the usual scrapes that a source without a gap has."""
 NAMED: Final = 10
 """Where many of a kind are counted, as many are named."""
 INIT_REQUESTS: Final = "kube_pod_init_container_resource_requests"
@@ -191,8 +194,8 @@ def _parts(raw: Raw, where: str) -> dict[str, str]:
         "sidecar": f"sum by ({_POD}, resource) "
         f"(max by ({_POD}, container, resource) ({init} and on (uid, container) {sidecars}))",
         "init": f"max by ({_POD}, resource) ({init} unless on (uid, container) {sidecars})",
-        "overhead": f'(label_replace(max by ({_POD}) ({cpu}), "resource", "cpu", "", "") '
-        f'or label_replace(max by ({_POD}) ({memory}), "resource", "memory", "", "")) and on (uid) {there}',
+        "overhead": f'((label_replace(max by ({_POD}) ({cpu}), "resource", "cpu", "", "") '
+        f'or label_replace(max by ({_POD}) ({memory}), "resource", "memory", "", "")) and on (uid) {there})',
     }
 
 
@@ -252,7 +255,13 @@ def _about(raw: Raw) -> dict[str, str]:
 
 def _about_source(up: str) -> dict[str, str]:
     """`up` carries the time of the scrape; a derived vector would carry the time of the evaluation."""
-    settled = f"min_over_time({up}[{SETTLED_WINDOW}]) == 1 and {up} offset {SETTLED_WINDOW}"
+    # A target that left and came back in between leaves a gap, and no failed scrape has to show it: then it was scraped
+    # less often than in the longer window. One scrape may fall on either side of the shorter one's edge.
+    seldom = (
+        f"(count_over_time({up}[{SETTLED_WINDOW_S}s]) + 1) / {SETTLED_WINDOW_S} "
+        f"< {OFTEN} * count_over_time({up}[{INTERVAL_WINDOW_S}s]) / {INTERVAL_WINDOW_S}"
+    )
+    settled = f"min_over_time({up}[{SETTLED_WINDOW}]) == 1 and {up} offset {SETTLED_WINDOW} unless {seldom}"
     return {
         "targets_down": f"count({up} == 0)",
         "restarted": f"count({up} == 1 unless ({settled}))",

@@ -13,7 +13,7 @@ import yaml
 
 from autoscaler.deploy.rules import PATHS, RenderError, Settings, render, write
 from autoscaler.policy import MetricsPolicy, Policy, Repair, ScaleDown, ScaleUp, parse_policy
-from tests.monitoring.programs import ROOT
+from tests.monitoring.programs import ROOT, run
 
 UNLIKE = Policy(
     version=1,
@@ -51,8 +51,8 @@ def test_every_number_comes_from_the_policy() -> None:
         "K3sHighMemory": "83s",
         "K3sLowUtilisation": "701s",
     }
-    assert alerts["K3sHighCpu"]["expr"].endswith("> 0.57")
-    assert alerts["K3sHighMemory"]["expr"].endswith("> 0.71")
+    assert alerts["K3sHighCpu"]["expr"].endswith("> 0.57\n")
+    assert alerts["K3sHighMemory"]["expr"].endswith("> 0.71\n")
     assert "< 0.29\n" in alerts["K3sLowUtilisation"]["expr"]
     assert "< 0.31\n" in alerts["K3sLowUtilisation"]["expr"]
     groups = [yaml.safe_load(files[f"rules/{name}.yml"])["groups"][0] for name in ("cluster", "utilisation")]
@@ -63,8 +63,18 @@ def test_every_number_comes_from_the_policy() -> None:
     jobs = {
         job["job_name"]: job["scrape_interval"] for job in yaml.safe_load(files["prometheus.yml"])["scrape_configs"]
     }
-    assert jobs == {"kube-state-metrics": "3s", "node-exporter": "11s", "prometheus": "11s"}
+    assert jobs == {
+        "kube-state-metrics": "3s",
+        "kube-state-metrics-telemetry": "11s",
+        "node-exporter": "11s",
+        "prometheus": "11s",
+    }
     assert "[37s]" in files["rules/utilisation.yml"]
+    assert "[22s] offset 37s" in files["rules/utilisation.yml"]
+    assert yaml.safe_load(files["rules/utilisation.yml"])["groups"][0]["rules"][-1]["labels"] == {
+        "group": "utilisation",
+        "interval_s": "11",
+    }
     default = render(Policy(version=1), Settings())
     for number in ("0.7", "0.8", "0.3", "0.6", "70 %", "600s", "300s", "10s", "2s", "15s"):
         token = re.compile(rf"(?<![\w.]){re.escape(number)}(?!\w)")
@@ -153,11 +163,12 @@ def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_command_renders_another_policy_elsewhere(tmp_path: Path) -> None:
     policy = tmp_path / "policy.yml"
-    policy.write_text("version: 1\nscale_up: {pending_for_s: 3}\n", encoding="utf-8")
-    done = command(
-        "--policy", policy, "--cluster-id", "demo", "--webhook-url", "http://127.0.0.1:1/alerts", "--out", tmp_path
-    )
+    policy.write_text("version: 1\nscale_up: {pending_for_s: 3}\nmetrics: {matchers: {replica: a}}\n", encoding="utf-8")
+    arguments = ("--cluster-id", "demo", "--webhook-url", "http://127.0.0.1:1/alerts", "--local")
+    done = command("--policy", policy, *arguments, "--out", tmp_path)
     assert (done.returncode, done.stdout) == (0, "")
+    config = yaml.safe_load((tmp_path / "prometheus.yml").read_text(encoding="utf-8"))
+    assert config["global"]["external_labels"] == {"cluster": "demo", "replica": "a"}
     assert sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.yml")) == sorted([*PATHS, "policy.yml"])
     assert "for: 3s" in (tmp_path / "rules" / "cluster.yml").read_text(encoding="utf-8")
 
@@ -165,6 +176,7 @@ def test_the_command_renders_another_policy_elsewhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("policy", "arguments", "told"),
     [
+        ('version: 1\nmetrics: {matchers: {cluster: "$a"}}\n', (), "metrics.matchers.cluster is '$a'"),
         ("version: 1\nworkers: {max: -1}\n", (), "is not a valid policy"),
         (None, (), "could not be read: No such file or directory. Name the policy with --policy."),
         ("version: 1\n", ("--webhook-url", "x"), "'x' is no web address"),
@@ -185,6 +197,79 @@ def test_bad_input_changes_nothing(tmp_path: Path, policy: str | None, arguments
 
 
 def test_dollars_are_left_to_promql_and_go() -> None:
-    text = render(Policy(version=1), Settings())["rules/cluster.yml"]
-    assert '"$1"' in text
-    assert "{{ $value }}" in text
+    files = render(Policy(version=1), Settings())
+    assert '"$1"' in files["rules/utilisation.yml"]
+    assert "{{ $value }}" in files["rules/cluster.yml"]
+
+
+# --------------------------------------------------------------------------------------------- which cluster's they are
+
+
+SHOP = Policy(version=1, metrics=MetricsPolicy(matchers={"cluster": "shop", "tenant": 'a "b"'}))
+
+
+def every_rule(files: dict[str, str]) -> list[dict[str, Any]]:
+    return [
+        rule
+        for path in ("rules/cluster.yml", "rules/utilisation.yml")
+        for rule in yaml.safe_load(files[path])["groups"][0]["rules"]
+    ]
+
+
+def selectors(files: dict[str, str]) -> list[str]:
+    """What stands in the braces of each selector, in expressions and in what annotations ask."""
+    texts = [text for rule in every_rule(files) for text in (rule["expr"], *rule.get("annotations", {}).values())]
+    return [inside for text in texts for inside in re.findall(r'(?<=\w)\{((?!\{)(?:"(?:\\.|[^"\\])*"|[^"}])*)\}', text)]
+
+
+def test_the_policys_matchers_are_in_every_selector_label_and_scrape() -> None:
+    files = render(SHOP, Settings())
+    found = selectors(files)
+    assert len(found) > 30
+    assert [inside for inside in found if not inside.endswith('cluster="shop",tenant="a \\"b\\""')] == []
+    for rule in every_rule(files):
+        assert rule["labels"].items() >= {("cluster", "shop"), ("tenant", 'a "b"')}, rule
+    config = yaml.safe_load(files["prometheus.yml"])
+    for job in config["scrape_configs"]:
+        assert job["relabel_configs"] == [
+            {"target_label": "cluster", "replacement": "shop"},
+            {"target_label": "tenant", "replacement": 'a "b"'},
+        ], job
+    assert config["global"]["external_labels"] == {"cluster": Settings().cluster_id}
+    # What the alerts carry, whatever the service calls the cluster.
+    assert 'cluster = "shop"' in yaml.safe_load(files["alertmanager.yml"])["route"]["routes"][0]["matchers"]
+
+
+def test_a_prometheus_of_its_own_has_them_as_external_labels_only() -> None:
+    """Its rules and alerts never see them; who reads it from outside sees them on every series."""
+    files = render(SHOP, Settings(local=True))
+    plain = render(Policy(version=1), Settings())
+    for path in ("rules/cluster.yml", "rules/utilisation.yml"):
+        assert files[path] == plain[path]
+    config = yaml.safe_load(files["prometheus.yml"])
+    assert config["global"]["external_labels"] == {"cluster": "shop", "tenant": 'a "b"'}
+    assert not any("relabel_configs" in job for job in config["scrape_configs"])
+    assert 'cluster = "shop"' in yaml.safe_load(files["alertmanager.yml"])["route"]["routes"][0]["matchers"]
+
+
+def test_without_matchers_nothing_names_a_cluster() -> None:
+    files = render(Policy(version=1), Settings())
+    assert files == render(Policy(version=1), Settings(local=True))
+    assert not any("cluster=" in inside for inside in selectors(files))
+    assert not any("cluster" in rule.get("labels", {}) for rule in every_rule(files))
+
+
+@pytest.mark.parametrize("value", ["a`b", "{{ a", "$1", "a\nb"])
+def test_a_matcher_that_would_mean_something_else_in_a_file_is_refused(value: str) -> None:
+    policy = Policy(version=1, metrics=MetricsPolicy(matchers={"cluster": value}))
+    with pytest.raises(RenderError, match=r"metrics\.matchers\.cluster is ") as refused:
+        render(policy, Settings())
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.real_programs
+@pytest.mark.parametrize("local", [False, True])
+def test_prometheus_accepts_rules_with_matchers(tmp_path: Path, local: bool) -> None:
+    write(render(SHOP, Settings(local=local)), tmp_path)
+    done = run("promtool", "check", "config", tmp_path / "prometheus.yml")
+    assert done.returncode == 0, done.stdout + done.stderr

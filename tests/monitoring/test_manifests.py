@@ -73,6 +73,7 @@ def test_policy_and_cluster_reach_the_manifests() -> None:
     assert config["global"]["external_labels"] == {"cluster": "shop-eu"}
     assert {job["job_name"]: job["scrape_interval"] for job in config["scrape_configs"]} == {
         "kube-state-metrics": "3s",
+        "kube-state-metrics-telemetry": "11s",
         "node-exporter": "11s",
         "prometheus": "11s",
     }
@@ -194,7 +195,7 @@ def test_every_object_is_named_once_and_lives_in_its_namespace() -> None:
     assert title(OBJECTS[0]) == "Namespace/monitoring"
     for entry in OBJECTS:
         metadata = entry[1]["metadata"]
-        clusterwide = entry[1]["kind"] in {"Namespace", "ClusterRole", "ClusterRoleBinding"}
+        clusterwide = entry[1]["kind"] in {"Namespace", "ClusterRole", "ClusterRoleBinding", "PersistentVolume"}
         assert metadata.get("namespace") == (None if clusterwide else "monitoring"), title(entry)
         assert metadata["labels"]["app.kubernetes.io/part-of"] == "k3s-autoscaler", title(entry)
 
