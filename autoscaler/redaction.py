@@ -15,6 +15,8 @@ from urllib.parse import quote
 HIDDEN: Final = "***"
 SHORTEST: Final = 6
 """Shorter ones cannot be told from ordinary text, and are no secrets either."""
+NO_SECRETS: Final = frozenset({"username", "x-scope-orgid", "thanos-tenant"})
+"""Fields and headers of a credential, in lower case. A tenant is often called like its cluster."""
 _SIGNED: Final = re.compile(
     r"""(?i)(x-amz-security-token['"]?\s*[:=]\s*(?:b?['"])?|credential=|signature=)[^\s,'"&]+"""
 )
@@ -64,20 +66,34 @@ class CleanStdout:
 
 
 def _secrets_in(parameter: str) -> Iterator[str]:
+    try:
+        given = json.loads(parameter)
+    except (ValueError, RecursionError):
+        given = None
+    if isinstance(given, dict):
+        yield parameter.strip()
+        yield from _secrets_in_json(given)
+        return
     for line in parameter.splitlines():
         yield line.strip()
         scheme, _, rest = line.strip().partition(" ")
         credential = rest.strip() if scheme.lower() in _SCHEMES else line.strip()
         yield credential
         yield credential.partition(":")[2]  # the password of user:password
-    try:
-        given = json.loads(parameter)
-    except (ValueError, RecursionError):
-        return
-    if isinstance(given, dict):
-        for name in ("bearer", "password"):
-            yield str(given.get(name, ""))
-        yield f"{given.get('username', '')}:{given.get('password', '')}"
+
+
+def _secrets_in_json(given: dict[str, object]) -> Iterator[str]:
+    """Every text but names: who asks, and whose data it is, stand in ordinary lines as well."""
+    yield f"{given.get('username', '')}:{given.get('password', '')}"
+    left: list[object] = [given]
+    while left:
+        match left.pop():
+            case dict() as fields:
+                left += [value for name, value in fields.items() if str(name).lower() not in NO_SECRETS]
+            case list() as values:
+                left += values
+            case str() as text:
+                yield text
 
 
 def _forms_of(secret: str) -> Iterator[str]:

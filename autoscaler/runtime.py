@@ -288,13 +288,19 @@ def _subnets_problem(value: str) -> str:
 
 
 def _url_problem(value: str) -> str:
+    """What is wrong is told without the value where that may hold a secret."""
+    form = "write http(s)://host:port, and the store's path behind it if it has one, such as /prometheus"
     try:
         parts = urlsplit(value)
         valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
-        return "is no address: write http(s)://host:port"
-    if parts.username is not None or parts.password is not None:
+        return f"is no address: {form}"
+    if "@" in parts.netloc:
         return "holds a credential: put it into the parameter that PROMETHEUS_AUTH_PARAMETER names"
-    if not valid or parts.query or parts.fragment:
-        return f"is {value!r}: write http(s)://host:port"
+    if "?" in value or "#" in value:
+        return f"holds a query string or a fragment, which cannot stand before /api/v1/query: {form}"
+    if not valid or not value.isprintable() or " " in value:
+        return f"is {value!r}: {form}"
+    if parts.path.rstrip("/").endswith(("/api/v1", "/api/v1/query")):
+        return "ends in /api/v1, which is added by itself: leave it out"
     return ""

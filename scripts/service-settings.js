@@ -11,7 +11,7 @@ const LOG_RETENTION_DAYS = [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400,
 // name: [what is accepted, what to say]
 const rules = {
   clusterId,
-  prometheusUrl: [/^https?:\/\/([a-zA-Z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?(\/[a-zA-Z0-9._~/-]*)?$/, "an address such as http://10.0.1.10:30090, without user, query or blanks"],
+  prometheusUrl: [/^https?:\/\/([a-zA-Z0-9.-]+|\[[0-9a-fA-F:]+\])(:[0-9]{1,5})?(?!.*\/api\/v1(\/query)?\/?$)(\/[a-zA-Z0-9._~:/-]*)?$/, "an address such as http://10.0.1.10:30090, with the store's path where it has one (/prometheus), without user, query, blanks or /api/v1"],
   workerSubnetIds: [ids("subnet"), "subnet ids separated by commas without blanks, one subnet for each zone"],
   workerSecurityGroupIds: [ids("sg"), "security group ids separated by commas without blanks"],
   functionSubnetIds: [optional(ids("subnet")), "subnet ids separated by commas without blanks, or empty for functions outside any VPC"],

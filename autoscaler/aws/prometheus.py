@@ -5,14 +5,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
-from urllib.parse import urlsplit
 
 import msgspec
 import requests
 import urllib3
-from requests.auth import AuthBase, HTTPBasicAuth
 
 from autoscaler.aws.calls import Calls
+from autoscaler.aws.credential import parse_auth
 from autoscaler.model import Sample
 from autoscaler.ports import MetricsUnavailable, PortError
 from autoscaler.redaction import Redaction
@@ -21,11 +20,21 @@ CONNECT_TIMEOUT_S: Final = 2.0
 BODY_LIMIT_BYTES: Final = 32 * 1024 * 1024
 CHUNK_BYTES: Final = 256 * 1024
 QUOTE_LENGTH: Final = 200
+WHOLE_OR_NOTHING: Final = {
+    "dedup": "true",  # Thanos: the replicas of one Prometheus are one
+    "partial_response": "false",  # Thanos: fail where a store does not answer
+    "deny_partial_response": "1",  # VictoriaMetrics' cluster: the same
+    "nocache": "1",  # VictoriaMetrics: as of now, not of -search.latencyOffset (30 s) ago
+}
+"""What the stores call it; each passes over the names that it does not know."""
+_NO_LOSS: Final = "PromQL info: "
+"""Advice of Prometheus before it had a field of its own (`infos`)."""
 
 
 class _Vector(msgspec.Struct, rename="camel"):
     result_type: str
     result: msgspec.Raw = msgspec.Raw(b"")
+    warnings: list[object] | None = None
 
 
 class _Answer(msgspec.Struct, rename="camel"):
@@ -33,24 +42,8 @@ class _Answer(msgspec.Struct, rename="camel"):
     data: _Vector | None = None
     error_type: str = ""
     error: str = ""
-
-
-class _JsonAuth(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    bearer: str = ""
-    username: str = ""
-    password: str = ""
-
-
-class Bearer(AuthBase):
-    """`Authorization: Bearer ...`."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Sign one request."""
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
+    warnings: list[object] | None = None
+    is_partial: bool = False
 
 
 class Prometheus:
@@ -130,8 +123,8 @@ class Prometheus:
         self._calls.add("prometheus")
         with session.post(
             self._url,
-            data={"query": promql, "timeout": f"{self._timeout_s:g}s"},
-            headers={"Accept": "application/json"},
+            data={"query": promql, "timeout": f"{self._timeout_s:g}s", **WHOLE_OR_NOTHING},
+            headers={"Accept": "application/json", "Accept-Encoding": "gzip"},
             timeout=(min(CONNECT_TIMEOUT_S, self._timeout_s), self._timeout_s),
             allow_redirects=False,
             stream=True,
@@ -145,7 +138,8 @@ class Prometheus:
 
     def _body(self, response: requests.Response, deadline: float) -> bytes:
         body = bytearray()
-        # `read1` hands over what has come; `read` and `iter_content` would wait for a full block.
+        # `read1` hands over what has come; `read` and `iter_content` would wait for a full block. What it unpacks at a
+        # time is bounded too, so a small body that grows without end meets the limit.
         while chunk := response.raw.read1(CHUNK_BYTES, decode_content=True):
             body += chunk
             if len(body) > self._body_limit_bytes:
@@ -172,8 +166,9 @@ class Prometheus:
             answer = msgspec.json.decode(body, type=_Answer)
         except (msgspec.MsgspecError, RecursionError) as error:
             if status != 200:
+                said = _plain(body)
                 raise MetricsUnavailable(
-                    f"{self._where} answered with HTTP status {status}", code=str(status)
+                    f"{self._where} answered with HTTP status {status}{said and f': {said}'}", code=str(status)
                 ) from None
             raise MetricsUnavailable(f"{self._where} answered something that is no Prometheus JSON: {error}") from error
         if status != 200 or answer.status != "success":
@@ -184,6 +179,11 @@ class Prometheus:
         if answer.data is None or answer.data.result_type != "vector":
             kind = "no data" if answer.data is None else f"a {answer.data.result_type[:QUOTE_LENGTH]}"
             raise MetricsUnavailable(f"{self._where} answered with {kind} where a vector was asked for")
+        if lost := _lost(answer, answer.data):
+            raise MetricsUnavailable(
+                f"{self._where} answered with a part of what it has, which says nothing about the rest: "
+                f"{lost[:QUOTE_LENGTH]}"
+            )
         try:
             return msgspec.json.decode(answer.data.result, type=list[Sample])
         except (msgspec.MsgspecError, RecursionError) as error:
@@ -201,41 +201,20 @@ class Prometheus:
         return session
 
 
-def parse_auth(text: str) -> AuthBase:
-    """Read the credential: `bearer <token>`, `basic <user>:<password>`, or the same as JSON.
+def _lost(answer: _Answer, data: _Vector) -> str:
+    """What a store of several parts says about those that did not answer; empty for a whole answer.
 
-    JSON is `{"bearer": "..."}` or `{"username": "...", "password": "..."}`. Raises MetricsUnavailable; its message
-    never shows any part of the value.
+    Any warning counts: of those that Prometheus itself gives, none leaves the answer whole either.
     """
-    wanted = (
-        "the Prometheus credential does not read: write `bearer <token>`, `basic <user>:<password>`, "
-        '{"bearer": "..."} or {"username": "...", "password": "..."} into its parameter'
-    )
-    text = text.strip()
-    if text.startswith("{"):
-        try:
-            given = msgspec.json.decode(text, type=_JsonAuth)
-        except msgspec.MsgspecError:
-            raise MetricsUnavailable(wanted) from None
-        bearer, user, password = given.bearer, given.username, given.password
-    else:
-        scheme, _, rest = text.partition(" ")
-        rest = rest.strip()
-        bearer = rest if scheme.lower() == "bearer" else ""
-        user, _, password = rest.partition(":") if scheme.lower() == "basic" else ("", "", "")
-    if bearer and not user and bearer.isascii() and bearer.isprintable():
-        return Bearer(bearer)
-    if user and not bearer:
-        return HTTPBasicAuth(user.encode(), password.encode())
-    raise MetricsUnavailable(wanted)
+    said = [str(warning) for warning in (*(answer.warnings or ()), *(data.warnings or ()))]
+    told = [warning for warning in said if not warning.startswith(_NO_LOSS)]
+    return "; ".join(told) or ("isPartial" if answer.is_partial else "")
 
 
-def host_of(url: str) -> str:
-    """The host part of an address, empty where there is none."""
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
+def _plain(body: bytes) -> str:
+    """A refusal in plain words, such as Mimir's `no org id`; empty for pages and whatever else."""
+    text = body[: QUOTE_LENGTH + 1].decode("utf-8", "replace").strip()
+    return text if text.isprintable() and len(text) <= QUOTE_LENGTH and not text.startswith(("<", "{")) else ""
 
 
 def _reason(error: Exception) -> str:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import time
+import tracemalloc
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs
@@ -10,7 +11,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from autoscaler.aws.calls import Calls
-from autoscaler.aws.prometheus import Prometheus, parse_auth
+from autoscaler.aws.prometheus import Prometheus
 from autoscaler.ports import MetricsUnavailable, PortError
 from tests.aws.loopback import Answer, closed_url, hang_up, in_turn, reply, serving
 
@@ -40,7 +41,15 @@ def test_a_vector_comes_back_raw_and_the_query_goes_out_as_a_form() -> None:
         ({}, (1_700_000_000.123, "+Inf")),
     ]
     assert (server.asked[0].method, server.asked[0].path) == ("POST", "/api/v1/query")
-    assert parse_qs(server.asked[0].body.decode()) == {"query": ['up{job="x"}'], "timeout": ["5s"]}
+    assert parse_qs(server.asked[0].body.decode()) == {
+        "query": ['up{job="x"}'],
+        "timeout": ["5s"],
+        "dedup": ["true"],
+        "partial_response": ["false"],
+        "deny_partial_response": ["1"],
+        "nocache": ["1"],
+    }
+    assert server.asked[0].headers["accept-encoding"] == "gzip"
     assert calls.so_far() == {"prometheus": 2}
 
 
@@ -49,6 +58,49 @@ def test_a_compressed_answer_reads_and_an_empty_vector_is_an_answer() -> None:
         assert len(prometheus(server.url).query("up")) == 1
     with serving(reply(200, vector())) as server:
         assert list(prometheus(server.url).query("up")) == []
+
+
+@pytest.mark.parametrize("path", ["/prometheus", "/select/0/prometheus/", "/select/1:2/prometheus"])
+def test_the_stores_path_stands_before_the_question(path: str) -> None:
+    with serving(reply(200, vector())) as server:
+        prometheus(f"{server.url}{path}").query("up")
+    assert server.asked[0].path == f"{path.rstrip('/')}/api/v1/query"
+
+
+def answer(**more: object) -> str:
+    return json.dumps({"status": "success", "data": {"resultType": "vector", "result": [sample()]}, **more})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(answer(isPartial=False), id="VictoriaMetrics' cluster, whole"),
+        pytest.param(answer(stats={"seriesFetched": "3", "executionTimeMsec": 1}), id="VictoriaMetrics' stats"),
+        pytest.param(answer(warnings=[]), id="no warnings"),
+        pytest.param(answer(warnings=None), id="warnings that are null"),
+        pytest.param(answer(infos=["PromQL info: metric might not be a counter"]), id="infos"),
+        pytest.param(answer(warnings=["PromQL info: metric might not be a counter"]), id="infos of older ones"),
+        pytest.param(answer(trace={}, unknown=[1]), id="fields of tomorrow"),
+    ],
+)
+def test_a_whole_answer_with_more_fields_reads(body: str) -> None:
+    with serving(reply(200, body)) as server:
+        assert len(prometheus(server.url).query("up")) == 1
+
+
+def test_a_body_that_grows_without_end_is_not_unpacked_whole() -> None:
+    limit = 1_000_000
+    body = gzip.compress(b" " * 200 * limit)
+    with serving(reply(200, body, Content_Encoding="gzip")) as server:
+        client = prometheus(server.url, body_limit_bytes=limit)
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            with pytest.raises(MetricsUnavailable, match=f"more than {limit}"):
+                client.query("up")
+            assert tracemalloc.get_traced_memory()[1] - before < 4 * limit + len(body)
+        finally:
+            tracemalloc.stop()
 
 
 def drip(handler: BaseHTTPRequestHandler, _: bytes) -> None:
@@ -132,6 +184,40 @@ def cut_short(handler: BaseHTTPRequestHandler, _: bytes) -> None:
         ),
         pytest.param(reply(200, vector({"value": [1, "2"]})), "does not read", id="no labels"),
         pytest.param(reply(200, vector({"metric": {}, "value": []})), "does not read", id="no value"),
+        pytest.param(
+            reply(200, answer(warnings=["receive series from Addr: 10.0.3.7:10901: context deadline exceeded"])),
+            "a part of what it has.*: receive series from Addr: 10.0.3.7:10901",
+            id="Thanos lost a store",
+        ),
+        pytest.param(
+            reply(
+                200,
+                json.dumps(
+                    {"status": "success", "data": {"resultType": "vector", "result": [], "warnings": ["lost", 7]}}
+                ),
+            ),
+            "a part of what it has.*: lost; 7",
+            id="warnings beside the result",
+        ),
+        pytest.param(
+            reply(200, answer(warnings=["PromQL info: a", "PromQL warning: b"])), "part.*: PromQL warning: b", id="both"
+        ),
+        pytest.param(
+            reply(200, answer(isPartial=True)), "a part of what it has.*: isPartial", id="VictoriaMetrics lost a node"
+        ),
+        pytest.param(reply(200, answer(isPartial="yes")), "no Prometheus JSON", id="isPartial that is no bool"),
+        pytest.param(
+            reply(
+                503,
+                json.dumps({"status": "error", "errorType": "503", "error": "cannot fetch from vmstorage; see -x"}),
+            ),
+            "503: cannot fetch from vmstorage",
+            id="VictoriaMetrics denied a partial answer",
+        ),
+        pytest.param(reply(401, "no org id\n"), "HTTP status 401: no org id$", id="Mimir without a tenant"),
+        pytest.param(reply(404, "404 page not found\n"), "HTTP status 404: 404 page not found$", id="a wrong path"),
+        pytest.param(reply(400, "x" * 201), "HTTP status 400$", id="many words"),
+        pytest.param(reply(502, "<html>"), "HTTP status 502$", id="a page is not quoted"),
         pytest.param(reply(302, "", Location="http://elsewhere.example/"), "redirect", id="redirect"),
         pytest.param(reply(307, "", Location="/login"), "redirect", id="redirect at home"),
         pytest.param(reply(200, b" " * 300_000 + vector().encode()), "more than 200000 bytes", id="huge"),
@@ -188,31 +274,3 @@ def test_the_credential_is_sent_and_read_again_after_a_401() -> None:
             client.query("up")
         client.query("up")
     assert [asked.headers["authorization"] for asked in server.asked] == ["Bearer old", f"Bearer {SECRET}"]
-
-
-@pytest.mark.parametrize(
-    ("text", "header"),
-    [
-        ("bearer abc.def", "Bearer abc.def"),
-        ("Bearer  abc \n", "Bearer abc"),
-        ("basic ada:love:lace", "Basic YWRhOmxvdmU6bGFjZQ=="),
-        ('{"bearer": "abc"}', "Bearer abc"),
-        ('{"username": "ada", "password": "love:lace"}', "Basic YWRhOmxvdmU6bGFjZQ=="),
-    ],
-)
-def test_forms_of_the_credential(text: str, header: str) -> None:
-    with serving(reply(200, vector())) as server:
-        prometheus(server.url, read_auth=lambda: text).query("up")
-    assert server.asked[0].headers["authorization"] == header
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", SECRET, f"token {SECRET}", f"basic {SECRET[0:0]}:{SECRET}", f'{{"bearer": 1, "x": "{SECRET}"}}', "{}",
-     f'{{"bearer": "{SECRET}", "username": "x"}}', f'{{"{SECRET}": "x"}}', f"bearer {SECRET}\nX-Evil: 1"],
-)  # fmt: skip
-def test_a_credential_that_does_not_read_is_refused_without_showing_it(text: str) -> None:
-    with pytest.raises(MetricsUnavailable) as caught:
-        parse_auth(text)
-    assert SECRET not in str(caught.value)
-    assert SECRET not in repr(caught.value.__cause__)

@@ -48,15 +48,18 @@ PASSWORD = 'prometheus "pässword" \\ 4be19c'
 BEARER = "prometheus-bearer-token-0fd583"
 AGENT = "K10agent-token::server:93cc01d7ae"
 SESSION = "aws-session-token-IQoJb3JpZ2luX2VjE"
+API_KEY = "key-of-a-gateway-61f0c8"
 SECRET_KEY = "aws-secret-access-key-wJalrXUtnFEMI"
 BASIC = base64.b64encode(f"scraper:{PASSWORD}".encode()).decode()
 AWS = ("dynamodb", "ec2", "ssm", "sns")
-SECRETS = (CURRENT, PREVIOUS, GUESS, PASSWORD, BEARER, AGENT, SESSION, SECRET_KEY)
+SECRETS = (CURRENT, PREVIOUS, GUESS, PASSWORD, BEARER, AGENT, SESSION, SECRET_KEY, API_KEY)
 AUTHS = {
     "basic": f"basic scraper:{PASSWORD}",
     "bearer": f"bearer {BEARER}",
     "JSON": json.dumps({"username": "scraper", "password": PASSWORD}),
     "JSON bearer": json.dumps({"bearer": BEARER}),
+    "JSON headers": json.dumps({"bearer": BEARER, "headers": {"X-Api-Key": API_KEY}}),
+    "a header that is not taken": json.dumps({"bearer": BEARER, "headers": {"Host": API_KEY}}),
     "malformed": f"token {BEARER} {PASSWORD}",
     "malformed JSON": json.dumps({"bearer": BEARER, "pass": PASSWORD}),
     "with a line break": f"bearer {BEARER}\r\nX-More: {PASSWORD}",

@@ -109,7 +109,7 @@ def test_a_shim_that_does_not_run_is_passed_over(machine: Machine) -> None:
 def test_an_unknown_name_is_refused(machine: Machine, name: str) -> None:
     done = machine.find(name)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.endswith("it knows prometheus, promtool, alertmanager and amtool.\n")
+    assert done.stderr.endswith("amtool, victoria-metrics and vmalert.\n")
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,14 @@ def test_one_sentence_where_it_cannot_be_installed(machine: Machine, user: int, 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"prometheus was not found and {why}: install Prometheus 2.42 or newer")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_another_package_has_its_own_sentence(machine: Machine) -> None:
+    machine.add("bin/id", "#!/bin/sh\necho 1000\n")
+    done = machine.find("vmalert")
+    assert done.returncode == 1
+    assert "install VictoriaMetrics 1.79 or newer (Debian: apt-get install victoria-metrics;" in done.stderr
+    assert "Alertmanager" not in done.stderr
 
 
 def test_installs_without_starting_or_enabling_the_service(machine: Machine) -> None:

@@ -1,5 +1,6 @@
 """Wrong parameters: one sentence each, at package time, and nothing is made."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -70,6 +71,32 @@ def test_parameters_that_need_each_other(build_folder: Path, parameters: str, se
     ran = sls_package(build_folder / "refused", *(f"--param={parameter}" for parameter in parameters.split()))
     assert ran.returncode != 0
     assert sentence in ran.stdout + ran.stderr
+
+
+ADDRESSES = {
+    "http://10.0.1.10:30090": True,
+    "https://[fd00::1]:9090/": True,
+    "https://thanos.example": True,
+    "https://mimir.example/prometheus": True,
+    "http://10.0.1.10:8481/select/0/prometheus": True,
+    "http://10.0.1.10:8481/select/1:2/prometheus/": True,
+    "https://mimir.example/prometheus/api/v1/query": False,
+    "https://mimir.example/prometheus/api/v1/": False,
+    "http://10.0.1.10:9090/?query=up": False,
+    "http://10.0.1.10:9090/#top": False,
+    "http://10.0.1.10:9090/a b": False,
+}
+
+
+def test_addresses_of_stores() -> None:
+    script = (
+        "const { rules } = require('./scripts/service-settings.js');"
+        "console.log(JSON.stringify(process.argv.slice(1).map((value) => rules.prometheusUrl[0].test(value))));"
+    )
+    ran = subprocess.run(
+        ["node", "-e", script, "--", *ADDRESSES], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert dict(zip(ADDRESSES, json.loads(ran.stdout), strict=True)) == ADDRESSES
 
 
 def test_a_stage_of_ones_own_says_everything_that_is_missing(build_folder: Path) -> None:
