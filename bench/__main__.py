@@ -5,11 +5,12 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bench import alert_latency, cost, evaluate
+from bench import alert_latency, cost, evaluate, observe
 
 BENCHES: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "evaluate": evaluate.main,
     "alert_latency": alert_latency.main,
+    "observe": observe.main,
     "cost": cost.main,
 }
 

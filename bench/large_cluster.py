@@ -1,22 +1,31 @@
 """A large cluster as text: what kube-state-metrics 2.20 (with the shipped flags) and node-exporter expose of it.
 
-Nothing is simulated: every pod runs, a few wait or have finished, and counters advance with the clock. The families,
-labels and their order are those of the real scrapes in tests/data/.
+Nothing is simulated: pods run, a few wait or have finished, and counters advance with the clock. Families and labels
+are those of the real scrapes in tests/data/.
 """
 
 import random
 from collections.abc import Iterator
-from typing import Final
+from datetime import UTC, datetime
+from typing import Any, Final
 
-PODS_OF_A_NODE: Final = ("coredns", "traefik")
+from autoscaler.model import CLUSTER_TAG, MANAGED_BY_TAG, MANAGED_BY_VALUE, ROLE_TAG
+
 DAEMON_SETS: Final = ("node-exporter", "svclb-traefik", "log-agent")
 FINISHED_SHARE: Final = 0.02
 INIT_SHARE: Final = 0.05
 SIDECAR_SHARE: Final = 0.02
 TWO_CONTAINERS_SHARE: Final = 0.15
+INSTANCE_TYPE: Final = "m5.large"
 CPUS: Final = 2
 MEMORY_BYTES: Final = 8 * 1024**3
 CREATED_S: Final = 1_790_000_000
+TELEMETRY: Final = b'kube_state_metrics_build_info{version="v2.20.0"} 1\n'
+_VOLUME_LINES: Final = (
+    'kube_persistentvolume_info{persistentvolume="k3s-autoscaler-proof",csi_driver="k3s-autoscaler-proof"} 1',
+    'kube_persistentvolume_annotations{persistentvolume="k3s-autoscaler-proof",'
+    'annotation_local_path_provisioner_selected_node="none"} 1',
+)
 PHASES: Final = ("Pending", "Succeeded", "Failed", "Unknown", "Running")
 
 
@@ -29,6 +38,28 @@ class LargeCluster:
         self._waiting = waiting
         self._seed = seed
 
+    def instances(self, cluster_id: str) -> list[dict[str, Any]]:
+        """The DescribeInstances rows of the server and the workers, all ours."""
+        rows = []
+        for number in range(len(self.nodes)):
+            tags = {CLUSTER_TAG: cluster_id} | ({MANAGED_BY_TAG: MANAGED_BY_VALUE} if number else {ROLE_TAG: "server"})
+            rows.append(
+                {
+                    "InstanceId": f"i-{number:017x}",
+                    "InstanceType": INSTANCE_TYPE,
+                    "State": {"Code": 16, "Name": "running"},
+                    "LaunchTime": datetime.fromtimestamp(CREATED_S - 60, tz=UTC),
+                    "Placement": {"AvailabilityZone": self._zone(number)},
+                    "SubnetId": "subnet-a",
+                    "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
+                }
+            )
+        return rows
+
+    @staticmethod
+    def _zone(number: int) -> str:
+        return f"eu-central-1{'abc'[number % 3]}"
+
     @staticmethod
     def _worker(number: int) -> str:
         return f"worker-i-{number + 1:017x}"
@@ -40,7 +71,7 @@ class LargeCluster:
 
     def kube_state_metrics(self) -> bytes:
         """The whole page of its main port."""
-        return "\n".join((*self._node_lines(), *self._pod_lines(), "")).encode()
+        return "\n".join((*self._node_lines(), *_VOLUME_LINES, *self._pod_lines(), "")).encode()
 
     def node_exporter(self, number: int, now_s: float) -> bytes:
         """The page of one node: a tenth busy, a third of the memory used."""
@@ -60,20 +91,20 @@ class LargeCluster:
 
     def _node_lines(self) -> Iterator[str]:
         for number, name in enumerate(self.nodes):
-            zone = "abc"[number % 3]
+            zone = self._zone(number)
             node = f'node="{name}"'
             instance = f"i-{number:017x}"
             yield f"kube_node_created{{{node}}} {CREATED_S}"
             yield (
                 f'kube_node_info{{{node},kernel_version="6.1.0",os_image="Amazon Linux 2023",'
                 f'container_runtime_version="containerd://2.1.5-k3s1",kubelet_version="v1.36.2+k3s1",'
-                f'kubeproxy_version="deprecated",provider_id="aws:///eu-central-1{zone}/{instance}",pod_cidr="",'
+                f'kubeproxy_version="deprecated",provider_id="aws:///{zone}/{instance}",pod_cidr="",'
                 f'system_uuid="{number:032x}",internal_ip="{self.address(number)}"}} 1'
             )
             yield (
                 f'kube_node_labels{{{node},label_k3s_autoscaler_capacity_type="on-demand",'
-                f'label_k3s_autoscaler_managed="true",label_node_kubernetes_io_instance_type="m5.large",'
-                f'label_topology_kubernetes_io_zone="eu-central-1{zone}"}} 1'
+                f'label_k3s_autoscaler_managed="true",label_node_kubernetes_io_instance_type="{INSTANCE_TYPE}",'
+                f'label_topology_kubernetes_io_zone="{zone}"}} 1'
             )
             if number == 0:
                 yield f'kube_node_role{{{node},role="control-plane"}} 1'
@@ -93,7 +124,7 @@ class LargeCluster:
             yield f'kube_node_status_addresses{{{node},type="Hostname",address="{name}"}} 1'
 
     def _pod_lines(self) -> Iterator[str]:
-        rng = random.Random(self._seed)
+        rng = random.Random(self._seed)  # noqa: S311 - no secret
         workers = self.nodes[1:]
         for number in range(self._pods):
             node = workers[number % len(workers)]
@@ -110,12 +141,11 @@ class LargeCluster:
             ids = f'namespace="{namespace}",pod="{owner}-{uid[:5]}",uid="{uid}"'
             place = "" if waits else node
             yield f"kube_pod_annotations{{{ids}}} 1"
-            yield f"kube_pod_created{{{ids}}} {CREATED_S}"
             yield (
                 f'kube_pod_info{{{ids},host_ip="10.0.0.1",pod_ip="10.42.0.1",node="{place}",created_by_kind="{kind}",'
                 f'created_by_name="{owner}",priority_class="",host_network="false"}} 1'
             )
-            yield f'kube_pod_nodeselectors{{{ids}}} 1'
+            yield f"kube_pod_nodeselectors{{{ids}}} 1"
             for each in PHASES:
                 yield f'kube_pod_status_phase{{{ids},phase="{each}"}} {each == phase:d}'
             yield from _requests(ids, place, rng)

@@ -372,7 +372,7 @@ def _volumes(rows: Rows) -> str:
     if rows.one("shown", of="kube_persistentvolume_info") is None:
         return (
             "no PersistentVolume is shown, not even the one that proves that they are; let kube-state-metrics expose "
-            "kube_persistentvolume_info and apply monitoring/manifests/autoscaler-proof.yaml"
+            "kube_persistentvolume_info and apply monitoring/manifests/autoscaler-proof-volume.yaml"
         )
     if rows.one("shown", of="kube_persistentvolume_annotations") is None:
         return (

@@ -1,5 +1,7 @@
 """What measured use asks for: over the workers that take pods, each weighed by its own size."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -9,7 +11,7 @@ from autoscaler.model import Resources, State
 from tests.decide.builders import MIB, ROOM, Machine, decided, pod, policy, snapshot, static, use, worker
 
 BIG = Resources(cpu_millicores=4 * ROOM.cpu_millicores, memory_bytes=4 * ROOM.memory_bytes, pods=110)
-LARGE = {"of": {"instance_type": "t3.xlarge"}, "allocatable": BIG}
+LARGE: dict[str, Any] = {"of": {"instance_type": "t3.xlarge"}, "allocatable": BIG}
 
 
 def wants(machines: list[Machine], cpu: float) -> int | None:
