@@ -21,20 +21,17 @@ from autoscaler.simulator.metrics.recorded_cluster import RESOURCES, Row, row
 from autoscaler.simulator.metrics.text_format import number_text
 
 PROOFS: Final = {
-    "node_not_ready": ("node_ready",),
-    "node_cordoned": ("node_cordoned",),
-    "node_unmeasured": ("node_unmeasured",),
-    "node_managed": ("kube_node_labels",),
-    "node_labels": ("kube_node_labels",),
-    "node_local_volumes": ("kube_persistentvolume_annotations",),
-    "volumes_of": ("kube_persistentvolume_info",),
-    "pod_gated": ("kube_pod_status_reason",),
+    "node_not_ready": "kube_node_status_condition",
+    "node_cordoned": "kube_node_spec_unschedulable",
+    "node_managed": "kube_node_labels",
+    "node_labels": "kube_node_labels",
+    "node_local_volumes": "kube_persistentvolume_annotations",
+    "volumes_of": "kube_persistentvolume_info",
+    "pod_gated": "kube_pod_status_reason",
 }
-"""What `counted` and `shown` say of what a family comes from: gone with it when nothing shows it any more."""
-NOT_SCRAPED: Final = frozenset(
-    {"use", "use_grow_min", "use_grow_count", "use_shrink_max", "use_shrink_count", "evaluated_at"}
-)
-"""Families of the sight that hold recorded series only: what was recorded stays while nothing is scraped."""
+"""What `shown` tells of the raw family that a family comes from."""
+RECORDED: Final = frozenset({"use_grow_min", "use_grow_count", "use_shrink_max", "use_shrink_count", "evaluated_at"})
+"""Families that are left while kube-state-metrics is down: they hold what rules recorded."""
 ALLOWED_FAMILIES: Final = frozenset(
     {"node_labels", "node_managed", "node_local_volumes", "pod_selector", "pod_do_not_evict"}
 )
@@ -60,9 +57,9 @@ class MetricFaults:
     nan: set[str] = field(default_factory=set)
     """Families whose values are NaN."""
     missing: set[str] = field(default_factory=set)
-    """Families that nothing shows any more: their proofs of presence are gone too."""
+    """Families whose raw series are not shown any more: nothing is counted, and their proofs of presence are gone."""
     dropped: set[str] = field(default_factory=set)
-    """Families that do not arrive, though their proofs do."""
+    """Families that are counted, and shown, and do not arrive."""
     half: bool = False
     """Every second row does not arrive."""
     sources_down: set[str] = field(default_factory=set)
@@ -136,13 +133,13 @@ def _without_source(rows: Sequence[Row], source: str) -> list[Row]:
 
 def _without_nodes(rows: Sequence[Row]) -> list[Row]:
     """While every target of kube-state-metrics is down. A window still holds what was recorded before."""
-    left = [
-        (labels, text)
-        for labels, text in rows
-        if (labels[FAMILY] in NOT_SCRAPED - {"use"})
-        or labels.get("source") == NODE_EXPORTER
-        or (labels.get("source") == KUBE_STATE_METRICS and labels[FAMILY] == "scrape_interval")
-    ]
+    left: list[Row] = []
+    for labels, text in rows:
+        family, source = labels[FAMILY], labels.get("source")
+        if family == "counted":
+            left.append((labels, "0"))
+        elif family in RECORDED or source == NODE_EXPORTER or (source is not None and family == "scrape_interval"):
+            left.append((labels, text))
     return [*left, row("targets_down", "1", source=KUBE_STATE_METRICS)] if left else left
 
 
@@ -153,24 +150,19 @@ def _without_exporters(rows: Sequence[Row]) -> list[Row]:
         return list(rows)
     away = {"node_not_ready", "node_cordoned", "node_control_plane", "node_taint"}
     takers = nodes.keys() - {labels["node"] for labels, _ in rows if labels[FAMILY] in away}
-    bounds = {"use": "0", "use_grow_min": "0", "use_shrink_max": "1"}
-    left = [
-        (labels, bounds.get(labels[FAMILY], text))
-        for labels, text in rows
-        if labels.get("source") != NODE_EXPORTER
-        and labels[FAMILY] != "node_unmeasured"
-        and labels.get("of") != "node_unmeasured"
-    ]
     sizes = sorted(
         ((float(nodes[name][resource]), name, resource) for name in takers for resource in RESOURCES), reverse=True
     )
-    left += [
-        row("node_unmeasured", number_text(size), node=name, resource=resource)
-        for size, name, resource in sizes[:NAMED]
-    ]
-    if sizes:
-        left.append(row("counted", str(len(sizes)), of="node_unmeasured"))
-    return [*left, row("targets_down", str(len(nodes)), source=NODE_EXPORTER)]
+    bounds = {"use": "0", "use_grow_min": "0", "use_shrink_max": "1"}
+    left = [row("targets_down", str(len(nodes)), source=NODE_EXPORTER)]
+    left += [row("node_unmeasured", number_text(size), node=name, resource=what) for size, name, what in sizes[:NAMED]]
+    for labels, text in rows:
+        family = labels[FAMILY]
+        if labels.get("of") == "node_unmeasured":
+            left.append((labels, str(len(sizes))))
+        elif labels.get("source") != NODE_EXPORTER and family != "node_unmeasured":
+            left.append((labels, bounds.get(family, text)))
+    return left
 
 
 def _without_allow_lists(rows: Sequence[Row]) -> list[Row]:
@@ -179,7 +171,7 @@ def _without_allow_lists(rows: Sequence[Row]) -> list[Row]:
     )
     hidden = {"kube_node_labels", "kube_persistentvolume_annotations"}
     left = [
-        (labels, text)
+        (labels, "0" if labels[FAMILY] == "counted" and labels["of"] in ALLOWED_FAMILIES else text)
         for labels, text in rows
         if labels[FAMILY] not in ALLOWED_FAMILIES and labels.get("of") not in hidden
     ]
@@ -215,11 +207,11 @@ def _with_slow_rules(rows: Sequence[Row]) -> list[Row]:
 
 
 def _without_families(rows: Sequence[Row], missing: set[str], dropped: set[str]) -> list[Row]:
-    proofs = {proof for family in missing for proof in PROOFS.get(family, ())}
+    proofs = {PROOFS[family] for family in missing if family in PROOFS}
     return [
-        (labels, text)
+        (labels, "0" if labels[FAMILY] == "counted" and labels["of"] in missing else text)
         for labels, text in rows
-        if labels[FAMILY] not in missing | dropped and labels.get("of") not in proofs
+        if labels[FAMILY] not in missing | dropped and (labels[FAMILY] != "shown" or labels["of"] not in proofs)
     ]
 
 

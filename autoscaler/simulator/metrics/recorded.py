@@ -15,7 +15,7 @@ from autoscaler.observe.query import INTERVAL_WINDOW_S, NAMED
 from autoscaler.observe.series import KUBE_STATE_METRICS, NODE_EXPORTER, UTILISATION_GROUP
 from autoscaler.policy import Policy
 from autoscaler.simulator.metrics.promql import Moving, Question, Reader, Rooms, Sight
-from autoscaler.simulator.metrics.recorded_cluster import RESOURCES, ClusterRows, ClusterView, Row, row
+from autoscaler.simulator.metrics.recorded_cluster import RESOURCES, ClusterRows, ClusterView, Row, counted_rows, row
 from autoscaler.simulator.metrics.rooms import moving_rows, rooms_rows
 from autoscaler.simulator.metrics.runs import Grid, Runs
 from autoscaler.simulator.metrics.text_format import number_text
@@ -158,8 +158,10 @@ class Recorder:
         if view is not None:
             rows.extend(view.sight)
             rows.extend(self._unbound_long(view, self._view_at(grid.at_s(grid.last(now_s - SETTLED_S)))))
-            rows.extend(self._unmeasured(view, now_s))
             rows.extend(self._ready_windows(view, now_s))
+        else:
+            rows.extend(counted_rows(()))
+        rows.extend(self._unmeasured(view, now_s))
         rows.extend(self._use(now_s))
         rows.extend(self._about_kube_state_metrics(now_s, grid))
         rows.extend(self._about_node_exporter(now_s))
@@ -176,12 +178,11 @@ class Recorder:
             if not facts.node and before is not None and pod.uid in before.unbound:
                 yield row("pod_unbound_long", "1", namespace=pod.namespace, pod=pod.name, uid=pod.uid)
 
-    def _unmeasured(self, view: ClusterView, now_s: float) -> Iterable[Row]:
-        found = self._utilisation.unmeasured(self._evaluations.last(now_s), view)
+    def _unmeasured(self, view: ClusterView | None, now_s: float) -> Iterable[Row]:
+        found = self._utilisation.unmeasured(self._evaluations.last(now_s), view) if view is not None else {}
+        yield row("counted", str(len(found)), of="node_unmeasured")
         for (name, resource), size in sorted(found.items(), key=lambda item: -item[1])[:NAMED]:
             yield row("node_unmeasured", number_text(size), node=name, resource=resource)
-        if found:
-            yield row("counted", str(len(found)), of="node_unmeasured")
 
     def _ready_windows(self, view: ClusterView, now_s: float) -> Iterable[Row]:
         indices = self._evaluations.window(now_s, self._policy.repair.not_ready_s, self._since_s)

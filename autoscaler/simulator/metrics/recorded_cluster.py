@@ -1,13 +1,13 @@
 """What one scrape of the cluster answers; rows of an object are made anew only when it changed."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from autoscaler.observe.promql import CORDON_TAINT
 from autoscaler.observe.query import INIT_REQUESTS, OVERHEAD
-from autoscaler.observe.series import FAMILY, PROOF_VOLUME
+from autoscaler.observe.series import COUNTED, FAMILY, PROOF_VOLUME
 from autoscaler.simulator.metrics.exposition import (
     ALLOWED_NODE_LABELS,
     PROOF_NODE,
@@ -54,6 +54,7 @@ class PodFacts:
     node: str
     """Empty: on no Node."""
     finished: bool
+    gated: bool
     init_requests: int
     """How many series it has of kube_pod_init_container_resource_requests."""
     overhead: bool
@@ -114,16 +115,17 @@ class ClusterRows:
         self._nodes, self._pods = nodes, pods
         node_facts = tuple(facts for _, facts in nodes.values())
         pod_facts = tuple(facts for _, facts in pods.values())
+        rows = [one for facts in node_facts for one in facts.rows]
+        for uid in state.unbound:
+            rows.extend(pods[uid][1].rows)
+        rows.extend(_volume_rows(state.volumes.values()))
+        rows.extend(counted_rows(rows))
+        rows.extend(_shown_rows(node_facts, pod_facts, state.volumes.values()))
+        rows.append(row("source_nodes", str(len(node_facts)), **self._target))
         return ClusterView(
             nodes=node_facts,
             pods=pod_facts,
-            sight=(
-                *(one for facts in node_facts for one in facts.rows),
-                *(one for uid in state.unbound for one in pods[uid][1].rows),
-                *_volume_rows(state.volumes.values()),
-                *_counts(node_facts, pod_facts, state.volumes.values()),
-                *((row("source_nodes", str(len(node_facts)), **self._target),) if node_facts else ()),
-            ),
+            sight=tuple(rows),
             unbound=frozenset(state.unbound),
             ready={facts.name: float(facts.ready) for facts in node_facts},
             takers={facts.name: facts.allocatable for facts in node_facts if facts.takes_pods},
@@ -183,6 +185,7 @@ def _pod_facts(pod: SimPod, node: str) -> PodFacts:
         pod=pod,
         node=node,
         finished=pod.finished,
+        gated=is_gated(pod),
         init_requests=len(requests_of(template.init)) + len(requests_of(template.sidecar)),
         overhead=bool(requests_of(template.overhead)),
         rows=() if node else tuple(_unbound_rows(pod)),
@@ -242,24 +245,23 @@ def _volume_rows(volumes: Iterable[Volume]) -> Iterable[Row]:
         yield row("volumes_of", str(count), csi_driver=driver)
 
 
-def _counts(nodes: Iterable[NodeFacts], pods: Iterable[PodFacts], volumes: Iterable[Volume]) -> Iterable[Row]:
-    shown: Counter[str] = Counter()
-    counted = 0
-    for node in nodes:
-        counted += 1
-        shown["kube_node_status_addresses"] += node.addresses
-        shown["kube_node_labels"] += node.managed
-    for pod in pods:
-        if pod.node:
-            shown[INIT_REQUESTS] += pod.init_requests
-        shown["kube_pod_status_reason"] += is_gated(pod.pod) and not pod.node
-        shown[OVERHEAD] += pod.overhead
-    # The volume that proves it is there as well.
-    shown["kube_persistentvolume_info"] = 1 + sum(1 for _ in volumes)
-    shown["kube_persistentvolume_annotations"] = 1 + sum(1 for volume in volumes if not volume.csi_driver)
-    if counted:
-        yield row("counted", str(counted), of="node_ready")
-        yield row("counted", str(counted), of="node_cordoned")
-    for family, count in shown.items():
-        if count:
-            yield row("shown", str(count), of=family)
+def counted_rows(rows: Iterable[Row]) -> Iterable[Row]:
+    """How many rows there are of what tells exceptions."""
+    counts = Counter(labels[FAMILY] for labels, _ in rows)
+    return [row("counted", str(counts[family]), of=family) for family in COUNTED]
+
+
+def _shown_rows(nodes: Sequence[NodeFacts], pods: Sequence[PodFacts], volumes: Collection[Volume]) -> Iterable[Row]:
+    shown = {
+        "kube_node_status_condition": len(nodes),
+        "kube_node_spec_unschedulable": len(nodes),
+        "kube_node_status_addresses": sum(node.addresses for node in nodes),
+        "kube_node_labels": sum(node.managed for node in nodes),
+        # The volume that proves it is there as well.
+        "kube_persistentvolume_info": 1 + len(volumes),
+        "kube_persistentvolume_annotations": 1 + sum(not volume.csi_driver for volume in volumes),
+        "kube_pod_status_reason": sum(pod.gated for pod in pods),
+        INIT_REQUESTS: sum(pod.init_requests for pod in pods if pod.node),
+        OVERHEAD: sum(pod.overhead for pod in pods),
+    }
+    return [row("shown", str(count), of=family) for family, count in shown.items() if count]

@@ -92,9 +92,11 @@ def _on_top(template: PodTemplate) -> Ask:
 
 def _daemon_requests(view: ClusterView, nodes: frozenset[str]) -> Iterable[Row]:
     largest: dict[tuple[str, str, str, str], float] = {}
+    owners: set[tuple[str, str]] = set()
     for facts in view.pods:
         if facts.node not in nodes or facts.pod.owner_kind != "DaemonSet":
             continue
+        owners.add((facts.pod.namespace, facts.pod.owner_name))
         for part, field in PARTS:
             for resource, _, value in requests_of(getattr(facts.pod.template, field)):
                 key = (facts.pod.namespace, facts.pod.owner_name, resource, part)
@@ -102,3 +104,5 @@ def _daemon_requests(view: ClusterView, nodes: frozenset[str]) -> Iterable[Row]:
     for (namespace, owner, resource, part), value in largest.items():
         labels = {"namespace": namespace, "created_by_name": owner, "resource": resource, "part": part}
         yield row("daemon_requests", number_text(value), **labels)
+    for namespace, owner in owners:
+        yield row("daemon_requests", "1", namespace=namespace, created_by_name=owner)

@@ -1,5 +1,6 @@
 """Worlds that are drawn from a seed: something of everything, and things that happen to it."""
 
+import functools
 import random
 
 from autoscaler.simulator.world.workload import MIB, SAFE_TO_EVICT, Ask, Budget, Kind, PodTemplate, Workload
@@ -26,10 +27,12 @@ def draw_world(seed: int, *, now_s: float, for_s: float) -> World:
     workers = 1 + dice.randrange(4)
     world.see_instances([row(number) for number in range(workers)])
     for number in range(12):
-        workload = _workload(dice, f"w{number}")
-        world.at(now_s + for_s * 0.9 * dice.random(), lambda workload=workload: world.apply(workload))
+        apply = functools.partial(world.apply, _workload(dice, f"w{number}"))
+        world.at(now_s + for_s * 0.9 * dice.random(), apply)
     for _ in range(14):
         world.at(now_s + 60 + (for_s - 60) * dice.random(), lambda: _something(world, dice, workers))
+    # In time to be Ready, and too late to have been measured for long.
+    world.at(now_s + for_s - 80, lambda: world.see_instances([row(number) for number in range(workers + 1)]))
     return world
 
 

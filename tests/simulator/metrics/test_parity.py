@@ -27,7 +27,7 @@ from autoscaler.simulator.world.world import World
 from tests.simulator.metrics.drawn import draw_world
 from tests.simulator.metrics.replay import Labels, Replay, Rows, read, replay
 
-SEEDS = range(6)
+SEEDS = range(8)
 START_S = 1_699_999_200.0
 """A multiple of every interval."""
 HISTORY_S = 900.0
@@ -108,6 +108,7 @@ def assert_same(real: Rows, ours: Rows) -> Counter[str]:
         other = {labels: value for labels, value in ours.items() if (FAMILY, family) in labels}
         if family.startswith("use"):
             one, other = (rounded(rows) for rows in (one, other))
+        assert {key: one.get(key) for key in one.keys() ^ other.keys()} == {}, f"{family}: rows of one side only"
         assert other == pytest.approx(one, rel=1e-12, abs=1e-12), family
     return families
 
