@@ -16,7 +16,7 @@ from autoscaler.model import (
     State,
     Trigger,
 )
-from autoscaler.observe.query import snapshot_query
+from autoscaler.observe.query import sight_query
 from autoscaler.policy import Policy
 from autoscaler.reconcile import Ports, reconcile
 from autoscaler.simulator.ec2 import Ec2, Ec2Settings
@@ -160,7 +160,7 @@ class SimCluster:
 
     def freeze_metrics(self) -> None:
         """From now on Prometheus gives the present answer again and again; `metric_faults.frozen = None` ends it."""
-        self.metric_faults.frozen = self.samples()
+        self.metric_faults.frozen = self.recorder.scene(self.now_s)
 
     # --------------------------------------------------------------------------------------------------------- cluster
 
@@ -176,8 +176,8 @@ class SimCluster:
         return self.ec2.launch(instance_type or self.policy.workers.instance_types[0], zone, subnet_id, tags)
 
     def samples(self) -> list[Sample]:
-        """What Prometheus would answer to the core's query now, faults aside."""
-        return self.recorder.query(snapshot_query(self.policy), self.now_s)
+        """What Prometheus would answer to the query of each look now, faults aside."""
+        return self.recorder.query(sight_query(self.policy), self.now_s)
 
     @property
     def state(self) -> State:

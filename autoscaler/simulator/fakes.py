@@ -214,13 +214,13 @@ class SimMetrics:
         self._timeout_s = timeout_s
 
     def query(self, promql: str) -> Sequence[Sample]:
-        """Answer the core's query. Raises MetricsUnavailable."""
+        """Answer one of the core's queries. Raises MetricsUnavailable."""
 
         def effect() -> Sequence[Sample]:
             time = self._invocation.wires.time
             if self._faults.slow:
                 time.spend(self._timeout_s)
-            return spoil(self._faults, lambda: self._recorder.query(promql, time.now_s), time.now_s)
+            return spoil(self._faults, self._recorder, promql, time.now_s)
 
         return self._invocation.call(PROMETHEUS, "query", MetricsUnavailable, effect)
 

@@ -8,7 +8,6 @@ from typing import Any, Final
 import msgspec
 
 from autoscaler.model import NodeCommand, Sample, Verb
-from autoscaler.observe.query import snapshot_query
 from autoscaler.policy import Policy
 from autoscaler.simulator.emulator.events import EventBus, command_event, instance_event
 from autoscaler.simulator.emulator.moto import ShellResult
@@ -63,7 +62,6 @@ class RealTimeCluster:
         self._clock = clock
         self._world = World(settings, now_s=clock())
         self._recorder = Recorder(self._world, policy) if policy is not None else None
-        self._policy = policy
         self._region = region
         self._describe = describe
         self._bus = bus
@@ -164,16 +162,16 @@ class RealTimeCluster:
         with self._lock:
             return {node.name: node.machine.ip for node in self._catch_up().state.nodes.values()}
 
-    def recorded(self) -> list[Sample]:
-        """The recorded series as the simulator computes them without Prometheus; tests hold the two against each other.
+    def answer(self, promql: str) -> list[Sample]:
+        """What the simulator reckons that Prometheus answers to one of the core's queries; a test compares the two.
 
-        Raises KeyError where no policy was given.
+        Raises KeyError where no policy was given, ValueError for any other query.
         """
-        if self._recorder is None or self._policy is None:
-            raise KeyError("the emulator was started without --policy: it records no series itself")
+        if self._recorder is None:
+            raise KeyError("the emulator was started without --policy: it answers no queries itself")
         with self._lock:
             now_s = self._catch_up().now_s
-            return self._recorder.query(snapshot_query(self._policy), now_s)
+            return self._recorder.query(promql, now_s)
 
     # --------------------------------------------------------------------------------------------------------- control
 

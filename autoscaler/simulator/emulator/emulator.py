@@ -135,7 +135,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--ready-s", type=float, default=5.0, help="from there until it is Ready")
     parser.add_argument("--monitor-grace-s", type=float, default=40.0, help="from a machine's death until NotReady")
-    parser.add_argument("--policy", type=Path, help="record the series of this policy too, for GET /recorded")
+    parser.add_argument("--policy", type=Path, help="answer the queries of this policy too, for GET /recorded")
     parser.add_argument("--seed", type=int, default=1, help="of the simulated cluster's dice")
     return parser.parse_args(arguments)
 

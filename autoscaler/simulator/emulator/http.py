@@ -4,7 +4,8 @@
 * `GET /nodes/<name>/metrics`: of that node's node-exporter; 404 when it does not answer.
 * `GET /targets/node-exporter`: Prometheus' HTTP service discovery of those.
 * `GET /state`: nodes, pods and what happened, as JSON; `?since=<epoch seconds>` shortens what happened.
-* `GET /recorded`: the recorded series by the simulator's own reckoning, where the emulator was given a policy.
+* `GET /recorded?query=`: what Prometheus would answer to one of the core's queries, by the simulator's own reckoning,
+  where the emulator was given a policy.
 * `GET /calls?since=&operation=`: AWS calls that arrived.
 * `POST /workloads`: apply one workload (`workload.Workload` as JSON). `DELETE /workloads/<namespace>/<name>`.
 * `POST /workloads/<namespace>/<name>/scale` with `{"replicas": n}`.
@@ -87,7 +88,7 @@ class ClusterServer:
             case ["state"]:
                 return "application/json", msgspec.json.encode(self._cluster.state(float(query.get("since", "0"))))
             case ["recorded"]:
-                return "application/json", msgspec.json.encode(self._cluster.recorded())
+                return "application/json", msgspec.json.encode(self._cluster.answer(query.get("query", "")))
             case ["calls"]:
                 calls = self._calls.since(float(query.get("since", "0")), query.get("operation"))
                 return "application/json", msgspec.json.encode(calls)

@@ -1,4 +1,4 @@
-"""The simulated cluster as kube-state-metrics 2.19 would expose it, with our allow-lists of labels and annotations.
+"""The simulated cluster as kube-state-metrics 2.20 would expose it, with our allow-lists of labels and annotations.
 
 A test compares names and labels with a scrape of the real one in tests/data/.
 """
@@ -6,6 +6,7 @@ A test compares names and labels with a scrape of the real one in tests/data/.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from autoscaler.observe.series import PROOF_VOLUME
 from autoscaler.simulator.metrics.text_format import Labels, Page, Row, one_of
 from autoscaler.simulator.world.controllers import budget_status
 from autoscaler.simulator.world.objects import ClusterState, SimNode, SimPod, Volume
@@ -15,6 +16,9 @@ from autoscaler.simulator.world.workload import DO_NOT_DISRUPT, SAFE_TO_EVICT, A
 VERSION: Final = "v1.36.2+k3s1"
 STORAGE_BYTES: Final = 20 * 1024**3
 VOLUME_NODE_ANNOTATION: Final = "local.path.provisioner/selected-node"
+LOCAL_PATH: Final = "local-path"
+PROOF_NODE: Final = "none"
+"""The node that the annotation of the proof volume names."""
 ALLOWED_NODE_LABELS: Final = (
     "k3s-autoscaler/capacity-type",
     "k3s-autoscaler/managed",
@@ -26,7 +30,6 @@ ALLOWED_NODE_LABELS: Final = (
 ALLOWED_POD_ANNOTATIONS: Final = (SAFE_TO_EVICT, DO_NOT_DISRUPT)
 
 _POD_PHASES: Final = ("Pending", "Succeeded", "Failed", "Unknown", "Running")
-_POD_REASONS: Final = ("Evicted", "NodeAffinity", "NodeLost", "SchedulingGated", "Shutdown", "UnexpectedAdmissionError")
 _NODE_CONDITIONS: Final = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 _DEFAULT_TOLERATIONS: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
@@ -83,6 +86,7 @@ def _nodes(page: Page, nodes: tuple[SimNode, ...]) -> None:
         ),
     )
     page.family("kube_node_spec_unschedulable", (({"node": node.name}, float(node.cordoned)) for node in nodes))
+    page.family("kube_node_status_addresses", ((labels, 1.0) for node in nodes for labels in addresses(node)))
     page.family("kube_node_status_allocatable", (row for node in nodes for row in _sizes(node, node.allocatable)))
     page.family("kube_node_status_capacity", (row for node in nodes for row in _sizes(node, node.capacity)))
     page.family("kube_node_status_condition", (row for node in nodes for row in _conditions(node)))
@@ -100,8 +104,15 @@ def node_info(node: SimNode) -> Labels:
         "provider_id": node.provider_id,
         "pod_cidr": "",
         "system_uuid": node.uid,
-        "internal_ip": node.machine.ip,
+        "internal_ip": node.machine.addresses[-1],
     }
+
+
+def addresses(node: SimNode) -> Iterator[Labels]:
+    """Labels of its rows of kube_node_status_addresses."""
+    for address in node.machine.addresses:
+        yield {"node": node.name, "type": "InternalIP", "address": address}
+    yield {"node": node.name, "type": "Hostname", "address": node.name}
 
 
 def _sizes(node: SimNode, size: Ask) -> Iterator[Row]:
@@ -138,6 +149,10 @@ def _pods(page: Page, pods: _Pods) -> None:
         ),
     )
     page.family("kube_pod_created", ((labels, float(int(pod.created_at_s))) for pod, labels in pods))
+    page.family(
+        "kube_pod_deletion_timestamp",
+        ((labels, float(int(pod.deletion_at_s))) for pod, labels in pods if pod.deletion_at_s is not None),
+    )
     page.family(
         "kube_pod_container_status_waiting_reason",
         (
@@ -213,11 +228,7 @@ def _pod_status(page: Page, pods: _Pods) -> None:
     )
     page.family(
         "kube_pod_status_reason",
-        (
-            row
-            for pod, labels in pods
-            for row in one_of(labels, "reason", _POD_REASONS, "SchedulingGated" if is_gated(pod) else "")
-        ),
+        (({**labels, "reason": "SchedulingGated"}, 1.0) for pod, labels in pods if is_gated(pod)),
     )
     page.family(
         "kube_pod_status_scheduled",
@@ -298,21 +309,25 @@ def _init_info(pod: SimPod, labels: Labels) -> Iterator[Row]:
 
 def _volumes(page: Page, volumes: tuple[Volume, ...], pods: _Pods) -> None:
     annotation = f"annotation_{sanitised(VOLUME_NODE_ANNOTATION)}"
+    annotated = [(volume.name, {} if volume.csi_driver else {annotation: volume.node_name}) for volume in volumes]
+    annotated.append((PROOF_VOLUME, {annotation: PROOF_NODE}))
     page.family(
         "kube_persistentvolume_annotations",
-        (({"persistentvolume": volume.name, annotation: volume.node_name}, 1.0) for volume in volumes),
+        (({"persistentvolume": name, **annotations}, 1.0) for name, annotations in annotated),
     )
-    page.family("kube_persistentvolume_info", ((_volume_info(volume), 1.0) for volume in volumes))
+    proof = _volume_info(PROOF_VOLUME, PROOF_VOLUME, csi_driver=PROOF_VOLUME, csi_volume_handle=PROOF_VOLUME)
+    page.family("kube_persistentvolume_info", ((labels, 1.0) for labels in (*map(_info_of, volumes), proof)))
     phases = ("Pending", "Available", "Bound", "Released", "Failed")
+    phase_of = {**{volume.name: "Bound" for volume in volumes}, PROOF_VOLUME: "Available"}
     page.family(
         "kube_persistentvolume_status_phase",
-        (row for volume in volumes for row in one_of({"persistentvolume": volume.name}, "phase", phases, "Bound")),
+        (row for name, phase in phase_of.items() for row in one_of({"persistentvolume": name}, "phase", phases, phase)),
     )
     claims = [({"namespace": volume.namespace, "persistentvolumeclaim": volume.claim}, volume) for volume in volumes]
     page.family(
         "kube_persistentvolumeclaim_info",
         (
-            ({**labels, "storageclass": "local-path", "volumename": volume.name, "volumemode": "Filesystem"}, 1.0)
+            ({**labels, "storageclass": _class_of(volume), "volumename": volume.name, "volumemode": "Filesystem"}, 1.0)
             for labels, volume in claims
         ),
     )
@@ -333,15 +348,20 @@ _VOLUME_SOURCES: Final = (
 )
 
 
-def _volume_info(volume: Volume) -> Labels:
-    sources = dict.fromkeys(_VOLUME_SOURCES, "")
-    sources["local_path"] = f"/var/lib/rancher/k3s/storage/{volume.name}"
-    return {
-        "persistentvolume": volume.name,
-        "storageclass": "local-path",
-        **sources,
-        "reclaim_policy": "Delete",
-    }
+def _volume_info(name: str, storage_class: str, **sources: str) -> Labels:
+    every = {**dict.fromkeys(_VOLUME_SOURCES, ""), **sources}
+    return {"persistentvolume": name, "storageclass": storage_class, **every, "reclaim_policy": "Delete"}
+
+
+def _class_of(volume: Volume) -> str:
+    return volume.csi_driver or LOCAL_PATH
+
+
+def _info_of(volume: Volume) -> Labels:
+    if volume.csi_driver:
+        driver = volume.csi_driver
+        return _volume_info(volume.name, _class_of(volume), csi_driver=driver, csi_volume_handle=volume.name)
+    return _volume_info(volume.name, LOCAL_PATH, local_path=f"/var/lib/rancher/k3s/storage/{volume.name}")
 
 
 def _workloads(page: Page, state: ClusterState) -> None:

@@ -1,75 +1,69 @@
-"""Reads the core's one query: a selection of families, and windows over some of them.
+"""Reads the core's three queries: which question a text is, and which Nodes it names.
 
-It understands the form that `observe/query.py` writes and nothing else: what it does not understand it refuses, so that
-a changed query cannot pass a test by being ignored.
+The text is compared with what the builders of `observe/query.py` give, byte by byte: a query that changed cannot pass a
+test by being answered as if it had not.
 """
 
 import re
-from functools import lru_cache
 from typing import Final
 
 import msgspec
 
-_SELECTOR: Final = re.compile(r'\{__name__=~"([^"]+)"\}')
-_WINDOW: Final = re.compile(
-    r"label_replace\(\s*(min_over_time|max_over_time|count_over_time)\(\s*"
-    r"k3s_autoscaler:(\w+)\s*(?:\{([^}]*)\})?\s*\[(\w+)\]\s*\)\s*,"
-    r'\s*"window"\s*,\s*"(\w+)"\s*,\s*""\s*,\s*""\s*\)'
-)
-_MATCHER: Final = re.compile(r'(\w+)="([^"]*)"')
-_DURATION: Final = re.compile(r"(\d+)([smhd])")
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+from autoscaler.observe.query import moving_query, rooms_query, sight_query
+from autoscaler.policy import Policy
+
+_NODES: Final = re.compile(r'node=~"([^"]*)",node!=""')
+_KEPT: Final = 256
+"""Texts that are remembered: the soak asks the same ones again and again."""
 
 
-class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """One operand over time; its samples carry the label `window`."""
-
-    function: str
-    family: str
-    matchers: dict[str, str]
-    seconds: int
-    name: str
+class Sight(msgspec.Struct, frozen=True):
+    """What each look asks."""
 
 
-class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole query."""
+class Rooms(msgspec.Struct, frozen=True, kw_only=True):
+    """What is free on each Node."""
 
-    names: tuple[str, ...]
-    windows: tuple[Window, ...]
-
-    def selects(self, family: str) -> bool:
-        """Whether a selector matches the series; matchers are anchored, as Prometheus' are."""
-        return _selected(self.names, family)
+    daemon_nodes: tuple[str, ...]
+    with_init: bool
+    with_overhead: bool
 
 
-@lru_cache(maxsize=1024)
-def _selected(patterns: tuple[str, ...], family: str) -> bool:
-    return any(re.fullmatch(pattern, f"k3s_autoscaler:{family}") for pattern in patterns)
+class Moving(msgspec.Struct, frozen=True, kw_only=True):
+    """The single pods of these Nodes."""
+
+    nodes: tuple[str, ...]
 
 
-@lru_cache(maxsize=64)
-def parse_query(promql: str) -> Query:
-    """Parse the query. Raises ValueError for anything but selectors and windows joined by `or`."""
-    windows = tuple(
-        Window(
-            function=match[1],
-            family=match[2],
-            matchers=dict(_MATCHER.findall(match[3] or "")),
-            seconds=_duration(match[4]),
-            name=match[5],
-        )
-        for match in _WINDOW.finditer(promql)
-    )
-    rest = _WINDOW.sub("#", promql)
-    names = tuple(_SELECTOR.findall(rest))
-    operands = re.split(r"\s+or\s+", _SELECTOR.sub("#", rest).strip())
-    if not all(operand == "#" for operand in operands):
-        raise ValueError(f"the simulated Prometheus does not know this part of the query: {' or '.join(operands)}")
-    return Query(names=names, windows=windows)
+Question = Sight | Rooms | Moving
 
 
-def _duration(text: str) -> int:
-    parts = _DURATION.findall(text)
-    if "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{text} is not a duration")
-    return sum(int(number) * _SECONDS[unit] for number, unit in parts)
+class Reader:
+    """Knows the queries of one policy."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._known: dict[str, Question] = {sight_query(policy): Sight()}
+
+    def read(self, promql: str) -> Question:
+        """The question that the text is. Raises ValueError for any other text."""
+        question = self._known.get(promql)
+        if question is None:
+            question = self._recognise(promql)
+            if len(self._known) >= _KEPT:
+                self._known = {sight_query(self._policy): Sight()}
+            self._known[promql] = question
+        return question
+
+    def _recognise(self, promql: str) -> Question:
+        match = _NODES.search(promql)
+        if match is not None:
+            # As `_on_nodes` writes them: a regular expression inside a PromQL string.
+            names = tuple(name.replace("\\\\.", ".") for name in match[1].split("|")) if match[1] else ()
+            if promql == moving_query(self._policy, names):
+                return Moving(nodes=names)
+            for with_init in (False, True):
+                for with_overhead in (False, True):
+                    if promql == rooms_query(self._policy, names, with_init=with_init, with_overhead=with_overhead):
+                        return Rooms(daemon_nodes=names, with_init=with_init, with_overhead=with_overhead)
+        raise ValueError(f"the simulated Prometheus knows the three queries of its policy and not this one: {promql}")

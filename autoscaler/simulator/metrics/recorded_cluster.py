@@ -1,47 +1,97 @@
-"""The cluster group's series of one state; rows of an object are made anew only when it changed."""
+"""What one scrape of the cluster answers; rows of an object are made anew only when it changed."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from autoscaler.observe.series import PREFIX
+from autoscaler.observe.promql import CORDON_TAINT
+from autoscaler.observe.query import INIT_REQUESTS, OVERHEAD
+from autoscaler.observe.series import COUNTED, FAMILY, PROOF_VOLUME
 from autoscaler.simulator.metrics.exposition import (
     ALLOWED_NODE_LABELS,
+    PROOF_NODE,
+    addresses,
     allowed,
     is_gated,
-    node_info,
     pod_labels,
     requests_of,
     sanitised,
 )
-from autoscaler.simulator.world.objects import ClusterState, SimNode, SimPod
+from autoscaler.simulator.metrics.text_format import number_text
+from autoscaler.simulator.world.nodes import MANAGED_LABEL
+from autoscaler.simulator.world.objects import ClusterState, SimNode, SimPod, Volume
 
-Row = tuple[str, dict[str, str], str]
-"""Family, labels, value. An empty label does not exist for Prometheus and is left out."""
-_PARTS: Final = (("app", "request"), ("init", "init"), ("sidecar", "sidecar"), ("overhead", "overhead"))
+Row = tuple[dict[str, str], str]
+"""Labels, `family` among them, and value. An empty label does not exist for Prometheus and is left out."""
+PARTS: Final = (("app", "request"), ("init", "init"), ("sidecar", "sidecar"), ("overhead", "overhead"))
+"""Parts of a pod's requests and the template's fields."""
+RESOURCES: Final = ("cpu", "memory")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NodeFacts:
+    """What a scrape shows of one Node."""
+
+    name: str
+    ready: bool
+    takes_pods: bool
+    """As `Raw.takers` has it."""
+    allocatable: dict[str, float]
+    """Cores and bytes."""
+    addresses: int
+    managed: bool
+    rows: tuple[Row, ...]
+    """Of the sight."""
+    labels_row: Row
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PodFacts:
+    """What a scrape shows of one pod; what never changes is read from the pod itself."""
+
+    pod: SimPod
+    node: str
+    """Empty: on no Node."""
+    finished: bool
+    gated: bool
+    init_requests: int
+    """How many series it has of kube_pod_init_container_resource_requests."""
+    overhead: bool
+    rows: tuple[Row, ...]
+    """Of the sight: none once a Node has it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClusterView:
-    """What the cluster group records of one state."""
+    """What one scrape saw."""
 
-    rows: tuple[Row, ...]
-    """With the label `__name__`."""
-    counts: dict[str, int]
-    """Series by family."""
+    nodes: tuple[NodeFacts, ...]
+    pods: tuple[PodFacts, ...]
+    sight: tuple[Row, ...]
+    """All that the sight tells of it, but for what another scrape or a recorded series has a say in."""
+    unbound: frozenset[str]
+    """Uids of the pods on no Node."""
     ready: dict[str, float]
-    """Every node's `node_ready`."""
-    workers: dict[str, dict[str, float]]
-    """Allocatable cores and bytes of the Ready nodes that are no servers."""
+    """Every Node's `node_ready`."""
+    takers: dict[str, dict[str, float]]
+    """Allocatable cores and bytes of the workers that take pods."""
+
+
+def row(family: str, text: str, **labels: str) -> Row:
+    """One row."""
+    return {**{key: value for key, value in labels.items() if value}, FAMILY: family}, text
 
 
 class ClusterRows:
-    """Makes views, and remembers the rows of what has not changed."""
+    """Makes views, and remembers the rows of what has not changed. `target`: labels of kube-state-metrics' target."""
 
-    def __init__(self) -> None:
-        self._pods: dict[str, tuple[object, tuple[Row, ...]]] = {}
-        self._nodes: dict[str, tuple[object, tuple[Row, ...]]] = {}
+    def __init__(self, target: Mapping[str, str]) -> None:
+        self._target = dict(target)
+        self._told = {key: value for key, value in target.items() if key not in {"instance", "job"}}
+        """What is left on rows that are aggregated without instance and job."""
+        self._pods: dict[str, tuple[object, PodFacts]] = {}
+        self._nodes: dict[str, tuple[object, NodeFacts]] = {}
         self._last: tuple[int, ClusterView] | None = None
 
     def view(self, state: ClusterState) -> ClusterView:
@@ -51,97 +101,167 @@ class ClusterRows:
         return self._last[1]
 
     def _build(self, state: ClusterState) -> ClusterView:
-        rows: list[Row] = []
-        nodes: dict[str, tuple[object, tuple[Row, ...]]] = {}
-        pods: dict[str, tuple[object, tuple[Row, ...]]] = {}
+        nodes: dict[str, tuple[object, NodeFacts]] = {}
+        pods: dict[str, tuple[object, PodFacts]] = {}
         for node in state.nodes.values():
-            mark = (node.uid, node.ready, node.cordoned, node.extra_taints)
+            mark = (node.ready, node.cordoned, node.extra_taints, node.machine.alive)
             known = self._nodes.get(node.uid)
-            if not known or known[0] != mark:
-                known = (mark, tuple(named(_node_rows(node))))
-            nodes[node.uid] = known
-            rows.extend(known[1])
+            nodes[node.uid] = known if known and known[0] == mark else (mark, _node_facts(node, self._told))
         for pod in state.pods.values():
             place = pod.node.name if pod.node is not None else ""
-            pod_mark = (place, pod.phase, pod.unschedulable_since_s)
-            known = self._pods.get(pod.uid)
-            if not known or known[0] != pod_mark:
-                known = (pod_mark, tuple(named(_pod_rows(pod))))
-            pods[pod.uid] = known
-            rows.extend(known[1])
+            pod_mark = (place, pod.phase, pod.unschedulable_since_s, pod.deletion_at_s)
+            seen = self._pods.get(pod.uid)
+            pods[pod.uid] = seen if seen and seen[0] == pod_mark else (pod_mark, _pod_facts(pod, place))
         self._nodes, self._pods = nodes, pods
-        volumes = Counter(volume.node_name for volume in state.volumes.values())
-        rows.extend(named(("node_local_volumes", {"node": name}, str(count)) for name, count in volumes.items()))
+        node_facts = tuple(facts for _, facts in nodes.values())
+        pod_facts = tuple(facts for _, facts in pods.values())
+        rows = [one for facts in node_facts for one in facts.rows]
+        for uid in state.unbound:
+            rows.extend(pods[uid][1].rows)
+        rows.extend(_volume_rows(state.volumes.values()))
+        rows.extend(counted_rows(rows))
+        rows.extend(_shown_rows(node_facts, pod_facts, state.volumes.values()))
+        rows.append(row("source_nodes", str(len(node_facts)), **self._target))
         return ClusterView(
-            rows=tuple(rows),
-            counts=dict(Counter(family for family, _, _ in rows)),
-            ready={node.name: float(node.ready) for node in state.nodes.values()},
-            workers={
-                node.name: {
-                    "cpu": node.allocatable.cpu_millicores / 1000,
-                    "memory": float(node.allocatable.memory_bytes),
-                }
-                for node in state.nodes.values()
-                if node.ready and not node.machine.server
-            },
+            nodes=node_facts,
+            pods=pod_facts,
+            sight=tuple(rows),
+            unbound=frozenset(state.unbound),
+            ready={facts.name: float(facts.ready) for facts in node_facts},
+            takers={facts.name: facts.allocatable for facts in node_facts if facts.takes_pods},
         )
 
 
-def named(rows: Iterable[Row]) -> Iterable[Row]:
-    """The rows with the label `__name__`, as Prometheus hands them out."""
-    for family, labels, text in rows:
-        yield family, {**labels, "__name__": PREFIX + family}, text
+# --------------------------------------------------------------------------------------------------------------- nodes
 
 
-def _node_rows(node: SimNode) -> Iterable[Row]:
-    name = {"node": node.name}
-    info = node_info(node)
-    yield "node_info", _filled({key: info[key] for key in ("node", "provider_id", "internal_ip")}), "1"
-    yield "node_created", name, str(int(node.created_at_s))
-    yield "node_ready", name, str(int(node.ready))
-    yield "node_cordoned", name, str(int(node.cordoned))
-    for resource, value in (
-        ("cpu", node.allocatable.cpu_millicores / 1000),
-        ("memory", node.allocatable.memory_bytes),
-        ("pods", node.max_pods),
-    ):
-        yield "node_allocatable", {**name, "resource": resource}, f"{value:.15g}"
-    if node.machine.server:
-        yield "node_control_plane", name, "1"
-    for taint in node.taints():
-        yield "node_taint", {**name, "key": taint.key, "effect": taint.effect}, "1"
-    yield "node_labels", {**name, **allowed("label", node.labels, ALLOWED_NODE_LABELS)}, "1"
-
-
-def _pod_rows(pod: SimPod) -> Iterable[Row]:
-    if pod.finished:
-        return
-    template, labels = pod.template, pod_labels(pod)
-    yield (
-        "pod_info",
-        _filled(
-            {
-                **labels,
-                "node": pod.node.name if pod.node is not None else "",
-                "owner_kind": pod.owner_kind,
-                "owner_name": pod.owner_name,
-                "priority_class": template.priority_class,
-            }
-        ),
-        "1",
+def _node_facts(node: SimNode, told: Mapping[str, str]) -> NodeFacts:
+    cores, memory_bytes = node.allocatable.cpu_millicores / 1000, float(node.allocatable.memory_bytes)
+    taints = {
+        (taint.key, taint.effect)
+        for taint in node.taints()
+        if taint.effect in {"NoSchedule", "NoExecute"} and taint.key != CORDON_TAINT
+    }
+    server, name = node.machine.server, node.name
+    managed = node.labels.get(MANAGED_LABEL) == "true"
+    rows = [
+        row(
+            "node",
+            str(int(node.created_at_s)),
+            node=name,
+            provider_id=node.provider_id,
+            cpu=number_text(cores),
+            memory=number_text(memory_bytes),
+            pods=str(node.max_pods),
+        )
+    ]
+    if not node.ready:
+        rows.append(row("node_not_ready", "0", node=name))
+        if managed:
+            rows.append(row("node_managed", "1", node=name))
+    if node.cordoned:
+        rows.append(row("node_cordoned", "1", node=name))
+    if server:
+        rows.append(row("node_control_plane", "1", node=name))
+    rows += [row("node_taint", "1", node=name, key=key, effect=effect) for key, effect in sorted(taints)]
+    return NodeFacts(
+        name=name,
+        ready=node.ready,
+        takes_pods=node.ready and not (server or node.cordoned or taints),
+        allocatable={"cpu": cores, "memory": memory_bytes},
+        addresses=sum(1 for _ in addresses(node)),
+        managed=managed,
+        rows=tuple(rows),
+        labels_row=row("node_labels", "1", node=name, **told, **allowed("label", node.labels, ALLOWED_NODE_LABELS)),
     )
-    for part, attribute in _PARTS:
-        for resource, _, value in requests_of(getattr(template, attribute)):
-            yield "pod_requests", {**labels, "resource": resource, "part": part}, f"{value:.15g}"
-    if template.do_not_evict():
-        yield "pod_do_not_evict", labels, "1"
+
+
+# ---------------------------------------------------------------------------------------------------------------- pods
+
+
+def _pod_facts(pod: SimPod, node: str) -> PodFacts:
+    template = pod.template
+    return PodFacts(
+        pod=pod,
+        node=node,
+        finished=pod.finished,
+        gated=is_gated(pod),
+        init_requests=len(requests_of(template.init)) + len(requests_of(template.sidecar)),
+        overhead=bool(requests_of(template.overhead)),
+        rows=() if node else tuple(_unbound_rows(pod)),
+    )
+
+
+def _unbound_rows(pod: SimPod) -> Iterable[Row]:
+    labels = pod_labels(pod)
+    yield owned_row("pod_unbound", pod)
+    yield row("pod_pending", str(int(pod.phase == "Pending")), **labels)
+    if pod.unschedulable_since_s is not None:
+        yield row("pod_unschedulable", str(int(pod.unschedulable_since_s)), **labels)
     if is_gated(pod):
-        yield "pod_gated", labels, "1"
-    elif pod.unschedulable_since_s is not None:
-        yield "pod_unschedulable_since", labels, str(int(pod.unschedulable_since_s))
-        selector = {f"nodeselector_{sanitised(key)}": value for key, value in template.node_selector}
-        yield "pod_node_selector", {**labels, **selector}, "1"
+        yield row("pod_gated", "1", **labels)
+    if pod.deletion_at_s is not None:
+        yield row("pod_deleting", str(int(pod.deletion_at_s)), **labels)
+    yield from request_rows(pod)
 
 
-def _filled(labels: dict[str, str]) -> dict[str, str]:
-    return {key: value for key, value in labels.items() if value}
+def owned_row(family: str, pod: SimPod, **more: str) -> Row:
+    """A row that says whose pod it is."""
+    return row(
+        family,
+        "1",
+        **pod_labels(pod),
+        created_by_kind=pod.owner_kind,
+        created_by_name=pod.owner_name,
+        priority_class=pod.template.priority_class,
+        **more,
+    )
+
+
+def request_rows(pod: SimPod) -> Iterable[Row]:
+    """Its `pod_requests`."""
+    for part, field in PARTS:
+        for resource, _, value in requests_of(getattr(pod.template, field)):
+            yield row("pod_requests", number_text(value), **pod_labels(pod), resource=resource, part=part)
+
+
+def selector_row(pod: SimPod, told: Mapping[str, str]) -> Row:
+    """Its `pod_selector`; a pod without a selector has one that says so."""
+    selector = {f"nodeselector_{sanitised(key)}": value for key, value in pod.template.node_selector}
+    return row("pod_selector", "1", **told, **pod_labels(pod), **selector)
+
+
+# -------------------------------------------------------------------------------------------------- volumes and counts
+
+
+def _volume_rows(volumes: Iterable[Volume]) -> Iterable[Row]:
+    placed = Counter(volume.node_name for volume in volumes if not volume.csi_driver)
+    placed[PROOF_NODE] += 1
+    for name, count in placed.items():
+        yield row("node_local_volumes", str(count), node=name)
+    drivers = Counter(volume.csi_driver for volume in volumes if volume.csi_driver)
+    drivers[PROOF_VOLUME] += 1
+    for driver, count in drivers.items():
+        yield row("volumes_of", str(count), csi_driver=driver)
+
+
+def counted_rows(rows: Iterable[Row]) -> Iterable[Row]:
+    """How many rows there are of what tells exceptions."""
+    counts = Counter(labels[FAMILY] for labels, _ in rows)
+    return [row("counted", str(counts[family]), of=family) for family in COUNTED]
+
+
+def _shown_rows(nodes: Sequence[NodeFacts], pods: Sequence[PodFacts], volumes: Collection[Volume]) -> Iterable[Row]:
+    shown = {
+        "kube_node_status_condition": len(nodes),
+        "kube_node_spec_unschedulable": len(nodes),
+        "kube_node_status_addresses": sum(node.addresses for node in nodes),
+        "kube_node_labels": sum(node.managed for node in nodes),
+        # The volume that proves it is there as well.
+        "kube_persistentvolume_info": 1 + len(volumes),
+        "kube_persistentvolume_annotations": 1 + sum(not volume.csi_driver for volume in volumes),
+        "kube_pod_status_reason": sum(pod.gated for pod in pods),
+        INIT_REQUESTS: sum(pod.init_requests for pod in pods if pod.node),
+        OVERHEAD: sum(pod.overhead for pod in pods),
+    }
+    return [row("shown", str(count), of=family) for family, count in shown.items() if count]

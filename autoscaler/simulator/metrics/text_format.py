@@ -1,6 +1,7 @@
 """Prometheus' text format."""
 
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 
 Labels = dict[str, str]
 Row = tuple[Labels, float]
@@ -14,7 +15,7 @@ class Page:
 
     def family(self, name: str, rows: Iterable[Row], *, kind: str = "gauge", text: str = "") -> None:
         """Write one family; one without rows is not written at all, as kube-state-metrics' empty ones are of no use."""
-        lines = [f"{name}{_label_text(labels)} {_number(value)}" for labels, value in rows]
+        lines = [f"{name}{_label_text(labels)} {number_text(value)}" for labels, value in rows]
         if lines:
             self._parts.append(f"# HELP {name} {text or name}\n# TYPE {name} {kind}\n" + "\n".join(lines) + "\n")
 
@@ -33,8 +34,10 @@ def _escaped(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
-def _number(value: float) -> str:
-    return str(int(value)) if value == int(value) else repr(value)
+def number_text(value: float) -> str:
+    """The number as Prometheus writes it, without an exponent."""
+    text = str(int(value)) if value == int(value) else repr(value)
+    return text if "e" not in text else format(Decimal(text), "f")
 
 
 def one_of(labels: Labels, name: str, values: Iterable[str], chosen: str) -> Iterator[Row]:

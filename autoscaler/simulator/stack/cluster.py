@@ -1,5 +1,6 @@
 """A client of the simulated cluster's HTTP interface (`emulator_http`)."""
 
+import urllib.parse
 from typing import Any, Final
 
 import msgspec
@@ -35,9 +36,10 @@ class ClusterClient:
         """The exposition as Prometheus scrapes it."""
         return self._request("GET", "/kube-state-metrics").decode()
 
-    def recorded(self) -> list[Sample]:
-        """The recorded series by the simulator's own reckoning."""
-        return msgspec.json.decode(self._request("GET", "/recorded"), type=list[Sample])
+    def answer(self, promql: str) -> list[Sample]:
+        """The answer to one of the core's queries by the simulator's own reckoning."""
+        query = urllib.parse.urlencode({"query": promql})
+        return msgspec.json.decode(self._request("GET", f"/recorded?{query}"), type=list[Sample])
 
     def apply(self, workload: Workload) -> None:
         """Create or change a workload."""

@@ -17,6 +17,8 @@ from autoscaler.simulator.world.objects import (
 from autoscaler.simulator.world.scheduler import placements, tolerates, tolerations_of
 from autoscaler.simulator.world.workload import Kind, Workload
 
+GRACE_S: Final = 30.0
+"""A pod's default grace period (terminationGracePeriodSeconds): its deletion timestamp lies that far ahead."""
 _SUFFIX_LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"
 
 
@@ -166,7 +168,7 @@ def _bind(state: ClusterState, pod: SimPod, node: SimNode) -> None:
     node.asked_millicores += pod.ask.cpu_millicores
     node.asked_bytes += pod.ask.memory_bytes
     if pod.claim and (pod.namespace, pod.claim) not in state.volumes:
-        volume = Volume(f"pvc-{state.new_uid()}", pod.namespace, pod.claim, node.name)
+        volume = Volume(f"pvc-{state.new_uid()}", pod.namespace, pod.claim, node.name, pod.workload.csi_driver)
         state.volumes[pod.namespace, pod.claim] = volume
     pod.ip = f"10.42.{sum(node.name.encode()) % 250}.{state.rng.randrange(2, 254)}"
     if not pod.template.image_pull_fails:
@@ -199,11 +201,15 @@ def delete_pod(state: ClusterState, pod: SimPod, *, grace_s: float = -1) -> None
     """Ask for its end. It goes when the kubelet says so; without a kubelet it stays until the Node object goes."""
     if pod.terminating or pod.uid not in state.pods:
         return
-    pod.terminating = True
     state.dirty_owners.add(pod.workload.key)
     if pod.node is None:
-        remove_pod(state, pod)
+        pod.deletion_at_s = state.now_s
+        if pod.template.finalizer_s:
+            state.at(state.now_s + pod.template.finalizer_s, lambda: end_pod(state, pod))
+        else:
+            remove_pod(state, pod)
         return
+    pod.deletion_at_s = state.now_s + (GRACE_S if grace_s < 0 else grace_s)
     stop_s = pod.template.stop_s if grace_s < 0 else min(grace_s, pod.template.stop_s)
     state.at(state.now_s + stop_s, lambda: end_pod(state, pod))
 

@@ -26,14 +26,15 @@ REREGISTER_S: Final = 10.0
 """An agent whose Node is deleted under it restarts and registers again."""
 
 
-class NodeTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """How long things take, in seconds."""
+class NodeTraits(msgspec.Struct, frozen=True, kw_only=True):
+    """How long things take, in seconds, and what new Nodes are like."""
 
     boot_s: tuple[float, float]
     ready_s: float
     monitor_grace_s: float
     toleration_s: float
     max_pods: int
+    dual_stack: bool
 
 
 def is_worker_row(row: Mapping[str, Any], cluster_id: str) -> bool:
@@ -50,9 +51,9 @@ def is_worker_row(row: Mapping[str, Any], cluster_id: str) -> bool:
 class Nodes:
     """Follows EC2: new machines boot and join, gone ones die."""
 
-    def __init__(self, state: ClusterState, times: NodeTimes, cluster_id: str) -> None:
+    def __init__(self, state: ClusterState, traits: NodeTraits, cluster_id: str) -> None:
         self._state = state
-        self._times = times
+        self._traits = traits
         self._cluster_id = cluster_id
 
     def see_instances(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -91,6 +92,7 @@ class Nodes:
             cpu=Meter(state.now_s, SYSTEM_BURN_CORES, state.keep_s),
             memory=Meter(state.now_s, float(SYSTEM_MEMORY_BYTES), state.keep_s),
             booted_at_s=state.now_s,
+            dual_stack=self._traits.dual_stack,
         )
         sizes_of(machine.instance_type)  # an unknown type is refused before anything changes
         state.touch()
@@ -98,7 +100,7 @@ class Nodes:
         state.tell("machine", machine.instance_id, f"boots ({machine.instance_type}, {machine.zone})")
         if faults.never_join:
             return
-        delay_s = state.rng.uniform(*self._times.boot_s) + faults.join_delay_s
+        delay_s = state.rng.uniform(*self._traits.boot_s) + faults.join_delay_s
         state.at(state.now_s + delay_s, lambda: self.join(machine))
 
     def join(self, machine: Machine) -> None:
@@ -111,7 +113,7 @@ class Nodes:
         node.broken = state.faults.broken_image
         node.useless = state.faults.useless
         state.tell("node", node.name, "joined")
-        state.at(state.now_s + self._times.ready_s, lambda: self.set_ready(node, ready=True))
+        state.at(state.now_s + self._traits.ready_s, lambda: self.set_ready(node, ready=True))
 
     def _register(self, machine: Machine, labels: Mapping[str, str], taints: tuple[Taint, ...]) -> SimNode:
         state = self._state
@@ -124,7 +126,7 @@ class Nodes:
             labels={ZONE_LABEL: machine.zone, TYPE_LABEL: machine.instance_type, **labels},
             capacity=capacity,
             allocatable=allocatable,
-            max_pods=self._times.max_pods,
+            max_pods=self._traits.max_pods,
             ready_since_s=state.now_s,
             extra_taints=taints,
         )
@@ -158,7 +160,7 @@ class Nodes:
             self._offer_daemons()
         else:
             lost_at_s = state.now_s
-            state.at(lost_at_s + self._times.toleration_s, lambda: self._give_up(node, lost_at_s))
+            state.at(lost_at_s + self._traits.toleration_s, lambda: self._give_up(node, lost_at_s))
 
     def _give_up(self, node: SimNode, lost_at_s: float) -> None:
         if self._state.nodes.get(node.name) is node and not node.ready and node.ready_since_s == lost_at_s:
@@ -181,7 +183,7 @@ class Nodes:
         """Its kubelet works again."""
         node = self._state.nodes[name]
         node.broken = False
-        self._state.at(self._state.now_s + self._times.ready_s, lambda: self.set_ready(node, ready=True))
+        self._state.at(self._state.now_s + self._traits.ready_s, lambda: self.set_ready(node, ready=True))
 
     def _lose(self, name: str) -> None:
         state = self._state
@@ -196,7 +198,7 @@ class Nodes:
                 self.set_ready(node, ready=False)
 
         # The control plane notices when heartbeats have been missing for a while.
-        state.at(silent_since_s + self._times.monitor_grace_s, notice)
+        state.at(silent_since_s + self._traits.monitor_grace_s, notice)
 
     def cordon(self, node: SimNode) -> None:
         """Close the node for new pods."""

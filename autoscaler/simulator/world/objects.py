@@ -90,6 +90,7 @@ class Machine:
     instance_type: str
     zone: str
     ip: str
+    """IPv4."""
     node_name: str
     cpu: Meter
     """Cores in use."""
@@ -101,6 +102,12 @@ class Machine:
     booted_at_s: float = 0.0
     counters_reset_at_s: float | None = None
     """When its exporter's counters last began at zero again."""
+    dual_stack: bool = False
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Its Node's internal addresses, IPv4 first."""
+        return (self.ip, f"2a05:d014:1:2:{self.ip.replace('.', ':')}") if self.dual_stack else (self.ip,)
 
     @property
     def memory_bytes(self) -> int:
@@ -202,8 +209,14 @@ class SimPod:
     started: bool = False
     scheduled_at_s: float | None = None
     unschedulable_since_s: float | None = None
-    terminating: bool = False
+    deletion_at_s: float | None = None
+    """Its deletion timestamp, once it is on its way out: when its grace period ends."""
     ip: str = ""
+
+    @property
+    def terminating(self) -> bool:
+        """Whether it is being deleted."""
+        return self.deletion_at_s is not None
 
     @property
     def title(self) -> str:
@@ -228,12 +241,14 @@ class SimPod:
 
 @dataclass(slots=True, eq=False)
 class Volume:
-    """A local-path PersistentVolume: on its node for ever."""
+    """A PersistentVolume on a node's own disk: there for ever."""
 
     name: str
     namespace: str
     claim: str
     node_name: str
+    csi_driver: str = ""
+    """Empty for local-path."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,8 @@ class PodTemplate(msgspec.Struct, frozen=True, kw_only=True):
     """From eviction to gone, unless a shorter grace period is given."""
     run_for_s: float | None = None
     """Ends in phase Succeeded after this long; bare pods only."""
+    finalizer_s: float = 0.0
+    """How long a finalizer holds a pod that is deleted before any node took it; others go when their kubelet says."""
 
     def effective(self) -> Ask:
         """What the scheduler reserves: max(app + sidecar, init + sidecar) + overhead, per resource.
@@ -115,11 +117,15 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     template: PodTemplate = PodTemplate()
     budget: Budget | None = None
     local_volume: bool = False
-    """StatefulSet only: each pod gets a local-path volume, which binds it to its first node for ever."""
+    """StatefulSet only: each pod gets a volume on its first node's own disk, which binds it to that node for ever."""
+    csi_driver: str = ""
+    """Of those volumes. Empty: local-path, whose volumes name their node; no metric tells the node of a driver's."""
 
     def __post_init__(self) -> None:
         if self.local_volume and self.kind is not Kind.STATEFUL_SET:
             raise ValueError(f"{self.key} is a {self.kind}: only a StatefulSet has local volumes here")
+        if self.csi_driver and not self.local_volume:
+            raise ValueError(f"{self.key} names the driver {self.csi_driver} of volumes that it does not have")
         if self.replicas < 0:
             raise ValueError(f"{self.key} wants {self.replicas} replicas: 0 is the least")
 

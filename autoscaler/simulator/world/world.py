@@ -14,7 +14,7 @@ from autoscaler.simulator.commands import CommandRunner, CommandStatus
 from autoscaler.simulator.metrics.exposition import kube_state_metrics
 from autoscaler.simulator.metrics.node_exporter import node_exporter
 from autoscaler.simulator.world.controllers import BudgetStatus, budget_status, create_bare_pods, live_pods, settle
-from autoscaler.simulator.world.nodes import Nodes, NodeTimes, control_plane_labels
+from autoscaler.simulator.world.nodes import Nodes, NodeTraits, control_plane_labels
 from autoscaler.simulator.world.objects import (
     SYSTEM_BURN_CORES,
     SYSTEM_MEMORY_BYTES,
@@ -62,6 +62,8 @@ class WorldSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Servers run packaged add-ons only; False is K3s' own default."""
     add_ons: tuple[Workload, ...] = msgspec.field(default_factory=packaged_add_ons)
     max_pods: int = 110
+    dual_stack: bool = False
+    """Each node has an IPv4 and an IPv6 address; node-exporter answers on the first."""
     monitor_grace_s: float = 40.0
     """From the last heartbeat to NotReady (kube-controller-manager's node-monitor-grace-period)."""
     toleration_s: float = 300.0
@@ -117,14 +119,15 @@ class World:
         self.state = ClusterState(
             now_s=now_s, seed=settings.seed, keep_s=settings.keep_s, max_events=settings.max_events
         )
-        times = NodeTimes(
+        traits = NodeTraits(
             boot_s=settings.boot_s,
             ready_s=settings.ready_s,
             monitor_grace_s=settings.monitor_grace_s,
             toleration_s=settings.toleration_s,
             max_pods=settings.max_pods,
+            dual_stack=settings.dual_stack,
         )
-        self._nodes = Nodes(self.state, times, settings.cluster_id)
+        self._nodes = Nodes(self.state, traits, settings.cluster_id)
         self._commands = CommandRunner(self.state, self._nodes)
         for fixed in settings.fixed_nodes:
             self._add_fixed(fixed)
@@ -143,6 +146,7 @@ class World:
             cpu=Meter(self.state.now_s, SYSTEM_BURN_CORES, self.state.keep_s),
             memory=Meter(self.state.now_s, float(SYSTEM_MEMORY_BYTES), self.state.keep_s),
             booted_at_s=self.state.now_s,
+            dual_stack=self.settings.dual_stack,
         )
         labels = control_plane_labels() if fixed.server else {}
         taints = (CRITICAL_ADD_ONS_ONLY,) if fixed.server and self.settings.server_tainted else ()
