@@ -69,6 +69,7 @@ def missing(files: Iterable[str]) -> list[str]:
     return [path for path in (*_PATHS, *APART) if not any(file.startswith(path) for file in found)]
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     """Called where the workers are told what to do: units are handed out in the order in which they collected them."""
     config.option.loadscopereorder = False  # it would sort by the number of tests
