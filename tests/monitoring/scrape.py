@@ -1,6 +1,7 @@
 """A scrape in Prometheus' text format, as series with the labels that Prometheus would store."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ class Series(NamedTuple):
         return series_text(self.name, {**self.labels, **more})
 
 
-def series_text(name: str, labels: dict[str, str]) -> str:
+def series_text(name: str, labels: Mapping[str, str]) -> str:
     """`name{key="value"}`; an empty label is no label to Prometheus."""
     inside = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()) if value)
     return f"{name}{{{inside}}}"
