@@ -22,6 +22,7 @@ import msgspec
 import psutil
 import requests
 
+from autoscaler.aws.calls import Calls
 from autoscaler.aws.prometheus import Prometheus
 from autoscaler.decide.decision import decide
 from autoscaler.deploy.rules import Discovery, Settings, render, write
@@ -118,7 +119,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def _look(url: str, policy: Policy, cluster: LargeCluster) -> dict[str, Any]:
     """The look's queries and our own work on them, by the code that the functions run."""
-    metrics = _Timed(Prometheus(url, timeout_s=QUERY_TIMEOUT_S, calls=_NoCalls()))
+    metrics = _Timed(Prometheus(url, timeout_s=QUERY_TIMEOUT_S, calls=Calls()))
     instances, state, now_s = cluster.instances(CLUSTER_ID), State(), int(time.time())
 
     def parse(samples: Sequence[Sample]) -> Snapshot:
@@ -191,11 +192,6 @@ class _Timed:
         asked = _Asked(round(median(self._seconds), 3), self._bytes)
         self._seconds.clear()
         return asked
-
-
-class _NoCalls:
-    def add(self, service: str) -> None:
-        """Nobody counts here."""
 
 
 class _Data(msgspec.Struct):
