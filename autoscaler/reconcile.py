@@ -27,6 +27,7 @@ from autoscaler.decide.demand.growth import BLIND_ALERT
 from autoscaler.document import Outcome, decision_document, paused_decision
 from autoscaler.model import (
     Action,
+    Asks,
     Blocked,
     Decision,
     MetricsStatus,
@@ -37,7 +38,7 @@ from autoscaler.model import (
     State,
     Trigger,
 )
-from autoscaler.observe.closer import look_closer
+from autoscaler.observe.closer import look_closer, without_closer_look
 from autoscaler.observe.snapshot import observe
 from autoscaler.policy import Policy
 from autoscaler.ports import (
@@ -70,6 +71,8 @@ LEASE_MARGIN_S: Final = 10
 ATTEMPTS: Final = 2
 """A lost race means starting over once; the winner has most likely done what was needed."""
 FACT_ATTEMPTS: Final = 8
+ACTING_S: Final = 5.0
+"""What is left for acting when a closer look takes as long as it may."""
 CLOSER_LOOKS: Final = 5
 """Questions after the first: what is free, then the pods of the workers that may go, some at a time."""
 
@@ -223,13 +226,18 @@ class _Run:
         for _ in range(CLOSER_LOOKS):
             if not decision.asks:
                 break
-            closer = look_closer(self.ports.metrics, snapshot, decision.asks, self.policy)
-            failed = closer.metrics_status is not snapshot.metrics_status
+            closer = self._look_closer(snapshot, decision.asks)
             decision = decide(closer, told, self.policy, now_s=now_s, decision_id=decision_id)
+            learned = (closer.rooms_known, closer.pods_of) != (snapshot.rooms_known, snapshot.pods_of)
             snapshot = closer
-            if failed:
+            if not learned:
                 break
         return self._planned(decision, snapshot, state, now_s, decision_id), snapshot
+
+    def _look_closer(self, snapshot: Snapshot, asks: Asks) -> Snapshot:
+        if self.ports.clock.remaining_s() <= self.policy.metrics.timeout_s + ACTING_S:
+            return without_closer_look(snapshot, "the time of this invocation is nearly up")
+        return look_closer(self.ports.metrics, snapshot, asks, self.policy)
 
     def _planned(self, decision: Decision, snapshot: Snapshot, state: State, now_s: int, decision_id: str) -> Decision:
         """The decision with its growth turned into operations."""

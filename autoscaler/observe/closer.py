@@ -41,8 +41,7 @@ def with_rooms(snapshot: Snapshot, answer: Sequence[Sample] | MetricsUnavailable
     rows = None if isinstance(answer, MetricsUnavailable) else sort_samples(answer)
     why = _unproven(answer, rows)
     if why or rows is None:
-        # Whether anything has room is the base of every growth from pods, and of every shrink.
-        return _partial(snapshot, f"what is free on the Nodes is not known: {why}", cluster_known=False)
+        return without_closer_look(snapshot, why)
     requested: dict[str, dict[str, float]] = {}
     movable: dict[str, int] = {}
     stays: dict[str, int] = {}
@@ -75,6 +74,13 @@ def with_rooms(snapshot: Snapshot, answer: Sequence[Sample] | MetricsUnavailable
         for pod in snapshot.pods
     )
     return msgspec.structs.replace(snapshot, nodes=nodes, pods=pods, rooms_known=True, daemons=parse_daemons(rows))
+
+
+def without_closer_look(snapshot: Snapshot, why: str) -> Snapshot:
+    """The snapshot where a closer look could not be had: nothing that rests on it is computed."""
+    # Whether anything has room is the base of every growth from pods, and of every shrink.
+    known = snapshot.cluster_known and snapshot.rooms_known
+    return _partial(snapshot, f"what is free on the Nodes is not known: {why}", cluster_known=known)
 
 
 def with_pods_of(snapshot: Snapshot, names: Sequence[str], answer: Sequence[Sample] | MetricsUnavailable) -> Snapshot:

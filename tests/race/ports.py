@@ -27,7 +27,7 @@ from autoscaler.model import (
     Sample,
     State,
 )
-from autoscaler.observe.query import snapshot_query
+from autoscaler.observe.query import sight_query
 from autoscaler.policy import Policy
 from autoscaler.ports import Conflict, FleetUnavailable, MetricsUnavailable, StateStore
 from autoscaler.reconcile import Ports
@@ -113,7 +113,7 @@ class SceneMetrics:
         self._seen = seen
 
     def query(self, promql: str) -> Sequence[Sample]:
-        if promql != snapshot_query(POLICY):
+        if promql != sight_query(POLICY):
             raise MetricsUnavailable(f"this scene has no answer to {promql}")
         return self._seen.samples
 

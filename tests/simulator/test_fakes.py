@@ -13,7 +13,7 @@ from autoscaler.model import (
     State,
     Verb,
 )
-from autoscaler.observe.query import snapshot_query
+from autoscaler.observe.query import sight_query
 from autoscaler.observe.snapshot import assemble
 from autoscaler.policy import parse_policy
 from autoscaler.ports import (
@@ -28,7 +28,7 @@ from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.ec2 import Ec2Settings
 from tests.simulator.worlds import POLICY, SERVER_ID, command, deployment
 
-QUERY = snapshot_query(POLICY)
+QUERY = sight_query(POLICY)
 
 
 def request(cluster: SimCluster, count: int = 1, operation: str = "op-1") -> LaunchRequest:
