@@ -1,9 +1,13 @@
 """A scrape in Prometheus' text format, as series with the labels that Prometheus would store."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import yaml
+
+from tests.monitoring.programs import ROOT
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 
@@ -36,3 +40,19 @@ def read_scrape(file: str) -> list[Series]:
         labels = {label["key"]: label["value"] for label in _LABEL.finditer(match["labels"] or "")}
         found.append(Series(match["name"], {k: v for k, v in labels.items() if v}, match["value"]))
     return found
+
+
+def kept(scraped: Sequence[Series], job: str) -> list[Series]:
+    """What is left of a scrape after the committed metric_relabel_configs of that job."""
+    config = yaml.safe_load((ROOT / "monitoring" / "prometheus.yml").read_text(encoding="utf-8"))
+    [found] = [scrape for scrape in config["scrape_configs"] if scrape["job_name"] == job]
+    left = list(scraped)
+    for step in found["metric_relabel_configs"]:
+        assert step.keys() == {"source_labels", "regex", "action"}
+        left = [one for one in left if (step["action"] == "keep") == bool(_matches(one, step))]
+    return left
+
+
+def _matches(one: Series, step: Mapping[str, Any]) -> re.Match[str] | None:
+    values = ({"__name__": one.name, **one.labels}.get(label, "") for label in step["source_labels"])
+    return re.fullmatch(step["regex"], ";".join(values))
