@@ -17,7 +17,6 @@ from tests.attach.asking import Store, steady
 from tests.attach.conftest import PASSWORD, World
 from tests.attach.pages import LAB, SHOP, nodes
 from tests.attach.proxy import Door, standing_before
-from tests.monitoring.programs import wait_until
 
 pytestmark = pytest.mark.real_programs
 
@@ -92,23 +91,10 @@ def test_without_the_matchers_two_clusters_are_mixed(world: World) -> None:
 
 def test_each_machine_finds_its_node(world: World) -> None:
     """The rules' expression: by the machine's name on a plain Prometheus, by `instance` where that is the Node's."""
-    plain = world.plain
-    for store in (
-        plain,
-        world.stack,
-        Store(f"http://{world.shared}", MATCHERS),
-        Store(f"http://{world.victoria}", MATCHERS),
-    ):
-        promql = _memory(Raw(store.matchers))
-
-        def found(store: Store = store, promql: str = promql) -> bool:
-            return sorted(row.metric.get("node", "") for row in store.client().query(promql)) == NODES
-
-        wait_until(found, within_s=10, what=f"{store.url} knows each machine's Node")
-
-
-def _memory(raw: Raw) -> str:
-    return f"count by (node) ({raw.node_utilisation(5)}) and on (node) {raw.created}"
+    several = [Store(f"http://{address}", MATCHERS) for address in (world.shared, world.victoria)]
+    for store in (world.plain, world.stack, *several):
+        rows = store.client().query(f"group by (node) ({Raw(store.matchers)._node_of_instance()})")
+        assert sorted(row.metric["node"] for row in rows) == NODES, store.url
 
 
 def test_what_is_missing_is_told(world: World) -> None:
