@@ -24,6 +24,8 @@ HASHED = "$2b$04$cv4xOzxHRb3X8q4bV.sc5eNPkVZNweaJf1q8iRDl9Ctkk2bw5EIx6"
 class World:
     """Addresses, each `host:port`."""
 
+    pages: str
+    """What they scrape."""
     plain: Store
     stack: Store
     """TLS by a private CA, basic authentication and a path, all by Prometheus itself."""
@@ -82,6 +84,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             )
         )
         made = World(
+            pages=target,
             plain=Store(f"http://{plain}"),
             stack=Store(
                 f"https://{stack}/prometheus",
