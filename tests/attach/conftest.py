@@ -10,6 +10,7 @@ import pytest
 from autoscaler.ports import MetricsUnavailable
 from tests.attach import scrapes
 from tests.attach.asking import Store
+from tests.attach.document import configuration
 from tests.attach.pages import SHOP, nodes, pages
 from tests.attach.proxy import Authority, authority
 from tests.monitoring.programs import daemon, free_port, wait_until
@@ -23,6 +24,8 @@ HASHED = "$2b$04$cv4xOzxHRb3X8q4bV.sc5eNPkVZNweaJf1q8iRDl9Ctkk2bw5EIx6"
 class World:
     """Addresses, each `host:port`."""
 
+    pages: str
+    """What they scrape."""
     plain: Store
     stack: Store
     """TLS by a private CA, basic authentication and a path, all by Prometheus itself."""
@@ -67,6 +70,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             "stack", scrapes.stack(target), f"--web.config.file={folder / 'web.yml'}", "--web.route-prefix=/prometheus"
         )
         (folder / "victoria.yml").write_text(json.dumps(scrapes.shared(target)), encoding="utf-8")
+        # What our questions see must not hang on the offset that vmalert needs.
+        flags = configuration("# victoria-metrics")["args"]
         victoria = f"127.0.0.1:{free_port()}"
         open_until_the_end.enter_context(
             daemon(
@@ -74,11 +79,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
                 f"-storageDataPath={folder / 'victoria'}",
                 f"-httpListenAddr={victoria}",
                 f"-promscrape.config={folder / 'victoria.yml'}",
-                "-search.maxQueryLen=64KiB",
+                *(flag for flag in flags if not flag.startswith("-search.latencyOffset")),
                 log=folder / "victoria.log",
             )
         )
         made = World(
+            pages=target,
             plain=Store(f"http://{plain}"),
             stack=Store(
                 f"https://{stack}/prometheus",

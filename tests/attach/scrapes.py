@@ -34,6 +34,12 @@ def stack(target: str) -> Scrapes:
     return _configuration(target, [(SHOP, {})], stack=True)
 
 
+def without_rules(scrapes: Scrapes) -> Scrapes:
+    """The same, for a store whose rules are evaluated for real."""
+    kept = [job for job in scrapes["scrape_configs"] if job["job_name"] != "rules"]
+    return {**scrapes, "scrape_configs": kept}
+
+
 def shared(target: str) -> Scrapes:
     """Two clusters in one store, one of them by two replicas that nobody has made one."""
     return _configuration(

@@ -12,19 +12,21 @@ from contextlib import contextmanager
 import pytest
 
 from autoscaler.observe.promql import Raw
+from autoscaler.policy import parse_policy
 from autoscaler.ports import MetricsUnavailable
 from tests.attach.asking import Store, steady
-from tests.attach.conftest import PASSWORD, World
+from tests.attach.conftest import World
+from tests.attach.document import snippet, snippets
 from tests.attach.pages import LAB, SHOP, nodes
 from tests.attach.proxy import Door, standing_before
-from tests.monitoring.programs import wait_until
 
 pytestmark = pytest.mark.real_programs
 
 NODES = nodes(SHOP)
-MATCHERS = {"cluster": SHOP}
-TOKEN = "bearer-token-of-the-tests"
-BASIC = base64.b64encode(f"scraper:{PASSWORD}".encode()).decode()
+MATCHERS = parse_policy(snippet("yaml", "# policy.yml"), source="docs/attach.md").metrics.matchers
+BEARER, _, TENANT = snippets("json")
+TOKEN = json.loads(BEARER)["bearer"]
+BASIC = base64.b64encode("{username}:{password}".format(**json.loads(TENANT)).encode()).decode()
 
 
 @contextmanager
@@ -32,7 +34,7 @@ def thanos(world: World) -> Iterator[tuple[Door, Store]]:
     """Query behind an ingress with a bearer token and a private CA."""
     door = Door(world.shared, wanted={"Authorization": f"Bearer {TOKEN}"}, tls=world.authority.context())
     with standing_before(door) as url:
-        yield door, Store(url, MATCHERS, auth=f"bearer {TOKEN}", ca=world.authority.ca)
+        yield door, Store(url, MATCHERS, auth=BEARER, ca=world.authority.ca)
 
 
 @contextmanager
@@ -40,9 +42,8 @@ def mimir(world: World) -> Iterator[tuple[Door, Store]]:
     """A path, and a tenant beside basic authentication."""
     wanted = {"X-Scope-OrgID": "shop", "Authorization": f"Basic {BASIC}"}
     door = Door(world.shared, prefix="/prometheus", wanted=wanted, says="no org id")
-    auth = {"username": "scraper", "password": PASSWORD, "headers": {"X-Scope-OrgID": "shop"}}
     with standing_before(door) as url:
-        yield door, Store(url, MATCHERS, auth=json.dumps(auth))
+        yield door, Store(url, MATCHERS, auth=TENANT)
 
 
 @contextmanager
@@ -92,23 +93,10 @@ def test_without_the_matchers_two_clusters_are_mixed(world: World) -> None:
 
 def test_each_machine_finds_its_node(world: World) -> None:
     """The rules' expression: by the machine's name on a plain Prometheus, by `instance` where that is the Node's."""
-    plain = world.plain
-    for store in (
-        plain,
-        world.stack,
-        Store(f"http://{world.shared}", MATCHERS),
-        Store(f"http://{world.victoria}", MATCHERS),
-    ):
-        promql = _memory(Raw(store.matchers))
-
-        def found(store: Store = store, promql: str = promql) -> bool:
-            return sorted(row.metric.get("node", "") for row in store.client().query(promql)) == NODES
-
-        wait_until(found, within_s=10, what=f"{store.url} knows each machine's Node")
-
-
-def _memory(raw: Raw) -> str:
-    return f"count by (node) ({raw.node_utilisation(5)}) and on (node) {raw.created}"
+    several = [Store(f"http://{address}", MATCHERS) for address in (world.shared, world.victoria)]
+    for store in (world.plain, world.stack, *several):
+        rows = store.client().query(f"group by (node) ({Raw(store.matchers)._node_of_instance()})")
+        assert sorted(row.metric["node"] for row in rows) == NODES, store.url
 
 
 def test_what_is_missing_is_told(world: World) -> None:
@@ -124,7 +112,7 @@ def test_what_is_missing_is_told(world: World) -> None:
         Store(stack.url.removesuffix("/prometheus"), auth=stack.auth, ca=stack.ca)
     )
     with mimir(world) as (_, store):
-        assert "HTTP status 401: no org id" in told(Store(store.url, auth=f"basic scraper:{PASSWORD}"))
+        assert "HTTP status 401: no org id" in told(Store(store.url, auth=f"basic {base64.b64decode(BASIC).decode()}"))
     too_long = Store(f"http://{world.victoria}", {"cluster": "x" * 1000})
     with pytest.raises(MetricsUnavailable, match=r"too long query; .* `-search.maxQueryLen=65536`"):
         too_long.rows(NODES)
