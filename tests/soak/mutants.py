@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+import autoscaler.observe.cluster
 import msgspec
 
 import autoscaler.act.effects
@@ -23,7 +24,6 @@ import autoscaler.decide.fleet
 import autoscaler.decide.looking
 import autoscaler.decide.progress.launch
 import autoscaler.decide.progress.removal
-import autoscaler.observe.cluster
 import autoscaler.observe.instances
 import autoscaler.observe.samples
 import autoscaler.observe.snapshot
