@@ -222,7 +222,7 @@ class SimMetrics:
                 time.spend(self._timeout_s)
             return spoil(self._faults, self._recorder, promql, time.now_s)
 
-        return self._invocation.call(PROMETHEUS, "query", MetricsUnavailable, effect)
+        return self._invocation.call(PROMETHEUS, "query", MetricsUnavailable, effect, promql)
 
 
 class SimFleet:

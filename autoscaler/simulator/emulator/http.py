@@ -1,6 +1,7 @@
 """The simulated cluster over HTTP: what Prometheus scrapes, and how a test or the demo plays with it.
 
 * `GET /kube-state-metrics`: the text format of kube-state-metrics.
+* `GET /kube-state-metrics-telemetry`: what it says of itself.
 * `GET /nodes/<name>/metrics`: of that node's node-exporter; 404 when it does not answer.
 * `GET /targets/node-exporter`: Prometheus' HTTP service discovery of those.
 * `GET /state`: nodes, pods and what happened, as JSON; `?since=<epoch seconds>` shortens what happened.
@@ -25,6 +26,7 @@ import msgspec
 
 from autoscaler.simulator.emulator.events import EventBus
 from autoscaler.simulator.emulator.moto import CallLog
+from autoscaler.simulator.metrics.exposition import telemetry
 from autoscaler.simulator.realtime import RealTimeCluster
 from autoscaler.simulator.world.workload import Workload
 
@@ -78,6 +80,8 @@ class ClusterServer:
         match path.strip("/").split("/"):
             case ["kube-state-metrics"]:
                 return TEXT_FORMAT, self._cluster.kube_state_metrics().encode()
+            case ["kube-state-metrics-telemetry"]:
+                return TEXT_FORMAT, telemetry().encode()
             case ["nodes", name, "metrics"]:
                 text = self._cluster.node_exporters().get(name)
                 if text is None:

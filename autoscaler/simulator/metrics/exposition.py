@@ -14,6 +14,8 @@ from autoscaler.simulator.world.scheduler import tolerations_of
 from autoscaler.simulator.world.workload import DO_NOT_DISRUPT, SAFE_TO_EVICT, Ask, Kind, Toleration
 
 VERSION: Final = "v1.36.2+k3s1"
+OWN_VERSION: Final = "v2.20.0"
+"""kube-state-metrics'."""
 STORAGE_BYTES: Final = 20 * 1024**3
 VOLUME_NODE_ANNOTATION: Final = "local.path.provisioner/selected-node"
 LOCAL_PATH: Final = "local-path"
@@ -57,6 +59,14 @@ def kube_state_metrics(state: ClusterState) -> str:
     _requests(page, pods)
     _volumes(page, tuple(state.volumes.values()), pods)
     _workloads(page, state)
+    return page.text()
+
+
+def telemetry() -> str:
+    """What its telemetry port says of itself."""
+    page = Page()
+    labels = {"branch": "", "goversion": "go1.25", "revision": "", "version": OWN_VERSION}
+    page.family("kube_state_metrics_build_info", ((labels, 1.0),))
     return page.text()
 
 

@@ -11,21 +11,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from autoscaler.model import Sample
-from autoscaler.observe.query import INTERVAL_WINDOW_S, NAMED
+from autoscaler.observe.query import INTERVAL_WINDOW_S, NAMED, SETTLED_WINDOW_S
 from autoscaler.observe.series import KUBE_STATE_METRICS, NODE_EXPORTER, UTILISATION_GROUP
 from autoscaler.policy import Policy
+from autoscaler.simulator.metrics.exposition import OWN_VERSION
 from autoscaler.simulator.metrics.promql import Moving, Question, Reader, Rooms, Sight
 from autoscaler.simulator.metrics.recorded_cluster import RESOURCES, ClusterRows, ClusterView, Row, counted_rows, row
 from autoscaler.simulator.metrics.rooms import moving_rows, rooms_rows
 from autoscaler.simulator.metrics.runs import Grid, Runs
 from autoscaler.simulator.metrics.text_format import number_text
-from autoscaler.simulator.metrics.utilisation import Exporters, Utilisation
+from autoscaler.simulator.metrics.utilisation import Exporters, Utilisation, seldom
 from autoscaler.simulator.world.world import World
 
 INSTANCE: Final = f"{KUBE_STATE_METRICS}:8080"
 """The target of kube-state-metrics."""
-SETTLED_S: Final = 60
-"""The core's SETTLED_WINDOW."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,7 +156,7 @@ class Recorder:
         rows: list[Row] = []
         if view is not None:
             rows.extend(view.sight)
-            rows.extend(self._unbound_long(view, self._view_at(grid.at_s(grid.last(now_s - SETTLED_S)))))
+            rows.extend(self._unbound_long(view, self._view_at(grid.at_s(grid.last(now_s - SETTLED_WINDOW_S)))))
             rows.extend(self._ready_windows(view, now_s))
         else:
             rows.extend(counted_rows(()))
@@ -218,28 +217,32 @@ class Recorder:
     # --------------------------------------------------------------------------------------------------------- sources
 
     def _about_kube_state_metrics(self, now_s: float, grid: Grid) -> Iterable[Row]:
+        """Its telemetry port is scraped as seldom as node-exporter."""
         scraped_s = grid.at_s(grid.last(now_s))
         if scraped_s < self._since_s:
             return
         yield row("scraped_at", number_text(scraped_s), source=KUBE_STATE_METRICS)
-        samples = len(grid.window(now_s, INTERVAL_WINDOW_S, self._since_s))
-        yield row("scrape_interval", number_text(INTERVAL_WINDOW_S / samples), source=KUBE_STATE_METRICS)
-        if grid.at_s(grid.last(now_s - SETTLED_S)) < self._since_s:
+        usually = len(grid.window(now_s, INTERVAL_WINDOW_S, self._since_s))
+        yield row("scrape_interval", number_text(INTERVAL_WINDOW_S / usually), source=KUBE_STATE_METRICS)
+        if self._exporters.grid.at_s(self._exporters.grid.last(now_s)) >= self._since_s:
+            yield row("version", "1", version=OWN_VERSION)
+        lately = len(grid.window(now_s, SETTLED_WINDOW_S, self._since_s))
+        if grid.at_s(grid.last(now_s - SETTLED_WINDOW_S)) < self._since_s or seldom(lately, usually):
             yield row("restarted", "1", source=KUBE_STATE_METRICS)
 
     def _about_node_exporter(self, now_s: float) -> Iterable[Row]:
         grid = self._exporters.grid
         targets = self._exporters.at(grid.last(now_s), self._since_s)
-        samples = self._exporters.samples(now_s, INTERVAL_WINDOW_S, self._since_s)
+        samples = self._exporters.samples(now_s, INTERVAL_WINDOW_S, self._since_s).values()
         if samples:
-            yield row("scrape_interval", number_text(INTERVAL_WINDOW_S / samples), source=NODE_EXPORTER)
+            yield row("scrape_interval", number_text(INTERVAL_WINDOW_S / max(samples)), source=NODE_EXPORTER)
         if targets is None:
             return
         if targets.up:
             yield row("scraped_at", number_text(grid.at_s(grid.last(now_s))), source=NODE_EXPORTER)
         for family, count in (
             ("targets_down", len(targets.machines) - len(targets.up)),
-            ("restarted", self._exporters.unsettled(now_s, SETTLED_S, self._since_s)),
+            ("restarted", self._exporters.unsettled(now_s, self._since_s)),
         ):
             if count:
                 yield row(family, str(count), source=NODE_EXPORTER)

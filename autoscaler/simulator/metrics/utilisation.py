@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from autoscaler.observe.query import INTERVAL_WINDOW_S, OFTEN, SETTLED_WINDOW_S
 from autoscaler.simulator.metrics.rate import counter_rate
 from autoscaler.simulator.metrics.recorded_cluster import RESOURCES, ClusterView
 from autoscaler.simulator.metrics.runs import Grid, Runs
@@ -52,26 +53,31 @@ class Exporters:
         """The targets of one scrape; None where none was taken yet."""
         return self._targets.get(index) if self.grid.at_s(index) >= since_s else None
 
-    def over(self, indices: range) -> Iterable[tuple[Targets, int]]:
-        """Targets, and at how many of the scrapes they were these."""
-        return self._targets.over(indices)
-
-    def samples(self, now_s: float, window_s: float, since_s: float) -> int:
-        """`max(count_over_time(up[window]))`."""
+    def samples(self, now_s: float, window_s: float, since_s: float) -> Counter[str]:
+        """`count_over_time(up[window])` by target; one that is gone counts while the window holds it."""
         counts: Counter[str] = Counter()
-        for targets, count in self.over(self.grid.window(now_s, window_s, since_s)):
+        for targets, count in self._targets.over(self.grid.window(now_s, window_s, since_s)):
             for name in targets.machines:
                 counts[name] += count
-        return max(counts.values(), default=0)
+        return counts
 
-    def unsettled(self, now_s: float, window_s: float, since_s: float) -> int:
-        """How many targets answer now and did not do so for the whole window."""
+    def unsettled(self, now_s: float, since_s: float) -> int:
+        """How many targets answer now, and left or did not answer a little while ago."""
         now = self.at(self.grid.last(now_s), since_s)
-        before = self.at(self.grid.last(now_s - window_s), since_s)
-        settled = set(now.up) & before.machines.keys() if now is not None and before is not None else set()
-        for targets, _ in self.over(self.grid.window(now_s, window_s, since_s)):
+        before = self.at(self.grid.last(now_s - SETTLED_WINDOW_S), since_s)
+        if now is None:
+            return 0
+        settled = set(now.up) & before.machines.keys() if before is not None else set()
+        for targets, _ in self._targets.over(self.grid.window(now_s, SETTLED_WINDOW_S, since_s)):
             settled -= targets.machines.keys() - targets.up
-        return len(now.up) - len(settled) if now is not None else 0
+        lately = self.samples(now_s, SETTLED_WINDOW_S, since_s)
+        usually = self.samples(now_s, INTERVAL_WINDOW_S, since_s)
+        return len(now.up) - sum(not seldom(lately[name], usually[name]) for name in settled)
+
+
+def seldom(lately: int, usually: int) -> bool:
+    """Whether a target was scraped less often of late than the longer window shows; one scrape is allowed for."""
+    return (lately + 1) / SETTLED_WINDOW_S < OFTEN * usually / INTERVAL_WINDOW_S
 
 
 class Utilisation:
@@ -179,14 +185,9 @@ class Utilisation:
         """`1 - avg(rate(idle))` over the rate window; None where the counters do not fill it."""
         grid = self._exporters.grid
         oldest = grid.last(at_s - self._rate_window_s)
-        before = self._exporters.at(oldest, self.since_s)
-        if before is None or name not in before.up:
+        if not self._scrapes(name, range(oldest - 1, oldest + 1)):
             return None
-        scrapes = [
-            grid.at_s(n)
-            for n in range(oldest + 1, scrape + 1)
-            if (targets := self._exporters.at(n, self.since_s)) is not None and name in targets.up
-        ]
+        scrapes = self._scrapes(name, range(oldest + 1, scrape + 1))
         if len(scrapes) < 2:
             return None
         first_s, last_s = scrapes[0], scrapes[-1]
@@ -199,6 +200,11 @@ class Utilisation:
             lost=_lost_by_reset(machine, scrapes),
         )
         return 1 - idle_rate
+
+    def _scrapes(self, name: str, indices: range) -> list[float]:
+        """When the machine answered."""
+        found = ((index, self._exporters.at(index, self.since_s)) for index in indices)
+        return [self._exporters.grid.at_s(index) for index, targets in found if targets and name in targets.up]
 
 
 def _lost_by_reset(machine: Machine, scrapes: Sequence[float]) -> float:

@@ -25,10 +25,10 @@ FROZEN_S: Final = 90.0
 DELIVERED_WITHIN_S: Final = 60.0
 """SSM starts a command within its delivery time-out, or never."""
 SOURCES_ARE_WHOLE: Final = True
-"""A kube-state-metrics that is up exposes every family that the rules read.
+"""A kube-state-metrics that is up exposes every family that the queries read, but for those that allow-lists hide.
 
-A rule that finds nothing where there may be nothing (volumes, taints, waiting pods) found that there is nothing; where
-a cluster always has some (Nodes, pods), none is a fault that the core must notice.
+A family that shows nothing where there may be nothing (taints, waiting pods) shows that there is nothing; where a
+cluster always has some (Nodes, conditions, requests), or the answer tells how much there is, the core must notice.
 """
 ATOMIC_STORE: Final = True
 """DynamoDB's conditional write is atomic and its consistent read sees every write that was answered."""

@@ -7,11 +7,12 @@ from typing import Final
 
 from autoscaler.model import MANAGED_BY_TAG, Mode, ModeSetting, Notice
 from autoscaler.observe.series import (
-    CLUSTER_FAMILIES,
+    COUNTED,
     KUBE_STATE_METRICS,
-    NEVER_EMPTY,
+    MOVING_FAMILIES,
     NODE_EXPORTER,
-    UTILISATION_FAMILIES,
+    ROOM_FAMILIES,
+    SIGHT_FAMILIES,
 )
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.fakes import DYNAMODB, EC2, SSM
@@ -21,7 +22,14 @@ from autoscaler.simulator.soak.watch import Watch
 from autoscaler.simulator.world.objects import Faults
 from autoscaler.state.transitions import set_mode
 
-FAMILIES: Final = (*CLUSTER_FAMILIES, *UTILISATION_FAMILIES)
+FAMILIES: Final = {
+    "nan": tuple(dict.fromkeys((*SIGHT_FAMILIES, *ROOM_FAMILIES, *MOVING_FAMILIES))),
+    "missing": ("node", "node_not_ready", "node_cordoned", "node_local_volumes", "node_managed", "requested", "pod"),
+    "dropped": (*COUNTED, "use_grow_count", "use_shrink_count", "ready_count", "shown", "counted", "scraped_at"),
+}
+"""What each fault of a family may strike: any, or those whose absence the core can tell from none (assumptions.py)."""
+SELDOM_S: Final = 30
+"""How often a kube-state-metrics is scraped that somebody else set up."""
 INTERRUPTION_S: Final = 120.0
 """From EC2's Spot notice to the end (EC2 user guide, "Spot Instance interruption notices")."""
 
@@ -75,20 +83,20 @@ class Stage:
         return names[int(pick * len(names))] if names else None
 
     def family(self, pick: float, fault: str) -> str:
-        """A family of series: for one that is recorded as empty, one that no cluster lets be empty (assumptions.py)."""
-        families = sorted(NEVER_EMPTY) if fault == "missing" else FAMILIES
+        """A family that the fault may strike."""
+        families = FAMILIES[fault]
         return families[int(pick * len(families))]
 
 
 Action = Callable[[Stage, Episode], None]
 
 
-def _metric(name: str) -> tuple[Action, Action]:
+def _metric(name: str, *, value: object) -> tuple[Action, Action]:
     def begin(stage: Stage, _episode: Episode) -> None:
-        setattr(stage.cluster.metric_faults, name, True)
+        setattr(stage.cluster.metric_faults, name, value)
 
     def end(stage: Stage, _episode: Episode) -> None:
-        setattr(stage.cluster.metric_faults, name, False)
+        setattr(stage.cluster.metric_faults, name, getattr(MetricFaults(), name))
 
     return begin, end
 
@@ -123,7 +131,7 @@ def _thaw(stage: Stage, _episode: Episode) -> None:
 
 
 def _lose_history(stage: Stage, _episode: Episode) -> None:
-    stage.cluster.recorder.since_s = stage.cluster.now_s
+    stage.cluster.recorder.lose_history()
     stage.watch.metrics_since_s = stage.cluster.now_s
 
 
@@ -281,12 +289,18 @@ def _nothing(_stage: Stage, _episode: Episode) -> None:
 
 
 KINDS: Final[Mapping[str, tuple[Action, Action]]] = {
-    "Prometheus down": _metric("down"),
-    "Prometheus answers nonsense": _metric("not_an_answer"),
-    "Prometheus empty": _metric("empty"),
-    "values are no numbers": _metric("garbage"),
-    "half the series missing": _metric("half"),
-    "kube-state-metrics restarted": _metric("restarted"),
+    "Prometheus down": _metric("down", value=True),
+    "Prometheus answers nonsense": _metric("not_an_answer", value=True),
+    "Prometheus empty": _metric("empty", value=True),
+    "values are no numbers": _metric("garbage", value=True),
+    "half the series missing": _metric("half", value=True),
+    "kube-state-metrics restarted": _metric("restarted", value=True),
+    "one target of kube-state-metrics gone": _metric("target_gone", value=True),
+    "kube-state-metrics scraped seldom": _metric("scraped_every_s", value=SELDOM_S),
+    "kube-state-metrics without allow-lists": _metric("no_allow_lists", value=True),
+    "metrics of another cluster": _metric("foreign", value=True),
+    "metrics of two clusters": _metric("two_clusters", value=True),
+    "rules evaluated too seldom": _metric("slow_rules", value=True),
     "family NaN": _family("nan"),
     "family missing": _family("missing"),
     "family dropped": _family("dropped"),

@@ -60,4 +60,4 @@ def not_at_rest(watch: Watch) -> list[str]:
 
 def _could_run(pod: SimPod) -> bool:
     """Whether the pod waits for room, and not for a volume on a machine that is gone."""
-    return pod.unschedulable_since_s is not None and not pod.claim
+    return pod.waits and not pod.claim

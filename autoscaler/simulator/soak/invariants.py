@@ -28,6 +28,8 @@ def rules() -> Rules:
             on_decision.growth_has_a_cause,
             on_decision.growth_is_no_more_than_waits,
             on_decision.removal_has_a_reason,
+            on_decision.nothing_is_decided_for_another_cluster,
+            on_decision.nothing_is_repaired_while_volumes_are_hidden,
             on_decision.termination_is_earned,
         ),
         on_send=(

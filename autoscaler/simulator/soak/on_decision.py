@@ -181,6 +181,27 @@ def _was_unready(watch: Watch, instance_id: str, lately: list[Moment]) -> bool:
     return not any(instance_id in moment.ready for moment in window[len(lately) :])
 
 
+def nothing_is_decided_for_another_cluster(_watch: Watch, saved: Saved) -> str | None:
+    """Metrics of another cluster, alone or beside ours, launch nothing for its pods and remove nothing of ours."""
+    if not saved.seen.another_cluster:
+        return None
+    for launch in new_launches(saved):
+        if launch.reason in {"pods_unschedulable", "cpu_high", "memory_high"}:
+            return f"launch {launch.operation_id} says {launch.reason}, of another cluster's metrics"
+    for removal in new_removals(saved):
+        if removal.reason not in {"interruption", "retirement", "instance_gone"}:
+            return f"removal of {removal.instance_id} says {removal.reason}, of another cluster's metrics"
+    return None
+
+
+def nothing_is_repaired_while_volumes_are_hidden(_watch: Watch, saved: Saved) -> str | None:
+    """A NotReady worker may hold the only copy of something: without metrics of volumes it stays."""
+    repaired = [removal for removal in new_removals(saved) if removal.reason == "not_ready"]
+    if repaired and saved.seen.hidden_volumes:
+        return f"{repaired[0].instance_id} is replaced, and nobody knows what volumes it holds"
+    return None
+
+
 def termination_is_earned(watch: Watch, saved: Saved) -> str | None:
     """A removal comes to `terminating` by its own finished drain, and otherwise only for a worker without a future.
 

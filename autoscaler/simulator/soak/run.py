@@ -228,7 +228,9 @@ class Run:
         waiting = [
             pod.unschedulable_since_s
             for pod in self.cluster.world.state.unbound.values()
-            if pod.unschedulable_since_s is not None and now_s - pod.unschedulable_since_s >= ALERT_AFTER_S
+            if pod.unschedulable_since_s is not None
+            and pod.waits
+            and now_s - pod.unschedulable_since_s >= ALERT_AFTER_S
         ]
         if waiting and now_s >= self._next_alert_s:
             self._next_alert_s = now_s + ALERT_EVERY_S

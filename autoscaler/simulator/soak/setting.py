@@ -64,7 +64,14 @@ def make_cluster(rng: random.Random, policy: Policy, seed: int) -> SimCluster:
     servers = (SERVER,) if rng.random() < 0.6 else (SERVER, SECOND_SERVER)
     workers = policy.workers.min + rng.choice((0, 0, 1))
     boot_s = rng.choice(((15.0, 25.0), (25.0, 45.0), (40.0, 120.0)))
-    world = WorldSettings(cluster_id="sim", seed=seed, fixed_nodes=servers, boot_s=boot_s, max_events=200)
+    world = WorldSettings(
+        cluster_id="sim",
+        seed=seed,
+        fixed_nodes=servers,
+        boot_s=boot_s,
+        dual_stack=rng.random() < 0.3,
+        max_events=200,
+    )
     ec2 = Ec2Settings(seed=seed, forget_s=rng.choice((600.0, 3600.0)), shutdown_s=rng.choice((5.0, 20.0, 60.0)))
     static = rng.choice((0, 0, 1)) if workers + 1 <= policy.workers.max else 0
     cluster = SimCluster(policy, workers=workers, static_workers=static, seed=seed, world=world, ec2=ec2)
@@ -110,13 +117,23 @@ def make_workloads(rng: random.Random) -> tuple[Workload, ...]:
         name="cart",
         budget=None,
         replicas=rng.randrange(3),
-        template=PodTemplate(request=Ask(cpu_millicores=rng.choice(sizes), memory_bytes=200 * MIB)),
+        template=PodTemplate(
+            request=Ask(cpu_millicores=rng.choice(sizes), memory_bytes=200 * MIB),
+            finalizer_s=rng.choice((0.0, 0.0, 900.0)),
+        ),
     )
     workloads = [web, cart]
     if rng.random() < 0.2:
         template = PodTemplate(request=Ask(cpu_millicores=200, memory_bytes=64 * MIB))
         workloads.append(
-            Workload(namespace="shop", name="db", kind=Kind.STATEFUL_SET, template=template, local_volume=True)
+            Workload(
+                namespace="shop",
+                name="db",
+                kind=Kind.STATEFUL_SET,
+                template=template,
+                local_volume=True,
+                csi_driver=rng.choice(("", "", "topolvm.io")),
+            )
         )
     if rng.random() < 0.2:
         template = PodTemplate(request=Ask(cpu_millicores=100, memory_bytes=32 * MIB), run_for_s=1800.0)

@@ -39,12 +39,23 @@ class Seen:
     ids: set[str] = field(default_factory=set)
     """Ids that it drew: a lease with one of them is its own."""
     mode: Mode = Mode.ACTIVE
-    metrics_complete: bool | None = None
-    """Whether its last answer of Prometheus was the whole truth; None: not asked, or not to be judged."""
+    answers: list[bool | None] = field(default_factory=list)
+    """Whether each answer of Prometheus to its last look was the whole truth; None: not to be judged."""
+    another_cluster: bool = False
+    """Whether its last look was at another cluster too, or at nothing else."""
+    hidden_volumes: bool = False
+    """Whether its last look could not tell which volumes are where."""
     alerted: bool = False
     """Whether a scale-up alert woke it."""
     late_effects: bool = False
     """Whether one of its calls took effect after it had given the call up."""
+
+    @property
+    def metrics_complete(self) -> bool | None:
+        """Whether its last look saw the whole truth; None: not asked, or not to be judged."""
+        if False in self.answers:
+            return False
+        return True if self.answers and None not in self.answers else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +172,7 @@ class SteppedInvocation(Invocation):
 
     def _happen_later(self, call: Call, effect: Callable[[], object], late_s: float) -> None:
         self.seen.late_effects = True
-        seen = replace(self.seen)
+        seen = replace(self.seen, answers=list(self.seen.answers))
 
         def land() -> None:
             try:

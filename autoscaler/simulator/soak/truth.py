@@ -27,10 +27,10 @@ class Moment:
     nodes: frozenset[str]
     """Instance ids that have a Node."""
     waiting: int
-    """Unschedulable pods."""
+    """Unschedulable pods that nobody is deleting."""
     cpu: float | None
     memory: float | None
-    """Use over Ready workers, as a ratio; None where there is none."""
+    """Use over the workers that take pods, as a ratio; None where there is none."""
 
 
 class Truth:
@@ -102,15 +102,16 @@ class Truth:
         workers = [node for node in state.nodes.values() if not node.machine.server]
         ready = [node for node in workers if node.ready]
         self.ever_ready.update(node.machine.instance_id for node in ready)
-        cores = sum(node.capacity.cpu_millicores for node in ready) / 1000
-        memory = sum(node.capacity.memory_bytes for node in ready)
+        takers = [node for node in ready if not node.cordoned]
+        cores = sum(node.capacity.cpu_millicores for node in takers) / 1000
+        memory = sum(node.capacity.memory_bytes for node in takers)
         return Moment(
             since_s=self.now_s,
             ours=frozenset(ours),
             others=frozenset(others),
             ready=frozenset(node.machine.instance_id for node in ready),
             nodes=frozenset(node.machine.instance_id for node in workers),
-            waiting=sum(1 for pod in state.unbound.values() if pod.unschedulable_since_s is not None),
-            cpu=sum(node.machine.cpu.rate(self.now_s) for node in ready) / cores if ready else None,
-            memory=sum(node.machine.memory.rate(self.now_s) for node in ready) / memory if ready else None,
+            waiting=sum(pod.waits for pod in state.unbound.values()),
+            cpu=sum(node.machine.cpu.rate(self.now_s) for node in takers) / cores if takers else None,
+            memory=sum(node.machine.memory.rate(self.now_s) for node in takers) / memory if takers else None,
         )

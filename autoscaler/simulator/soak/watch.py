@@ -25,6 +25,7 @@ from autoscaler.reconcile import Busy
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.fakes import PROMETHEUS
 from autoscaler.simulator.metrics.faults import MetricFaults
+from autoscaler.simulator.metrics.promql import Sight
 from autoscaler.simulator.soak.fates import KILLS, Fate
 from autoscaler.simulator.soak.stepped import Call, Seen, SteppedInvocation
 from autoscaler.simulator.soak.truth import Truth
@@ -34,6 +35,9 @@ from autoscaler.state.transitions import effective_mode
 
 EFFECTS: Final = frozenset({"launch", "terminate", "send"})
 """Calls that change the world outside."""
+HARMLESS: Final = frozenset({"scraped_every_s", "no_allow_lists"})
+"""Metric faults on which a shrink may go on: a picture that is older, within its limits, and one in which a server's
+own look at volumes and annotations has to do."""
 SIMULTANEOUS: Final = 200
 """States that are remembered to judge an invocation that ends: more than one invocation can meet."""
 
@@ -125,7 +129,9 @@ class Watch:
     def call_begins(self, invocation: SteppedInvocation, call: Call) -> None:
         """The request leaves the caller."""
         if call.service == PROMETHEUS:
-            invocation.seen.metrics_complete = False  # until its answer is there
+            if self._asks_anew(call):
+                invocation.seen.answers.clear()
+            invocation.seen.answers.append(False)  # until its answer is there
         if call.name in EFFECTS:
             effect = Effect(call.name, call.subject, invocation, invocation.seen)
             self._check_all(self._rules.on_send, lambda rule: rule(self, effect))
@@ -134,7 +140,11 @@ class Watch:
         """The effect has happened."""
         who, subject = invocation.process.name, call.subject
         if call.service == PROMETHEUS:
-            seen.metrics_complete = self._is_complete(result)
+            seen.answers[-1] = self._is_complete(str(subject), result)
+            if self._asks_anew(call):
+                faults = self.cluster.metric_faults
+                seen.another_cluster = faults.foreign or faults.two_clusters
+                seen.hidden_volumes = faults.no_allow_lists or "node_local_volumes" in faults.missing
         elif call.name == "load" and isinstance(result, tuple):
             # A pause that ends while the answer travels (below a second) is over for whoever reads it.
             seen.mode = effective_mode(result[0], self.policy, invocation.clock.now_s() + 1)
@@ -258,7 +268,11 @@ class Watch:
             return None
         return msgspec.json.decode(status.stdout, type=ResultLine).outcome
 
-    def _is_complete(self, result: object) -> bool | None:
+    def _asks_anew(self, call: Call) -> bool:
+        """Whether the call is the first of a look."""
+        return isinstance(self.cluster.recorder.reader.read(str(call.subject)), Sight)
+
+    def _is_complete(self, promql: str, result: object) -> bool | None:
         """Whether Prometheus told the whole truth: its answer is the one that it would give without faults."""
         faults = self.cluster.metric_faults
         if not result:
@@ -268,7 +282,9 @@ class Watch:
             return False if age_s > self.policy.metrics.max_age_s + 20 else None
         if not _any_fault(faults):
             return True
-        return result == self.cluster.samples()
+        if not any(bool(getattr(faults, field.name)) for field in fields(faults) if field.name not in HARMLESS):
+            return None
+        return result == self.cluster.recorder.query(promql, self.cluster.now_s)
 
     def _tell_difference(self, saved: Saved) -> None:
         who = saved.by.process.name

@@ -103,6 +103,7 @@ def start_monitors(
         webhook_url=webhook_url,
         credentials_file=str(token_path),
         kube_state_metrics=_static(cluster_url.removeprefix("http://"), path="/kube-state-metrics"),
+        kube_state_metrics_telemetry=_static(cluster_url.removeprefix("http://"), path="/kube-state-metrics-telemetry"),
         node_exporter={
             "http_sd_configs": [{"url": f"{cluster_url}/targets/node-exporter", "refresh_interval": f"{REFRESH_S}s"}]
         },

@@ -224,6 +224,11 @@ class SimPod:
         return f"{self.namespace}/{self.name}"
 
     @property
+    def waits(self) -> bool:
+        """Whether it asks for a node and found none."""
+        return self.unschedulable_since_s is not None and not (self.terminating or self.template.gated)
+
+    @property
     def ready(self) -> bool:
         """Its Ready condition: false as soon as its node is lost."""
         return self.phase is Phase.RUNNING and self.node is not None and self.node.ready

@@ -22,6 +22,7 @@ from autoscaler.observe.series import (
     UTILISATION_GROUP,
 )
 from autoscaler.policy import MetricsPolicy, Policy
+from autoscaler.simulator.metrics.exposition import telemetry
 from autoscaler.simulator.metrics.recorded import INSTANCE, Recorder
 from autoscaler.simulator.world.world import World
 from tests.simulator.metrics.drawn import draw_world
@@ -37,7 +38,6 @@ SCRAPE_S, EVALUATION_S = 5, 15
 NOT_DRAWN = {
     "node_incomplete",  # the world shows every fact of a Node
     "node_twice",
-    "version",  # the telemetry port is not scraped
     "volumes_unplaced",
     "overwritten",
 }
@@ -61,6 +61,8 @@ def live(world: World, prometheus: Replay, policy: Policy) -> None:
             version, series = world.state.version, {**read(world.kube_state_metrics(), **target), up: 1.0}
         prometheus.see(str(target), series, at_s)
         if at_s % EVALUATION_S == 0:
+            own = {"job": f"{KUBE_STATE_METRICS}-telemetry", "instance": INSTANCE, **matchers}
+            prometheus.see(str(own), read(telemetry(), **own), at_s)
             scrape_machines(world, prometheus, matchers, at_s)
     world.advance(MOMENT_S)
 
@@ -85,7 +87,7 @@ def record(prometheus: Replay, policy: Policy) -> None:
     moments = [moment for moment in moments if moment <= MOMENT_S]
     matchers = metrics.matchers
     prometheus.record(f"{PREFIX}node_ready", raw.ready, moments, **matchers)
-    busy = raw.node_utilisation(metrics.cpu_rate_window_s)
+    busy = raw.node_utilisation(metrics.cpu_rate_window_s, EVALUATION_S)
     prometheus.record(f"{PREFIX}node_utilisation", busy, moments, **matchers)
     for bound, unmeasured in (("low", 0), ("high", 1)):
         used = raw.workers_utilisation(unmeasured=unmeasured)
