@@ -12,8 +12,7 @@ from autoscaler.observe.promql import Raw
 from autoscaler.observe.series import COUNTED, FAMILY, KUBE_STATE_METRICS, NODE_EXPORTER, UTILISATION_GROUP
 from autoscaler.policy import Policy
 
-SETTLED_WINDOW_S: Final = 60
-SETTLED_WINDOW: Final = f"{SETTLED_WINDOW_S}s"
+SETTLED_WINDOW: Final = "60s"
 """A source counts as just restarted for this long: kube-state-metrics answers 200 while it still fills its caches."""
 INTERVAL_WINDOW_S: Final = 300
 OFTEN: Final = 0.9
@@ -256,11 +255,9 @@ def _about(raw: Raw) -> dict[str, str]:
 def _about_source(up: str) -> dict[str, str]:
     """`up` carries the time of the scrape; a derived vector would carry the time of the evaluation."""
     # A target that left and came back in between leaves a gap, and no failed scrape has to show it: then it was scraped
-    # less often than in the longer window. One scrape may fall on either side of the shorter one's edge.
-    seldom = (
-        f"(count_over_time({up}[{SETTLED_WINDOW_S}s]) + 1) / {SETTLED_WINDOW_S} "
-        f"< {OFTEN} * count_over_time({up}[{INTERVAL_WINDOW_S}s]) / {INTERVAL_WINDOW_S}"
-    )
+    # less often than in the minute before. One scrape may fall on either side of the edge.
+    counted = f"count_over_time({up}[{SETTLED_WINDOW}]"
+    seldom = f"{counted}) + 1 < {OFTEN} * {counted} offset {SETTLED_WINDOW})"
     settled = f"min_over_time({up}[{SETTLED_WINDOW}]) == 1 and {up} offset {SETTLED_WINDOW} unless {seldom}"
     return {
         "targets_down": f"count({up} == 0)",

@@ -17,7 +17,7 @@ def target(labels: Labels, up: str) -> dict[str, str]:
 
 def node(name: str, values: str, *, ready: str | None = None, ip: str = "", server: bool = False, cpu: float = 2.0,
          created: str | None = None, addresses: Mapping[str, str] | None = None, cordoned: int = 0, taint: str = "",
-         told_by: Labels = KSM) -> dict[str, str]:  # fmt: skip
+         machine: str = "", told_by: Labels = KSM) -> dict[str, str]:  # fmt: skip
     """One Node; `values` is the pattern of its constant series (`{}+0x50`), `ready` that of its condition.
 
     `ip` is kube_node_info's; `addresses` (type by address) are all that the Node has, by default that one and its name.
@@ -28,9 +28,9 @@ def node(name: str, values: str, *, ready: str | None = None, ip: str = "", serv
 
     if addresses is None:
         addresses = {ip: "InternalIP", name: "Hostname"} if ip else {}
-    provider, system = f"aws:///eu-central-1a/i-{name}", f"system-{name}"
+    provider, machine = f"aws:///eu-central-1a/i-{name}", machine or f"machine-of-{name}"
     facts = [
-        one("kube_node_info", values.format(1), provider_id=provider, internal_ip=ip, system_uuid=system),
+        one("kube_node_info", values.format(1), provider_id=provider, internal_ip=ip, system_uuid=machine),
         one("kube_node_created", created or values.format(1000)),
         one("kube_node_status_condition", ready or values.format(1), condition="Ready", status="true"),
         one("kube_node_spec_unschedulable", values.format(cordoned)),

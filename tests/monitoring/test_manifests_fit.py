@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from autoscaler.observe.series import PROOF_VOLUME
 from autoscaler.simulator.metrics.exposition import ALLOWED_NODE_LABELS, ALLOWED_POD_ANNOTATIONS
 from tests.monitoring.manifests import (
     WORKLOADS,
@@ -19,18 +20,10 @@ from tests.monitoring.manifests import (
     pod,
 )
 from tests.monitoring.programs import ROOT
-from tests.monitoring.scrape import read_scrape
+from tests.monitoring.reads import ANNOTATIONS, EXPRESSIONS, KUBE, NAMES, NODE, RECORDED
+from tests.monitoring.scrape import Series, kept, read_scrape
 
 KSM = "kube-state-metrics"
-RULES = [
-    rule
-    for name in ("cluster.yml", "utilisation.yml")
-    for rule in yaml.safe_load(one("ConfigMap", "prometheus")["data"][name])["groups"][0]["rules"]
-]
-# A name that no colon precedes (a recorded series), outside quotes, in front of its selector.
-RAW = {
-    name for rule in RULES for name in re.findall(r"(?<![\w:])([a-z]\w*)(?=\{)", re.sub(r'"[^"]*"', '""', rule["expr"]))
-} - {"up"}
 
 
 def ports_of(workload: Manifest) -> dict[str, int]:
@@ -92,8 +85,11 @@ def test_prometheus_finds_its_targets_by_headless_services() -> None:
         for job in [*config["scrape_configs"], *config["alerting"]["alertmanagers"]]
         for block in job.get("dns_sd_configs", [])
     ]
-    assert sorted(name for name, _ in discovered) == ["alertmanager", KSM, "node-exporter"]
-    for name, block in discovered:
+    assert sorted(name for name, _ in discovered) == ["alertmanager", KSM, f"{KSM}-telemetry", "node-exporter"]
+    ports = {name: block["port"] for name, block in discovered}
+    assert (ports[KSM], ports[f"{KSM}-telemetry"]) == (8080, 8081)
+    for job, block in discovered:
+        name = job.removesuffix("-telemetry")
         service = one("Service", name)
         assert service["spec"]["clusterIP"] == "None"
         assert block["names"] == [f"{name}.monitoring.svc.cluster.local"]
@@ -160,32 +156,55 @@ def test_it_may_list_and_watch_what_it_shows_and_no_more() -> None:
 # ---------------------------------------------------------------------------------------------------- what is collected
 
 
-def test_the_allow_list_is_what_the_rules_read() -> None:
-    read = {name for name in RAW if name.startswith("kube_")}
-    assert sorted(argument(KSM, "metric-allowlist").split(",")) == sorted(read)
+def test_the_allow_list_is_what_is_read() -> None:
+    """Every metric that a query or a rule names, and no other."""
+    assert sorted(argument(KSM, "metric-allowlist").split(",")) == sorted(KUBE)
     assert argument(KSM, "metric-opt-in-list") == "kube_pod_nodeselectors"
-    assert "kube_pod_nodeselectors" in read
+    assert "kube_pod_nodeselectors" in KUBE
+    assert {"kube_node_status_addresses", "kube_pod_deletion_timestamp", "kube_persistentvolume_info"} <= KUBE
 
 
 def test_an_entry_of_the_allow_list_lets_no_other_metric_through() -> None:
     """kube-state-metrics takes each entry as a regular expression that may match anywhere in a name."""
     entries = argument(KSM, "metric-allowlist").split(",")
-    names = {series.name for series in read_scrape("kube-state-metrics.prom")}
+    names = {series.name for series in read_scrape("kube-state-metrics-2.20-no-allow-lists.prom")}
     through = {name for name in names if any(re.search(entry, name) for entry in entries)}
     assert through <= set(entries)
     assert len(through) > 15
 
 
-def test_annotations_and_labels_that_the_rules_read_are_shown() -> None:
+def test_nothing_else_is_read() -> None:
+    others = NAMES - KUBE - NODE - RECORDED
+    assert others == {"up", "kube_state_metrics_build_info"}
+
+
+def test_annotations_and_labels_that_are_read_are_shown() -> None:
     annotations = allow_list(KSM, "metric-annotations-allowlist")
-    read = {name for rule in RULES for name in re.findall(r"\bannotation_(\w+)", rule["expr"])}
-    assert {re.sub(r"\W", "_", key) for keys in annotations.values() for key in keys} == read
+    assert {re.sub(r"\W", "_", key) for keys in annotations.values() for key in keys} == ANNOTATIONS
     assert annotations.keys() == {"persistentvolumes", "pods"}
     labels = allow_list(KSM, "metric-labels-allowlist")
     assert labels.keys() == {"nodes"}
+    read = {name for text in EXPRESSIONS for name in re.findall(r"\blabel_(\w+)=", text)}
+    assert read <= {re.sub(r"\W", "_", key) for key in labels["nodes"]}
     assert {"topology.kubernetes.io/zone", "node.kubernetes.io/instance-type", "k3s-autoscaler/managed"} <= set(
         labels["nodes"]
     )
+
+
+def test_the_proof_is_a_volume_that_nothing_can_use() -> None:
+    """Kubernetes binds a claim to it that names its class; no driver of its name will ever be installed."""
+    [volume] = of_kind("PersistentVolume")
+    assert volume["metadata"]["name"] == PROOF_VOLUME
+    assert volume["spec"] == {
+        "capacity": {"storage": "1Mi"},
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": PROOF_VOLUME,
+        "persistentVolumeReclaimPolicy": "Retain",
+        "csi": {"driver": PROOF_VOLUME, "volumeHandle": "none"},
+    }
+    [annotation] = allow_list(KSM, "metric-annotations-allowlist")["persistentvolumes"]
+    assert volume["metadata"]["annotations"] == {annotation: "none"}
+    assert "persistentvolumes" in argument(KSM, "resources").split(",")
 
 
 def test_workers_labels_are_shown() -> None:
@@ -211,13 +230,23 @@ def test_node_exporter_collects_what_the_rules_read_and_no_more() -> None:
     }
     prefixes = {"cpu": "node_cpu_", "meminfo": "node_memory_", "uname": "node_uname_"}
     assert collectors == prefixes.keys()
-    read = {name for name in RAW if name.startswith("node_")}
-    assert all(any(name.startswith(prefix) for prefix in prefixes.values()) for name in read)
-    assert all(any(name.startswith(prefix) for name in read) for prefix in prefixes.values())
+    assert all(any(name.startswith(prefix) for prefix in prefixes.values()) for name in NODE)
+    assert all(any(name.startswith(prefix) for name in NODE) for prefix in prefixes.values())
 
 
-def test_the_rules_read_nothing_else() -> None:
-    assert {name.split("_")[0] for name in RAW} == {"kube", "node"}
+def test_the_scrape_keeps_of_node_exporter_what_the_rules_read() -> None:
+    sample = read_scrape("node-exporter.prom")
+    left = kept(sample, "node-exporter")
+    assert {one.name for one in left} == NODE
+    assert {one.labels["mode"] for one in left if "mode" in one.labels} == {"idle"}
+    assert len([one for one in sample if one.labels.get("mode") == "idle"]) == len(
+        [one for one in left if one.labels.get("mode") == "idle"]
+    )
+
+
+def test_the_scrape_of_the_telemetry_port_keeps_the_version() -> None:
+    told = [Series("kube_state_metrics_build_info", {"version": "v2.20.0"}, "1"), Series("go_goroutines", {}, "9")]
+    assert kept(told, "kube-state-metrics-telemetry") == told[:1]
 
 
 def test_the_page_on_metrics_gives_the_same_flags() -> None:

@@ -82,6 +82,7 @@ def test_the_scrapes() -> None:
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))
     assert {job["job_name"]: job["scrape_interval"] for job in config["scrape_configs"]} == {
         "kube-state-metrics": "2s",
+        "kube-state-metrics-telemetry": "15s",
         "node-exporter": "15s",
         "prometheus": "15s",
     }
