@@ -12,7 +12,8 @@ from autoscaler.observe.promql import Raw
 from autoscaler.observe.series import COUNTED, FAMILY, KUBE_STATE_METRICS, NODE_EXPORTER, UTILISATION_GROUP
 from autoscaler.policy import Policy
 
-SETTLED_WINDOW: Final = "60s"
+SETTLED_WINDOW_S: Final = 60
+SETTLED_WINDOW: Final = f"{SETTLED_WINDOW_S}s"
 """A source counts as just restarted for this long: kube-state-metrics answers 200 while it still fills its caches."""
 INTERVAL_WINDOW_S: Final = 300
 OFTEN: Final = 0.9
