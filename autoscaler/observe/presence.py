@@ -103,6 +103,7 @@ def prove(
         *_fresh(rows, NODE_EXPORTER, policy),
         *_sources(rows),
         *_recorded(rows, policy),
+        *_used(rows, nodes),
         *_measured(rows),
         *_waiting_told(rows, unbound),
         *_taints_told(rows, nodes),
@@ -303,6 +304,18 @@ def _recorded(rows: Rows, policy: Policy) -> list[str]:
         if window_s < 2 * interval_s
     )
     return problems
+
+
+def _used(rows: Rows, nodes: Sequence[Node]) -> list[str]:
+    """The use is over the workers that take pods: where there is one, there is a value."""
+    takers = [n for n in nodes if n.ready and not n.cordoned and not n.tainted and not n.control_plane]
+    missing = sorted({"cpu", "memory"} - rows.by("use", "resource").keys())
+    if not takers or not missing or rows.one("evaluated_at", group=UTILISATION_GROUP) is None:
+        return []
+    return [
+        f"the {missing[0]} use of the workers is not recorded although {takers[0].name} takes pods: it just became Ready, "
+        "or the rule fails; see Prometheus' rules page"
+    ]
 
 
 def _measured(rows: Rows) -> list[str]:

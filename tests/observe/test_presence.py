@@ -249,6 +249,11 @@ def test_a_family_that_never_comes_is_never_taken_for_all_being_well(family: str
             without("scraped_at", **EXPORTER), "node-exporter is not scraped: no target of", id="never scraped"
         ),
         pytest.param(
+            without("use", resource="memory"),
+            "the memory use of the workers is not recorded although static-1 takes pods",
+            id="the use is not recorded",
+        ),
+        pytest.param(
             plus(sample("targets_down", 1, **KSM)),
             "1 target(s) of kube-state-metrics do not answer, and what only they show is missing",
             id="one of two kube-state-metrics is down",

@@ -70,17 +70,17 @@ BLINDING = {
     "garbage": _garbage,
     "half the series": _half,
     "kube-state-metrics down": _source("kube-state-metrics"),
-    "nodes are NaN": _nan("node_allocatable"),
-    "pods dropped": _dropped("pod_info"),
-    "requests missing": _missing("pod_requests"),
-    "nodes missing": _missing("node_info"),
-    "counts dropped": _dropped("expected"),
+    "nodes are NaN": _nan("node"),
+    "requests dropped": _dropped("requested"),
+    "requests missing": _missing("requested"),
+    "nodes missing": _missing("node"),
+    "counts dropped": _dropped("counted"),
 }
 PARTIAL = {
     "restarted": _restarted,
     "node-exporter down": _source("node-exporter"),
-    "utilisation NaN": _nan("workers_utilisation"),
-    "utilisation dropped": _dropped("workers_utilisation"),
+    "utilisation NaN": _nan("use_shrink_max"),
+    "utilisation dropped": _dropped("use"),
 }
 
 
@@ -260,7 +260,7 @@ def test_killed_at_any_call_of_a_removal_a_later_look_goes_on(
 
 def test_an_unexpired_lease_with_something_to_do_is_busy_and_without_is_not(cluster: SimCluster) -> None:
     need_two_workers(cluster)
-    _kill_at(cluster, 5, "before")
+    _kill_at(cluster, 6, "before")
     with pytest.raises(Busy):
         cluster.sweep()
     cluster.run(60)
