@@ -85,6 +85,17 @@ def test_requests_in_victoria_metrics(world: World) -> None:
     assert store.rows(NODES)["rooms"]["requested"] == world.plain.rows(NODES)["rooms"]["requested"]
 
 
+def test_labels_and_selectors_stand_beside_what_targets_and_stores_add(world: World) -> None:
+    """The other cluster's kube-state-metrics has the allow-lists."""
+    found = []
+    for address in (world.shared, world.victoria):
+        rooms = Store(f"http://{address}", {"cluster": LAB}).rows(nodes(LAB))["rooms"]
+        assert sorted(dict(row)["node"] for row in rooms["node_labels"]) == nodes(LAB)
+        assert any(name.startswith("nodeselector_") for row in rooms["pod_selector"] for name, _ in row)
+        found.append((rooms["node_labels"], rooms["pod_selector"]))
+    assert found[0] == found[1]
+
+
 def test_without_the_matchers_two_clusters_are_mixed(world: World) -> None:
     for address in (world.shared, world.victoria):
         mixed = Store(f"http://{address}").rows(NODES)["sight"]["node"]
