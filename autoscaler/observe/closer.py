@@ -49,7 +49,7 @@ def with_rooms(snapshot: Snapshot, answer: Sequence[Sample] | MetricsUnavailable
         name, resource = labels.get("node", ""), labels.get("resource", "")
         if resource:
             requested.setdefault(name, {})[resource] = value
-        elif labels.get("stays"):
+        elif labels.get("stays") == "true":
             stays[name] = round(value)
         else:
             movable[name] = round(value)

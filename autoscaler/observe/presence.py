@@ -313,8 +313,8 @@ def _used(rows: Rows, nodes: Sequence[Node]) -> list[str]:
     if not takers or not missing or rows.one("evaluated_at", group=UTILISATION_GROUP) is None:
         return []
     return [
-        f"the {missing[0]} use of the workers is not recorded although {takers[0].name} takes pods: it just became Ready, "
-        "or the rule fails; see Prometheus' rules page"
+        f"the {missing[0]} use of the workers is not recorded although {takers[0].name} takes pods: it just became "
+        "Ready, or the rule fails; see Prometheus' rules page"
     ]
 
 

@@ -172,7 +172,9 @@ class Raw:
         address that EC2's private DNS name spells. A dead Node may still hold what a new machine got: the
         youngest wins.
         """
-        up = f"{self.machine('up')} == 1"
+        # Each selects what its regular expression matches: VictoriaMetrics 1.79 leaves rubbish in a new label otherwise.
+        up = f"{self.machine('up', _HOST_IS_TOLD)} == 1"
+        in_ec2 = f"{self.machine('up', _EC2_NAME_IS_TOLD)} == 1"
         host = r'"instance", "(?:\\[(.+)\\]|([^:]+))(?::[0-9]+)?"'
         uname = self.machine("node_uname_info")
         info = self.state("kube_node_info")
@@ -183,7 +185,7 @@ class Raw:
             f'label_replace({uname}, "node", "$1", "nodename", "(.+)") and on (node) {info}',
             f'label_replace({uname}, "address", "$1", "nodename", "(.+)") * on (address) group_left (node) '
             f"{self._youngest(_HOSTNAME)}",
-            f'label_replace({up}, "address", "$1.$2.$3.$4", {ec2}) * on (address) group_left (node) '
+            f'label_replace({in_ec2}, "address", "$1.$2.$3.$4", {ec2}) * on (address) group_left (node) '
             f"{self._youngest(_IP)}",
         )
         return "\n  or on (instance)\n".join(f"  group by (instance, node) ({way})" for way in ways)
@@ -214,6 +216,8 @@ _ALIVE: Final = 'phase=~"Pending|Running"'
 _READY: Final = 'condition="Ready",status="true"'
 _SERVER_ROLES: Final = 'role=~"control-plane|master|etcd"'
 _GATED: Final = 'reason="SchedulingGated"'
+_HOST_IS_TOLD: Final = r'instance=~"(?:\\[.+\\]|[^:]+)(?::[0-9]+)?"'
+_EC2_NAME_IS_TOLD: Final = r'instance=~"ip-[0-9]+-[0-9]+-[0-9]+-[0-9]+\\..+"'
 _IP: Final = 'type="InternalIP"'
 _HOSTNAME: Final = 'type="Hostname"'
 

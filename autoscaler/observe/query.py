@@ -285,7 +285,9 @@ def _sums(raw: Raw, *, with_init: bool, with_overhead: bool) -> str:
         # `on (part)`: the first side has no such label, so everything of the second is added.
         pods = f"({pods} or on (part) ({extra}))"
     by_kind = f"sum without ({_OF_A_POD}, part) ({pods} and on (uid) {raw.alive})"
-    stays = f'label_replace({by_kind}, "stays", "true", "created_by_kind", "DaemonSet|Node")'
+    # A label that is there already: VictoriaMetrics 1.79 leaves rubbish in a new one where the regex does not match.
+    stays = f'label_replace({_labelled(by_kind, stays="false")}, "stays", "true", "created_by_kind", "DaemonSet|Node")'
+    stays = f'label_replace({stays}, "stays", "", "stays", "false")'
     return f"max by (node, resource, stays) (sum without (created_by_kind) ({stays}))"
 
 

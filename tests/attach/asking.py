@@ -73,12 +73,12 @@ def by_family(samples: list[Sample] | object) -> Rows:
     return found
 
 
-def steady(answers: Mapping[str, Rows], *leave_out: str) -> dict[str, object]:
+def steady(answers: Mapping[str, Rows]) -> dict[str, object]:
     """What does not depend on the time, nor on which target tells it, and how often."""
     kept: dict[str, object] = {}
     for question, families in answers.items():
         for family, rows in families.items():
-            if family in TIMED or family in leave_out:
+            if family in TIMED:
                 continue
             if family == "source_nodes":
                 kept[f"{question} {family}"] = set(rows.values())

@@ -62,7 +62,6 @@ def _comparable(answers: dict[str, Rows]) -> dict[str, object]:
         f"{question} {family}": set(rows) if family in OF_NOW else rows
         for question, families in answers.items()
         for family, rows in families.items()
-        if family != "requested"  # test_stores.py::test_requests_in_victoria_metrics
     }
 
 
