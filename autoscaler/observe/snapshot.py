@@ -119,8 +119,8 @@ def _another_world(
 ) -> tuple[str, ...]:
     """Metrics in which no instance of this cluster has a Node are of another one, however whole they are.
 
-    A cluster without settled workers of ours is told by its server's Node, or a tagged static one's; only Nodes that are
-    on EC2 and all unknown speak against it.
+    A cluster without settled workers of ours is told by its server's Node, or a tagged static one's; only Nodes that
+    are on EC2 and all unknown speak against it.
     """
     seen = {node.instance_id for node in nodes if node.instance_id is not None}
     settled = [
@@ -135,8 +135,8 @@ def _another_world(
         )
     if seen:
         return (
-            f"the metrics may be another cluster's: no instance with the tag {CLUSTER_TAG} of this cluster has a Node in "
-            f"them, and {min(seen)} has one; see PROMETHEUS_URL and metrics.matchers of the policy, or tag the server "
+            f"the metrics may be another cluster's: no instance with the tag {CLUSTER_TAG} of this cluster has a Node "
+            f"in them, and {min(seen)} has one; see PROMETHEUS_URL and metrics.matchers of the policy, or tag the server "
             "and the static workers",
         )
     return ()
