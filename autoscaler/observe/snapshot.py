@@ -136,8 +136,8 @@ def _another_world(
     if seen:
         return (
             f"the metrics may be another cluster's: no instance with the tag {CLUSTER_TAG} of this cluster has a Node "
-            f"in them, and {min(seen)} has one; see PROMETHEUS_URL and metrics.matchers of the policy, or tag the server "
-            "and the static workers",
+            f"in them, and {min(seen)} has one; see PROMETHEUS_URL and metrics.matchers of the policy, or tag "
+            "the server and the static workers",
         )
     return ()
 
