@@ -157,9 +157,9 @@ class LargeCluster:
 def _requests(ids: str, node: str, rng: random.Random) -> Iterator[str]:
     name = "kube_pod_container_resource_requests"
     containers = 2 if rng.random() < TWO_CONTAINERS_SHARE else 1
-    for container in range(containers):
-        yield f'{name}{{{ids},container="c{container}",node="{node}",resource="cpu",unit="core"}} 0.01'
-        yield f'{name}{{{ids},container="c{container}",node="{node}",resource="memory",unit="byte"}} 3.3554432e+07'
+    for number in range(containers):
+        yield f'{name}{{{ids},container="c{number}",node="{node}",resource="cpu",unit="core"}} 0.01'
+        yield f'{name}{{{ids},container="c{number}",node="{node}",resource="memory",unit="byte"}} 3.3554432e+07'
     extras = [("init", INIT_SHARE, ""), ("proxy", SIDECAR_SHARE, "Always")]
     for container, share, policy in extras:
         if rng.random() < share:

@@ -172,7 +172,7 @@ class Raw:
         address that EC2's private DNS name spells. A dead Node may still hold what a new machine got: the
         youngest wins.
         """
-        # Each selects what its expression matches: where one does not, VictoriaMetrics 1.79 leaves rubbish in the label.
+        # Each selects what its expression matches: VictoriaMetrics 1.79 leaves rubbish in the label otherwise.
         up = f"{self.machine('up', _HOST_IS_TOLD)} == 1"
         in_ec2 = f"{self.machine('up', _EC2_NAME_IS_TOLD)} == 1"
         host = r'"instance", "(?:\\[(.+)\\]|([^:]+))(?::[0-9]+)?"'

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from autoscaler.model import (
     ALIVE,
+    CLUSTER_TAG,
     UNKNOWN_COMMAND_RULE,
     CommandOutcome,
     CommandRef,
@@ -116,17 +117,29 @@ def assemble(
 def _another_world(
     instances: Sequence[Instance], nodes: Sequence[Node], state: State, policy: Policy, now_s: int
 ) -> tuple[str, ...]:
-    """Metrics in which no instance of this cluster has a Node are of another one, however whole they are."""
+    """Metrics in which no instance of this cluster has a Node are of another one, however whole they are.
+
+    A cluster without settled workers of ours is told by its server's Node, or a tagged static one's; only Nodes that
+    are on EC2 and all unknown speak against it.
+    """
     seen = {node.instance_id for node in nodes if node.instance_id is not None}
     settled = [
         i for i in _joined(instances, state) if i.managed and now_s - i.launched_at_s > policy.workers.join_timeout_s
     ]
-    if not settled or any(instance.instance_id in seen for instance in instances):
+    if any(instance.instance_id in seen for instance in instances):
         return ()
-    return (
-        f"the metrics may be another cluster's: none of our {len(settled)} joined workers ({settled[0].instance_id}) "
-        "has a Node in them; see PROMETHEUS_URL, and metrics.matchers of the policy",
-    )
+    if settled:
+        return (
+            f"the metrics may be another cluster's: none of our {len(settled)} joined workers "
+            f"({settled[0].instance_id}) has a Node in them; see PROMETHEUS_URL, and metrics.matchers of the policy",
+        )
+    if seen:
+        return (
+            f"the metrics may be another cluster's: no instance with the tag {CLUSTER_TAG} of this cluster has a Node "
+            f"in them, and {min(seen)} has one; see PROMETHEUS_URL and metrics.matchers of the policy, or tag "
+            "the server and the static workers",
+        )
+    return ()
 
 
 def _instances_without_nodes(instances: Sequence[Instance], nodes: Sequence[Node], state: State) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 A module's cases run in one process, which costs as much as one of them; each is told as a test of its own.
 """
 
+import json
 import re
 import subprocess
 import tempfile
@@ -69,14 +70,20 @@ def rounded(at_s: int, family: str, values: Mapping[str, float]) -> Vector:
 
 
 def asked(at_s: int, family: str, rows: Mapping[str, float], *, query: str = SIGHT, **where: str) -> Vector:
-    """The rows of a family in the answer of a whole query, or those that `where` selects; values to four digits."""
-    wanted = {FAMILY: family, **where}
-    mark = "vector(1)"
-    for label, value in wanted.items():
-        mark = f'label_replace({mark}, "{label}", "{value}", "", "")'
-    promql = f"round(({query}) and on ({', '.join(wanted)}) {mark}, 0.0001)"
-    mine = f'{FAMILY}="{family}"'
-    return Vector(at_s, promql, {f"{{{mine}{key.strip('{}') and ','}{key[1:]}": value for key, value in rows.items()})
+    """The rows of a family in the answer of a query, or those that `where` selects; values to four digits.
+
+    Only the operands that give the family are evaluated: the others carry other families.
+    """
+    mine = f'"{FAMILY}", "{family}", "", "")'
+    promql = "\nor\n".join(operand for operand in query.split("\nor\n") if operand.endswith(mine))
+    assert promql, f"no operand gives {family}"
+    if where:
+        mark = "vector(1)"
+        for label, value in where.items():
+            mark = f'label_replace({mark}, "{label}", "{value}", "", "")'
+        promql = f"({promql}) and on ({', '.join(where)}) {mark}"
+    labelled = {f'{{{FAMILY}="{family}"{key.strip("{}") and ","}{key[1:]}': value for key, value in rows.items()}
+    return Vector(at_s, f"round({promql}, 0.0001)", labelled)
 
 
 class Cases:
@@ -102,8 +109,8 @@ class Cases:
             for number, case in enumerate(self._cases.values()):
                 rules = _rules(case, Path(folder) / f"rules-{number}") if case.recording else []
                 file = Path(folder) / f"case-{number}.yml"
-                text = yaml.safe_dump(_document(case, rules), sort_keys=False, allow_unicode=True, width=100_000)
-                file.write_text(text, encoding="utf-8")
+                # JSON is YAML, and written at once.
+                file.write_text(json.dumps(_document(case, rules)), encoding="utf-8")
                 files.append(file)
             # Errors go to the one, what they belong to goes to the other.
             done = subprocess.run(

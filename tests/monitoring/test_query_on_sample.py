@@ -1,6 +1,5 @@
 """The queries on scrapes of real kube-state-metrics, 2.18 and 2.20 (tests/data): exactly these rows are the answer."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from autoscaler.observe.query import moving_query, rooms_query
 from autoscaler.policy import Policy
 from tests.monitoring.cluster import KSM, target
+from tests.monitoring.effective import effective
 from tests.monitoring.promtool import Case, Cases, Vector, asked, every
 from tests.monitoring.scrape import Series, kept, read_scrape, series_text
 
@@ -74,51 +74,6 @@ def of_nodes(value: float, *nodes: str) -> dict[str, float]:
 
 def shown(**found: int) -> Vector:
     return asked(AT_S, "shown", {f'{{of="{family}"}}': count for family, count in found.items()})
-
-
-# ---------------------------------------------------------------------------------- an independent sum of what is asked
-
-
-def effective(sample: Sequence[Series]) -> dict[str, float]:
-    """Of each Node, over its unfinished pods: app + sidecars + max(0, largest init - app) + overhead."""
-    alive = {
-        one.labels["uid"]
-        for one in sample
-        if one.name == "kube_pod_status_phase" and one.labels["phase"] in {"Pending", "Running"} and one.value == "1"
-    }
-    infos = [one.labels for one in sample if one.name == "kube_pod_info" and one.labels["uid"] in alive]
-    node_of = {labels["uid"]: labels["node"] for labels in infos if "node" in labels}
-    sidecars = {
-        (one.labels["uid"], one.labels["container"])
-        for one in sample
-        if one.name == "kube_pod_init_container_info" and one.labels.get("restart_policy") == "Always"
-    }
-    app: dict[tuple[str, str], float] = defaultdict(float)
-    beside: dict[tuple[str, str], float] = defaultdict(float)
-    largest: dict[tuple[str, str], float] = defaultdict(float)
-    for one in sample:
-        key = (one.labels.get("uid", ""), one.labels.get("resource", ""))
-        if one.name == "kube_pod_container_resource_requests":
-            app[key] += float(one.value)
-        elif one.name == "kube_pod_init_container_resource_requests":
-            if (key[0], one.labels["container"]) in sidecars:
-                beside[key] += float(one.value)
-            else:
-                largest[key] = max(largest[key], float(one.value))
-        elif one.name == "kube_pod_overhead_cpu_cores":
-            beside[key[0], "cpu"] += float(one.value)
-        elif one.name == "kube_pod_overhead_memory_bytes":
-            beside[key[0], "memory"] += float(one.value)
-    found: dict[str, float] = defaultdict(float)
-    for uid, resource in {*app, *beside, *largest}:
-        if uid in node_of and resource in {"cpu", "memory"}:
-            asks = app[uid, resource] + beside[uid, resource] + max(0.0, largest[uid, resource] - app[uid, resource])
-            found[f'{{node="{node_of[uid]}",resource="{resource}"}}'] += asks
-    for labels in infos:
-        if "node" in labels:
-            stays = ',stays="true"' if labels.get("created_by_kind") in {"DaemonSet", "Node"} else ""
-            found[f'{{node="{labels["node"]}"{stays}}}'] += 1
-    return {key: round(value, 4) for key, value in found.items()}
 
 
 def test_the_independent_sum_by_hand() -> None:

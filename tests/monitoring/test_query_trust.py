@@ -332,6 +332,16 @@ RECORDED = case(
     asked(675, "use_shrink_count", {CPU: 12}),
     interval_s=15,
 )
+# A Prometheus of one's own may evaluate more seldom than the policy says: between two records the window is empty.
+SELDOM = case(
+    "a window shorter than the interval of the records",
+    dict.fromkeys(BOUNDS, "1+0x10"),
+    asked(600, "use_grow_count", {CPU: 1}),
+    asked(665, "use_grow_count", {}),
+    asked(665, "use_grow_min", {}),
+    asked(665, "use", {CPU: 1}),
+    interval_s=100,
+)
 READY = case(
     "how long a Node has not been Ready",
     {
@@ -349,7 +359,7 @@ READY = case(
 
 CASES = Cases(
     CALM, DOWN, NO_TARGET, ONE_OF_TWO, *RESTARTS, SLOW, MACHINES, BUILD, *HIDDEN, *VOLUMES, _doubled(), MIXED, APART,
-    USED, WINDOWS, RECORDED, READY,
+    USED, WINDOWS, RECORDED, SELDOM, READY,
 )  # fmt: skip
 
 

@@ -1,27 +1,36 @@
 """How busy the machines are: formulas, whose machine it is, and the bounds where some are not measured."""
 
+from collections.abc import Mapping, Sequence
+
 import pytest
 
 from autoscaler.policy import MetricsPolicy, Policy
 from tests.monitoring.cluster import KSM, exporter, node, target
-from tests.monitoring.promtool import Case, Cases, asked, every, recorded, rounded
+from tests.monitoring.promtool import Case, Cases, Vector, asked, every, recorded, rounded
 from tests.monitoring.scrape import series_text
 
 pytestmark = pytest.mark.real_programs
 
-ALWAYS = "{}+0x60"
-AT_S = 110
-UP = target(KSM, "1+0x60")
-# A sample each 2 s: a CPU that is idle all the time gains 2 s between two of them.
-IDLE, HALF, BUSY = "0+2x60", "0+1x60", "0+0x60"
+# A sample each 10 s: a CPU that is idle all the time gains 10 s between two of them.
+STEP_S, AT_S = 10, 110
+ALWAYS = "{}+0x12"
+UP = target(KSM, "1+0x12")
+IDLE, HALF, BUSY = "0+10x12", "0+5x12", "0+0x12"
+# Where it matters when a sample comes, one each 2 s.
+FINE = "{}+0x60"
+FINE_UP = target(KSM, "1+0x60")
 
 
 def machine(
     instance: str, cpu0: str = HALF, cpu1: str = HALF, *, available_gib: float = 3, nodename: str = "nobody"
 ) -> dict[str, str]:
     return exporter(
-        instance, idle=(cpu0, cpu1), available_gib=every(61, available_gib), nodename=nodename, up=every(61, 1)
+        instance, idle=(cpu0, cpu1), available_gib=every(13, available_gib), nodename=nodename, up=every(13, 1)
     )
+
+
+def case(name: str, series: Mapping[str, str], expected: Sequence[Vector]) -> Case:
+    return Case(name, {**UP, **series}, expected, interval_s=STEP_S)
 
 
 def use(name: str, cpu: float, memory: float = 0.25) -> dict[str, float]:
@@ -44,16 +53,15 @@ def _other_modes(instance: str) -> dict[str, str]:
     return {
         series_text("node_cpu_seconds_total", {"cpu": cpu, "mode": mode, **here}): values
         for cpu in ("0", "1")
-        for mode, values in (("user", "0+1x60"), ("system", "0+1x60"), ("iowait", "0+0x60"), ("steal", "0+0x60"))
+        for mode, values in (("user", "0+5x12"), ("system", "0+5x12"), ("iowait", "0+0x12"), ("steal", "0+0x12"))
     }
 
 
 # The other modes are shown and do not count: an average over them would show a full machine as a seventh.
 FORMULAS = tuple(
-    Case(
+    case(
         f"CPU is what is not idle: {used}, {cpus}",
         {
-            **UP,
             **node("a", ALWAYS, ip="10.0.1.5"),
             **machine("10.0.1.5:9100", *cpus),
             **_other_modes("10.0.1.5:9100"),
@@ -81,12 +89,11 @@ def _of_node(
 ) -> Case:
     """The machine belongs to the worker, although another Node lies beside."""
     series = {
-        **UP,
         **node(NAME, ALWAYS, ip=ip, addresses=addresses),
         **node("other", ALWAYS, ip="10.0.1.99", addresses=None if addresses else {}),
         **machine(instance, nodename=nodename),
     }
-    return Case(f"whose: {name}", series, [rounded(AT_S, "node_utilisation", use(NAME, 0.5))])
+    return case(f"whose: {name}", series, [rounded(AT_S, "node_utilisation", use(NAME, 0.5))])
 
 
 WHOSE = (
@@ -112,12 +119,11 @@ WHOSE = (
 )  # fmt: skip
 # The Node of the old machine lingers: the youngest has the address, and the rule does not fail on two.
 YOUNGEST = tuple(
-    Case(
+    case(
         f"a dead Node still has what a new machine got: {instance}",
         {
-            **UP,
-            **node("ghost", ALWAYS, ip="10.0.1.23", ready="0+0x60", created="100+0x60", addresses=addresses),
-            **node("new", ALWAYS, ip="10.0.1.23", created="900+0x60", addresses=addresses),
+            **node("ghost", ALWAYS, ip="10.0.1.23", ready="0+0x12", created="100+0x12", addresses=addresses),
+            **node("new", ALWAYS, ip="10.0.1.23", created="900+0x12", addresses=addresses),
             **machine(instance, nodename=EC2),
         },
         [rounded(AT_S, "node_utilisation", use("new", 0.5))],
@@ -129,18 +135,17 @@ YOUNGEST = tuple(
         ("localhost:9100", {EC2: "Hostname"}),
     )
 )
-NOBODY = Case(
+NOBODY = case(
     "a machine that is no Node is nobody's",
-    {**UP, **node("a", ALWAYS, ip="10.0.1.5"), **machine("10.0.1.77:9100", BUSY, BUSY, nodename="bastion")},
+    {**node("a", ALWAYS, ip="10.0.1.5"), **machine("10.0.1.77:9100", BUSY, BUSY, nodename="bastion")},
     [
         recorded(AT_S, "node_utilisation", {}),
         asked(AT_S, "node_unmeasured", {'{node="a",resource="cpu"}': 2, '{node="a",resource="memory"}': 4 * 2**30}),
     ],
 )
-TWO_EXPORTERS = Case(
+TWO_EXPORTERS = case(
     "two exporters on one machine count once, the busier",
     {
-        **UP,
         **node("a", ALWAYS, ip="10.0.1.5"),
         **machine("10.0.1.5:9100", HALF, HALF),
         **machine("10.0.1.5:9101", BUSY, BUSY),
@@ -153,8 +158,8 @@ TWO_EXPORTERS = Case(
 GONE = Case(
     "a machine that stopped answering is not measured, although its counters are still in the rate's window",
     {
-        **UP,
-        **node("a", ALWAYS, ip="10.0.1.5"),
+        **FINE_UP,
+        **node("a", FINE, ip="10.0.1.5"),
         **exporter(
             "10.0.1.5:9100", idle=("0+1x40 stale", "0+1x40 stale"), available_gib="3+0x40 stale", up="1+0x40 0+0x20"
         ),
@@ -170,8 +175,8 @@ MEMORY = {'{node="a",resource="memory"}': 0.25}
 NEW = Case(
     "a new machine is not measured before its counters fill the window",
     {
-        **UP,
-        **node("a", ALWAYS, ip="10.0.1.5"),
+        **FINE_UP,
+        **node("a", FINE, ip="10.0.1.5"),
         **exporter(
             "10.0.1.5:9100", idle=("_x20 100+2x60", "_x20 100+2x60"), available_gib="_x20 3+0x60", up="_x20 1+0x60"
         ),
@@ -188,8 +193,8 @@ NEW = Case(
 FAILED_SCRAPE = Case(
     "one failed scrape does not unmeasure a machine a window later",
     {
-        **UP,
-        **node("a", ALWAYS, ip="10.0.1.5"),
+        **FINE_UP,
+        **node("a", FINE, ip="10.0.1.5"),
         **exporter(
             "10.0.1.5:9100",
             idle=("0+1x20 stale 22+1x40", "0+1x20 stale 22+1x40"),
@@ -204,10 +209,9 @@ FAILED_SCRAPE = Case(
 # ---------------------------------------------------------------------------------------------------------- the workers
 
 # Two CPUs half used and six idle: (1 + 0) / 8. Memory is equal: (1/4 + 3/4) / 2.
-WEIGHTED = Case(
+WEIGHTED = case(
     "weighted by what each worker gives",
     {
-        **UP,
         **node("small", ALWAYS, ip="10.0.1.5", cpu=2),
         **node("large", ALWAYS, ip="10.0.1.6", cpu=6),
         **machine("10.0.1.5:9100", HALF, HALF, available_gib=3),
@@ -216,10 +220,9 @@ WEIGHTED = Case(
     [rounded(AT_S, "workers_utilisation", bounds(cpu=(0.125, 0.125), memory=(0.5, 0.5)))],
 )
 # Low: (0.5 x 2 + 0) / 8; high: (0.5 x 2 + 6) / 8.
-UNMEASURED = Case(
+UNMEASURED = case(
     "an unmeasured worker counts as idle below and as full above, and is named",
     {
-        **UP,
         **node("seen", ALWAYS, ip="10.0.1.5"),
         **node("unseen", ALWAYS, ip="10.0.1.6", cpu=6),
         **machine("10.0.1.5:9100", HALF, HALF),
@@ -235,15 +238,14 @@ UNMEASURED = Case(
     ],
 )
 # None of the busy others changes the picture, whatever keeps pods off them; nor are they unmeasured.
-TAKERS = Case(
+TAKERS = case(
     "only workers that take pods count",
     {
-        **UP,
         **node("worker", ALWAYS, ip="10.0.1.5"),
         **machine("10.0.1.5:9100", HALF, HALF),
         **node("server", ALWAYS, ip="10.0.1.4", server=True),
         **machine("10.0.1.4:9100", BUSY, BUSY),
-        **node("silent", ALWAYS, ip="10.0.1.6", ready="0+0x60"),
+        **node("silent", ALWAYS, ip="10.0.1.6", ready="0+0x12"),
         **machine("10.0.1.6:9100", BUSY, BUSY),
         **node("cordoned", ALWAYS, ip="10.0.1.7", cordoned=1, taint="node.kubernetes.io/unschedulable"),
         **machine("10.0.1.7:9100", BUSY, BUSY),
@@ -258,12 +260,11 @@ TAKERS = Case(
         asked(AT_S, "counted", {'{of="node_unmeasured"}': 0}, of="node_unmeasured"),
     ],
 )
-NO_WORKER = Case(
+NO_WORKER = case(
     "absent where no worker takes pods",
     {
-        **UP,
         **node("server", ALWAYS, ip="10.0.1.4", server=True),
-        **node("silent", ALWAYS, ip="10.0.1.6", ready="0+0x60"),
+        **node("silent", ALWAYS, ip="10.0.1.6", ready="0+0x12"),
         **machine("10.0.1.4:9100", BUSY, BUSY),
     },
     [recorded(AT_S, "workers_utilisation", {}), asked(AT_S, "use", {})],

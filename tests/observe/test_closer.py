@@ -8,7 +8,7 @@ from autoscaler.model import Asks, MetricsStatus, Resources, Sample, Snapshot
 from autoscaler.observe.closer import DAEMON_NODES, look_closer, with_pods_of, with_rooms
 from autoscaler.observe.query import moving_query, rooms_query
 from autoscaler.ports import MetricsUnavailable
-from tests.observe.answers import MIB, NOW_S, POLICY, healthy, node, sample, seen
+from tests.observe.answers import MIB, NOW_S, POLICY, fleet, healthy, node, sample, seen
 
 ONE, TWO = "worker-i-0001", "worker-i-0002"
 WAITING = {"namespace": "shop", "pod": "w", "uid": "w"}
@@ -163,7 +163,7 @@ def test_daemons_are_looked_for_on_the_youngest_workers_and_on_servers_where_the
         *(sample("shown", count, of=fact) for fact in facts),
         sample("source_nodes", count),
     ]
-    look_closer(metrics, seen(crowd, []), Asks(rooms=True), POLICY)
+    look_closer(metrics, seen(crowd, fleet(0)), Asks(rooms=True), POLICY)
     assert 'node=~"w000|w001|' in metrics.asked[0]
     assert "|w049" in metrics.asked[0]
     assert "w050" not in metrics.asked[0]
@@ -175,5 +175,5 @@ def test_daemons_are_looked_for_on_the_youngest_workers_and_on_servers_where_the
         else s
         for s in servers
     ]  # fmt: skip
-    look_closer(alone, seen(one, []), Asks(rooms=True), POLICY)
+    look_closer(alone, seen(one, fleet(0)), Asks(rooms=True), POLICY)
     assert 'node=~"server"' in alone.asked[0]

@@ -506,10 +506,10 @@ FOREIGN = healthy()
             True,
             id="a tagged static machine or server has: ours",
         ),
-        pytest.param([], State(), True, id="we have nothing yet: nothing contradicts"),
+        pytest.param([], State(), False, id="we have nothing yet, and all that is shown is unknown"),
         pytest.param([row(0x11)], State(launches=(launch(ids=[]),)), False, id="settled, whatever is being launched"),
-        pytest.param([{**row(0x11), "InstanceId": "i-001"}], State(launches=(launch(ids=[1]),)), True, id="it joins"),
-        pytest.param([row(0x11, State={"Name": "terminated"})], State(), True, id="it has ended"),
+        pytest.param([{**row(0x11), "InstanceId": "i-001"}], State(launches=(launch(ids=[1]),)), False, id="it joins"),
+        pytest.param([row(0x11, State={"Name": "terminated"})], State(), False, id="it has ended"),
     ],
 )
 def test_our_world_or_none(rows: list[dict[str, Any]], state: State, known: bool) -> None:
@@ -517,6 +517,15 @@ def test_our_world_or_none(rows: list[dict[str, Any]], state: State, known: bool
     assert snapshot.cluster_known is known
     told = any("may be another cluster's" in problem for problem in snapshot.metrics_problems)
     assert told is not known
+
+
+def test_nodes_that_are_not_on_ec2_speak_against_nothing() -> None:
+    """K3s' default provider-ids: a server and static workers whose instances nobody can name."""
+    plain = [
+        Sample({**s.metric, "provider_id": f"k3s://{s.metric['node']}"}, s.value) if s.metric[FAMILY] == "node" else s
+        for s in healthy(workers=0)
+    ]
+    assert seen(plain, []).cluster_known
 
 
 def test_results_of_commands_that_could_not_be_asked_are_unknown() -> None:

@@ -1,6 +1,7 @@
 """The three questions: every row names its family, every series the cluster's, every window the policy's."""
 
 import re
+from collections.abc import Callable
 
 import pytest
 
@@ -10,7 +11,7 @@ from autoscaler.policy import MetricsPolicy, Policy, Repair, ScaleDown, ScaleUp
 
 POLICY = Policy(version=1)
 SHOP = Policy(version=1, metrics=MetricsPolicy(matchers={"cluster": "shop", "env": 'a"b\\'}))
-QUERIES = {
+QUERIES: dict[str, Callable[[Policy], str]] = {
     "sight": sight_query,
     "rooms": lambda policy: rooms_query(policy, ("n",), with_init=True, with_overhead=True),
     "moving": lambda policy: moving_query(policy, ("n",)),

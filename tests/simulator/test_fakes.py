@@ -353,10 +353,17 @@ OK, PARTIAL, UNAVAILABLE = MetricsStatus.OK, MetricsStatus.PARTIAL, MetricsStatu
         ({"garbage": True}, PARTIAL, False),
         ({"half": True}, PARTIAL, False),
         ({"restarted": True}, PARTIAL, True),
-        ({"nan": {"node_ready"}}, PARTIAL, False),
-        ({"nan": {"workers_utilisation"}}, PARTIAL, True),
-        ({"missing": {"node_allocatable"}}, PARTIAL, False),
-        ({"dropped": {"pod_requests"}}, PARTIAL, False),
+        ({"nan": {"node"}}, PARTIAL, False),
+        ({"nan": {"use"}}, PARTIAL, True),
+        ({"missing": {"node"}}, PARTIAL, False),
+        ({"missing": {"node_not_ready"}}, PARTIAL, False),
+        ({"missing": {"node_cordoned"}}, PARTIAL, False),
+        ({"dropped": {"node_control_plane"}}, PARTIAL, False),
+        ({"foreign": True}, PARTIAL, False),
+        ({"two_clusters": True}, PARTIAL, False),
+        ({"target_gone": True}, PARTIAL, True),
+        ({"no_allow_lists": True}, OK, True),
+        ({"scraped_every_s": 30}, OK, True),
         ({"sources_down": {"kube-state-metrics"}}, PARTIAL, False),
         ({"sources_down": {"node-exporter"}}, PARTIAL, True),
     ],
@@ -401,7 +408,7 @@ def test_a_cluster_begins_with_its_workers_ready_and_full_windows() -> None:
         assert cluster.now_s == 1_800_000_000
         assert len(cluster.ready_workers()) == 4
         assert cluster.ec2.ids(InstanceState.RUNNING) == cluster.ec2.ids()
-        counts = [s.value[1] for s in cluster.samples() if s.metric.get("window") == "shrink_count"]
+        counts = [s.value[1] for s in cluster.samples() if s.metric["family"] == "use_shrink_count"]
         assert {int(count) for count in counts} == {policy.scale_down.window_s // 15}
 
 

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-import autoscaler.observe.cluster
 import msgspec
 
 import autoscaler.act.effects
@@ -25,6 +24,9 @@ import autoscaler.decide.looking
 import autoscaler.decide.progress.launch
 import autoscaler.decide.progress.removal
 import autoscaler.observe.instances
+import autoscaler.observe.nodes
+import autoscaler.observe.pods
+import autoscaler.observe.presence
 import autoscaler.observe.samples
 import autoscaler.observe.snapshot
 import autoscaler.reconcile
@@ -125,7 +127,7 @@ def conflict_overwritten() -> None:
 
 def unknown_window_is_idle() -> None:
     """A window that Prometheus does not know counts as no use at all."""
-    parse = autoscaler.observe.cluster.parse_utilisation
+    parse = autoscaler.observe.nodes.parse_utilisation
 
     def lenient(samples: Any, policy: Any) -> Any:
         return tuple(
@@ -137,13 +139,34 @@ def unknown_window_is_idle() -> None:
 
 def partial_metrics_pass_for_whole() -> None:
     """What is missing or stale is not noticed."""
-    sort = autoscaler.observe.samples.sort_samples
+    nothing = autoscaler.observe.presence.Proofs(cluster=(), other=(), unshown=())
+    _put(autoscaler.observe.snapshot, "prove", lambda *_args, **_more: nothing)
 
-    def lenient(*args: Any, **more: Any) -> Any:
-        found = sort(*args, **more)
-        return found if found is None else replace(found, cluster_problems=(), other_problems=())
 
-    _put(autoscaler.observe.snapshot, "sort_samples", lenient)
+def another_cluster_believed() -> None:
+    """Nobody asks whether the Nodes that are shown are ours."""
+    _put(autoscaler.observe.snapshot, "_another_world", lambda *_args: ())
+
+
+def two_clusters_taken_for_one() -> None:
+    """Nobody asks whether one target shows every Node."""
+    _put(autoscaler.observe.presence, "_one_world", lambda _rows, _nodes: [])
+
+
+def hidden_volumes_are_none() -> None:
+    """Where no annotation is shown, no volume is on any node."""
+    _put(autoscaler.observe.snapshot, "volumes_shown", lambda _rows: True)
+
+
+def deleted_pods_wait() -> None:
+    """A pod that a finalizer holds still asks for a worker."""
+    parse = autoscaler.observe.pods.parse_unbound
+
+    def greedy(rows: Any) -> Any:
+        families = {family: found for family, found in rows.families.items() if family != "pod_deleting"}
+        return parse(autoscaler.observe.samples.Rows(rows.at_s, families, rows.garbage))
+
+    _put(autoscaler.observe.snapshot, "parse_unbound", greedy)
 
 
 def uncordon_forgotten() -> None:
@@ -319,6 +342,10 @@ MUTANTS: Final[tuple[Callable[[], None], ...]] = (
     conflict_overwritten,
     unknown_window_is_idle,
     partial_metrics_pass_for_whole,
+    another_cluster_believed,
+    two_clusters_taken_for_one,
+    hidden_volumes_are_none,
+    deleted_pods_wait,
     uncordon_forgotten,
     terminate_without_drain,
     drain_skipped,

@@ -7,10 +7,10 @@ from typing import Final
 import msgspec
 
 from autoscaler.observe.query import NAMED
-from autoscaler.observe.series import FAMILY, PROOF_VOLUME
+from autoscaler.observe.series import COUNTED, FAMILY, PROOF_VOLUME
 from autoscaler.simulator.metrics.exposition import PROOF_NODE
 from autoscaler.simulator.metrics.promql import Moving, Question, Rooms
-from autoscaler.simulator.metrics.recorded_cluster import Row
+from autoscaler.simulator.metrics.recorded_cluster import Row, counted_rows
 
 ELSEWHERE: Final = "elsewhere-"
 _SUMMED: Final = frozenset({"counted", "shown", "volumes_of", "volumes_unplaced", "targets_down", "restarted"})
@@ -49,10 +49,17 @@ def merged(ours: Iterable[Row], others: Iterable[Row]) -> list[Row]:
         key = frozenset(labels.items())
         before = found.get(key)
         found[key] = (labels, text if before is None else _together(labels, before[1], text))
-    rows = list(found.values())
-    unmeasured = [one for one in rows if one[0][FAMILY] == "node_unmeasured"]
-    named = sorted(unmeasured, key=lambda one: -float(one[1]))[:NAMED]
-    return [*(one for one in rows if one[0][FAMILY] != "node_unmeasured"), *named]
+    unmeasured = sorted(
+        (one for one in found.values() if one[0][FAMILY] == "node_unmeasured"), key=lambda one: -float(one[1])
+    )
+    rows = [
+        one
+        for one in found.values()
+        if one[0][FAMILY] != "node_unmeasured" and not (one[0][FAMILY] == "counted" and one[0]["of"] in COUNTED)
+    ]
+    # What is the same in both counts once.
+    recounted = counted_rows(rows) if len(rows) < len(found) else ()
+    return [*rows, *recounted, *unmeasured[:NAMED]]
 
 
 def _together(labels: dict[str, str], one: str, other: str) -> str:

@@ -25,7 +25,7 @@ from autoscaler.state.transitions import set_mode
 FAMILIES: Final = {
     "nan": tuple(dict.fromkeys((*SIGHT_FAMILIES, *ROOM_FAMILIES, *MOVING_FAMILIES))),
     "missing": ("node", "node_not_ready", "node_cordoned", "node_local_volumes", "node_managed", "requested", "pod"),
-    "dropped": (*COUNTED, "use_grow_count", "use_shrink_count", "ready_count", "shown", "counted", "scraped_at"),
+    "dropped": (*COUNTED, "use_shrink_count", "ready_count", "shown", "counted", "scraped_at"),
 }
 """What each fault of a family may strike: any, or those whose absence the core can tell from none (assumptions.py)."""
 SELDOM_S: Final = 30

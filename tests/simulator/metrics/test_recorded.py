@@ -1,52 +1,48 @@
-"""The recorded series, against a dense evaluation, against the rules by promtool, and against the core's own parser."""
+"""The recorder's windows against a dense evaluation, its answers against the core's parser, and what it refuses.
+
+That each answer is a real Prometheus' own is held by test_parity.py.
+"""
 
 import random
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 
 from autoscaler.model import MetricsStatus, Sample, State
-from autoscaler.observe.query import snapshot_query
-from autoscaler.observe.series import CLUSTER_FAMILIES, PREFIX, UTILISATION_FAMILIES
+from autoscaler.observe.query import moving_query, rooms_query, sight_query
+from autoscaler.observe.series import FAMILY
 from autoscaler.observe.snapshot import assemble
 from autoscaler.policy import MetricsPolicy, Policy
 from autoscaler.simulator.cluster import SimCluster
-from autoscaler.simulator.metrics.promql import parse_query
+from autoscaler.simulator.metrics.promql import Moving, Reader, Rooms, Sight
 from autoscaler.simulator.metrics.rate import counter_rate
-from autoscaler.simulator.metrics.recorded import Recorder, Runs
-from autoscaler.simulator.world.workload import MIB, SAFE_TO_EVICT, Ask, Budget
+from autoscaler.simulator.metrics.recorded import Recorder
+from autoscaler.simulator.metrics.runs import Grid, Runs
 from autoscaler.simulator.world.world import World, WorldSettings
-from tests.monitoring.promtool import Vector, assert_rules, recorded, rounded
-from tests.monitoring.scrape import series_text
-from tests.simulator.metrics.test_exposition import _LABEL, _LINE
-from tests.simulator.worlds import POLICY, START_S, bare, database, deployment, row
+from tests.simulator.worlds import POLICY, START_S, deployment
 
 Key = tuple[str, frozenset[tuple[str, str]]]
+NODES = ("worker-i-01", "ip-10-0-1-10.eu-central-1.compute.internal")
 
 
 def by_key(samples: list[Sample]) -> dict[Key, float]:
-    """Values by name (or window) and labels."""
+    """Values by family and labels."""
     found: dict[Key, float] = {}
     for sample in samples:
-        labels = {key: value for key, value in sample.metric.items() if key not in {"__name__", "window"}}
-        name = sample.metric.get("__name__", "").removeprefix(PREFIX) or sample.metric["window"]
-        key = (name, frozenset(labels.items()))
-        assert key not in found, "one series twice"
+        labels = {key: value for key, value in sample.metric.items() if key != FAMILY}
+        key = (sample.metric[FAMILY], frozenset(labels.items()))
+        assert key not in found, "one row twice"
         found[key] = float(sample.value[1])
     return found
 
 
-def snapshot(cluster: SimCluster) -> object:
-    return assemble(
-        cluster.samples(),
-        cluster.ec2.describe(),
-        (),
-        state=State(),
-        cluster_id=cluster.cluster_id,
-        policy=cluster.policy,
-        now_s=int(cluster.now_s),
-    )
+def of(cluster: SimCluster, family: str) -> dict[frozenset[tuple[str, str]], float]:
+    """The rows of one family."""
+    return {labels: value for (name, labels), value in by_key(cluster.samples()).items() if name == family}
+
+
+def one(cluster: SimCluster, family: str, **labels: str) -> float:
+    return of(cluster, family)[frozenset(labels.items())]
 
 
 def test_a_fresh_cluster_is_fully_known_to_the_core() -> None:
@@ -63,6 +59,7 @@ def test_a_fresh_cluster_is_fully_known_to_the_core() -> None:
         now_s=int(cluster.now_s),
     )
     assert (seen.metrics_status, seen.metrics_problems) == (MetricsStatus.OK, ())
+    assert seen.unshown == ()
     assert [node.ready for node in seen.nodes] == [True] * 5
     assert all(node.unready_long is False for node in seen.nodes)
     cpu, memory = seen.utilisation
@@ -99,8 +96,8 @@ def busy_story(cluster: SimCluster, dice: random.Random) -> None:
 def test_a_sparse_look_sees_the_windows_that_a_dense_one_adds_up(seed: int) -> None:
     """Twins live the same story; one is asked at every evaluation and adds up by itself, the other once at the end."""
     dense, sparse = SimCluster(POLICY, seed=seed), SimCluster(POLICY, seed=seed)
-    query = snapshot_query(POLICY)
-    seen: dict[Key, list[tuple[float, float]]] = defaultdict(list)
+    low: dict[frozenset[tuple[str, str]], list[tuple[float, float]]] = defaultdict(list)
+    ready: dict[str, list[tuple[float, float]]] = defaultdict(list)
     dice = random.Random(seed)  # noqa: S311 - a story, no secret
     same_dice = random.Random(seed)  # noqa: S311 - the same story
     while dense.now_s < START_S + 800:
@@ -110,91 +107,105 @@ def test_a_sparse_look_sees_the_windows_that_a_dense_one_adds_up(seed: int) -> N
         same_dice.choice((1, 7, 31, 120, 300))
         end_s = dense.now_s + quiet_s
         while dense.now_s < end_s:
-            dense.run(1)
-            # Evaluated at every odd second, and 7.5 s after every quarter of a minute.
-            moments = {"node_ready": dense.now_s % 2 == 1, "workers_utilisation": dense.now_s % 15 == 8}
-            if any(moments.values()):
-                for (name, labels), value in by_key(dense.samples()).items():
-                    if moments.get(name):
-                        moment_s = dense.now_s if name == "node_ready" else dense.now_s - 0.5
-                        seen[name, labels].append((moment_s, value))
+            dense.run(0.5)
+            if dense.now_s % 15 == 7.5:
+                for labels, value in of(dense, "use").items():
+                    low[labels].append((dense.now_s, value))
+                away = {dict(labels)["node"] for labels in of(dense, "node_not_ready")}
+                for labels in of(dense, "node"):
+                    name = dict(labels)["node"]
+                    ready[name].append((dense.now_s, float(name not in away)))
         sparse.run(quiet_s)
     now_s = sparse.now_s
-    answer = by_key(sparse.recorder.query(query, now_s))
-    compared = 0
-    for window, family, bound, seconds, count_name, best in (
-        ("grow_min", "workers_utilisation", "low", 60, "grow_count", min),
-        ("shrink_max", "workers_utilisation", "high", 600, "shrink_count", max),
-        ("ready_max", "node_ready", "", 300, "ready_count", max),
-    ):
-        for (name, labels), points in seen.items():
-            inside = [value for at_s, value in points if now_s - seconds < at_s <= now_s]
-            if name == family and inside and (not bound or ("bound", bound) in labels):
-                assert answer[window, labels] == pytest.approx(best(inside)), (window, labels)
-                assert answer[count_name, labels] == len(inside), (count_name, labels)
-                compared += 1
-    assert compared >= 5
-    assert by_key(dense.samples()) == pytest.approx(answer)
+    answer = by_key(sparse.samples())
+    assert answer == by_key(dense.samples())
+    for labels, points in low.items():
+        inside = [value for at_s, value in points if now_s - POLICY.scale_up.window_s < at_s <= now_s]
+        if inside:
+            assert answer["use_grow_min", labels] == min(inside)
+            assert answer["use_grow_count", labels] == len(inside)
+    for labels in of(sparse, "node_not_ready"):
+        window_s = POLICY.repair.not_ready_s
+        inside = [value for at_s, value in ready[dict(labels)["node"]] if now_s - window_s < at_s <= now_s]
+        if inside:
+            assert answer["ready_max", labels] == max(inside)
+            assert answer["ready_count", labels] == len(inside)
 
 
-def test_the_answer_is_as_old_as_the_scrape() -> None:
+def test_raw_series_are_as_old_as_the_last_scrape() -> None:
     cluster = SimCluster(POLICY)
-    cluster.run(1.5 - cluster.now_s % 2)  # the scrape is over, its evaluation too
+    cluster.run(2.5 - cluster.now_s % 2)  # half a second after a scrape
     cluster.apply(deployment(replicas=1, cpu=5000))
-
-    def waiting() -> int:
-        return sum(1 for name, _ in by_key(cluster.samples()) if name == "pod_unschedulable_since")
-
-    assert waiting() == 0
     cluster.run(1)
-    assert waiting() == 0, "scraped and not yet evaluated"
+    assert of(cluster, "pod_unschedulable") == {}
+    cluster.run(0.5)
+    assert len(of(cluster, "pod_unschedulable")) == 1
+    assert one(cluster, "scraped_at", source="kube-state-metrics") == cluster.now_s
+
+
+def test_recorded_series_are_as_old_as_their_evaluation() -> None:
+    cluster = SimCluster(POLICY)
+    cluster.run(30 - cluster.now_s % 15)
+    about = {"group": "utilisation", "interval_s": "15"}
+    assert one(cluster, "evaluated_at", **about) == cluster.now_s - 7.5
+    cluster.run(7.5)
+    assert one(cluster, "evaluated_at", **about) == cluster.now_s
+
+
+def test_a_pod_is_unbound_for_long_after_a_minute() -> None:
+    cluster = SimCluster(POLICY)
     cluster.run(1)
-    assert waiting() == 1
+    cluster.apply(deployment(replicas=1, cpu=5000))
+    cluster.run(60)
+    assert of(cluster, "pod_unbound_long") == {}
+    cluster.run(2)
+    assert len(of(cluster, "pod_unbound_long")) == 1
 
 
 def test_windows_hold_nothing_from_before_a_restart_of_prometheus() -> None:
     cluster = SimCluster(POLICY)
-    cluster.recorder.since_s = cluster.now_s
-    cluster.run(120)
-    answer = by_key(cluster.samples())
-    counts = {name: value for (name, _), value in answer.items() if name.endswith("_count")}
-    assert counts == {"grow_count": 4, "shrink_count": 8, "ready_count": 60}
+    cluster.recorder.lose_history()
+    cluster.run(50)
+    assert one(cluster, "restarted", source="kube-state-metrics") == 1
+    assert one(cluster, "use_shrink_max", resource="cpu") == 1, "no counter fills its window"
+    cluster.run(70)
+    assert of(cluster, "restarted") == {}
+    assert one(cluster, "use_grow_count", resource="cpu") == 4
+    assert one(cluster, "use_shrink_count", resource="cpu") == 8
+    assert one(cluster, "scrape_interval", source="kube-state-metrics") == 300 / 61
 
 
-def test_no_ready_worker_no_utilisation() -> None:
-    cluster = SimCluster(POLICY, workers=0)
-    names = {name for name, _ in by_key(cluster.samples())}
-    assert "workers_utilisation" not in names
-    assert "node_utilisation" in names
+def test_without_a_worker_that_takes_pods_there_is_no_use() -> None:
+    cluster = SimCluster(POLICY, workers=1)
+    name = cluster.ready_workers()[0]
+    cluster.world.cordon(name)
+    cluster.run(30)
+    assert of(cluster, "use") == {}
+    assert one(cluster, "node_cordoned", node=name) == 1
 
 
 def test_an_unmeasured_worker_widens_the_bounds() -> None:
     cluster = SimCluster(POLICY, workers=2)
-    before = by_key(cluster.samples())
-    cluster.world.faults.unmeasured.add(cluster.ready_workers()[0])
+    idle = one(cluster, "use", resource="cpu")
+    assert one(cluster, "use_shrink_max", resource="cpu") == idle
+    name = cluster.ready_workers()[0]
+    cluster.world.faults.unmeasured.add(name)
     cluster.run(120)
-    after = by_key(cluster.samples())
-
-    def used(answer: dict[Key, float], bound: str) -> float:
-        return answer["workers_utilisation", frozenset({"resource": "cpu", "bound": bound}.items())]
-
-    assert used(before, "low") == used(before, "high")
-    assert used(after, "low") == pytest.approx(used(before, "low") / 2)
-    assert used(after, "high") == pytest.approx(used(before, "low") / 2 + 0.5)
-    assert after["source_up", frozenset({("source", "node-exporter")})] == 0
-    assert ("expected", frozenset({("family", "node_utilisation")})) not in after
+    assert one(cluster, "use", resource="cpu") == pytest.approx(idle / 2)
+    assert one(cluster, "use_shrink_max", resource="cpu") == pytest.approx(idle / 2 + 0.5)
+    assert one(cluster, "targets_down", source="node-exporter") == 1
+    unmeasured = {frozenset({"node": name, "resource": resource}.items()) for resource in ("cpu", "memory")}
+    assert of(cluster, "node_unmeasured").keys() == unmeasured
 
 
 def test_a_counter_that_began_anew_looks_like_use_for_one_rate_window() -> None:
-    cluster = SimCluster(POLICY, workers=2)
-    name = cluster.ready_workers()[0]
-    key = ("node_utilisation", frozenset({"node": name, "resource": "cpu"}.items()))
-    before = by_key(cluster.samples())[key]
-    cluster.world.reset_counters(name)
+    cluster = SimCluster(POLICY, workers=1)
+    before = one(cluster, "use", resource="cpu")
+    cluster.world.reset_counters(cluster.ready_workers()[0])
     cluster.run(30)
-    assert before + 0.05 < by_key(cluster.samples())[key] < 1
+    assert before + 0.05 < one(cluster, "use", resource="cpu") < 1
     cluster.run(POLICY.metrics.cpu_rate_window_s)
-    assert by_key(cluster.samples())[key] == pytest.approx(before)
+    assert one(cluster, "use", resource="cpu") == pytest.approx(before)
 
 
 def test_a_world_that_forgets_too_soon_is_refused() -> None:
@@ -202,75 +213,35 @@ def test_a_world_that_forgets_too_soon_is_refused() -> None:
         Recorder(World(WorldSettings(cluster_id="c", keep_s=60), now_s=START_S), POLICY)
 
 
-# ----------------------------------------------------------------------------------------------------------- promtool
+# -------------------------------------------------------------------------------------------------------------- queries
 
 
-def scrapes(world: World, count: int, interval_s: int) -> dict[str, str]:
-    """Scrape both sources from now on; values in promtool's notation."""
-    columns: dict[str, list[str]] = {}
-
-    def see(page: str, index: int, **target: str) -> None:
-        columns.setdefault(series_text("up", target), ["_"] * count)[index] = "1"
-        for line in page.splitlines():
-            if not line.startswith("#"):
-                match = _LINE.fullmatch(line)
-                assert match
-                labels = dict(_LABEL.findall(match[2] or ""))
-                text = series_text(match[1], {**labels, **target})
-                columns.setdefault(text, ["_"] * count)[index] = match[3]
-
-    for index in range(count):
-        see(world.kube_state_metrics(), index, job="kube-state-metrics", instance="10.0.1.20:8080")
-        for name, page in world.node_exporters().items():
-            address = world.state.nodes[name].machine.ip
-            see(page, index, job="node-exporter", instance=f"{address}:9100")
-        world.advance(world.now_s + interval_s)
-    return {name: " ".join(_with_ends(values)) for name, values in columns.items()}
+def test_the_cores_queries_are_understood() -> None:
+    reader = Reader(POLICY)
+    assert reader.read(sight_query(POLICY)) == Sight()
+    assert reader.read(moving_query(POLICY, NODES)) == Moving(nodes=NODES)
+    for with_init in (False, True):
+        for nodes in (NODES, ()):
+            query = rooms_query(POLICY, nodes, with_init=with_init, with_overhead=not with_init)
+            rooms = Rooms(daemon_nodes=nodes, with_init=with_init, with_overhead=not with_init)
+            assert reader.read(query) == rooms
 
 
-def _with_ends(values: list[str]) -> list[str]:
-    """A series that is not scraped any more ends at once, as Prometheus marks it."""
-    return [
-        "stale" if value == "_" and index and values[index - 1] != "_" else value for index, value in enumerate(values)
-    ]
-
-
-@pytest.mark.real_programs
-def test_the_rules_give_exactly_this(tmp_path: Path) -> None:
-    """The committed rules on the world's own pages, evaluated by promtool, against the recorder."""
-    interval_s, count = 15, 25
-    policy = Policy(
-        version=1,
-        metrics=MetricsPolicy(cluster_interval_s=interval_s, utilisation_interval_s=interval_s),
-    )
-    world = World(WorldSettings(cluster_id="test", boot_s=(20.0, 20.0)), now_s=0.0)
-    recorder = Recorder(world, policy)
-    world.see_instances([row(number) for number in range(3)])
-    some = Ask(cpu_millicores=150, memory_bytes=16 * MIB)
-    world.apply(deployment(replicas=4, cpu=300, burn=0.3, init=some, sidecar=some, budget=Budget(max_unavailable=1)))
-    world.apply(deployment("vm", overhead=some, annotations=((SAFE_TO_EVICT, "false"),)))
-    world.apply(deployment("huge", cpu=9000, node_selector=(("k3s-autoscaler/pool", "gpu"),)))
-    world.apply(deployment("gated", gated=True))
-    world.apply(bare("finished", run_for_s=10.0))
-    world.apply(database())
-    world.at(100.0, lambda: world.cordon(world.nodes[1].name))
-    world.at(130.0, lambda: world.see_instances([row(0), row(1)]))
-    series = scrapes(world, count, interval_s)
-    at_s = (count - 1) * interval_s
-    answer = by_key(recorder.query(snapshot_query(policy), world.now_s - 1))
-    expected: list[Vector] = []
-    for family in (*CLUSTER_FAMILIES, *UTILISATION_FAMILIES, "expected", "source_up"):
-        values = {
-            series_text("", dict(labels)): round(value, 4) if family in UTILISATION_FAMILIES else value
-            for (name, labels), value in answer.items()
-            if name == family
-        }
-        assert values, f"the story has no {family}"
-        if family in UTILISATION_FAMILIES:
-            expected.append(rounded(at_s, family, values))
-        else:
-            expected.append(recorded(at_s, family, values))
-    assert_rules(tmp_path, series, *expected, interval_s=interval_s, policy=policy)
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "",
+        "up",
+        sight_query(POLICY).replace("== 0", "== 1", 1),
+        sight_query(POLICY) + " ",
+        moving_query(POLICY, NODES).replace("Running", "Failed"),
+        moving_query(POLICY, NODES).replace("worker-i-01", "worker-i-02", 1),
+        sight_query(Policy(version=1, metrics=MetricsPolicy(matchers={"cluster": "other"}))),
+    ],
+)
+def test_any_other_query_is_refused(wrong: str) -> None:
+    with pytest.raises(ValueError, match="knows the three queries of its policy"):
+        Reader(POLICY).read(wrong)
 
 
 # ---------------------------------------------------------------------------------------------------------------- parts
@@ -301,21 +272,8 @@ def test_runs() -> None:
     assert [runs.get(index) for index in (4, 6, 8)] == [None, "b", "d"]
 
 
-def test_the_cores_query_is_understood() -> None:
-    query = parse_query(snapshot_query(POLICY))
-    assert {(window.name, window.function, window.seconds) for window in query.windows} == {
-        ("grow_min", "min_over_time", 60),
-        ("grow_count", "count_over_time", 60),
-        ("shrink_max", "max_over_time", 600),
-        ("shrink_count", "count_over_time", 600),
-        ("ready_max", "max_over_time", 300),
-        ("ready_count", "count_over_time", 300),
-    }
-    assert query.selects("node_info")
-    assert not query.selects("node_information")
-
-
-@pytest.mark.parametrize("wrong", ["", "up", 'sum(k3s_autoscaler:node_ready) or {__name__=~"k3s_autoscaler:.+"}'])
-def test_any_other_query_is_refused(wrong: str) -> None:
-    with pytest.raises(ValueError, match="does not know this part"):
-        parse_query(wrong)
+def test_a_grid_has_a_first_and_a_last_moment() -> None:
+    grid = Grid(15, 7.5)
+    assert (grid.first(22.5), grid.first(22.6), grid.last(22.5), grid.last(22.4)) == (1, 2, 1, 0)
+    assert list(grid.window(67.5, 30, 0)) == [3, 4]
+    assert list(grid.window(67.5, 30, 60)) == [4]
