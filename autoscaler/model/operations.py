@@ -85,6 +85,7 @@ class RemovalPhase(StrEnum):
 class Verb(StrEnum):
     """What the node-command document can do."""
 
+    INSPECT = "inspect"
     PREFLIGHT = "preflight"
     DRAIN = "drain"
     UNCORDON = "uncordon"
@@ -97,6 +98,7 @@ class NodeCommand(msgspec.Struct, frozen=True, kw_only=True):
 
     verb: Verb
     node_name: str
+    """Empty for an inspection, which finds the Node by its provider-id."""
     provider_id: str
     """The provider-id that the Node must carry."""
     operation_id: str
