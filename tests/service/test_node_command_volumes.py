@@ -57,6 +57,7 @@ LOCAL = {
         wanted(expression(HOSTNAME, "In", "gone")),
         wanted(expression("rack", "In", "1")),
     ],
+    "an empty term, which nobody meets, beside it": [{}, wanted(expression(HOSTNAME, "In", NODE))],
     "an expression and a field": [wanted(expression(ZONE, "Exists")) | named("In", NODE)],
 }
 FREE: dict[str, list[dict[str, Any]]] = {
