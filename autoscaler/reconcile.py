@@ -264,7 +264,7 @@ class _Run:
         return with_plan(decision, plan.state if plan.opened else unanswered, refused=plan.refused)
 
     def _save(self, intended: State, version: int) -> int | None:
-        """The new version, or None when somebody else was first."""
+        """The new version, or None when somebody else was first. Raises StoreUnavailable: nothing was written."""
         store = self.ports.store
         try:
             return store.save(intended, version)
@@ -273,8 +273,12 @@ class _Run:
         except StoreUnavailable as error:
             if not error.effect_unknown:
                 raise
-        state, found = store.load()
-        return found if state == intended else None  # equal: the write had happened, only its response was lost
+            state, found = store.load()
+            if state == intended:
+                return found  # the write had happened, only its response was lost
+            if found == version:
+                raise  # nobody wrote, nor did we: this is no race that somebody else won
+            return None
 
     def _act(
         self, decision: Decision, decision_id: str, mode: Mode, snapshot: Snapshot, holder: Holder
