@@ -59,6 +59,7 @@ from autoscaler.state.transitions import (
     begin_after,
     effective_mode,
     forget_old,
+    forget_removed,
     lease_held_by_other,
     release_lease,
     set_mode,
@@ -202,7 +203,7 @@ class _Run:
         if lease_held_by_other(state, self.owner, now_s):
             raise Busy("another invocation holds the lease and something is to do")
         expires_at_s = now_s + int(ports.clock.remaining_s()) + LEASE_MARGIN_S
-        intended = take_lease(forget_old(decision.state, now_s), self.owner, expires_at_s)
+        intended = take_lease(_tidied(decision.state, snapshot, now_s), self.owner, expires_at_s)
         intended = msgspec.structs.replace(intended, node_count=decision.nodes.ready, told_refusal=refusal)
         saved = self._save(intended, version)
         if saved is None:
@@ -337,3 +338,10 @@ class _Run:
     def _measure(self, document: dict[str, Any]) -> None:
         document["duration_ms"] = self.ports.clock.elapsed_ms() - self.started_ms
         document["calls"] = dict(self.ports.calls())
+
+
+def _tidied(state: State, snapshot: Snapshot, now_s: int) -> State:
+    """Without what has lost its meaning: something is written anyway."""
+    shown = {node.instance_id for node in snapshot.nodes if node.instance_id is not None}
+    metrics_at_s = snapshot.metrics_at_s if snapshot.cluster_known else None
+    return forget_removed(forget_old(state, now_s), shown, metrics_at_s=metrics_at_s, now_s=now_s)
