@@ -148,3 +148,5 @@ class RemovalOperation(
     absent_since_s: int | None = None
     failure: str = ""
     """Why the drain was given up, for the phase `uncordoning`."""
+    scale_down: bool = False
+    """It begins a cool-down once something really went, or began to go."""

@@ -31,6 +31,11 @@ NOTICE_KEPT_S: Final = 3600
 OWNER_KEPT_S: Final = 3600
 MAX_REMOVED: Final = 50
 REMOVED_KEPT_S: Final = 3600
+MAX_REFUSALS: Final = 30
+REFUSED_REASON: Final = 80
+"""Characters of a reason that are kept."""
+REFUSED_AT_MOST: Final = 4
+"""A worker that is refused again and again is asked again after this many times `scale_down.refused_for_s`."""
 METRICS_LAG_S: Final = 300
 """Metrics may be this much older than the answer that shows them (Prometheus looks back five minutes)."""
 TOLERATED_JOIN_FAILURES: Final = 1
@@ -239,11 +244,14 @@ def only_probes_are_launched(state: State) -> bool:
 
 
 def open_removal(state: State, operation: RemovalOperation, *, counts_as_scale_down: bool) -> State:
-    """Add the intent before its first command."""
-    removals = (*state.removals, operation)
-    if counts_as_scale_down:
-        return msgspec.structs.replace(state, removals=removals, last_scale_down_s=operation.created_at_s)
-    return msgspec.structs.replace(state, removals=removals)
+    """Add the intent before its first command. One that counts begins its cool-down when something goes, not now."""
+    operation = msgspec.structs.replace(operation, scale_down=counts_as_scale_down)
+    return msgspec.structs.replace(state, removals=(*state.removals, operation))
+
+
+def began_to_go(state: State, removal: RemovalOperation, *, now_s: int) -> State:
+    """Pods or a worker really went: from now on the cool-down counts. A refusal that changed nothing costs none."""
+    return msgspec.structs.replace(state, last_scale_down_s=now_s) if removal.scale_down else state
 
 
 def update_removal(
@@ -285,6 +293,7 @@ def command_sent(state: State, operation_id: str, phase: RemovalPhase, command: 
 def removal_ended(state: State, removal: RemovalOperation, *, now_s: int) -> State:
     """Close a removal whose machine is gone, and remember it: metrics may show its Node for a while yet."""
     others = tuple(r for r in state.removed if r.instance_id != removal.instance_id)
+    state = _without_refusal(state, removal.node_name)
     ended = Removed(instance_id=removal.instance_id, ended_at_s=now_s)
     state = msgspec.structs.replace(state, removed=(*others, ended)[-MAX_REMOVED:])
     return update_removal(state, removal.operation_id, lambda _: None)
@@ -338,15 +347,21 @@ def pool_gave(state: State, pool: Pool) -> State:
 
 
 def remember_refusal(state: State, node_name: str, reason: str, *, now_s: int, policy: Policy) -> State:
-    """Do not nominate this worker again for a while."""
-    previous = next((r for r in state.refusals if r.node_name == node_name), None)
-    fresh = Refusal(
-        node_name=node_name,
-        reason=reason,
-        until_s=now_s + policy.scale_down.refused_for_s,
-        failures=previous.failures + 1 if previous is not None else 1,
-    )
-    return msgspec.structs.replace(state, refusals=(*(r for r in state.refusals if r.node_name != node_name), fresh))
+    """Do not nominate this worker again for a while, twice as long each time in a row; its removal forgets it."""
+    failures = times_refused(state, node_name) + 1
+    wait_s = policy.scale_down.refused_for_s * min(2 ** (failures - 1), REFUSED_AT_MOST)
+    fresh = Refusal(node_name=node_name, reason=reason[:REFUSED_REASON], until_s=now_s + wait_s, failures=failures)
+    others = _without_refusal(state, node_name).refusals
+    return msgspec.structs.replace(state, refusals=(*others, fresh)[-MAX_REFUSALS:])
+
+
+def times_refused(state: State, node_name: str) -> int:
+    """How often in a row the removal of this worker was refused or failed."""
+    return next((r.failures for r in state.refusals if r.node_name == node_name), 0)
+
+
+def _without_refusal(state: State, node_name: str) -> State:
+    return msgspec.structs.replace(state, refusals=tuple(r for r in state.refusals if r.node_name != node_name))
 
 
 def remember_owner(state: State, record: OwnerLaunches) -> State:

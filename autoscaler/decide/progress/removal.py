@@ -11,7 +11,7 @@ import msgspec
 from autoscaler.decide.looking import Look
 from autoscaler.decide.progress.launch import SETTLE_S
 from autoscaler.model import ALIVE, CommandOutcome, CommandResult, InstanceState, RemovalOperation, RemovalPhase, State
-from autoscaler.state.transitions import enter_phase, remember_refusal, removal_ended, update_removal
+from autoscaler.state.transitions import began_to_go, enter_phase, remember_refusal, removal_ended, update_removal
 
 SEND_ATTEMPTS: Final = 5
 """Deliveries of one drain before it is given up; uncordon, delete-node and the drain of a machine that EC2 takes away
@@ -22,6 +22,9 @@ GRACE_AFTER_DRAIN_S: Final = 60
 """The document's execution time-out exceeds the drain's by this much."""
 
 _TRY_AGAIN: Final = frozenset({CommandOutcome.UNDELIVERED, CommandOutcome.API_UNREACHABLE})
+_NOTHING_WENT: Final = frozenset(
+    {CommandOutcome.REFUSED, CommandOutcome.NO_SUCH_NODE, CommandOutcome.UNDELIVERED, CommandOutcome.FENCED_OFF}
+)
 _NOTHING_HAPPENED: Final = frozenset({CommandOutcome.REFUSED, CommandOutcome.NO_SUCH_NODE})
 
 
@@ -116,7 +119,7 @@ def _draining(look: Look, state: State, removal: RemovalOperation, wanted_back: 
         state = remember_refusal(
             state, removal.node_name, f"taken back, {needed}", now_s=look.now_s, policy=look.policy
         )
-        return uncordon(look, state, removal, needed)
+        return uncordon(look, began_to_go(state, removal, now_s=look.now_s), removal, needed)
     if removal.phase is RemovalPhase.DRAINED:
         return _terminate(look, state, removal)
     if removal.command is None:
@@ -137,6 +140,7 @@ def _draining(look: Look, state: State, removal: RemovalOperation, wanted_back: 
             removal, RemovalPhase.DRAINED, now_s=look.now_s, fence=removal.fence, not_after_s=removal.not_after_s
         )
         state = update_removal(state, removal.operation_id, lambda _: drained)
+        state = began_to_go(state, drained, now_s=look.now_s)
         return _terminate(look, state, drained)
     may_try = removal.attempts + 1 < SEND_ATTEMPTS or removal.reclaim
     if (result.outcome in _TRY_AGAIN or result.rule == LATE_RULE) and may_try:
@@ -151,11 +155,20 @@ def _drain_failed(look: Look, state: State, removal: RemovalOperation, result: C
     look.events.append(f"{removal.node_name}: {why}")
     forced = look.policy.drain.force and result.outcome is CommandOutcome.TIMED_OUT
     if removal.reclaim or forced:
-        return _terminate(look, state, removal)
+        return _terminate(look, began_to_go(state, removal, now_s=look.now_s), removal)
     state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
+    if _something_went(result):
+        state = began_to_go(state, removal, now_s=look.now_s)
     if result.outcome in _NOTHING_HAPPENED:
         return update_removal(state, removal.operation_id, lambda _: None)
     return uncordon(look, state, removal, why)
+
+
+def _something_went(result: CommandResult) -> bool:
+    """Whether a drain that failed may have moved pods. A budget refuses before anything goes, or in the middle."""
+    if result.outcome is CommandOutcome.BLOCKED_BY_BUDGET:
+        return result.evicted_pods > 0
+    return result.outcome not in _NOTHING_WENT
 
 
 def _terminate(look: Look, state: State, removal: RemovalOperation) -> State:
