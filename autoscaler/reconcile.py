@@ -24,6 +24,7 @@ from autoscaler.act.perform import Actor
 from autoscaler.decide.capacity.launch import plan_launch
 from autoscaler.decide.decision import decide, with_plan
 from autoscaler.decide.demand.growth import BLIND_ALERT
+from autoscaler.decide.fleet import view_fleet
 from autoscaler.document import Outcome, decision_document, paused_decision
 from autoscaler.model import (
     Action,
@@ -192,10 +193,8 @@ class _Run:
         refusal = decision.reason if decision.action is Action.REFUSED else ""
         fresh_refusal = bool(refusal) and refusal != state.told_refusal
         if mode is Mode.OBSERVE or (decision.state == state and not effects):
-            if (
-                refusal != state.told_refusal
-                and self._save(msgspec.structs.replace(state, told_refusal=refusal), version) is None
-            ):
+            noted = _noted(state, snapshot, refusal)
+            if noted != state and self._save(noted, version) is None:
                 return None
             return self._tell(
                 decision, decision_id, mode=mode, snapshot=snapshot, state=state, fresh_refusal=fresh_refusal
@@ -204,7 +203,7 @@ class _Run:
             raise Busy("another invocation holds the lease and something is to do")
         expires_at_s = now_s + int(ports.clock.remaining_s()) + LEASE_MARGIN_S
         intended = take_lease(_tidied(decision.state, snapshot, now_s), self.owner, expires_at_s)
-        intended = msgspec.structs.replace(intended, node_count=decision.nodes.ready, told_refusal=refusal)
+        intended = msgspec.structs.replace(_noted(intended, snapshot, refusal), node_count=decision.nodes.ready)
         saved = self._save(intended, version)
         if saved is None:
             return None
@@ -338,6 +337,12 @@ class _Run:
     def _measure(self, document: dict[str, Any]) -> None:
         document["duration_ms"] = self.ports.clock.elapsed_ms() - self.started_ms
         document["calls"] = dict(self.ports.calls())
+
+
+def _noted(state: State, snapshot: Snapshot, refusal: str) -> State:
+    """With what a look keeps in mind although nothing is done: each changes rarely, so a calm look writes nothing."""
+    unlisted = view_fleet(snapshot, state).unlisted if snapshot.cluster_known else state.unlisted_workers
+    return msgspec.structs.replace(state, told_refusal=refusal, unlisted_workers=unlisted)
 
 
 def _tidied(state: State, snapshot: Snapshot, now_s: int) -> State:

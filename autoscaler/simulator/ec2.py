@@ -143,7 +143,9 @@ class Ec2:
             self._add_fixed(fixed)
 
     def _add_fixed(self, fixed: FixedNode) -> None:
-        tags = {"Name": fixed.name, CLUSTER_TAG: self.cluster_id}
+        tags = {"Name": fixed.name}
+        if fixed.tagged:
+            tags[CLUSTER_TAG] = self.cluster_id
         if fixed.server:
             tags[ROLE_TAG] = "server"
         subnet_id = next((subnet for subnet, zone in self.settings.subnet_zones if zone == fixed.zone), "subnet-0other")

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from autoscaler.model import Notice, State, Trigger
-from autoscaler.policy import BlindGrowth, Policy
+from autoscaler.policy import BlindGrowth, Policy, ScaleDown, Workers
 from autoscaler.ports import FleetUnavailable, StoreUnavailable
 from autoscaler.reconcile import Busy, reconcile
 from autoscaler.simulator.cluster import SimCluster
@@ -131,6 +131,7 @@ def test_stale_metrics_are_partial(cluster: SimCluster) -> None:
 def test_a_firing_alert_grows_one_step_while_prometheus_is_gone(
     cluster: SimCluster, fault: Callable[[MetricFaults], None]
 ) -> None:
+    cluster.sweep()
     fault(cluster.metric_faults)
     facts = (_alert("a", cluster),)
     assert cluster.sweep(trigger=ALERT, facts=facts)["reason"] == "blind_growth"
@@ -142,6 +143,7 @@ def test_a_firing_alert_grows_one_step_while_prometheus_is_gone(
 
 def test_blind_growth_waits_for_what_is_joining_and_ends_at_max() -> None:
     cluster = SimCluster(Policy(version=1, blind_growth=BlindGrowth(step=2)))
+    cluster.sweep()
     cluster.metric_faults.down = True
     cluster.sweep(trigger=ALERT, facts=(_alert("a", cluster),))
     assert len(cluster.workers()) == 4
@@ -152,7 +154,30 @@ def test_blind_growth_waits_for_what_is_joining_and_ends_at_max() -> None:
     assert [notice.subject[0] for notice in cluster.state.notices] == ["a"]
 
 
+def test_blind_growth_counts_workers_that_only_the_last_whole_look_saw() -> None:
+    """Static workers without the cluster's tag: EC2 does not list them, and Prometheus cannot be asked."""
+    policy = Policy(version=1, workers=Workers(max=5), scale_down=ScaleDown(min_age_s=86_400))
+    cluster = SimCluster(policy, workers=2, static_workers=2, static_tagged=False, history_s=1500)
+    cluster.metric_faults.down = True
+    first = cluster.sweep(trigger=ALERT, facts=(_alert("a", cluster),))
+    assert (first["action"], first["reason"]) == ("refused", "never_seen"), "nobody knows how many there are"
+    cluster.metric_faults.down = False
+    cluster.sweep()
+    version = cluster.item.version
+    cluster.sweep()
+    assert (cluster.state.unlisted_workers, cluster.item.version) == (2, version), "a calm look writes nothing"
+    cluster.metric_faults.down = True
+    assert cluster.sweep(trigger=ALERT, facts=(_alert("b", cluster),))["reason"] == "blind_growth"
+    cluster.run(300)
+    cluster.metric_faults.down = False
+    cluster.sweep()
+    cluster.metric_faults.down = True
+    document = cluster.sweep(trigger=ALERT, facts=(_alert("c", cluster),))
+    assert (document["action"], document["reason"], len(cluster.workers())) == ("refused", "at_max", 3)
+
+
 def test_an_alert_is_no_fact_while_prometheus_answers(cluster: SimCluster) -> None:
+    cluster.sweep()
     version = cluster.item.version
     cluster.sweep(trigger=ALERT, facts=(_alert("a", cluster),))
     assert (len(cluster.workers()), cluster.item.version) == (2, version)
@@ -328,6 +353,7 @@ def _alert(fingerprint: str, cluster: SimCluster) -> Notice:
 
 
 def test_an_alert_that_found_every_pool_exhausted_may_ask_again(cluster: SimCluster) -> None:
+    cluster.sweep()
     cluster.metric_faults.down = True
     cluster.fail("ec2", "launch_context")
     facts = (_alert("a", cluster),)

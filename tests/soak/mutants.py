@@ -195,6 +195,26 @@ def our_own_end_is_a_failure() -> None:
         _put(module, "was_removed", lambda _state, _instance_id: False)
 
 
+def refusals_forgotten() -> None:
+    """A worker that was refused is nominated again at once."""
+    _put(autoscaler.decide.progress.removal, "remember_refusal", lambda state, *_args, **_more: state)
+
+
+def refusals_do_not_back_off() -> None:
+    """A worker that is refused again and again waits no longer than after the first time."""
+    _put(autoscaler.state.transitions, "REFUSED_AT_MOST", 1)
+
+
+def unlisted_workers_forgotten() -> None:
+    """In the dark only what EC2 lists counts against max."""
+    plan = autoscaler.decide.demand.growth.plan_blind_growth
+
+    def forgetful(snapshot: Any, fleet: Any, state: State, policy: Any) -> Any:
+        return plan(snapshot, fleet, replace(state, unlisted_workers=0), policy)
+
+    _put(autoscaler.decide.decision, "plan_blind_growth", forgetful)
+
+
 def terminate_without_drain() -> None:
     """A drain that failed counts as one that is over."""
     module = autoscaler.decide.progress.removal
@@ -365,6 +385,9 @@ MUTANTS: Final[tuple[Callable[[], None], ...]] = (
     uncordon_forgotten,
     removals_forgotten,
     our_own_end_is_a_failure,
+    refusals_forgotten,
+    refusals_do_not_back_off,
+    unlisted_workers_forgotten,
     terminate_without_drain,
     drain_skipped,
     no_adoption_by_tag,
