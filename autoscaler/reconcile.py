@@ -79,6 +79,10 @@ CLOSER_LOOKS: Final = 5
 """Questions after the first: what is free, then the pods of the workers that may go, some at a time."""
 
 
+BEGINNINGS: Final = frozenset({Action.SCALE_UP, Action.SCALE_DOWN, Action.REPAIR})
+"""What people are told of; mere progress is recorded."""
+
+
 class Busy(Exception):
     """Something is to do, and another invocation holds the lease or won the race."""
 
@@ -207,7 +211,8 @@ class _Run:
         saved = self._save(intended, version)
         if saved is None:
             return None
-        return self._act(decision, decision_id, mode, snapshot, Holder(ports.store, self.owner, intended, saved))
+        holder = Holder(ports.store, self.owner, intended, saved)
+        return self._act(decision, decision_id, mode, snapshot, holder, fresh_refusal=fresh_refusal)
 
     def _begun(self, state: State, version: int) -> State:
         """The first state of a cluster: once it is stored, its mode is the operator's to change."""
@@ -281,7 +286,14 @@ class _Run:
             return None
 
     def _act(
-        self, decision: Decision, decision_id: str, mode: Mode, snapshot: Snapshot, holder: Holder
+        self,
+        decision: Decision,
+        decision_id: str,
+        mode: Mode,
+        snapshot: Snapshot,
+        holder: Holder,
+        *,
+        fresh_refusal: bool,
     ) -> dict[str, Any]:
         ports = self.ports
         actor = Actor(holder, ports.fleet, ports.commands, ports.clock, self.policy)
@@ -291,8 +303,17 @@ class _Run:
             holder.apply(lambda state: release_lease(state, self.owner))
         except LostLease as lost:
             actor.failures.append(f"stopped: {lost}")
-        outcome = Outcome(events=tuple(actor.events), failures=tuple(actor.failures))
-        document = self._tell(decision, decision_id, mode=mode, snapshot=snapshot, state=holder.state, outcome=outcome)
+            actor.fresh_failure = True
+        outcome = Outcome(events=tuple(actor.events), failures=tuple(actor.failures), fresh_failure=actor.fresh_failure)
+        document = self._tell(
+            decision,
+            decision_id,
+            mode=mode,
+            snapshot=snapshot,
+            state=holder.state,
+            outcome=outcome,
+            fresh_refusal=fresh_refusal,
+        )
         arrived = [n for n in holder.state.notices if not n.handled and n not in known_notices]
         if arrived:
             # The invocation that brought the notice met our lease and went: its look is ours to do.
@@ -325,14 +346,22 @@ class _Run:
             state=state,
             outcome=outcome or Outcome(),
         )
-        acted = outcome is not None
         self._measure(document)
-        if acted or fresh_refusal or document["failures"]:
-            ports.store.record(ports.clock.now_s(), decision_id, document)
-        if fresh_refusal or document["failures"] or (acted and decision.action is not Action.NONE):
+        began = outcome is not None and decision.action in BEGINNINGS
+        news = began or fresh_refusal or (outcome is not None and outcome.fresh_failure)
+        if news or (outcome is not None and document["events"]):
+            self._record(decision_id, document)
+        if news:
             ports.notifier.notify(document)
         self._measure(document)
         return document
+
+    def _record(self, decision_id: str, document: dict[str, Any]) -> None:
+        """Append to the history. What was done is done: a record that fails is told with it, and stops nothing."""
+        try:
+            self.ports.store.record(self.ports.clock.now_s(), decision_id, document)
+        except StoreUnavailable as error:
+            document["failures"].append(f"the history lacks this decision: {error}")
 
     def _measure(self, document: dict[str, Any]) -> None:
         document["duration_ms"] = self.ports.clock.elapsed_ms() - self.started_ms

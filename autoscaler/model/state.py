@@ -56,6 +56,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A worker whose removal was refused or failed: not nominated again before `until_s`, and after all others then."""
 
     node_name: str
+    """Or the instance id of a worker without a Node."""
     reason: str
     until_s: int
     failures: int = 1

@@ -377,3 +377,68 @@ def test_pods_bound_to_an_exhausted_zone_launch_nothing_elsewhere(cluster: SimCl
     cluster.sweep_for(900, every_s=60)
     assert len(cluster.ready_workers()) == 4
     assert all(pod.node for pod in cluster.world.pods if pod.namespace == "shop")
+
+
+# ----------------------------------------------------------------------------------------------------------- told once
+
+
+def _told_of_failures(cluster: SimCluster) -> tuple[int, int]:
+    told = [document for document in cluster.told if document["failures"]]
+    return len(told), len([document for document in cluster.decisions if document["failures"]])
+
+
+def test_a_protected_worker_is_handed_back_told_once_and_another_goes(cluster: SimCluster) -> None:
+    make_one_superfluous(cluster)
+    oldest = cluster.workers()[0]
+    cluster.ec2.protected.add(oldest)
+    cluster.sweep_for(3600)
+    assert _told_of_failures(cluster) == (1, 1)
+    assert len(cluster.workers()) == 2
+    assert oldest in cluster.workers()
+    assert (cluster.state.removals, [n.name for n in cluster.world.nodes if n.cordoned]) == ((), [])
+    [refusal] = cluster.state.refusals
+    assert (refusal.node_name, refusal.reason) == (f"worker-{oldest}", "EC2 protects it from termination")
+
+
+def test_a_protected_orphan_is_asked_rarely(cluster: SimCluster) -> None:
+    cluster.world.faults.never_join = True
+    need_two_workers(cluster)
+    cluster.sweep()
+    cluster.world.faults.never_join = False
+    protected = cluster.workers()[-1]
+    cluster.ec2.protected.add(protected)
+    cluster.sweep_for(3 * 3600)
+    assert protected in cluster.workers()
+    told, recorded = _told_of_failures(cluster)
+    assert told == recorded <= 2
+    assert cluster.state.removals == ()
+
+
+@pytest.mark.parametrize(
+    ("service", "call", "code"), [("ssm", "send", "InvalidInstanceId"), ("ec2", "terminate", "UnauthorizedOperation")]
+)
+def test_a_lasting_failure_is_told_once_and_recorded_once(
+    cluster: SimCluster, service: str, call: str, code: str
+) -> None:
+    make_one_superfluous(cluster)
+    if service == "ssm":
+        cluster.ec2.end(cluster.workers()[0])  # its Node is to be deleted
+    cluster.fail(service, call, code=code, times=None)
+    documents = cluster.sweep_for(6 * 3600)
+    assert sum(bool(document["failures"]) for document in documents) > 100, "the log tells each"
+    assert _told_of_failures(cluster) == (1, 1)
+    cluster.heal()
+    cluster.sweep_for(1200)
+    assert cluster.state.removals == ()
+
+
+def test_a_history_that_cannot_be_written_stops_nothing_and_is_told(cluster: SimCluster) -> None:
+    need_two_workers(cluster)
+    cluster.fail("dynamodb", "record", code="ThrottlingException")
+    document = cluster.sweep()
+    assert document["action"] == "scale_up"
+    assert document["failures"] == [
+        "the history lacks this decision: dynamodb record failed before its effect (switched on)."
+    ]
+    assert list(cluster.told) == [{**cluster.told[0], "failures": document["failures"]}]
+    assert (len(cluster.workers()), cluster.state.lease) == (4, None)

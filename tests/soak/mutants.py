@@ -215,6 +215,16 @@ def unlisted_workers_forgotten() -> None:
     _put(autoscaler.decide.decision, "plan_blind_growth", forgetful)
 
 
+def told_failures_forgotten() -> None:
+    """People hear of a failure at every look, as long as it lasts."""
+    _put(autoscaler.act.perform, "failure_told", lambda state, _operation_id, _cause: state)
+
+
+def protected_worker_kept_cordoned() -> None:
+    """A worker that EC2 refuses to end stays in its removal for ever."""
+    _put(autoscaler.act.perform, "hand_back", lambda state, *_args, **_more: state)
+
+
 def terminate_without_drain() -> None:
     """A drain that failed counts as one that is over."""
     module = autoscaler.decide.progress.removal
@@ -388,6 +398,8 @@ MUTANTS: Final[tuple[Callable[[], None], ...]] = (
     refusals_forgotten,
     refusals_do_not_back_off,
     unlisted_workers_forgotten,
+    told_failures_forgotten,
+    protected_worker_kept_cordoned,
     terminate_without_drain,
     drain_skipped,
     no_adoption_by_tag,

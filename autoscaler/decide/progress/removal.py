@@ -79,6 +79,8 @@ def _after_death(look: Look, state: State, removal: RemovalOperation) -> State:
         stopped = instance.state in {InstanceState.STOPPING, InstanceState.STOPPED}
         if stopped and removal.phase in {RemovalPhase.DRAINING, RemovalPhase.DRAINED}:
             return _terminate(look, state, removal)  # nothing runs on it any more
+        if stopped and removal.phase is RemovalPhase.UNCORDONING:
+            return _uncordoning(look, state, removal)  # it may be started again
         return state
     look.events.append(f"instance {removal.instance_id} is terminated")
     if not removal.node_name:

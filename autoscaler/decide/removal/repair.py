@@ -16,6 +16,7 @@ from autoscaler.state.transitions import (
     maybe_still_shown,
     open_operations,
     open_removal,
+    refused_lately,
     update_removal,
     was_removed,
     workers_stay,
@@ -86,7 +87,7 @@ def repair_unhealthy(look: Look, state: State, fleet: FleetView) -> tuple[State,
     for worker in _long_unready(fleet):
         if worker.key in leaving:
             continue
-        why = _stays_unready(worker, too_many=too_many)
+        why = _stays_unready(worker, too_many=too_many) or refused_lately(state, worker.title, look.now_s)
         if why is None and open_operations(state) >= MAX_OPEN_OPERATIONS:
             why = "state_full: too many operations are open"
         if why is not None:
@@ -230,6 +231,7 @@ def _end_orphans(look: Look, state: State, fleet: FleetView, blocked: list[Block
             why = "more of the workers are than repair.max_unhealthy_share allows, so the cause lies elsewhere"
         elif open_operations(state) >= MAX_OPEN_OPERATIONS:
             why = "state_full: too many operations are open"
+        why = why or refused_lately(state, key, look.now_s)
         if why is not None:
             blocked.append(Blocked(subject=key, reason=f"no_node: {why}"))
             continue

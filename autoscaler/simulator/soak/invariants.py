@@ -2,6 +2,7 @@
 
 from autoscaler.simulator.soak import on_decision, on_effect, on_state
 from autoscaler.simulator.soak.on_step import FleetRules
+from autoscaler.simulator.soak.on_telling import TellRules
 from autoscaler.simulator.soak.on_turns import TurnRules
 from autoscaler.simulator.soak.watch import Rules
 
@@ -10,6 +11,7 @@ def rules() -> Rules:
     """A fresh set: some of the rules remember what they saw."""
     fleet = FleetRules()
     turns = TurnRules()
+    tells = TellRules()
     return Rules(
         on_save=(
             on_state.fence_only_rises,
@@ -55,5 +57,5 @@ def rules() -> Rules:
             fleet.nodes_are_deleted_only_when_dead,
             fleet.fences_of_nodes_only_rise,
         ),
-        on_end=(turns.every_removable_worker_is_tried,),
+        on_end=(turns.every_removable_worker_is_tried, tells.a_lasting_failure_is_told_once),
     )
