@@ -17,6 +17,7 @@ from autoscaler.model import (
     Action,
     Asks,
     Blocked,
+    CommandOutcome,
     Decision,
     MetricsStatus,
     NodeCounts,
@@ -26,7 +27,7 @@ from autoscaler.model import (
     State,
 )
 from autoscaler.policy import Policy
-from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, mark_handled, open_operations, open_removal
+from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, mark_handled, open_operations, open_removal, outbid_fences
 
 _NO_DEMAND = PodDemand(waiting=0, new_workers=(), take_back=(), for_owners=(), unhelped=(), blocked=())
 
@@ -36,6 +37,8 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
 
     Pure and total: it never raises for a valid snapshot. `growth` of the result becomes operations in `plan_launch`.
     """
+    if any(result.outcome is CommandOutcome.FENCED_OFF for _, result in snapshot.commands):
+        state = outbid_fences(state, now_s)
     look = Look(snapshot, policy, now_s=now_s, fence=state.fence + 1, decision_id=decision_id)
     before = state
     for launch in state.launches:

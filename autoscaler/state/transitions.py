@@ -119,6 +119,14 @@ def take_lease(state: State, owner: str, expires_at_s: int) -> State:
     return msgspec.structs.replace(state, lease=Lease(owner=owner, expires_at_s=expires_at_s), fence=state.fence + 1)
 
 
+def outbid_fences(state: State, now_s: int) -> State:
+    """Raise the fence above all that a Node can have seen: a restored or new state is behind its Nodes.
+
+    Fences count acquisitions of the lease, or were raised like this before; there are fewer of those than seconds.
+    """
+    return msgspec.structs.replace(state, fence=max(state.fence, now_s))
+
+
 def release_lease(state: State, owner: str) -> State:
     """Let go, if it is still ours to let go."""
     if state.lease is None or state.lease.owner != owner:

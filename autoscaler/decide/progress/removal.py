@@ -144,6 +144,8 @@ def _draining(look: Look, state: State, removal: RemovalOperation, wanted_back: 
         state = update_removal(state, removal.operation_id, lambda _: drained)
         state = began_to_go(state, drained, now_s=look.now_s)
         return _terminate(look, state, drained)
+    if removal.reclaim and result.outcome is CommandOutcome.FENCED_OFF:
+        return _send_again(look, state, removal, result)  # with a higher fence: there is time to drain it
     may_try = removal.attempts + 1 < SEND_ATTEMPTS or removal.reclaim
     if (result.outcome in _TRY_AGAIN or result.rule == LATE_RULE) and may_try:
         return _send_again(look, state, removal, result)

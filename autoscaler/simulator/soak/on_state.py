@@ -26,13 +26,15 @@ FORWARD: Final = {
 """Said here once more on purpose: an invariant that read the core's own table would move with it."""
 
 
-def fence_only_rises(_watch: Watch, saved: Saved) -> str | None:
-    """Every acquisition of the lease raises the fence by one; nothing lowers it."""
+def fence_only_rises(watch: Watch, saved: Saved) -> str | None:
+    """Every acquisition of the lease raises the fence, by one or above all others; nothing lowers it."""
     old, new = saved.old, saved.new
     acquired = new.lease is not None and (old.lease is None or old.lease.owner != new.lease.owner)
     allowed = {old.fence + 1} if acquired else {old.fence}
     if new.lease is not None and new.lease.owner in saved.seen.ids:
         allowed.add(old.fence + 1)  # its own lost write, found and taken once more
+    if acquired and abs(new.fence - watch.cluster.now_s) < LEASE_LASTS_S:
+        allowed.add(new.fence)  # a command was fenced off, and the next one carries the time
     if new.fence not in allowed:
         return f"the fence went from {old.fence} to {new.fence}" + (" with a new owner" if acquired else "")
     return None

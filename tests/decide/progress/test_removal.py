@@ -240,7 +240,14 @@ def test_what_was_fenced_off_goes_out_with_the_present_fence(phase: Phase) -> No
     machine = worker(1, of={"state": InstanceState.TERMINATED}) if phase is Phase.DELETING else worker(1)
     left = left_of(look(removal(1, phase), machine, commands=told(Outcome.FENCED_OFF)))
     assert left is not None
-    assert (left.fence, left.command) == (10, None)
+    assert (left.fence, left.command) == (NOW_S + 1, None)
+
+
+def test_a_reclaimed_worker_whose_drain_was_fenced_off_is_drained_with_a_higher_fence() -> None:
+    decision = look(removal(1, age_s=3, reclaim=True, reason="retirement"), commands=told(Outcome.FENCED_OFF))
+    left = left_of(decision)
+    assert left is not None
+    assert (left.phase, left.fence, left.command) == (Phase.DRAINING, NOW_S + 1, None)
 
 
 # ------------------------------------------------------------------------------------------------------------ take back
