@@ -38,6 +38,7 @@ REFUSED_AT_MOST: Final = 4
 """A worker that is refused again and again is asked again after this many times `scale_down.refused_for_s`."""
 HANDED_BACK_WITHIN_S: Final = 120
 """Until then the uncordon of a worker that is given back must have started, or it is sent anew."""
+_TAKING: Final = frozenset({"interruption", "retirement"})
 METRICS_LAG_S: Final = 300
 """Metrics may be this much older than the answer that shows them (Prometheus looks back five minutes)."""
 TOLERATED_JOIN_FAILURES: Final = 1
@@ -347,6 +348,11 @@ def was_removed(state: State, instance_id: str) -> bool:
     """Whether a removal of ours ended, or will end, this machine: its loss is nobody's failure."""
     ids = {r.instance_id for r in state.removals} | {r.instance_id for r in state.removed}
     return instance_id in ids
+
+
+def taken_by_ec2(state: State, instance_id: str) -> bool:
+    """Whether EC2 said that it would take this machine."""
+    return any(n.subject == instance_id and n.kind in _TAKING for n in state.notices)
 
 
 def maybe_still_shown(state: State, instance_id: str, metrics_at_s: int | None) -> bool:

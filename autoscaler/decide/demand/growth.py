@@ -34,7 +34,7 @@ def plan_growth(
     """Combine the demands. `replacing`: workers that EC2 takes away and that the pods do not ask for by themselves."""
     coming = fleet.ready + fleet.joining
     # A worker that is NotReady for a moment is not gone: repair says when it is, and opens its removal.
-    recovering = len(recovering_workers(fleet, policy))
+    recovering = len(recovering_workers(fleet, policy, now_s=snapshot.taken_at_s))
     pod_wants = coming + pods.extra if pods.extra else None
     signals = (
         Signal(name="unschedulable_pods", value=pods.waiting, threshold=0, wants=pod_wants),

@@ -11,6 +11,7 @@ from autoscaler.state.transitions import (
     join_failed,
     open_operations,
     open_removal,
+    taken_by_ec2,
     update_launch,
     was_removed,
     worker_joined,
@@ -46,7 +47,8 @@ def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
         elif (gone_because := _lost(look, instance)) is not None and open_operations(state) < MAX_OPEN_OPERATIONS:
             look.events.append(f"instance {instance_id} {gone_because}")
             finished.append(instance_id)
-            if not was_removed(state, instance_id):
+            taken = instance.state not in ALIVE and taken_by_ec2(state, instance_id)
+            if not taken and not was_removed(state, instance_id):
                 state = join_failed(state, launched_at_s=launch.created_at_s, now_s=look.now_s)
             state = _clear_away(look, state, instance, node)
         else:

@@ -17,6 +17,7 @@ from autoscaler.state.transitions import (
     open_operations,
     open_removal,
     refused_lately,
+    taken_by_ec2,
     update_removal,
     was_removed,
     workers_stay,
@@ -82,9 +83,9 @@ def repair_unhealthy(look: Look, state: State, fleet: FleetView) -> tuple[State,
     for worker in fleet.having(Standing.DEAD, Standing.UNHEALTHY):
         state = _delete_left_node(look, state, worker)
     state = _end_orphans(look, state, fleet, blocked)
-    too_many = _too_many_unready(fleet, look.policy)
+    too_many = _too_many_unready(fleet, look.policy, look.now_s)
     leaving = {removal.instance_id for removal in state.removals}
-    for worker in _long_unready(fleet):
+    for worker in _long_unready(fleet, look.policy, look.now_s):
         if worker.key in leaving:
             continue
         why = _stays_unready(worker, too_many=too_many) or refused_lately(state, worker.title, look.now_s)
@@ -98,28 +99,35 @@ def repair_unhealthy(look: Look, state: State, fleet: FleetView) -> tuple[State,
             )
             look.events.append(f"{worker.title} is NotReady for {look.policy.repair.not_ready_s} s: it is replaced")
             worked_until_s = look.now_s - look.policy.repair.not_ready_s
-            state = _lost_young(look, state, worker.instance, worked_until_s=worked_until_s)
+            state = _lost_young(look, state, worker, worked_until_s=worked_until_s)
             state = open_removal(state, removal, counts_as_scale_down=False)
     return state, tuple(blocked)
 
 
-def recovering_workers(fleet: FleetView, policy: Policy) -> tuple[Worker, ...]:
+def recovering_workers(fleet: FleetView, policy: Policy, *, now_s: int) -> tuple[Worker, ...]:
     """NotReady workers that are waited for: not for long yet, or so many at once that the cause lies elsewhere."""
     unready = [worker for worker in fleet.having(Standing.UNHEALTHY) if worker.node is not None]
-    if _too_many_unready(fleet, policy):
+    if _too_many_unready(fleet, policy, now_s):
         return tuple(unready)
-    gone = _long_unready(fleet)
+    gone = _long_unready(fleet, policy, now_s)
     return tuple(worker for worker in unready if worker not in gone)
 
 
-def _long_unready(fleet: FleetView) -> list[Worker]:
-    return [w for w in fleet.having(Standing.UNHEALTHY) if w.node is not None and w.node.unready_long]
+def _long_unready(fleet: FleetView, policy: Policy, now_s: int) -> list[Worker]:
+    """NotReady through the whole window, and for as long as a machine may take to join since it was last started."""
+    return [
+        worker
+        for worker in fleet.having(Standing.UNHEALTHY)
+        if worker.node is not None
+        and worker.node.unready_long
+        and (worker.instance is None or now_s - worker.instance.launched_at_s > policy.workers.join_timeout_s)
+    ]
 
 
-def _too_many_unready(fleet: FleetView, policy: Policy) -> bool:
+def _too_many_unready(fleet: FleetView, policy: Policy, now_s: int) -> bool:
     """Whether more are NotReady than the policy's share. One may always be: it is the smallest number that fails."""
     workers = len(fleet.having(Standing.READY, Standing.JOINING, Standing.UNHEALTHY))
-    return len(_long_unready(fleet)) > max(1.0, policy.repair.max_unhealthy_share * workers)
+    return len(_long_unready(fleet, policy, now_s)) > max(1.0, policy.repair.max_unhealthy_share * workers)
 
 
 def _stays_unready(worker: Worker, *, too_many: bool) -> str | None:
@@ -164,18 +172,24 @@ def _delete_left_node(look: Look, state: State, worker: Worker) -> State:
         not_after_s=look.start_by_s,
     )
     look.events.append(f"{worker.title} lost its instance: its Node is deleted")
-    if instance is not None:
-        state = _lost_young(look, state, instance, worked_until_s=look.now_s)
+    state = _lost_young(look, state, worker, worked_until_s=look.now_s)
     return open_removal(state, removal, counts_as_scale_down=False)
 
 
-def _taken_by_ec2(state: State, instance: Instance) -> bool:
-    return any(n.subject == instance.instance_id and n.kind in RECLAIM_NOTICES for n in state.notices)
+def _started_again(worker: Worker) -> bool:
+    """Whether the machine is older than EC2's launch time: a person stopped and started it, and no launch of ours."""
+    node, instance = worker.node, worker.instance
+    if node is None or instance is None or node.created_at_s is None:
+        return False
+    return node.created_at_s < instance.launched_at_s
 
 
-def _lost_young(look: Look, state: State, instance: Instance, *, worked_until_s: int) -> State:
+def _lost_young(look: Look, state: State, worker: Worker, *, worked_until_s: int) -> State:
     """Remember a worker that nobody ended and that did not last: what is launched next may be as bad."""
-    if was_removed(state, instance.instance_id) or _taken_by_ec2(state, instance):
+    instance = worker.instance
+    if instance is None or _started_again(worker):
+        return state
+    if was_removed(state, instance.instance_id) or taken_by_ec2(state, instance.instance_id):
         return state
     if worked_until_s - instance.launched_at_s >= PROVEN_AFTER_S:
         return state

@@ -241,7 +241,8 @@ def no_failure_is_counted_for_what_we_removed(watch: Watch, saved: Saved) -> str
         if instance.ended_at_s is not None and instance.tags.get(OPERATION_TAG) in launches
     }
     never_came = {r.instance_id for r in opened if r.reason == "join_timeout"}
-    if lost - watch.removed - (watch.truth.noticed.keys() - never_came):
+    noticed = {n.subject for n in saved.old.notices if n.kind in {"interruption", "retirement"}}
+    if lost - watch.removed - (noticed - never_came):
         return None
     return f"{new.failures} launches failed, it says, and what was lost ({sorted(lost)}) we or EC2 removed"
 

@@ -116,6 +116,11 @@ def test_one_that_we_remove_while_it_joins_is_no_failure(reclaim: bool) -> None:
 def test_one_that_ec2_took_before_we_drained_it_is_no_failure() -> None:
     ended = worker(1, of={**aged(200), "state": InstanceState.TERMINATED})
     assert look(ended, state=State(fence=9, notices=(notice(1),))).state.join_failures is None
+    young = bare(1, **aged(60), state=InstanceState.TERMINATED, operation_id="l1")
+    noticed = State(fence=9, notices=(notice(1, handled=True),), launches=(launch("l1", ids=[1]),))
+    assert look(young, state=noticed).state.join_failures is None
+    late = bare(1, **aged(700), operation_id="l1")
+    assert look(late, state=noticed).state.join_failures is not None, "it had its time, whatever EC2 says now"
 
 
 def test_a_node_that_registers_again_after_its_removal_is_deleted_and_is_no_failure() -> None:

@@ -182,6 +182,22 @@ def test_workers_that_stay_not_ready(machine: Machine, reason: str | None) -> No
     assert [b.reason for b in decision.blocked if b.reason.startswith("not_ready")] == ([reason] if reason else [])
 
 
+@pytest.mark.parametrize("node_age_s", [7200, 0], ids=["started again", "new"])
+@pytest.mark.parametrize(
+    ("age_s", "replaced"),
+    [pytest.param(20, False, id="it boots"), (600, False), pytest.param(601, True, id="too late")],
+)
+def test_a_worker_that_was_started_again_may_join_in_the_usual_time_and_is_no_failed_launch(
+    age_s: int, replaced: bool, node_age_s: int
+) -> None:
+    """Its Node was NotReady all the while that it was stopped, which says nothing of the machine that boots now."""
+    launched_at_s = NOW_S - age_s
+    machine = worker(1, of={"launched_at_s": launched_at_s}, created_at_s=launched_at_s - node_age_s, **NOT_READY)
+    decision = look(machine)
+    assert bool(begun(decision)) is replaced
+    assert (decision.state.join_failures is not None) is (replaced and not node_age_s)
+
+
 @pytest.mark.parametrize(
     ("broken", "healthy", "replaced"),
     [
