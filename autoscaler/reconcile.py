@@ -347,7 +347,7 @@ class _Run:
             outcome=outcome or Outcome(),
         )
         self._measure(document)
-        began = outcome is not None and decision.action in BEGINNINGS
+        began = outcome is not None and (decision.action in BEGINNINGS or decision.news)
         news = began or fresh_refusal or (outcome is not None and outcome.fresh_failure)
         if news or (outcome is not None and document["events"]):
             self._record(decision_id, document)

@@ -82,6 +82,7 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
         signals=grow.signals,
         blocked=(*pods.blocked, *unhealthy, *shrink.blocked),
         events=tuple(look.events),
+        news=look.news,
         growth=grow.growth,
         state=state,
         asks=_asks(look, pods, shrink, unseen),

@@ -36,7 +36,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A fact that no observation shows, brought by a trigger."""
 
     kind: str
-    """`interruption`, `rebalance`, `retirement` or `blind_alert`; and `orphan`, which repair notes for itself."""
+    """`interruption`, `rebalance`, `retirement` or `blind_alert`; `orphan` and `stopped` are repair's own notes."""
     subject: str
     """An instance id, or `fingerprint@startsAt` of an alert."""
     received_at_s: int

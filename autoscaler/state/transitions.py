@@ -28,6 +28,8 @@ MAX_OPEN_OPERATIONS: Final = 50
 """At the limit nothing new is opened: the item stays far below its 64 KB."""
 MAX_NOTICES: Final = 100
 NOTICE_KEPT_S: Final = 3600
+STOPPED: Final = "stopped"
+"""Kind of the notice that repair keeps of a stopped worker for as long as it is stopped."""
 OWNER_KEPT_S: Final = 3600
 MAX_REMOVED: Final = 50
 REMOVED_KEPT_S: Final = 3600
@@ -174,7 +176,7 @@ def forget_old(state: State, now_s: int) -> State:
     """Drop what has lost its meaning. Called only when something else is written: tidiness is no reason for a write."""
     return msgspec.structs.replace(
         state,
-        notices=tuple(n for n in state.notices if now_s - n.received_at_s < NOTICE_KEPT_S),
+        notices=tuple(n for n in state.notices if n.kind == STOPPED or now_s - n.received_at_s < NOTICE_KEPT_S),
         backoffs=tuple(b for b in state.backoffs if now_s < b.until_s + OWNER_KEPT_S),
         refusals=tuple(r for r in state.refusals if now_s < r.until_s + OWNER_KEPT_S),
         owners=tuple(o for o in state.owners if now_s - o.launched_at_s < OWNER_KEPT_S or now_s < o.retry_at_s),

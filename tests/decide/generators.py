@@ -188,7 +188,7 @@ def states(draw: Draw) -> State:
         for n, ids in enumerate([joining[:2], joining[2:]])
         if ids or draw(st.booleans())
     )
-    kinds = ("interruption", "retirement", "rebalance", "blind_alert", "orphan")
+    kinds = ("interruption", "retirement", "rebalance", "blind_alert", "orphan", "stopped")
     notices = tuple(
         Notice(
             kind=draw(st.sampled_from(kinds)),

@@ -11,7 +11,14 @@ import msgspec
 from autoscaler.decide.looking import Look
 from autoscaler.decide.progress.launch import SETTLE_S
 from autoscaler.model import ALIVE, CommandOutcome, CommandResult, InstanceState, RemovalOperation, RemovalPhase, State
-from autoscaler.state.transitions import began_to_go, enter_phase, remember_refusal, removal_ended, update_removal
+from autoscaler.state.transitions import (
+    STOPPED,
+    began_to_go,
+    enter_phase,
+    remember_refusal,
+    removal_ended,
+    update_removal,
+)
 
 SEND_ATTEMPTS: Final = 5
 """Deliveries of one drain before it is given up; uncordon, delete-node and the drain of a machine that EC2 takes away
@@ -32,6 +39,10 @@ def advance_removal(look: Look, state: State, removal: RemovalOperation, *, want
     """Move one removal as far as this look proves. `wanted_back`: operation id -> why its worker is needed."""
     if removal.phase is RemovalPhase.DELETING:
         return _deleting(look, state, removal)
+    instance = look.instances.get(removal.instance_id)
+    if removal.reason == STOPPED and instance is not None and instance.state in ALIVE:
+        look.events.append(f"{removal.node_name} was started again: it stays")
+        return update_removal(state, removal.operation_id, lambda _: None)
     removal = _note_absence(look, removal)
     state = update_removal(state, removal.operation_id, lambda _: removal)
     if _gone(look, removal):

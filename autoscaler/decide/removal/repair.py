@@ -10,6 +10,7 @@ from autoscaler.policy import Policy
 from autoscaler.state.transitions import (
     MAX_OPEN_OPERATIONS,
     PROVEN_AFTER_S,
+    STOPPED,
     add_notices,
     join_failed,
     mark_handled,
@@ -25,6 +26,8 @@ from autoscaler.state.transitions import (
 
 RECLAIM_NOTICES = frozenset({"interruption", "retirement"})
 ORPHAN = "orphan"
+STOPPED_KEPT_S = 86_400
+"""A stopped worker may be started again for this long."""
 _CAN_BE_UPGRADED = frozenset({RemovalPhase.DRAINING, RemovalPhase.DRAINED, RemovalPhase.UNCORDONING})
 
 
@@ -83,6 +86,7 @@ def repair_unhealthy(look: Look, state: State, fleet: FleetView) -> tuple[State,
     for worker in fleet.having(Standing.DEAD, Standing.UNHEALTHY):
         state = _delete_left_node(look, state, worker)
     state = _end_orphans(look, state, fleet, blocked)
+    state = _end_stopped(look, state, fleet, blocked)
     too_many = _too_many_unready(fleet, look.policy, look.now_s)
     leaving = {removal.instance_id for removal in state.removals}
     for worker in _long_unready(fleet, look.policy, look.now_s):
@@ -253,6 +257,46 @@ def _end_orphans(look: Look, state: State, fleet: FleetView, blocked: list[Block
         state = open_removal(state, removal, counts_as_scale_down=False)
         look.events.append(f"instance {key} is a worker of ours without a Node: it is terminated")
     return state
+
+
+def _end_stopped(look: Look, state: State, fleet: FleetView, blocked: list[Blocked]) -> State:
+    """Tell of stopped workers of ours once, and end them after a day: they are replaced, and cost their disks."""
+    stopped = {
+        worker.key: worker
+        for worker in fleet.having(Standing.DEAD)
+        if worker.ours and worker.instance is not None and worker.instance.state is InstanceState.STOPPED
+    }
+    since_s = {n.subject: n.received_at_s for n in state.notices if n.kind == STOPPED}
+    if since_s.keys() - stopped.keys():
+        kept = tuple(n for n in state.notices if n.kind != STOPPED or n.subject in stopped)
+        state = msgspec.structs.replace(state, notices=kept)
+    for key, worker in stopped.items():
+        if key not in since_s:
+            noted = Notice(kind=STOPPED, subject=key, received_at_s=look.now_s, handled=True)
+            state = add_notices(state, (noted,))
+            hours = STOPPED_KEPT_S // 3600
+            look.events.append(f"{worker.title} is stopped: start it within {hours} hours, or it is ended")
+            look.news = True
+        elif look.now_s - since_s[key] >= STOPPED_KEPT_S:
+            why = _stays_stopped(look, state, worker)
+            if why is not None:
+                blocked.append(Blocked(subject=worker.title, reason=f"stopped: {why}"))
+            elif worker.instance is not None:
+                removal = new_removal(
+                    look, worker.instance, worker.node, reason=STOPPED, phase=RemovalPhase.TERMINATING
+                )
+                state = open_removal(state, removal, counts_as_scale_down=False)
+                look.events.append(f"{worker.title} was stopped for {look.now_s - since_s[key]} s: it is ended")
+    return state
+
+
+def _stays_stopped(look: Look, state: State, worker: Worker) -> str | None:
+    """Why a worker that is stopped for long is not ended."""
+    if worker.node is None:
+        return "it has no Node, so which node-local volumes live on it is not known"
+    if open_operations(state) >= MAX_OPEN_OPERATIONS:
+        return "state_full: too many operations are open"
+    return _stays_unready(worker, too_many=False) or refused_lately(state, worker.title, look.now_s)
 
 
 def _maybe_its_node(look: Look, instance: Instance) -> str | None:
