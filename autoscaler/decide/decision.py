@@ -17,6 +17,7 @@ from autoscaler.model import (
     Action,
     Asks,
     Blocked,
+    CommandOutcome,
     Decision,
     MetricsStatus,
     NodeCounts,
@@ -26,7 +27,7 @@ from autoscaler.model import (
     State,
 )
 from autoscaler.policy import Policy
-from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, mark_handled, open_operations, open_removal
+from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, mark_handled, open_operations, open_removal, outbid_fences
 
 _NO_DEMAND = PodDemand(waiting=0, new_workers=(), take_back=(), for_owners=(), unhelped=(), blocked=())
 
@@ -36,6 +37,8 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
 
     Pure and total: it never raises for a valid snapshot. `growth` of the result becomes operations in `plan_launch`.
     """
+    if any(result.outcome is CommandOutcome.FENCED_OFF for _, result in snapshot.commands):
+        state = outbid_fences(state, now_s)
     look = Look(snapshot, policy, now_s=now_s, fence=state.fence + 1, decision_id=decision_id)
     before = state
     for launch in state.launches:
@@ -50,8 +53,7 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
         current = next((r for r in state.removals if r.operation_id == removal.operation_id), None)
         if current is not None:
             state = advance_removal(look, state, current, wanted_back=wanted_back)
-    removed = {r.instance_id for r in before.removals} - {r.instance_id for r in state.removals}
-    state, unhealthy = repair_unhealthy(look, state, view_fleet(snapshot, state), just_removed=removed)
+    state, unhealthy = repair_unhealthy(look, state, view_fleet(snapshot, state))
     state = trust_launches_again(look, state, view_fleet(snapshot, state))
     repaired = bool({r.operation_id for r in state.removals} - {r.operation_id for r in before.removals})
     fleet = view_fleet(snapshot, state)
@@ -80,6 +82,7 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
         signals=grow.signals,
         blocked=(*pods.blocked, *unhealthy, *shrink.blocked),
         events=tuple(look.events),
+        news=look.news,
         growth=grow.growth,
         state=state,
         asks=_asks(look, pods, shrink, unseen),

@@ -20,6 +20,8 @@ class Look:
         """The fence that this decision's commands will carry: one above the last."""
         self.decision_id = decision_id
         self.events: list[str] = []
+        self.news = False
+        """Whether one of the events is for people, although nothing begins."""
         self.instances = {i.instance_id: i for i in snapshot.instances}
         self.nodes = {n.instance_id: n for n in snapshot.nodes if n.instance_id is not None}
         self.commands = dict(snapshot.commands)

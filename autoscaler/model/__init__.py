@@ -58,6 +58,7 @@ from autoscaler.model.state import (
     Notice,
     OwnerLaunches,
     Refusal,
+    Removed,
     State,
 )
 from autoscaler.model.tags import (
@@ -115,6 +116,7 @@ __all__ = [
     "Refusal",
     "RemovalOperation",
     "RemovalPhase",
+    "Removed",
     "Resources",
     "Sample",
     "Signal",

@@ -92,5 +92,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """One sentence for each step that open operations took in this look."""
     growth: Growth | None
     state: State
+    news: bool = False
+    """One of the events is for people, although nothing begins."""
     asks: Asks = Asks()
     """What it could not judge because it was not seen: look closer, and decide again."""

@@ -32,7 +32,9 @@ class LaunchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     tags: tuple[tuple[str, str], ...]
 
 
-class LaunchOperation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="launch"):
+class LaunchOperation(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="launch"
+):
     """Workers on their way: from the intent until each is a Ready node or is given up."""
 
     operation_id: str
@@ -52,6 +54,8 @@ class LaunchOperation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Pod owners (`namespace/kind/name`) that these workers were launched for."""
     sent_at_s: int | None = None
     """When the call was last sent, or is about to be."""
+    told_failure: str = ""
+    """Cause of the failed call that people know of: it is told and recorded once, until it changes or ends."""
 
 
 class LaunchContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +127,9 @@ class CommandRef(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     sent_at_s: int
 
 
-class RemovalOperation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="removal"):
+class RemovalOperation(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="removal"
+):
     """One worker on its way out."""
 
     operation_id: str
@@ -146,3 +152,7 @@ class RemovalOperation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     absent_since_s: int | None = None
     failure: str = ""
     """Why the drain was given up, for the phase `uncordoning`."""
+    told_failure: str = ""
+    """As of a launch: cause of the failed call of this phase that people know of."""
+    scale_down: bool = False
+    """It begins a cool-down once something really went, or began to go."""

@@ -32,11 +32,11 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     expires_at_s: int
 
 
-class Notice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Notice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A fact that no observation shows, brought by a trigger."""
 
     kind: str
-    """`interruption`, `rebalance`, `retirement` or `blind_alert`; and `orphan`, which repair notes for itself."""
+    """`interruption`, `rebalance`, `retirement` or `blind_alert`; `orphan` and `stopped` are repair's own notes."""
     subject: str
     """An instance id, or `fingerprint@startsAt` of an alert."""
     received_at_s: int
@@ -52,16 +52,24 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     failures: int
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A worker whose removal was refused or failed: not nominated again before `until_s`."""
+class Refusal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A worker whose removal was refused or failed: not nominated again before `until_s`, and after all others then."""
 
     node_name: str
+    """Or the instance id of a worker without a Node."""
     reason: str
     until_s: int
     failures: int = 1
 
 
-class OwnerLaunches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Removed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, array_like=True):
+    """A worker whose removal ended: metrics that are older than its end may still show the Node."""
+
+    instance_id: str
+    ended_at_s: int
+
+
+class OwnerLaunches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Launches made for the pods of one owner, so that a launch that did not help is not repeated for ever."""
 
     owner: str
@@ -72,7 +80,10 @@ class OwnerLaunches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class JoinFailures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Launches in a row of which no worker stayed: a broken image or network is not cured by launching on and on."""
+    """Launches in a row of which no worker came and stayed: a broken image or network is not cured by launching on.
+
+    What we removed, and what EC2 took, is none of them: only a launch's own worker that did not come or did not last.
+    """
 
     failures: int
     failed_at_s: int
@@ -94,11 +105,18 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     notices: tuple[Notice, ...] = ()
     backoffs: tuple[Backoff, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    removed: tuple[Removed, ...] = ()
+    """Removals that ended, until the metrics are newer than that."""
     owners: tuple[OwnerLaunches, ...] = ()
     join_failures: JoinFailures | None = None
     last_scale_up_s: int | None = None
     last_scale_down_s: int | None = None
     told_refusal: str = ""
     """Reason code of the refusal that people know of: it is told and recorded once, until it changes or ends."""
+    unlisted_workers: int | None = None
+    """Workers that the last look at the whole cluster saw and EC2's list does not show (static ones without the tag).
+
+    They count against max while Prometheus cannot be asked. None: the cluster was never seen.
+    """
     node_count: int | None = None
     """Ready workers at the last write; for people and dashboards, never read to decide."""

@@ -1,6 +1,6 @@
 """Pure `State -> State` functions: the only way in which the truth about what is under way changes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Final, TypeVar
 
 import msgspec
@@ -19,6 +19,7 @@ from autoscaler.model import (
     Refusal,
     RemovalOperation,
     RemovalPhase,
+    Removed,
     State,
 )
 from autoscaler.policy import Policy
@@ -27,7 +28,21 @@ MAX_OPEN_OPERATIONS: Final = 50
 """At the limit nothing new is opened: the item stays far below its 64 KB."""
 MAX_NOTICES: Final = 100
 NOTICE_KEPT_S: Final = 3600
+STOPPED: Final = "stopped"
+"""Kind of the notice that repair keeps of a stopped worker for as long as it is stopped."""
 OWNER_KEPT_S: Final = 3600
+MAX_REMOVED: Final = 50
+REMOVED_KEPT_S: Final = 3600
+MAX_REFUSALS: Final = 30
+REFUSED_REASON: Final = 80
+"""Characters of a reason that are kept."""
+REFUSED_AT_MOST: Final = 4
+"""A worker that is refused again and again is asked again after this many times `scale_down.refused_for_s`."""
+HANDED_BACK_WITHIN_S: Final = 120
+"""Until then the uncordon of a worker that is given back must have started, or it is sent anew."""
+_TAKING: Final = frozenset({"interruption", "retirement"})
+METRICS_LAG_S: Final = 300
+"""Metrics may be this much older than the answer that shows them (Prometheus looks back five minutes)."""
 TOLERATED_JOIN_FAILURES: Final = 1
 """One launch that fails is replaced at once: it happens. From the second in a row on the cause is not the machine."""
 JOIN_WAIT_S: Final = 600
@@ -44,7 +59,10 @@ _FORWARD: Final[dict[RemovalPhase, frozenset[RemovalPhase]]] = {
     RemovalPhase.DELETING: frozenset(),
     RemovalPhase.UNCORDONING: frozenset({RemovalPhase.DELETING}),
 }
-"""Phases only move forward. A worker that dies while it is emptied or uncordoned goes straight to `deleting`."""
+"""Phases only move forward. A worker that dies while it is emptied or uncordoned goes straight to `deleting`.
+
+Out of `terminating` there is one other way, `hand_back`: EC2 itself said that it ends nothing.
+"""
 
 
 _Operation = TypeVar("_Operation", LaunchOperation, RemovalOperation)
@@ -104,6 +122,14 @@ def take_lease(state: State, owner: str, expires_at_s: int) -> State:
     return msgspec.structs.replace(state, lease=Lease(owner=owner, expires_at_s=expires_at_s), fence=state.fence + 1)
 
 
+def outbid_fences(state: State, now_s: int) -> State:
+    """Raise the fence above all that a Node can have seen: a restored or new state is behind its Nodes.
+
+    Fences count acquisitions of the lease, or were raised like this before; there are fewer of those than seconds.
+    """
+    return msgspec.structs.replace(state, fence=max(state.fence, now_s))
+
+
 def release_lease(state: State, owner: str) -> State:
     """Let go, if it is still ours to let go."""
     if state.lease is None or state.lease.owner != owner:
@@ -150,7 +176,7 @@ def forget_old(state: State, now_s: int) -> State:
     """Drop what has lost its meaning. Called only when something else is written: tidiness is no reason for a write."""
     return msgspec.structs.replace(
         state,
-        notices=tuple(n for n in state.notices if now_s - n.received_at_s < NOTICE_KEPT_S),
+        notices=tuple(n for n in state.notices if n.kind == STOPPED or now_s - n.received_at_s < NOTICE_KEPT_S),
         backoffs=tuple(b for b in state.backoffs if now_s < b.until_s + OWNER_KEPT_S),
         refusals=tuple(r for r in state.refusals if now_s < r.until_s + OWNER_KEPT_S),
         owners=tuple(o for o in state.owners if now_s - o.launched_at_s < OWNER_KEPT_S or now_s < o.retry_at_s),
@@ -194,7 +220,10 @@ def launch_landed(state: State, operation_id: str, instance_ids: tuple[str, ...]
 
 
 def join_failed(state: State, *, launched_at_s: int, now_s: int, after_ready: bool = False) -> State:
-    """A worker launched then was given up. After several launches in a row the next waits, twice as long each time."""
+    """A worker launched then did not come, or did not last. From the second launch in a row on the next one waits.
+
+    Not for what we removed ourselves (`was_removed`). The wait doubles each time.
+    """
     known = state.join_failures
     if known is not None and launched_at_s < known.failed_at_s:
         return state
@@ -231,11 +260,14 @@ def only_probes_are_launched(state: State) -> bool:
 
 
 def open_removal(state: State, operation: RemovalOperation, *, counts_as_scale_down: bool) -> State:
-    """Add the intent before its first command."""
-    removals = (*state.removals, operation)
-    if counts_as_scale_down:
-        return msgspec.structs.replace(state, removals=removals, last_scale_down_s=operation.created_at_s)
-    return msgspec.structs.replace(state, removals=removals)
+    """Add the intent before its first command. One that counts begins its cool-down when something goes, not now."""
+    operation = msgspec.structs.replace(operation, scale_down=counts_as_scale_down)
+    return msgspec.structs.replace(state, removals=(*state.removals, operation))
+
+
+def began_to_go(state: State, removal: RemovalOperation, *, now_s: int) -> State:
+    """Pods or a worker really went: from now on the cool-down counts. A refusal that changed nothing costs none."""
+    return msgspec.structs.replace(state, last_scale_down_s=now_s) if removal.scale_down else state
 
 
 def update_removal(
@@ -260,6 +292,7 @@ def enter_phase(
         command=None,
         attempts=0,
         failure=failure or operation.failure,
+        told_failure="",
     )
 
 
@@ -269,9 +302,82 @@ def command_sent(state: State, operation_id: str, phase: RemovalPhase, command: 
     def change(operation: RemovalOperation) -> RemovalOperation:
         if operation.phase is not phase:
             return operation
-        return msgspec.structs.replace(operation, command=command)
+        return msgspec.structs.replace(operation, command=command, told_failure="")
 
     return update_removal(state, operation_id, change)
+
+
+def hand_back(state: State, operation_id: str, why: str, *, now_s: int, policy: Policy) -> State:
+    """Give a worker back that EC2 refuses to end: nothing of a terminate that is refused like this can happen later.
+
+    Each further try would move its pods for nothing, so it waits as long as a worker may, from the first time on.
+    """
+    operation = next((o for o in state.removals if o.operation_id == operation_id), None)
+    if operation is None or operation.phase is not RemovalPhase.TERMINATING:
+        return state
+    title = operation.node_name or operation.instance_id
+    state = remember_refusal(state, title, why, now_s=now_s, policy=policy, longest=True)
+    returning = msgspec.structs.replace(
+        operation,
+        phase=RemovalPhase.UNCORDONING,
+        phase_since_s=now_s,
+        fence=state.fence,
+        not_after_s=now_s + HANDED_BACK_WITHIN_S,
+        command=None,
+        attempts=0,
+        failure=why,
+        told_failure="",
+    )
+    return update_removal(state, operation_id, lambda _: returning if operation.node_name else None)
+
+
+def failure_told(state: State, operation_id: str, cause: str) -> State:
+    """Remember that people know of this failure of an operation; an empty cause: it is over."""
+    state = update_launch(state, operation_id, lambda o: msgspec.structs.replace(o, told_failure=cause))
+    return update_removal(state, operation_id, lambda o: msgspec.structs.replace(o, told_failure=cause))
+
+
+def removal_ended(state: State, removal: RemovalOperation, *, now_s: int) -> State:
+    """Close a removal whose machine is gone, and remember it: metrics may show its Node for a while yet."""
+    others = tuple(r for r in state.removed if r.instance_id != removal.instance_id)
+    state = _without_refusal(state, removal.node_name or removal.instance_id)
+    ended = Removed(instance_id=removal.instance_id, ended_at_s=now_s)
+    state = msgspec.structs.replace(state, removed=(*others, ended)[-MAX_REMOVED:])
+    return update_removal(state, removal.operation_id, lambda _: None)
+
+
+def was_removed(state: State, instance_id: str) -> bool:
+    """Whether a removal of ours ended, or will end, this machine: its loss is nobody's failure."""
+    ids = {r.instance_id for r in state.removals} | {r.instance_id for r in state.removed}
+    return instance_id in ids
+
+
+def taken_by_ec2(state: State, instance_id: str) -> bool:
+    """Whether EC2 said that it would take this machine."""
+    return any(n.subject == instance_id and n.kind in _TAKING for n in state.notices)
+
+
+def maybe_still_shown(state: State, instance_id: str, metrics_at_s: int | None) -> bool:
+    """Whether a Node that is shown may be that of a removal which ended after these metrics were scraped."""
+    return any(removed.instance_id == instance_id and not _is_newer(metrics_at_s, removed) for removed in state.removed)
+
+
+def forget_removed(state: State, shown: Container[str], *, metrics_at_s: int | None, now_s: int) -> State:
+    """Drop what metrics that are newer do not show any more, and what is old. `shown`: instance ids with a Node.
+
+    As `forget_old`, called only when something else is written. `metrics_at_s` is None where the Nodes are not known.
+    """
+    kept = tuple(
+        removed
+        for removed in state.removed
+        if now_s - removed.ended_at_s < REMOVED_KEPT_S
+        and (removed.instance_id in shown or not _is_newer(metrics_at_s, removed))
+    )
+    return msgspec.structs.replace(state, removed=kept)
+
+
+def _is_newer(metrics_at_s: int | None, removed: Removed) -> bool:
+    return metrics_at_s is not None and metrics_at_s - removed.ended_at_s >= METRICS_LAG_S
 
 
 # ----------------------------------------------------------------------------------------------------------- back-offs
@@ -292,16 +398,33 @@ def pool_gave(state: State, pool: Pool) -> State:
     return msgspec.structs.replace(state, backoffs=tuple(b for b in state.backoffs if b.pool != pool))
 
 
-def remember_refusal(state: State, node_name: str, reason: str, *, now_s: int, policy: Policy) -> State:
-    """Do not nominate this worker again for a while."""
-    previous = next((r for r in state.refusals if r.node_name == node_name), None)
-    fresh = Refusal(
-        node_name=node_name,
-        reason=reason,
-        until_s=now_s + policy.scale_down.refused_for_s,
-        failures=previous.failures + 1 if previous is not None else 1,
-    )
-    return msgspec.structs.replace(state, refusals=(*(r for r in state.refusals if r.node_name != node_name), fresh))
+def remember_refusal(
+    state: State, node_name: str, reason: str, *, now_s: int, policy: Policy, longest: bool = False
+) -> State:
+    """Do not nominate this worker again for a while, twice as long each time in a row; its removal forgets it.
+
+    `longest`: at once as long as it may be.
+    """
+    failures = max(times_refused(state, node_name) + 1, REFUSED_AT_MOST if longest else 0)
+    wait_s = policy.scale_down.refused_for_s * min(2 ** (failures - 1), REFUSED_AT_MOST)
+    fresh = Refusal(node_name=node_name, reason=reason[:REFUSED_REASON], until_s=now_s + wait_s, failures=failures)
+    others = _without_refusal(state, node_name).refusals
+    return msgspec.structs.replace(state, refusals=(*others, fresh)[-MAX_REFUSALS:])
+
+
+def times_refused(state: State, node_name: str) -> int:
+    """How often in a row the removal of this worker was refused or failed."""
+    return next((r.failures for r in state.refusals if r.node_name == node_name), 0)
+
+
+def refused_lately(state: State, node_name: str, now_s: int) -> str | None:
+    """Why this worker is left alone now; None when it may be asked again."""
+    refusal = next((r for r in state.refusals if r.node_name == node_name and now_s < r.until_s), None)
+    return None if refusal is None else f"refused: {refusal.reason}; asked again in {refusal.until_s - now_s} s"
+
+
+def _without_refusal(state: State, node_name: str) -> State:
+    return msgspec.structs.replace(state, refusals=tuple(r for r in state.refusals if r.node_name != node_name))
 
 
 def remember_owner(state: State, record: OwnerLaunches) -> State:

@@ -113,7 +113,9 @@ def node(number: int, **changes: Any) -> Node:
 
 
 def worker(number: int, *, pods: Sequence[Pod] = (), of: dict[str, Any] | None = None, **node_changes: Any) -> Machine:
-    """A Ready worker of ours; `of` changes its instance, the other arguments its Node."""
+    """A Ready worker of ours; `of` changes its instance, the other arguments its Node. The Node is no older."""
+    if of is not None and "launched_at_s" in of:
+        node_changes = {"created_at_s": of["launched_at_s"], **node_changes}
     its_node = node(number, **node_changes)
     held = tuple(msgspec.structs.replace(pod, node=its_node.name) for pod in pods)
     return Machine(instance=instance(number, **(of or {})), node=its_node, pods=held)

@@ -23,6 +23,7 @@ from autoscaler.model import (
     Pool,
     Refusal,
     RemovalPhase,
+    Removed,
     Snapshot,
     State,
 )
@@ -187,7 +188,7 @@ def states(draw: Draw) -> State:
         for n, ids in enumerate([joining[:2], joining[2:]])
         if ids or draw(st.booleans())
     )
-    kinds = ("interruption", "retirement", "rebalance", "blind_alert", "orphan")
+    kinds = ("interruption", "retirement", "rebalance", "blind_alert", "orphan", "stopped")
     notices = tuple(
         Notice(
             kind=draw(st.sampled_from(kinds)),
@@ -217,6 +218,13 @@ def states(draw: Draw) -> State:
             Refusal(node_name=f"worker-{iid(n)}", reason="x", until_s=NOW_S + 5)
             for n in draw(st.sets(st.integers(1, 4), max_size=2))
         ),
+        removed=tuple(
+            Removed(
+                instance_id=iid(n),
+                ended_at_s=NOW_S - draw(st.sampled_from([-5, 0, 299, 300, 4000])),
+            )
+            for n in draw(st.sets(st.integers(1, 9), max_size=2))
+        ),
         owners=tuple(
             OwnerLaunches(
                 owner=f"shop/ReplicaSet/{name}",
@@ -237,6 +245,7 @@ def states(draw: Draw) -> State:
                 after_ready=st.booleans(),
             )
         ),
+        unlisted_workers=draw(st.sampled_from([None, 0, 0, 2])),
         last_scale_up_s=draw(st.sampled_from([None, NOW_S - 10, NOW_S - 9000, NOW_S + 5])),
         last_scale_down_s=draw(st.sampled_from([None, NOW_S - 10, NOW_S - 9000])),
     )

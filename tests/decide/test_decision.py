@@ -238,3 +238,15 @@ def test_growth_comes_before_a_shrink_and_a_repair_before_it() -> None:
     decision = decided(snapshot(machines, [waiting("w", cpu=1895)]), its_policy=policy())
     assert decision.action is Action.SCALE_UP
     assert [r.reason for r in decision.state.removals] == ["not_ready"]
+
+
+@pytest.mark.parametrize("phase", [RemovalPhase.DRAINING, RemovalPhase.UNCORDONING])
+@pytest.mark.parametrize("fence", [3, NOW_S + 50])
+def test_a_state_that_is_behind_its_nodes_catches_up_in_one_look(phase: RemovalPhase, fence: int) -> None:
+    """A restored state: its Nodes have seen fences that it does not know, but none above the time."""
+    machines = [worker(1, pods=[pod("web")]), full(2), full(3)]
+    behind = State(fence=fence, removals=(removal(1, phase, fence=fence),))
+    decision = decided(snapshot(machines, commands=told(CommandOutcome.FENCED_OFF)), behind)
+    assert decision.state.fence == max(fence, NOW_S)
+    [operation] = decision.state.removals
+    assert (operation.phase, operation.fence) == (RemovalPhase.UNCORDONING, decision.state.fence + 1)

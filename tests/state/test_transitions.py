@@ -18,6 +18,7 @@ from autoscaler.model import (
     Pool,
     Refusal,
     RemovalPhase,
+    Removed,
     State,
 )
 from autoscaler.policy import Policy
@@ -25,14 +26,22 @@ from autoscaler.state import transitions
 from autoscaler.state.transitions import (
     MAX_NOTICES,
     MAX_OPEN_OPERATIONS,
+    MAX_REFUSALS,
+    MAX_REMOVED,
+    METRICS_LAG_S,
+    REFUSED_REASON,
+    REMOVED_KEPT_S,
     add_notices,
     back_off,
+    began_to_go,
     command_sent,
     effective_mode,
     forget_old,
+    forget_removed,
     launch_landed,
     lease_held_by_other,
     mark_handled,
+    maybe_still_shown,
     open_launch,
     open_operations,
     open_removal,
@@ -40,9 +49,11 @@ from autoscaler.state.transitions import (
     release_lease,
     remember_owner,
     remember_refusal,
+    removal_ended,
     set_mode,
     take_back_notices,
     take_lease,
+    times_refused,
     update_launch,
     update_removal,
 )
@@ -191,9 +202,11 @@ def test_an_ended_mode_is_forgotten_and_operations_never_are() -> None:
 def test_opening_notes_when_the_fleet_last_changed() -> None:
     grown = open_launch(State(), launch(age_s=0))
     assert (grown.last_scale_up_s, grown.last_scale_down_s, open_operations(grown)) == (NOW_S, None, 1)
-    shrunk = open_removal(grown, removal(1, age_s=0), counts_as_scale_down=True)
-    assert (shrunk.last_scale_down_s, open_operations(shrunk)) == (NOW_S, 2)
-    assert open_removal(grown, removal(1), counts_as_scale_down=False).last_scale_down_s is None
+    for counts in (True, False):
+        opened = open_removal(grown, removal(1), counts_as_scale_down=counts)
+        assert (opened.last_scale_down_s, open_operations(opened)) == (None, 2), "nothing went yet"
+        [operation] = opened.removals
+        assert began_to_go(opened, operation, now_s=NOW_S).last_scale_down_s == (NOW_S if counts else None)
 
 
 def test_updates_of_what_is_closed_change_nothing() -> None:
@@ -245,6 +258,56 @@ def test_an_exhausted_pool_is_left_alone_twice_as_long_each_time() -> None:
     assert pool_gave(state, POOL).backoffs == ()
 
 
+def test_a_worker_is_refused_twice_as_long_each_time_until_it_goes() -> None:
+    state, waits = State(), []
+    for _ in range(5):
+        state = remember_refusal(state, "worker-i-001", "x" * 500, now_s=NOW_S, policy=Policy(version=1))
+        waits.append(state.refusals[0].until_s - NOW_S)
+    assert waits == [1800, 3600, 7200, 7200, 7200]
+    assert (times_refused(state, "worker-i-001"), times_refused(state, "other")) == (5, 0)
+    assert len(state.refusals[0].reason) == REFUSED_REASON
+    assert removal_ended(state, removal(1), now_s=NOW_S).refusals == ()
+
+
+def test_only_so_many_refusals_are_kept_and_the_newest_are() -> None:
+    state = State()
+    for n in range(MAX_REFUSALS + 5):
+        state = remember_refusal(state, str(n), "x", now_s=NOW_S, policy=Policy(version=1))
+    assert [r.node_name for r in state.refusals] == [str(n) for n in range(5, MAX_REFUSALS + 5)]
+
+
+@pytest.mark.parametrize(
+    ("metrics_age_s", "ended_s_ago", "shown", "may_be_shown", "kept"),
+    [
+        pytest.param(0, 0, True, True, True, id="it ended in this look"),
+        pytest.param(0, METRICS_LAG_S - 1, False, True, True, id="the metrics may lag"),
+        pytest.param(0, METRICS_LAG_S, False, False, False, id="they are newer, and show it no more"),
+        pytest.param(0, METRICS_LAG_S, True, False, True, id="they are newer, and show it: its agent registered again"),
+        pytest.param(None, REMOVED_KEPT_S - 1, False, True, True, id="no metrics"),
+        pytest.param(None, REMOVED_KEPT_S, False, True, False, id="an hour at the latest"),
+        pytest.param(0, REMOVED_KEPT_S, True, False, False, id="an hour, whatever is shown"),
+    ],
+)
+def test_what_we_removed_is_remembered_until_the_metrics_are_newer(
+    metrics_age_s: int | None, ended_s_ago: int, shown: bool, may_be_shown: bool, kept: bool
+) -> None:
+    at_s = None if metrics_age_s is None else NOW_S - metrics_age_s
+    state = removal_ended(State(removals=(removal(1),)), removal(1), now_s=NOW_S - ended_s_ago)
+    assert (state.removals, [r.instance_id for r in state.removed]) == ((), [iid(1)])
+    assert maybe_still_shown(state, iid(1), at_s) is may_be_shown
+    assert not maybe_still_shown(state, iid(2), at_s)
+    after = forget_removed(state, {iid(1)} if shown else set(), metrics_at_s=at_s, now_s=NOW_S)
+    assert bool(after.removed) is kept
+
+
+def test_only_so_many_removals_are_remembered_each_once() -> None:
+    state = State()
+    for n in [*range(MAX_REMOVED + 5), MAX_REMOVED]:
+        state = removal_ended(state, removal(n), now_s=NOW_S)
+    assert len(state.removed) == MAX_REMOVED
+    assert state.removed[-1].instance_id == iid(MAX_REMOVED)
+
+
 def test_pools_are_told_apart_by_type_zone_and_market() -> None:
     state = State()
     pools = [
@@ -262,7 +325,7 @@ def test_pools_are_told_apart_by_type_zone_and_market() -> None:
 def test_refusals_and_owners_are_replaced_not_piled_up() -> None:
     state = remember_refusal(State(), "n", "one", now_s=NOW_S, policy=Policy(version=1))
     state = remember_refusal(state, "n", "two", now_s=NOW_S + 5, policy=Policy(version=1))
-    assert state.refusals == (Refusal(node_name="n", reason="two", until_s=NOW_S + 1805, failures=2),)
+    assert state.refusals == (Refusal(node_name="n", reason="two", until_s=NOW_S + 3605, failures=2),)
     state = remember_owner(remember_owner(state, owner(10)), owner(5))
     assert state.owners == (owner(5),)
 
@@ -309,7 +372,11 @@ def test_a_full_state_stays_below_64_kb() -> None:
         backoffs=tuple(
             Backoff(pool=POOL, error_code="InsufficientInstanceCapacity", until_s=NOW_S, failures=1) for _ in range(12)
         ),
-        refusals=tuple(Refusal(node_name=f"worker-i-0{long}", reason="x" * 80, until_s=NOW_S) for _ in range(20)),
+        removed=tuple(Removed(instance_id=f"i-0{long}", ended_at_s=NOW_S) for _ in range(MAX_REMOVED)),
+        refusals=tuple(
+            Refusal(node_name=f"worker-i-0{long}", reason="x" * REFUSED_REASON, until_s=NOW_S, failures=2)
+            for _ in range(MAX_REFUSALS)
+        ),
         owners=tuple(owner(n) for n in range(20)),
     )
     assert len(msgspec.json.encode(state)) < ITEM_LIMIT_BYTES

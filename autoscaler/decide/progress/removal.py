@@ -11,7 +11,14 @@ import msgspec
 from autoscaler.decide.looking import Look
 from autoscaler.decide.progress.launch import SETTLE_S
 from autoscaler.model import ALIVE, CommandOutcome, CommandResult, InstanceState, RemovalOperation, RemovalPhase, State
-from autoscaler.state.transitions import enter_phase, remember_refusal, update_removal
+from autoscaler.state.transitions import (
+    STOPPED,
+    began_to_go,
+    enter_phase,
+    remember_refusal,
+    removal_ended,
+    update_removal,
+)
 
 SEND_ATTEMPTS: Final = 5
 """Deliveries of one drain before it is given up; uncordon, delete-node and the drain of a machine that EC2 takes away
@@ -22,6 +29,9 @@ GRACE_AFTER_DRAIN_S: Final = 60
 """The document's execution time-out exceeds the drain's by this much."""
 
 _TRY_AGAIN: Final = frozenset({CommandOutcome.UNDELIVERED, CommandOutcome.API_UNREACHABLE})
+_NOTHING_WENT: Final = frozenset(
+    {CommandOutcome.REFUSED, CommandOutcome.NO_SUCH_NODE, CommandOutcome.UNDELIVERED, CommandOutcome.FENCED_OFF}
+)
 _NOTHING_HAPPENED: Final = frozenset({CommandOutcome.REFUSED, CommandOutcome.NO_SUCH_NODE})
 
 
@@ -29,6 +39,10 @@ def advance_removal(look: Look, state: State, removal: RemovalOperation, *, want
     """Move one removal as far as this look proves. `wanted_back`: operation id -> why its worker is needed."""
     if removal.phase is RemovalPhase.DELETING:
         return _deleting(look, state, removal)
+    instance = look.instances.get(removal.instance_id)
+    if removal.reason == STOPPED and instance is not None and instance.state in ALIVE:
+        look.events.append(f"{removal.node_name} was started again: it stays")
+        return update_removal(state, removal.operation_id, lambda _: None)
     removal = _note_absence(look, removal)
     state = update_removal(state, removal.operation_id, lambda _: removal)
     if _gone(look, removal):
@@ -76,10 +90,12 @@ def _after_death(look: Look, state: State, removal: RemovalOperation) -> State:
         stopped = instance.state in {InstanceState.STOPPING, InstanceState.STOPPED}
         if stopped and removal.phase in {RemovalPhase.DRAINING, RemovalPhase.DRAINED}:
             return _terminate(look, state, removal)  # nothing runs on it any more
+        if stopped and removal.phase is RemovalPhase.UNCORDONING:
+            return _uncordoning(look, state, removal)  # it may be started again
         return state
     look.events.append(f"instance {removal.instance_id} is terminated")
     if not removal.node_name:
-        return update_removal(state, removal.operation_id, lambda _: None)
+        return removal_ended(state, removal, now_s=look.now_s)
     changed = enter_phase(
         removal, RemovalPhase.DELETING, now_s=look.now_s, fence=look.fence, not_after_s=look.start_by_s
     )
@@ -90,11 +106,11 @@ def _deleting(look: Look, state: State, removal: RemovalOperation) -> State:
     result = look.commands.get(removal.operation_id)
     if result is not None and result.outcome in {CommandOutcome.SUCCEEDED, CommandOutcome.NO_SUCH_NODE}:
         look.events.append(f"Node {removal.node_name} is deleted")
-        return update_removal(state, removal.operation_id, lambda _: None)
+        return removal_ended(state, removal, now_s=look.now_s)
     unseen = look.snapshot.cluster_known and all(n.name != removal.node_name for n in look.snapshot.nodes)
     if removal.command is None and unseen:
         look.events.append(f"Node {removal.node_name} is gone")
-        return update_removal(state, removal.operation_id, lambda _: None)
+        return removal_ended(state, removal, now_s=look.now_s)
     return _send_again(look, state, removal, result)
 
 
@@ -116,7 +132,7 @@ def _draining(look: Look, state: State, removal: RemovalOperation, wanted_back: 
         state = remember_refusal(
             state, removal.node_name, f"taken back, {needed}", now_s=look.now_s, policy=look.policy
         )
-        return uncordon(look, state, removal, needed)
+        return uncordon(look, began_to_go(state, removal, now_s=look.now_s), removal, needed)
     if removal.phase is RemovalPhase.DRAINED:
         return _terminate(look, state, removal)
     if removal.command is None:
@@ -137,7 +153,10 @@ def _draining(look: Look, state: State, removal: RemovalOperation, wanted_back: 
             removal, RemovalPhase.DRAINED, now_s=look.now_s, fence=removal.fence, not_after_s=removal.not_after_s
         )
         state = update_removal(state, removal.operation_id, lambda _: drained)
+        state = began_to_go(state, drained, now_s=look.now_s)
         return _terminate(look, state, drained)
+    if removal.reclaim and result.outcome is CommandOutcome.FENCED_OFF:
+        return _send_again(look, state, removal, result)  # with a higher fence: there is time to drain it
     may_try = removal.attempts + 1 < SEND_ATTEMPTS or removal.reclaim
     if (result.outcome in _TRY_AGAIN or result.rule == LATE_RULE) and may_try:
         return _send_again(look, state, removal, result)
@@ -151,11 +170,20 @@ def _drain_failed(look: Look, state: State, removal: RemovalOperation, result: C
     look.events.append(f"{removal.node_name}: {why}")
     forced = look.policy.drain.force and result.outcome is CommandOutcome.TIMED_OUT
     if removal.reclaim or forced:
-        return _terminate(look, state, removal)
+        return _terminate(look, began_to_go(state, removal, now_s=look.now_s), removal)
     state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
+    if _something_went(result):
+        state = began_to_go(state, removal, now_s=look.now_s)
     if result.outcome in _NOTHING_HAPPENED:
         return update_removal(state, removal.operation_id, lambda _: None)
     return uncordon(look, state, removal, why)
+
+
+def _something_went(result: CommandResult) -> bool:
+    """Whether a drain that failed may have moved pods. A budget refuses before anything goes, or in the middle."""
+    if result.outcome is CommandOutcome.BLOCKED_BY_BUDGET:
+        return result.evicted_pods > 0
+    return result.outcome not in _NOTHING_WENT
 
 
 def _terminate(look: Look, state: State, removal: RemovalOperation) -> State:

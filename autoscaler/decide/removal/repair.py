@@ -1,7 +1,5 @@
 """Workers that EC2 takes away, that stay NotReady, or that left only their Node behind."""
 
-from collections.abc import Container
-
 import msgspec
 
 from autoscaler.decide.fleet import FleetView, Standing, Worker
@@ -12,17 +10,24 @@ from autoscaler.policy import Policy
 from autoscaler.state.transitions import (
     MAX_OPEN_OPERATIONS,
     PROVEN_AFTER_S,
+    STOPPED,
     add_notices,
     join_failed,
     mark_handled,
+    maybe_still_shown,
     open_operations,
     open_removal,
+    refused_lately,
+    taken_by_ec2,
     update_removal,
+    was_removed,
     workers_stay,
 )
 
 RECLAIM_NOTICES = frozenset({"interruption", "retirement"})
 ORPHAN = "orphan"
+STOPPED_KEPT_S = 86_400
+"""A stopped worker may be started again for this long."""
 _CAN_BE_UPGRADED = frozenset({RemovalPhase.DRAINING, RemovalPhase.DRAINED, RemovalPhase.UNCORDONING})
 
 
@@ -69,28 +74,25 @@ def reclaim_noticed(look: Look, state: State, fleet: FleetView) -> tuple[State, 
     return state, tuple(begun)
 
 
-def repair_unhealthy(
-    look: Look, state: State, fleet: FleetView, *, just_removed: Container[str]
-) -> tuple[State, tuple[Blocked, ...]]:
+def repair_unhealthy(look: Look, state: State, fleet: FleetView) -> tuple[State, tuple[Blocked, ...]]:
     """Replace workers of ours that stay NotReady, and delete the Nodes of workers that are gone.
 
     Only with the cluster known. Above the policy's share of unhealthy workers the cause lies elsewhere: nothing is
-    replaced, and the decision says so. `just_removed`: instance ids whose removal ended in this look; the metrics are
-    older than its end and may still show the Node.
+    replaced, and the decision says so.
     """
     if not look.snapshot.cluster_known:
         return state, ()
     blocked: list[Blocked] = []
     for worker in fleet.having(Standing.DEAD, Standing.UNHEALTHY):
-        if worker.key not in just_removed:
-            state = _delete_left_node(look, state, worker)
+        state = _delete_left_node(look, state, worker)
     state = _end_orphans(look, state, fleet, blocked)
-    too_many = _too_many_unready(fleet, look.policy)
+    state = _end_stopped(look, state, fleet, blocked)
+    too_many = _too_many_unready(fleet, look.policy, look.now_s)
     leaving = {removal.instance_id for removal in state.removals}
-    for worker in _long_unready(fleet):
+    for worker in _long_unready(fleet, look.policy, look.now_s):
         if worker.key in leaving:
             continue
-        why = _stays_unready(worker, too_many=too_many)
+        why = _stays_unready(worker, too_many=too_many) or refused_lately(state, worker.title, look.now_s)
         if why is None and open_operations(state) >= MAX_OPEN_OPERATIONS:
             why = "state_full: too many operations are open"
         if why is not None:
@@ -99,30 +101,37 @@ def repair_unhealthy(
             removal = new_removal(
                 look, worker.instance, worker.node, reason="not_ready", phase=RemovalPhase.TERMINATING
             )
-            state = open_removal(state, removal, counts_as_scale_down=False)
             look.events.append(f"{worker.title} is NotReady for {look.policy.repair.not_ready_s} s: it is replaced")
             worked_until_s = look.now_s - look.policy.repair.not_ready_s
-            state = _lost_young(look, state, worker.instance, worked_until_s=worked_until_s)
+            state = _lost_young(look, state, worker, worked_until_s=worked_until_s)
+            state = open_removal(state, removal, counts_as_scale_down=False)
     return state, tuple(blocked)
 
 
-def recovering_workers(fleet: FleetView, policy: Policy) -> tuple[Worker, ...]:
+def recovering_workers(fleet: FleetView, policy: Policy, *, now_s: int) -> tuple[Worker, ...]:
     """NotReady workers that are waited for: not for long yet, or so many at once that the cause lies elsewhere."""
     unready = [worker for worker in fleet.having(Standing.UNHEALTHY) if worker.node is not None]
-    if _too_many_unready(fleet, policy):
+    if _too_many_unready(fleet, policy, now_s):
         return tuple(unready)
-    gone = _long_unready(fleet)
+    gone = _long_unready(fleet, policy, now_s)
     return tuple(worker for worker in unready if worker not in gone)
 
 
-def _long_unready(fleet: FleetView) -> list[Worker]:
-    return [w for w in fleet.having(Standing.UNHEALTHY) if w.node is not None and w.node.unready_long]
+def _long_unready(fleet: FleetView, policy: Policy, now_s: int) -> list[Worker]:
+    """NotReady through the whole window, and for as long as a machine may take to join since it was last started."""
+    return [
+        worker
+        for worker in fleet.having(Standing.UNHEALTHY)
+        if worker.node is not None
+        and worker.node.unready_long
+        and (worker.instance is None or now_s - worker.instance.launched_at_s > policy.workers.join_timeout_s)
+    ]
 
 
-def _too_many_unready(fleet: FleetView, policy: Policy) -> bool:
+def _too_many_unready(fleet: FleetView, policy: Policy, now_s: int) -> bool:
     """Whether more are NotReady than the policy's share. One may always be: it is the smallest number that fails."""
     workers = len(fleet.having(Standing.READY, Standing.JOINING, Standing.UNHEALTHY))
-    return len(_long_unready(fleet)) > max(1.0, policy.repair.max_unhealthy_share * workers)
+    return len(_long_unready(fleet, policy, now_s)) > max(1.0, policy.repair.max_unhealthy_share * workers)
 
 
 def _stays_unready(worker: Worker, *, too_many: bool) -> str | None:
@@ -143,6 +152,8 @@ def _delete_left_node(look: Look, state: State, worker: Worker) -> State:
     node, instance = worker.node, worker.instance
     if node is None or node.instance_id is None or worker.removal is not None:
         return state
+    if maybe_still_shown(state, worker.key, look.snapshot.metrics_at_s):
+        return state  # we deleted it ourselves
     if open_operations(state) >= MAX_OPEN_OPERATIONS:
         return state
     if instance is None:
@@ -165,12 +176,25 @@ def _delete_left_node(look: Look, state: State, worker: Worker) -> State:
         not_after_s=look.start_by_s,
     )
     look.events.append(f"{worker.title} lost its instance: its Node is deleted")
-    state = open_removal(state, removal, counts_as_scale_down=False)
-    return state if instance is None else _lost_young(look, state, instance, worked_until_s=look.now_s)
+    state = _lost_young(look, state, worker, worked_until_s=look.now_s)
+    return open_removal(state, removal, counts_as_scale_down=False)
 
 
-def _lost_young(look: Look, state: State, instance: Instance, *, worked_until_s: int) -> State:
+def _started_again(worker: Worker) -> bool:
+    """Whether the machine is older than EC2's launch time: a person stopped and started it, and no launch of ours."""
+    node, instance = worker.node, worker.instance
+    if node is None or instance is None or node.created_at_s is None:
+        return False
+    return node.created_at_s < instance.launched_at_s
+
+
+def _lost_young(look: Look, state: State, worker: Worker, *, worked_until_s: int) -> State:
     """Remember a worker that nobody ended and that did not last: what is launched next may be as bad."""
+    instance = worker.instance
+    if instance is None or _started_again(worker):
+        return state
+    if was_removed(state, instance.instance_id) or taken_by_ec2(state, instance.instance_id):
+        return state
     if worked_until_s - instance.launched_at_s >= PROVEN_AFTER_S:
         return state
     return join_failed(state, launched_at_s=instance.launched_at_s, now_s=look.now_s, after_ready=True)
@@ -225,6 +249,7 @@ def _end_orphans(look: Look, state: State, fleet: FleetView, blocked: list[Block
             why = "more of the workers are than repair.max_unhealthy_share allows, so the cause lies elsewhere"
         elif open_operations(state) >= MAX_OPEN_OPERATIONS:
             why = "state_full: too many operations are open"
+        why = why or refused_lately(state, key, look.now_s)
         if why is not None:
             blocked.append(Blocked(subject=key, reason=f"no_node: {why}"))
             continue
@@ -232,6 +257,46 @@ def _end_orphans(look: Look, state: State, fleet: FleetView, blocked: list[Block
         state = open_removal(state, removal, counts_as_scale_down=False)
         look.events.append(f"instance {key} is a worker of ours without a Node: it is terminated")
     return state
+
+
+def _end_stopped(look: Look, state: State, fleet: FleetView, blocked: list[Blocked]) -> State:
+    """Tell of stopped workers of ours once, and end them after a day: they are replaced, and cost their disks."""
+    stopped = {
+        worker.key: worker
+        for worker in fleet.having(Standing.DEAD)
+        if worker.ours and worker.instance is not None and worker.instance.state is InstanceState.STOPPED
+    }
+    since_s = {n.subject: n.received_at_s for n in state.notices if n.kind == STOPPED}
+    if since_s.keys() - stopped.keys():
+        kept = tuple(n for n in state.notices if n.kind != STOPPED or n.subject in stopped)
+        state = msgspec.structs.replace(state, notices=kept)
+    for key, worker in stopped.items():
+        if key not in since_s:
+            noted = Notice(kind=STOPPED, subject=key, received_at_s=look.now_s, handled=True)
+            state = add_notices(state, (noted,))
+            hours = STOPPED_KEPT_S // 3600
+            look.events.append(f"{worker.title} is stopped: start it within {hours} hours, or it is ended")
+            look.news = True
+        elif look.now_s - since_s[key] >= STOPPED_KEPT_S:
+            why = _stays_stopped(look, state, worker)
+            if why is not None:
+                blocked.append(Blocked(subject=worker.title, reason=f"stopped: {why}"))
+            elif worker.instance is not None:
+                removal = new_removal(
+                    look, worker.instance, worker.node, reason=STOPPED, phase=RemovalPhase.TERMINATING
+                )
+                state = open_removal(state, removal, counts_as_scale_down=False)
+                look.events.append(f"{worker.title} was stopped for {look.now_s - since_s[key]} s: it is ended")
+    return state
+
+
+def _stays_stopped(look: Look, state: State, worker: Worker) -> str | None:
+    """Why a worker that is stopped for long is not ended."""
+    if worker.node is None:
+        return "it has no Node, so which node-local volumes live on it is not known"
+    if open_operations(state) >= MAX_OPEN_OPERATIONS:
+        return "state_full: too many operations are open"
+    return _stays_unready(worker, too_many=False) or refused_lately(state, worker.title, look.now_s)
 
 
 def _maybe_its_node(look: Look, instance: Instance) -> str | None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from autoscaler.decide.removal.repair import STOPPED_KEPT_S
 from autoscaler.model import (
     Action,
     CommandOutcome,
@@ -15,7 +16,7 @@ from autoscaler.model import (
     RemovalPhase,
     State,
 )
-from autoscaler.state.transitions import MAX_OPEN_OPERATIONS
+from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, forget_old
 from tests.decide.builders import (
     NOW_S,
     OLD_S,
@@ -182,6 +183,22 @@ def test_workers_that_stay_not_ready(machine: Machine, reason: str | None) -> No
     assert [b.reason for b in decision.blocked if b.reason.startswith("not_ready")] == ([reason] if reason else [])
 
 
+@pytest.mark.parametrize("node_age_s", [7200, 0], ids=["started again", "new"])
+@pytest.mark.parametrize(
+    ("age_s", "replaced"),
+    [pytest.param(20, False, id="it boots"), (600, False), pytest.param(601, True, id="too late")],
+)
+def test_a_worker_that_was_started_again_may_join_in_the_usual_time_and_is_no_failed_launch(
+    age_s: int, replaced: bool, node_age_s: int
+) -> None:
+    """Its Node was NotReady all the while that it was stopped, which says nothing of the machine that boots now."""
+    launched_at_s = NOW_S - age_s
+    machine = worker(1, of={"launched_at_s": launched_at_s}, created_at_s=launched_at_s - node_age_s, **NOT_READY)
+    decision = look(machine)
+    assert bool(begun(decision)) is replaced
+    assert (decision.state.join_failures is not None) is (replaced and not node_age_s)
+
+
 @pytest.mark.parametrize(
     ("broken", "healthy", "replaced"),
     [
@@ -330,3 +347,44 @@ def test_a_quiet_fleet_waits_with_its_shrink_until_the_repair_has_begun(
     idle = [worker(n, pods=[pod(f"p{n}", cpu=100)]) for n in range(1, 5)]
     decision = decided(snapshot([*idle, machine]), state)
     assert [r.reason for r in decision.state.removals] == [expected]
+
+
+# ------------------------------------------------------------------------------------------------------------- stopped
+
+
+def stopped(number: int, **node_changes: Any) -> Machine:
+    return worker(number, of={"state": InstanceState.STOPPED}, **{**NOT_READY, **node_changes})
+
+
+def test_a_stopped_worker_is_told_once_and_ended_after_a_day() -> None:
+    first = look(stopped(1))
+    assert (first.news, first.events) == (
+        True,
+        ("worker-i-001 is stopped: start it within 24 hours, or it is ended",),
+    )
+    state = forget_old(first.state, NOW_S + STOPPED_KEPT_S)
+    before = look(stopped(1), state=state, at_s=NOW_S + STOPPED_KEPT_S - 1)
+    assert (before.news, before.state) == (False, state), "told once, and no reason for a write"
+    after = look(stopped(1), state=state, at_s=NOW_S + STOPPED_KEPT_S)
+    assert begun(after) == [(iid(1), "stopped", Phase.TERMINATING)]
+    assert after.state.join_failures is None
+    again = look(worker(1), state=after.state, at_s=NOW_S + STOPPED_KEPT_S + 60)
+    assert (again.state.removals, again.state.notices) == ((), ()), "started in the last moment: it stays"
+
+
+@pytest.mark.parametrize(
+    ("machine", "kept"),
+    [
+        pytest.param(stopped(1, local_volumes=1), "1 node-local volumes live on it", id="volumes"),
+        pytest.param(stopped(1, local_volumes=None), "is not shown", id="volumes that are not shown"),
+        pytest.param(bare(1, state=InstanceState.STOPPED), "it has no Node", id="nobody knows its volumes"),
+        pytest.param(worker(1, of={"state": InstanceState.STOPPED, "managed": False}), None, id="not ours"),
+    ],
+)
+def test_stopped_workers_that_stay(machine: Machine, kept: str | None) -> None:
+    noted = Notice(kind="stopped", subject=iid(1), received_at_s=NOW_S - STOPPED_KEPT_S, handled=True)
+    decision = look(machine, state=State(fence=9, notices=(noted,)))
+    assert begun(decision) == []
+    reasons = [b.reason for b in decision.blocked if b.reason.startswith("stopped")]
+    assert len(reasons) == (kept is not None)
+    assert all(kept is not None and kept in reason for reason in reasons)
