@@ -74,16 +74,20 @@ class Actor:
         self.failures: list[str] = []
         self.fresh_failure = False
 
-    def perform(self, effects: tuple[Effect, ...]) -> None:
-        """Carry out each effect in turn, as far as the time goes. Raises LostLease, StoreUnavailable."""
+    def perform(self, effects: tuple[Effect, ...], *, under: Mode = Mode.ACTIVE) -> None:
+        """Carry out each effect in turn, as far as the time goes. Raises LostLease, StoreUnavailable.
+
+        `under` is the mode that the caller acts in: a teardown pauses the cluster first, and acts while it is paused.
+        """
         for effect in effects:
             needed_s = LAUNCH_TIMEOUT_S if isinstance(effect, SendLaunch) else EFFECT_TIMEOUT_S
             if self._clock.remaining_s() <= needed_s:
                 self.events.append("the time of this invocation is used up; the next look goes on")
                 return
-            if effective_mode(self._holder.state, self._policy, self._clock.now_s()) is not Mode.ACTIVE:
+            mode = effective_mode(self._holder.state, self._policy, self._clock.now_s())
+            if mode is not under:
                 # An operator's word came while we acted: a save that met it brought it here.
-                self.events.append("the cluster was paused meanwhile: the rest waits until it is resumed")
+                self.events.append(f"the mode became {mode.value} meanwhile: what is left waits until it is {under.value}")
                 return
             match effect:
                 case SendLaunch():

@@ -327,4 +327,4 @@ def test_a_pause_that_comes_while_we_act_stops_the_next_effect() -> None:
     actor = bench.perform()
     assert len(bench.fleet.requests) == 1
     assert bench.store.state.launches[0].landed, "what was done is saved all the same"
-    assert actor.events[-1] == "the cluster was paused meanwhile: the rest waits until it is resumed"
+    assert actor.events[-1] == "the mode became paused meanwhile: what is left waits until it is active"

@@ -11,7 +11,7 @@ from autoscaler.ports import MetricsUnavailable
 from tests.attach import scrapes
 from tests.attach.asking import Store
 from tests.attach.document import configuration
-from tests.attach.pages import SHOP, nodes, pages
+from tests.attach.pages import LAB, SHOP, nodes, pages
 from tests.attach.proxy import Authority, authority
 from tests.monitoring.programs import daemon, free_port, wait_until
 
@@ -98,7 +98,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         in_one = {"cluster": SHOP}
         for store in (made.plain, made.stack, Store(f"http://{shared}", in_one), Store(f"http://{victoria}", in_one)):
             wait_until(lambda store=store: _filled(store), within_s=30, what=f"{store.url} has scraped everything")  # type: ignore[misc]  # binds this turn's store
+        for address in (shared, victoria):
+            lab = Store(f"http://{address}", {"cluster": LAB})
+            wait_until(lambda lab=lab: _shows_nodes(lab, LAB), within_s=30, what=f"{lab.url} has scraped the lab")  # type: ignore[misc]  # binds this turn's store
         yield made
+
+
+def _shows_nodes(store: Store, cluster: str) -> bool:
+    try:
+        return len(store.rows(nodes(cluster))["sight"].get("node", ())) == len(nodes(cluster))
+    except MetricsUnavailable as error:
+        raise AssertionError(str(error)) from error
 
 
 def _filled(store: Store) -> bool:

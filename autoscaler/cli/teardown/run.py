@@ -202,7 +202,7 @@ class Teardown:
         holder = Holder(ports.store, self._owner, intended, saved)
         actor = Actor(holder, ports.fleet, ports.commands, ports.clock, self._policy)
         try:
-            actor.perform(effects)
+            actor.perform(effects, under=Mode.PAUSED)
             holder.apply(lambda state: release_lease(state, self._owner))
         except LostLease as lost:
             actor.failures.append(f"stopped: {lost}")
