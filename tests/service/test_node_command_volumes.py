@@ -28,6 +28,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     with serving(tmp_path) as made:
         for rack, (name, provider_id) in enumerate(((NODE, PROVIDER_ID), (OTHER, "aws:///a/i-0fe")), start=1):
             labels = {"topology.topolvm.io/node": name, "openebs.io/nodename": name, "rack": str(rack), ZONE: "a"}
+            labels["slot"] = str(11 - rack)
             made.cluster.nodes[name] = node(name, provider_id, **labels)
         made.cluster.nodes[OTHER]["metadata"]["labels"]["disk"] = "hdd"
         yield made
@@ -52,6 +53,7 @@ LOCAL = {
     "not what the other one has, and this one lacks": [wanted(expression("disk", "NotIn", "hdd"))],
     "what the other one has does not exist": [wanted(expression("disk", "DoesNotExist"))],
     "a label of its own": [wanted(expression("rack", "Lt", "2"))],
+    "a number, not its letters": [wanted(expression("slot", "Gt", "9"))],
     "a zone, and in it this one": [wanted(expression(ZONE, "In", "a"), expression(HOSTNAME, "In", NODE))],
     "two terms, of which one is met": [
         wanted(expression(HOSTNAME, "In", "gone")),
