@@ -87,7 +87,9 @@ class Actor:
             mode = effective_mode(self._holder.state, self._policy, self._clock.now_s())
             if mode is not under:
                 # An operator's word came while we acted: a save that met it brought it here.
-                self.events.append(f"the mode became {mode.value} meanwhile: what is left waits until it is {under.value}")
+                self.events.append(
+                    f"the mode became {mode.value} meanwhile: what is left waits until it is {under.value}"
+                )
                 return
             match effect:
                 case SendLaunch():
