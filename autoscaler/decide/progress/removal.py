@@ -30,8 +30,15 @@ GRACE_AFTER_DRAIN_S: Final = 60
 
 _TRY_AGAIN: Final = frozenset({CommandOutcome.UNDELIVERED, CommandOutcome.API_UNREACHABLE})
 _NOTHING_WENT: Final = frozenset(
-    {CommandOutcome.REFUSED, CommandOutcome.NO_SUCH_NODE, CommandOutcome.UNDELIVERED, CommandOutcome.FENCED_OFF}
+    {
+        CommandOutcome.REFUSED,
+        CommandOutcome.NO_SUCH_NODE,
+        CommandOutcome.UNDELIVERED,
+        CommandOutcome.FENCED_OFF,
+        CommandOutcome.BLOCKED_BY_BUDGET,
+    }
 )
+"""Failures of a drain that moved nothing, unless they tell of evicted pods: each may come in the middle as well."""
 _NOTHING_HAPPENED: Final = frozenset({CommandOutcome.REFUSED, CommandOutcome.NO_SUCH_NODE})
 
 
@@ -180,10 +187,8 @@ def _drain_failed(look: Look, state: State, removal: RemovalOperation, result: C
 
 
 def _something_went(result: CommandResult) -> bool:
-    """Whether a drain that failed may have moved pods. A budget refuses before anything goes, or in the middle."""
-    if result.outcome is CommandOutcome.BLOCKED_BY_BUDGET:
-        return result.evicted_pods > 0
-    return result.outcome not in _NOTHING_WENT
+    """Whether a drain that failed may have moved pods."""
+    return result.evicted_pods > 0 or result.outcome not in _NOTHING_WENT
 
 
 def _terminate(look: Look, state: State, removal: RemovalOperation) -> State:

@@ -137,6 +137,7 @@ def test_a_failed_drain_is_remembered_with_its_reason(outcome: Outcome) -> None:
     [
         (Outcome.SUCCEEDED, 0, True),
         (Outcome.REFUSED, 0, False),
+        (Outcome.REFUSED, 2, True),  # in the middle: a person opened the Node again, or an admission refused
         (Outcome.NO_SUCH_NODE, 0, False),
         (Outcome.BLOCKED_BY_BUDGET, 0, False),
         (Outcome.BLOCKED_BY_BUDGET, 1, True),
