@@ -90,7 +90,7 @@ def _asks(look: Look, pods: PodDemand, shrink: ShrinkPlan, unseen: tuple[str, ..
     """What to see before all of this can be judged. `unseen`: Nodes that EC2 takes away, whose pods need a place."""
     if not look.snapshot.cluster_known:
         return Asks()
-    rooms = pods.asks.rooms or shrink.asks.rooms or (bool(unseen) and not look.snapshot.rooms_known)
+    rooms = pods.asks.rooms or shrink.asks.rooms or look.asks_rooms or (bool(unseen) and not look.snapshot.rooms_known)
     return Asks(rooms=rooms, pods_of=(*unseen, *shrink.asks.pods_of))
 
 

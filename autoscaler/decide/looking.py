@@ -10,7 +10,7 @@ START_WITHIN_S: Final = 120
 
 
 class Look:
-    """What every step of one decision shares. `events` collects what people are told; nothing else is changed."""
+    """What every step of one decision shares. `events` and `asks_rooms` collect what steps say; nothing else does."""
 
     def __init__(self, snapshot: Snapshot, policy: Policy, *, now_s: int, fence: int, decision_id: str) -> None:
         self.snapshot = snapshot
@@ -20,6 +20,8 @@ class Look:
         """The fence that this decision's commands will carry: one above the last."""
         self.decision_id = decision_id
         self.events: list[str] = []
+        self.asks_rooms = False
+        """Whether a step has to see what is free on the Nodes before it can go on."""
         self.instances = {i.instance_id: i for i in snapshot.instances}
         self.nodes = {n.instance_id: n for n in snapshot.nodes if n.instance_id is not None}
         self.commands = dict(snapshot.commands)

@@ -29,7 +29,7 @@ def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
     finished = list(launch.finished_ids)
     for instance_id in launch.instance_ids:
         instance, node = look.instances.get(instance_id), look.nodes.get(instance_id)
-        if node is not None and node.ready is True and not node.tainted:
+        if node is not None and _has_joined(look, node, instance):
             look.events.append(f"worker {node.name} is Ready, {look.now_s - launch.created_at_s} s after its launch")
             finished.append(instance_id)
             state = worker_joined(state)
@@ -78,6 +78,13 @@ def _adopt(look: Look, launch: LaunchOperation) -> LaunchOperation:
         # About to be sent again: it settles from then, and is no first copy any more, even within the same second.
         launch = msgspec.structs.replace(launch, sent_at_s=max(look.now_s, launch.created_at_s + 1))
     return launch
+
+
+def _has_joined(look: Look, node: Node, instance: Instance | None) -> bool:
+    """A Ready Node has joined, whatever its taints say: only known start-up taints are waited for, and not for ever."""
+    if node.ready is not True or not node.starting:
+        return node.ready is True
+    return instance is None or look.now_s - instance.launched_at_s > look.policy.workers.join_timeout_s
 
 
 def _lost(look: Look, instance: Instance) -> str | None:

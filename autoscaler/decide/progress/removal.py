@@ -8,10 +8,20 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.decide.looking import Look
+from autoscaler.decide.looking import Look, new_removal
 from autoscaler.decide.progress.launch import SETTLE_S
-from autoscaler.model import ALIVE, CommandOutcome, CommandResult, InstanceState, RemovalOperation, RemovalPhase, State
-from autoscaler.state.transitions import enter_phase, remember_refusal, update_removal
+from autoscaler.model import (
+    ALIVE,
+    CommandOutcome,
+    CommandRef,
+    CommandResult,
+    InstanceState,
+    Node,
+    RemovalOperation,
+    RemovalPhase,
+    State,
+)
+from autoscaler.state.transitions import enter_phase, open_removal, remember_refusal, update_removal
 
 SEND_ATTEMPTS: Final = 5
 """Deliveries of one drain before it is given up; uncordon, delete-node and the drain of a machine that EC2 takes away
@@ -20,6 +30,11 @@ LATE_RULE: Final = "late"
 """The script's rule for a command that came after its not-after time: nothing was judged and nothing happened."""
 GRACE_AFTER_DRAIN_S: Final = 60
 """The document's execution time-out exceeds the drain's by this much."""
+
+WORD_HOLDS_S: Final = 900
+"""A success is believed for the drain's time-out and this long after it was sent; later it is history."""
+SHOWN_AFTER_S: Final = 120
+"""Metrics have shown a change by then, also where they are scraped every 30 s."""
 
 _TRY_AGAIN: Final = frozenset({CommandOutcome.UNDELIVERED, CommandOutcome.API_UNREACHABLE})
 _NOTHING_HAPPENED: Final = frozenset({CommandOutcome.REFUSED, CommandOutcome.NO_SUCH_NODE})
@@ -132,6 +147,10 @@ def _draining(look: Look, state: State, removal: RemovalOperation, wanted_back: 
         silent = CommandResult(outcome=CommandOutcome.FAILED, message="the drain never reported")
         return _drain_failed(look, state, removal, silent)
     if result.outcome is CommandOutcome.SUCCEEDED:
+        if not removal.reclaim:
+            overtaken = _overtaken(look, state, removal, removal.command)
+            if overtaken is not None:
+                return overtaken
         look.events.append(f"{removal.node_name} is drained ({result.evicted_pods} pods evicted)")
         drained = enter_phase(
             removal, RemovalPhase.DRAINED, now_s=look.now_s, fence=removal.fence, not_after_s=removal.not_after_s
@@ -142,6 +161,47 @@ def _draining(look: Look, state: State, removal: RemovalOperation, wanted_back: 
     if (result.outcome in _TRY_AGAIN or result.rule == LATE_RULE) and may_try:
         return _send_again(look, state, removal, result)
     return _drain_failed(look, state, removal, result)
+
+
+def _overtaken(look: Look, state: State, removal: RemovalOperation, command: CommandRef) -> State | None:
+    """What follows where the present look does not bear out that the drain succeeded; None where it does.
+
+    A terminate cannot be taken back, and a success says how things were when it was reported: days ago, after a pause;
+    or before a person uncordoned the Node. While the cluster is not known the server's own young word has to do.
+    """
+    age_s = look.now_s - command.sent_at_s
+    node = look.nodes.get(removal.instance_id)
+    if age_s > look.policy.drain.timeout_s + WORD_HOLDS_S:
+        return _drain_anew(look, state, removal, node)
+    if not look.snapshot.cluster_known or node is None:
+        return None
+    if node.cordoned is not True:
+        if age_s <= SHOWN_AFTER_S:
+            return state  # the metrics may be older than the cordon
+        why = "somebody uncordoned it while it was drained"
+        state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
+        return uncordon(look, state, removal, why)
+    if not look.snapshot.rooms_known:
+        look.asks_rooms = True
+        return state
+    if node.movable:
+        if age_s <= SHOWN_AFTER_S:
+            return state  # the metrics may be older than the last eviction
+        why = f"{node.movable} pods run there again"
+        state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
+        return uncordon(look, state, removal, why)
+    return None
+
+
+def _drain_anew(look: Look, state: State, removal: RemovalOperation, node: Node | None) -> State:
+    """The same intent as a new operation: the script would only repeat the old one's result."""
+    state = update_removal(state, removal.operation_id, lambda _: None)
+    instance = look.instances.get(removal.instance_id)
+    if instance is None or node is None:
+        return state
+    look.events.append(f"{removal.node_name}: that it was drained is too long ago; it is drained anew")
+    fresh = new_removal(look, instance, node, reason=removal.reason, phase=RemovalPhase.DRAINING)
+    return open_removal(state, fresh, counts_as_scale_down=False)
 
 
 def _drain_failed(look: Look, state: State, removal: RemovalOperation, result: CommandResult) -> State:

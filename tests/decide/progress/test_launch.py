@@ -16,6 +16,7 @@ from tests.decide.builders import (
     ghost,
     iid,
     launch,
+    policy,
     removal,
     snapshot,
     worker,
@@ -39,13 +40,22 @@ def after(
         pytest.param({}, True, id="Ready: over"),
         pytest.param({"ready": False}, False, id="NotReady: waited for"),
         pytest.param({"ready": None}, False, id="not known: waited for"),
-        pytest.param({"tainted": True}, False, id="Ready and tainted: waited for"),
+        pytest.param({"tainted": True, "starting": True}, False, id="Ready with a start-up taint: waited for"),
+        pytest.param({"tainted": True}, True, id="Ready has joined, whatever other taints say"),
         pytest.param({"cordoned": True}, True, id="somebody's cordon is not ours to wait for"),
     ],
 )
 def test_when_a_worker_has_joined(node_changes: dict[str, Any], is_over: bool) -> None:
     left, _ = after(launch(ids=[1]), worker(1, of={"launched_at_s": YOUNG}, **node_changes))
     assert (left is None) is is_over
+
+
+@pytest.mark.parametrize("taint", [{"tainted": True}, {"tainted": True, "starting": True}])
+def test_a_ready_worker_is_never_ended_for_its_taints(taint: dict[str, Any]) -> None:
+    """A taint of the operator's own, a pressure, a start-up taint that somebody forgot: pods may run there."""
+    old = {"launched_at_s": NOW_S - policy().workers.join_timeout_s - 1}
+    left, state = after(launch(ids=[1]), worker(1, of=old, **taint))
+    assert (left, state.removals, state.join_failures) == (None, (), None)
 
 
 def test_a_launch_stays_open_until_the_last_has_joined() -> None:
