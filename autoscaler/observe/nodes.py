@@ -22,8 +22,8 @@ STARTUP_TAINTS: Final = frozenset(
         "node.kubernetes.io/not-ready",
     }
 )
-"""Taints that whoever starts the node takes off when it is ready for pods. Any other is there to stay, or a state of its
-own: a Ready Node that has one has joined, and takes no pods for now.
+"""Taints that whoever starts the node takes off when it is ready for pods. Any other is there to stay, or a state of
+its own: a Ready Node that has one has joined, and takes no pods for now.
 
 Sources: Kubernetes documentation, "Taints and Tolerations" and "Well-Known Labels, Annotations and Taints"; Cilium
 documentation, "Taints and unmanaged pods"; the AWS EBS and EFS CSI drivers' READMEs ("startup taint").

@@ -21,7 +21,12 @@ from autoscaler.state.transitions import (
     workers_stay,
 )
 
-RECLAIM_NOTICES = frozenset({"interruption", "retirement"})
+RETIREMENT = "retirement"
+RECLAIM_NOTICES = frozenset({"interruption", RETIREMENT})
+RECLAIM_BEFORE_S = 1800
+"""A retirement is prepared for in an ordinary way until this long before its start; then no time is left for checks."""
+OVER_AFTER_S = 1800
+"""EC2 has carried out what it announced by then, or has not meant it."""
 ORPHAN = "orphan"
 _CAN_BE_UPGRADED = frozenset({RemovalPhase.DRAINING, RemovalPhase.DRAINED, RemovalPhase.UNCORDONING})
 
@@ -36,10 +41,14 @@ def reclaim_noticed(look: Look, state: State, fleet: FleetView) -> tuple[State, 
     workers = {worker.key: worker for worker in fleet.workers}
     begun: list[str] = []
     for notice in state.notices:
-        if notice.handled or notice.kind not in RECLAIM_NOTICES:
+        if notice.handled or notice.kind not in RECLAIM_NOTICES or is_far(notice, look):
             continue
         worker = workers.get(notice.subject)
         if worker is None or worker.instance is None or not worker.ours or worker.instance.state not in ALIVE:
+            state = mark_handled(state, notice.kind, notice.subject)
+            continue
+        if _is_over(notice, look):
+            look.events.append(f"{worker.title}: EC2's notice ({notice.kind}) is out of date and it still runs")
             state = mark_handled(state, notice.kind, notice.subject)
             continue
         if worker.key in begun:  # noticed twice, in two ways
@@ -67,6 +76,19 @@ def reclaim_noticed(look: Look, state: State, fleet: FleetView) -> tuple[State, 
         look.events.append(f"{worker.title}: EC2 gave notice ({notice.kind}); draining it")
         begun.append(worker.key)
     return state, tuple(begun)
+
+
+def is_far(notice: Notice, look: Look) -> bool:
+    """Whether there is time for an ordinary removal with all its checks. A retirement that does not say when has it."""
+    if notice.kind != RETIREMENT:
+        return False
+    return notice.due_at_s is None or notice.due_at_s - look.now_s > RECLAIM_BEFORE_S
+
+
+def _is_over(notice: Notice, look: Look) -> bool:
+    """Whether its time passed long ago, perhaps during a pause: a machine that still runs was not taken."""
+    due_at_s = notice.due_at_s if notice.due_at_s is not None else notice.received_at_s
+    return look.now_s - due_at_s > OVER_AFTER_S
 
 
 def repair_unhealthy(

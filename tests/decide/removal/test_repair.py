@@ -63,7 +63,8 @@ def begun(decision: Decision) -> list[tuple[str, str, Phase]]:
 @pytest.mark.parametrize("status", list(MetricsStatus))
 def test_a_notice_drains_at_once_whatever_the_metrics(kind: str, status: MetricsStatus) -> None:
     changes: dict[str, Any] = {"status": status, "known": status is MetricsStatus.OK}
-    decision = look(worker(1), state=State(fence=9, notices=(notice(1, kind),)), **changes)
+    near = notice(1, kind, due_at_s=NOW_S + 600)
+    decision = look(worker(1), state=State(fence=9, notices=(near,)), **changes)
     [operation] = decision.state.removals
     assert begun(decision) == [(iid(1), kind, Phase.DRAINING)]
     assert (operation.reclaim, operation.node_name, operation.fence) == (True, "worker-i-001", 10)
@@ -291,6 +292,28 @@ def test_in_another_clusters_metrics_nobody_is_an_orphan() -> None:
     assert {b.reason for b in decision.blocked if b.reason.startswith("no_node")} == {
         "no_node: no worker of ours has a Node in these metrics: they may be another cluster's"
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "received_s", "due_in_s", "expected"),
+    [
+        pytest.param("interruption", 0, 120, "begins", id="Spot's two minutes"),
+        pytest.param("interruption", 0, None, "begins", id="an interruption that does not say when is now"),
+        pytest.param("interruption", -86_400, -86_280, "over", id="saved during a pause, and it still runs"),
+        pytest.param("retirement", -86_400, 1800, "begins", id="near its start: a reclaim"),
+        pytest.param("retirement", 0, 1801, "waits", id="there is time: an ordinary removal"),
+        pytest.param("retirement", 0, 14 * 86_400, "waits", id="two weeks ahead"),
+        pytest.param("retirement", 0, None, "waits", id="it does not say when: with all checks"),
+        pytest.param("retirement", -8 * 86_400, -7 * 86_400, "over", id="of last week"),
+    ],
+)
+def test_a_notice_counts_at_its_time(kind: str, received_s: int, due_in_s: int | None, expected: str) -> None:
+    due_at_s = None if due_in_s is None else NOW_S + due_in_s
+    told_of = notice(1, kind, received_at_s=NOW_S + received_s, due_at_s=due_at_s)
+    decision = look(worker(1, pods=[pod("db", owner_kind="StatefulSet")]), state=State(fence=9, notices=(told_of,)))
+    reclaimed = [r for r in decision.state.removals if r.reclaim]
+    assert bool(reclaimed) is (expected == "begins")
+    assert [n.handled for n in decision.state.notices] == [expected != "waits"]
 
 
 def test_an_orphan_is_remembered_from_look_to_look_and_forgotten_when_it_joins() -> None:
