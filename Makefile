@@ -14,7 +14,7 @@ NODE := node_modules/.up-to-date
 PYTEST := $(PYTHON_BIN) -m pytest --numprocesses=logical --maxprocesses=4 --durations=15 --durations-min=5
 # Neither an emulator nor a process that is waited for, but promtool.
 FAST := tests/test_*.py tests/act tests/decide tests/observe tests/reconcile tests/state \
-  tests/monitoring/test_rules_*.py tests/deploy/test_rules.py
+  tests/monitoring/test_rules_*.py tests/monitoring/test_query_*.py tests/deploy/test_rules.py
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 
 .PHONY: help demo test test-fast lint lint-templates lint-types lint-text pytest soak soak-stories soak-mutants race bench package rules up token verify-aws deploy-local setup lock clean

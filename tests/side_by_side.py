@@ -35,6 +35,8 @@ TOGETHER: Final = {
         "tests/service/test_template.py",
         "tests/service/test_verify_template.py",
     ),
+    # The stores are started once.
+    "stores": ("tests/attach/",),
 }
 LATE: Final = {
     # One store, and up to ten processes that want a processor at the same moment.

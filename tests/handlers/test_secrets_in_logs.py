@@ -68,9 +68,11 @@ AUTHS = {
 
 @functools.cache
 def _vector() -> bytes:
-    """A Prometheus that has seen a calm cluster without workers: two are launched."""
+    """A Prometheus that has seen a calm cluster without workers, its server off EC2: two are launched."""
     samples = SimCluster(POLICY, workers=0, now_s=time.time()).samples()
-    result = [{"metric": sample.metric, "value": list(sample.value)} for sample in samples]
+    off_ec2 = {"provider_id": "k3s://server"}
+    metrics = [s.metric | off_ec2 if "provider_id" in s.metric else s.metric for s in samples]
+    result = [{"metric": m, "value": list(s.value)} for m, s in zip(metrics, samples, strict=True)]
     return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
 
 

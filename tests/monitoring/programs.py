@@ -1,5 +1,6 @@
 """Prometheus, Alertmanager and their tools as real processes."""
 
+import contextlib
 import functools
 import json
 import os
@@ -68,7 +69,8 @@ class QuietHandler(BaseHTTPRequestHandler, ABC):
         self.send_header("Content-Type", "text/plain; version=0.0.4")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # who asked has ended, or waits no longer
+            self.wfile.write(body)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import msgspec
 
 from autoscaler.aws.clock import SortableIds
 from autoscaler.aws.sns import NoNotifier
+from autoscaler.decide.decision import decide
 from autoscaler.model import (
     CLUSTER_TAG,
     CommandOutcome,
@@ -27,7 +28,9 @@ from autoscaler.model import (
     Sample,
     State,
 )
+from autoscaler.observe.closer import look_closer
 from autoscaler.observe.query import sight_query
+from autoscaler.observe.snapshot import assemble
 from autoscaler.policy import Policy
 from autoscaler.ports import Conflict, FleetUnavailable, MetricsUnavailable, StateStore
 from autoscaler.reconcile import Ports
@@ -66,7 +69,8 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """What Prometheus and EC2 show at one virtual time."""
 
     now_s: float
-    samples: tuple[Sample, ...]
+    answers: tuple[tuple[str, tuple[Sample, ...]], ...]
+    """By query: the look's, and those that a decision of it asks for."""
     rows: tuple[Mapping[str, Any], ...]
     context: LaunchContext
 
@@ -83,10 +87,34 @@ def scene(need: Need, later_s: int) -> Scene:
     cluster.run(later_s)
     return Scene(
         now_s=cluster.now_s,
-        samples=tuple(cluster.samples()),
+        answers=_answers(cluster),
         rows=tuple(cluster.ec2.describe()),
         context=cluster.ec2.launch_context(),
     )
+
+
+def _answers(cluster: SimCluster) -> tuple[tuple[str, tuple[Sample, ...]], ...]:
+    """What a look asks there, and its answers: one invocation is enough to hear it all."""
+    answers: dict[str, tuple[Sample, ...]] = {}
+
+    class Heard:
+        def query(self, promql: str) -> Sequence[Sample]:
+            answers[promql] = tuple(cluster.recorder.query(promql, cluster.now_s))
+            return answers[promql]
+
+    now_s, state = int(cluster.now_s), State()
+    seen = assemble(
+        Heard().query(sight_query(POLICY)),
+        cluster.ec2.describe(),
+        (),
+        state=state,
+        cluster_id=cluster.cluster_id,
+        policy=POLICY,
+        now_s=now_s,
+    )
+    while asks := decide(seen, state, POLICY, now_s=now_s, decision_id="heard").asks:
+        seen = look_closer(Heard(), seen, asks, POLICY)
+    return tuple(answers.items())
 
 
 def ports_of(
@@ -107,15 +135,15 @@ def ports_of(
 
 
 class SceneMetrics:
-    """Prometheus, which is asked one query."""
+    """Prometheus, which has an answer to what looks at this scene ask."""
 
     def __init__(self, seen: Scene) -> None:
-        self._seen = seen
+        self._answers = dict(seen.answers)
 
     def query(self, promql: str) -> Sequence[Sample]:
-        if promql != sight_query(POLICY):
+        if promql not in self._answers:
             raise MetricsUnavailable(f"this scene has no answer to {promql}")
-        return self._seen.samples
+        return self._answers[promql]
 
 
 class WatchedStore:

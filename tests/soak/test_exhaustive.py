@@ -140,11 +140,11 @@ def test_a_bug_that_only_faults_or_races_show_is_found(mutant: str, story: Story
 def test_a_case_is_played_again_by_its_name(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["exhaustive", "--case", "scale-up/killed after a call/4"])
+    monkeypatch.setattr("sys.argv", ["exhaustive", "--case", "scale-up/killed after a call/5"])
     assert main() == 0
     told = capsys.readouterr().out
     assert "dynamodb save: killed after a call" in told
-    assert told.endswith("scale-up/killed after a call/4: as it should be\n")
+    assert told.endswith("scale-up/killed after a call/5: as it should be\n")
 
 
 @pytest.mark.parametrize(

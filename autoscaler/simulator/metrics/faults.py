@@ -148,19 +148,20 @@ def _without_exporters(rows: Sequence[Row]) -> list[Row]:
     nodes = {labels["node"]: labels for labels, _ in rows if labels[FAMILY] == "node"}
     if not nodes:
         return list(rows)
-    away = {"node_not_ready", "node_cordoned", "node_control_plane", "node_taint"}
-    takers = nodes.keys() - {labels["node"] for labels, _ in rows if labels[FAMILY] in away}
+    targets = nodes.keys() - {labels["node"] for labels, _ in rows if labels[FAMILY] == "node_not_ready"}
+    away = {"node_cordoned", "node_control_plane", "node_taint"}
+    takers = targets - {labels["node"] for labels, _ in rows if labels[FAMILY] in away}
     sizes = sorted(
         ((float(nodes[name][resource]), name, resource) for name in takers for resource in RESOURCES), reverse=True
     )
     bounds = {"use": "0", "use_grow_min": "0", "use_shrink_max": "1"}
-    left = [row("targets_down", str(len(nodes)), source=NODE_EXPORTER)]
+    left = [row("targets_down", str(len(targets)), source=NODE_EXPORTER)]
     left += [row("node_unmeasured", number_text(size), node=name, resource=what) for size, name, what in sizes[:NAMED]]
     for labels, text in rows:
         family = labels[FAMILY]
         if labels.get("of") == "node_unmeasured":
             left.append((labels, str(len(sizes))))
-        elif labels.get("source") != NODE_EXPORTER and family != "node_unmeasured":
+        elif family == "scrape_interval" or (labels.get("source") != NODE_EXPORTER and family != "node_unmeasured"):
             left.append((labels, bounds.get(family, text)))
     return left
 

@@ -1,99 +1,94 @@
 """The recorder answers what a real Prometheus answers to the same queries over the same scrapes, on drawn clusters.
 
-The soak, the property tests and the back-tests rest on the recorder's answers.
+The soak, the property tests and the back-tests rest on the recorder's answers, whole ones and those that faults spoil.
 """
 
 from collections import Counter
-from pathlib import Path
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 
 from autoscaler.model import Sample
-from autoscaler.observe.promql import Raw
 from autoscaler.observe.query import moving_query, rooms_query, sight_query
 from autoscaler.observe.series import (
     FAMILY,
     KUBE_STATE_METRICS,
     MOVING_FAMILIES,
     NODE_EXPORTER,
-    PREFIX,
     ROOM_FAMILIES,
     SIGHT_FAMILIES,
-    UTILISATION_GROUP,
+    USE_FAMILIES,
 )
 from autoscaler.policy import MetricsPolicy, Policy
-from autoscaler.simulator.metrics.exposition import telemetry
-from autoscaler.simulator.metrics.recorded import INSTANCE, Recorder
-from autoscaler.simulator.world.world import World
+from autoscaler.simulator.metrics.elsewhere import ELSEWHERE
+from autoscaler.simulator.metrics.faults import MetricFaults, spoil
+from autoscaler.simulator.metrics.recorded import Recorder
 from tests.simulator.metrics.drawn import draw_world
-from tests.simulator.metrics.replay import Labels, Replay, Rows, read, replay
+from tests.simulator.metrics.jobs import HISTORY_S, MOMENT_S, SCRAPE_S, START_S, Jobs
+from tests.simulator.metrics.replay import Replay, Rows, replay
 
-SEEDS = range(8)
-START_S = 1_699_999_200.0
-"""A multiple of every interval."""
-HISTORY_S = 900.0
-MOMENT_S = START_S + HISTORY_S + 7.25
-"""Of the queries: no sample lies at the edge of a window, where versions of Prometheus differ."""
-SCRAPE_S, EVALUATION_S = 5, 15
+pytestmark = pytest.mark.real_programs
+
 NOT_DRAWN = {
     "node_incomplete",  # the world shows every fact of a Node
     "node_twice",
-    "volumes_unplaced",
+    "volumes_unplaced",  # as kube-state-metrics without allow-lists shows them
     "overwritten",
 }
-"""Families that no world has: faults.py makes some of them."""
+"""Families that no world has."""
+REMEMBERED = set(USE_FAMILIES) - {"use"}
+"""Families that go on to hold what was recorded before a fault began, which a switch knows nothing of."""
 
 
-def policy_of(seed: int) -> Policy:
-    return Policy(version=1, metrics=MetricsPolicy(cluster_interval_s=SCRAPE_S, matchers={"cluster": f"c{seed}"}))
+class Case(NamedTuple):
+    """A drawn world whose metrics have a fault."""
+
+    seed: int
+    faults: MetricFaults
+    but: set[str]
+    """Families that are not compared."""
 
 
-def live(world: World, prometheus: Replay, policy: Policy) -> None:
-    """Let the world live its story, scraped by both jobs."""
-    matchers = policy.metrics.matchers
-    target = {"job": KUBE_STATE_METRICS, "instance": INSTANCE, **matchers}
-    up = frozenset({**target, "__name__": "up"}.items())
-    version, series = -1, {}
-    for scrape in range(int(HISTORY_S / SCRAPE_S) + 2):
-        at_s = START_S + scrape * SCRAPE_S
-        world.advance(at_s)
-        if world.state.version != version:
-            version, series = world.state.version, {**read(world.kube_state_metrics(), **target), up: 1.0}
-        prometheus.see(str(target), series, at_s)
-        if at_s % EVALUATION_S == 0:
-            own = {"job": f"{KUBE_STATE_METRICS}-telemetry", "instance": INSTANCE, **matchers}
-            prometheus.see(str(own), read(telemetry(), **own), at_s)
-            scrape_machines(world, prometheus, matchers, at_s)
-    world.advance(MOMENT_S)
+WHOLE = [Case(seed, MetricFaults(), set()) for seed in range(6)]
+SPOILT = {
+    "two clusters": Case(6, MetricFaults(two_clusters=True), set()),
+    "another cluster": Case(7, MetricFaults(foreign=True), set()),
+    "no allow-lists": Case(8, MetricFaults(no_allow_lists=True), set()),
+    "a target gone": Case(9, MetricFaults(target_gone=True), set()),
+    "restarted": Case(10, MetricFaults(restarted=True), set()),
+    "scraped seldom": Case(11, MetricFaults(scraped_every_s=30), set(USE_FAMILIES)),
+    "nodes' source down": Case(12, MetricFaults(sources_down={KUBE_STATE_METRICS}), REMEMBERED),
+    "machines' source down": Case(13, MetricFaults(sources_down={NODE_EXPORTER}), set()),
+}
 
 
-def scrape_machines(world: World, prometheus: Replay, matchers: dict[str, str], at_s: float) -> None:
-    pages = world.node_exporters()
-    for node in world.state.nodes.values():
-        target = {"job": NODE_EXPORTER, "instance": f"{node.machine.ip}:9100", **matchers}
-        up = frozenset({**target, "__name__": "up"}.items())
-        series: dict[Labels, float] = {}
-        if node.ready:
-            page = pages.get(node.name)
-            series = {up: 0.0} if page is None else {**read(page, **target), up: 1.0}
-        prometheus.see(str(target), series, at_s)
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
+    with replay(tmp_path_factory.mktemp("prometheus")) as running:
+        yield running
 
 
-def record(prometheus: Replay, policy: Policy) -> None:
-    """What the rules record."""
-    raw, metrics = Raw(policy.metrics.matchers), policy.metrics
-    moments = [START_S + EVALUATION_S * (n + 0.5) for n in range(int(HISTORY_S / EVALUATION_S) + 1)]
-    assert moments[-1] < MOMENT_S + 1
-    moments = [moment for moment in moments if moment <= MOMENT_S]
-    matchers = metrics.matchers
-    prometheus.record(f"{PREFIX}node_ready", raw.ready, moments, **matchers)
-    busy = raw.node_utilisation(metrics.cpu_rate_window_s, EVALUATION_S)
-    prometheus.record(f"{PREFIX}node_utilisation", busy, moments, **matchers)
-    for bound, unmeasured in (("low", 0), ("high", 1)):
-        used = raw.workers_utilisation(unmeasured=unmeasured)
-        prometheus.record(f"{PREFIX}workers_utilisation", used, moments, bound=bound, **matchers)
-    about = {"group": UTILISATION_GROUP, "interval_s": str(EVALUATION_S), **matchers}
-    prometheus.record(f"{PREFIX}evaluated_at", "vector(time())", moments, **about)
+def compare(prometheus: Replay, case: Case) -> Counter[str]:
+    """Ask both all three queries; returns how many rows each family has."""
+    cluster = f"c{case.seed}"
+    policy = Policy(version=1, metrics=MetricsPolicy(cluster_interval_s=SCRAPE_S, matchers={"cluster": cluster}))
+    world = draw_world(case.seed, now_s=START_S, for_s=HISTORY_S)
+    recorder = Recorder(world, policy)
+    jobs = Jobs(world, prometheus, policy, case.faults)
+    jobs.live()
+    prometheus.push()
+    jobs.record()
+    names = sorted(world.state.nodes)
+    nodes = [*names[1:], *(ELSEWHERE + name for name in names[::2])]
+    flags = {"with_init": case.seed % 2 == 0, "with_overhead": case.seed % 3 != 0}
+    families: Counter[str] = Counter()
+    for query in (sight_query(policy), rooms_query(policy, nodes, **flags), moving_query(policy, nodes)):
+        ours = by_labels(spoil(case.faults, recorder, query, MOMENT_S))
+        families += assert_same(prometheus.ask(query, MOMENT_S), ours, but=case.but)
+    whole = by_labels(recorder.query(sight_query(policy), MOMENT_S))
+    assert (by_labels(spoil(case.faults, recorder, sight_query(policy), MOMENT_S)) == whole) == (case in WHOLE)
+    return families
 
 
 def by_labels(samples: list[Sample]) -> Rows:
@@ -102,10 +97,10 @@ def by_labels(samples: list[Sample]) -> Rows:
     return rows
 
 
-def assert_same(real: Rows, ours: Rows) -> Counter[str]:
+def assert_same(real: Rows, ours: Rows, *, but: set[str]) -> Counter[str]:
     """Family by family; returns how many rows each family has."""
     families: Counter[str] = Counter(dict(labels)[FAMILY] for labels in real)
-    for family in sorted({*families, *(dict(labels)[FAMILY] for labels in ours)}):
+    for family in sorted({*families, *(dict(labels)[FAMILY] for labels in ours)} - but):
         one = {labels: value for labels, value in real.items() if (FAMILY, family) in labels}
         other = {labels: value for labels, value in ours.items() if (FAMILY, family) in labels}
         if family.startswith("use"):
@@ -120,24 +115,14 @@ def rounded(rows: Rows) -> Rows:
     return {labels: round(value, 6) for labels, value in rows.items()}
 
 
-@pytest.mark.real_programs
-def test_the_recorder_answers_as_prometheus_does(tmp_path: Path) -> None:
-    worlds = {seed: draw_world(seed, now_s=START_S, for_s=HISTORY_S) for seed in SEEDS}
-    recorders = {seed: Recorder(world, policy_of(seed)) for seed, world in worlds.items()}
+def test_the_recorder_answers_as_prometheus_does(prometheus: Replay) -> None:
     drawn: Counter[str] = Counter()
-    with replay(tmp_path) as prometheus:
-        for seed, world in worlds.items():
-            live(world, prometheus, policy_of(seed))
-        prometheus.push()
-        for seed, world in worlds.items():
-            policy, recorder = policy_of(seed), recorders[seed]
-            record(prometheus, policy)
-            nodes = sorted(world.state.nodes)
-            flags = {"with_init": seed % 2 == 0, "with_overhead": seed % 3 != 0}
-            for query in (
-                sight_query(policy),
-                rooms_query(policy, nodes[::2], **flags),
-                moving_query(policy, nodes[1:]),
-            ):
-                drawn += assert_same(prometheus.ask(query, MOMENT_S), by_labels(recorder.query(query, MOMENT_S)))
+    for case in WHOLE:
+        drawn += compare(prometheus, case)
     assert {*SIGHT_FAMILIES, *ROOM_FAMILIES, *MOVING_FAMILIES} - drawn.keys() == NOT_DRAWN
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_fault_spoils_the_answer_as_it_does_prometheus_own(prometheus: Replay, name: str) -> None:
+    case = SPOILT[name]
+    assert compare(prometheus, case)
