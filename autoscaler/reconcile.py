@@ -59,6 +59,7 @@ from autoscaler.state.transitions import (
     begin_after,
     effective_mode,
     forget_old,
+    forget_removed,
     lease_held_by_other,
     release_lease,
     set_mode,
@@ -202,7 +203,7 @@ class _Run:
         if lease_held_by_other(state, self.owner, now_s):
             raise Busy("another invocation holds the lease and something is to do")
         expires_at_s = now_s + int(ports.clock.remaining_s()) + LEASE_MARGIN_S
-        intended = take_lease(forget_old(decision.state, now_s), self.owner, expires_at_s)
+        intended = take_lease(_tidied(decision.state, snapshot, now_s), self.owner, expires_at_s)
         intended = msgspec.structs.replace(intended, node_count=decision.nodes.ready, told_refusal=refusal)
         saved = self._save(intended, version)
         if saved is None:
@@ -264,7 +265,7 @@ class _Run:
         return with_plan(decision, plan.state if plan.opened else unanswered, refused=plan.refused)
 
     def _save(self, intended: State, version: int) -> int | None:
-        """The new version, or None when somebody else was first."""
+        """The new version, or None when somebody else was first. Raises StoreUnavailable: nothing was written."""
         store = self.ports.store
         try:
             return store.save(intended, version)
@@ -273,8 +274,12 @@ class _Run:
         except StoreUnavailable as error:
             if not error.effect_unknown:
                 raise
-        state, found = store.load()
-        return found if state == intended else None  # equal: the write had happened, only its response was lost
+            state, found = store.load()
+            if state == intended:
+                return found  # the write had happened, only its response was lost
+            if found == version:
+                raise  # nobody wrote, nor did we: this is no race that somebody else won
+            return None
 
     def _act(
         self, decision: Decision, decision_id: str, mode: Mode, snapshot: Snapshot, holder: Holder
@@ -333,3 +338,10 @@ class _Run:
     def _measure(self, document: dict[str, Any]) -> None:
         document["duration_ms"] = self.ports.clock.elapsed_ms() - self.started_ms
         document["calls"] = dict(self.ports.calls())
+
+
+def _tidied(state: State, snapshot: Snapshot, now_s: int) -> State:
+    """Without what has lost its meaning: something is written anyway."""
+    shown = {node.instance_id for node in snapshot.nodes if node.instance_id is not None}
+    metrics_at_s = snapshot.metrics_at_s if snapshot.cluster_known else None
+    return forget_removed(forget_old(state, now_s), shown, metrics_at_s=metrics_at_s, now_s=now_s)

@@ -54,12 +54,18 @@ def status_document(
         "ready_workers": state.node_count,
         "last_scale_up_s": state.last_scale_up_s,
         "last_scale_down_s": state.last_scale_down_s,
-        "operations": msgspec.to_builtins((*state.launches, *state.removals)),
-        "notices": msgspec.to_builtins(state.notices),
+        "operations": [_whole(operation) for operation in (*state.launches, *state.removals)],
+        "notices": [_whole(notice) for notice in state.notices],
         "backoffs": msgspec.to_builtins(state.backoffs),
         "refusals": msgspec.to_builtins(state.refusals),
         "decisions": decisions,
     }
+
+
+def _whole(stored: msgspec.Struct) -> dict[str, Any]:
+    """Every field: what is stored leaves defaults out, and programs read this."""
+    fields: dict[str, Any] = msgspec.to_builtins(msgspec.structs.asdict(stored))
+    return msgspec.to_builtins(stored) | fields
 
 
 def show_status(

@@ -53,8 +53,7 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
         current = next((r for r in state.removals if r.operation_id == removal.operation_id), None)
         if current is not None:
             state = advance_removal(look, state, current, wanted_back=wanted_back)
-    removed = {r.instance_id for r in before.removals} - {r.instance_id for r in state.removals}
-    state, unhealthy = repair_unhealthy(look, state, view_fleet(snapshot, state), just_removed=removed)
+    state, unhealthy = repair_unhealthy(look, state, view_fleet(snapshot, state))
     state = trust_launches_again(look, state, view_fleet(snapshot, state))
     repaired = bool({r.operation_id for r in state.removals} - {r.operation_id for r in before.removals})
     fleet = view_fleet(snapshot, state)

@@ -119,6 +119,7 @@ def view_fleet(snapshot: Snapshot, state: State) -> FleetView:
     instances = {instance.instance_id: instance for instance in snapshot.instances}
     servers = {i.instance_id for i in snapshot.instances if i.server}
     removals = {removal.instance_id: removal for removal in state.removals}
+    removed = {removed.instance_id for removed in state.removed}
     launches = {instance_id: launch for launch in state.launches for instance_id in launch.instance_ids}
     open_launches = {launch.operation_id: launch for launch in state.launches}
     finished = {instance_id for launch in state.launches for instance_id in launch.finished_ids}
@@ -145,10 +146,11 @@ def view_fleet(snapshot: Snapshot, state: State) -> FleetView:
         if launch is None and instance is not None and instance.operation_id is not None and key not in finished:
             launch = open_launches.get(instance.operation_id)
         removal = removals.get(key)
+        gone = key in removed and instance is None  # EC2 has forgotten it, and the metrics lag
         workers.append(
             Worker(
                 key=key,
-                standing=_standing(node, instance, launch, removal),
+                standing=Standing.DEAD if gone else _standing(node, instance, launch, removal),
                 node=node,
                 instance=instance,
                 removal=removal,

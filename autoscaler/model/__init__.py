@@ -55,6 +55,7 @@ from autoscaler.model.state import (
     Notice,
     OwnerLaunches,
     Refusal,
+    Removed,
     State,
 )
 from autoscaler.model.tags import (
@@ -109,6 +110,7 @@ __all__ = [
     "Refusal",
     "RemovalOperation",
     "RemovalPhase",
+    "Removed",
     "Resources",
     "Sample",
     "Signal",

@@ -32,7 +32,9 @@ class LaunchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     tags: tuple[tuple[str, str], ...]
 
 
-class LaunchOperation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="launch"):
+class LaunchOperation(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="launch"
+):
     """Workers on their way: from the intent until each is a Ready node or is given up."""
 
     operation_id: str
@@ -121,7 +123,9 @@ class CommandRef(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     sent_at_s: int
 
 
-class RemovalOperation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="removal"):
+class RemovalOperation(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag="removal"
+):
     """One worker on its way out."""
 
     operation_id: str

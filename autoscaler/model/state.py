@@ -56,7 +56,7 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     failures: int
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Refusal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A worker whose removal was refused or failed: not nominated again before `until_s`."""
 
     node_name: str
@@ -65,7 +65,14 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     failures: int = 1
 
 
-class OwnerLaunches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Removed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, array_like=True):
+    """A worker whose removal ended: metrics that are older than its end may still show the Node."""
+
+    instance_id: str
+    ended_at_s: int
+
+
+class OwnerLaunches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Launches made for the pods of one owner, so that a launch that did not help is not repeated for ever."""
 
     owner: str
@@ -76,7 +83,10 @@ class OwnerLaunches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class JoinFailures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Launches in a row of which no worker stayed: a broken image or network is not cured by launching on and on."""
+    """Launches in a row of which no worker came and stayed: a broken image or network is not cured by launching on.
+
+    What we removed, and what EC2 took, is none of them: only a launch's own worker that did not come or did not last.
+    """
 
     failures: int
     failed_at_s: int
@@ -98,6 +108,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     notices: tuple[Notice, ...] = ()
     backoffs: tuple[Backoff, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    removed: tuple[Removed, ...] = ()
+    """Removals that ended, until the metrics are newer than that."""
     owners: tuple[OwnerLaunches, ...] = ()
     join_failures: JoinFailures | None = None
     last_scale_up_s: int | None = None

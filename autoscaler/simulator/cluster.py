@@ -145,14 +145,23 @@ class SimCluster:
         return reconcile(self.ports(), cluster_id=self.cluster_id, policy=self.policy, trigger=trigger, facts=facts)
 
     def fail(
-        self, service: str, name: str, *, after_effect: bool = False, times: int | None = 1, code: str = ""
+        self,
+        service: str,
+        name: str,
+        *,
+        after_effect: bool = False,
+        times: int | None = 1,
+        code: str = "",
+        effect_unknown: bool = False,
     ) -> None:
         """Let the next `times` calls fail (None: until `heal`), before their effect or after it.
+
+        After it the caller never knows; `effect_unknown`: nor before it, as with an answer of status 500.
 
         `service` and `name`: prometheus query; ec2 describe, launch_context, launch, terminate; ssm send, result;
         dynamodb load, save, record; sns notify.
         """
-        self.wires.fail(service, name, after_effect=after_effect, times=times, code=code)
+        self.wires.fail(service, name, after_effect=after_effect, times=times, code=code, effect_unknown=effect_unknown)
 
     def heal(self) -> None:
         """Switch the failures of calls off."""

@@ -107,6 +107,8 @@ class Failure:
     """None: until healed."""
     code: str
     message: str
+    effect_unknown: bool
+    """The caller cannot know: a broken service answered, or nobody did."""
 
 
 class Wires:
@@ -135,10 +137,13 @@ class Wires:
         times: int | None = 1,
         code: str = "",
         message: str = "",
+        effect_unknown: bool = False,
     ) -> None:
         """Let the next `times` calls of `name` fail, before or after their effect."""
         text = message or f"{service} {name} failed {'after' if after_effect else 'before'} its effect (switched on)."
-        self._failures.setdefault((service, name), deque()).append(Failure(after_effect, times, code, text))
+        self._failures.setdefault((service, name), deque()).append(
+            Failure(after_effect, times, code, text, effect_unknown)
+        )
 
     def heal(self) -> None:
         """Switch every failure off."""
@@ -187,7 +192,7 @@ class Invocation:
             wires.advance(wires.time.now_s)
             failure = wires.take_failure(service, name)
             if failure is not None and not failure.after_effect:
-                raise error(failure.message, code=failure.code)
+                raise error(failure.message, code=failure.code, effect_unknown=failure.effect_unknown)
             result = effect()
         if wires.hook is not None:
             wires.hook(service, name, "after")

@@ -1,6 +1,6 @@
 """Pure `State -> State` functions: the only way in which the truth about what is under way changes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Final, TypeVar
 
 import msgspec
@@ -19,6 +19,7 @@ from autoscaler.model import (
     Refusal,
     RemovalOperation,
     RemovalPhase,
+    Removed,
     State,
 )
 from autoscaler.policy import Policy
@@ -28,6 +29,10 @@ MAX_OPEN_OPERATIONS: Final = 50
 MAX_NOTICES: Final = 100
 NOTICE_KEPT_S: Final = 3600
 OWNER_KEPT_S: Final = 3600
+MAX_REMOVED: Final = 50
+REMOVED_KEPT_S: Final = 3600
+METRICS_LAG_S: Final = 300
+"""Metrics may be this much older than the answer that shows them (Prometheus looks back five minutes)."""
 TOLERATED_JOIN_FAILURES: Final = 1
 """One launch that fails is replaced at once: it happens. From the second in a row on the cause is not the machine."""
 JOIN_WAIT_S: Final = 600
@@ -203,7 +208,10 @@ def launch_landed(state: State, operation_id: str, instance_ids: tuple[str, ...]
 
 
 def join_failed(state: State, *, launched_at_s: int, now_s: int, after_ready: bool = False) -> State:
-    """A worker launched then was given up. After several launches in a row the next waits, twice as long each time."""
+    """A worker launched then did not come, or did not last. From the second launch in a row on the next one waits.
+
+    Not for what we removed ourselves (`was_removed`). The wait doubles each time.
+    """
     known = state.join_failures
     if known is not None and launched_at_s < known.failed_at_s:
         return state
@@ -281,6 +289,43 @@ def command_sent(state: State, operation_id: str, phase: RemovalPhase, command: 
         return msgspec.structs.replace(operation, command=command)
 
     return update_removal(state, operation_id, change)
+
+
+def removal_ended(state: State, removal: RemovalOperation, *, now_s: int) -> State:
+    """Close a removal whose machine is gone, and remember it: metrics may show its Node for a while yet."""
+    others = tuple(r for r in state.removed if r.instance_id != removal.instance_id)
+    ended = Removed(instance_id=removal.instance_id, ended_at_s=now_s)
+    state = msgspec.structs.replace(state, removed=(*others, ended)[-MAX_REMOVED:])
+    return update_removal(state, removal.operation_id, lambda _: None)
+
+
+def was_removed(state: State, instance_id: str) -> bool:
+    """Whether a removal of ours ended, or will end, this machine: its loss is nobody's failure."""
+    ids = {r.instance_id for r in state.removals} | {r.instance_id for r in state.removed}
+    return instance_id in ids
+
+
+def maybe_still_shown(state: State, instance_id: str, metrics_at_s: int | None) -> bool:
+    """Whether a Node that is shown may be that of a removal which ended after these metrics were scraped."""
+    return any(removed.instance_id == instance_id and not _is_newer(metrics_at_s, removed) for removed in state.removed)
+
+
+def forget_removed(state: State, shown: Container[str], *, metrics_at_s: int | None, now_s: int) -> State:
+    """Drop what metrics that are newer do not show any more, and what is old. `shown`: instance ids with a Node.
+
+    As `forget_old`, called only when something else is written. `metrics_at_s` is None where the Nodes are not known.
+    """
+    kept = tuple(
+        removed
+        for removed in state.removed
+        if now_s - removed.ended_at_s < REMOVED_KEPT_S
+        and (removed.instance_id in shown or not _is_newer(metrics_at_s, removed))
+    )
+    return msgspec.structs.replace(state, removed=kept)
+
+
+def _is_newer(metrics_at_s: int | None, removed: Removed) -> bool:
+    return metrics_at_s is not None and metrics_at_s - removed.ended_at_s >= METRICS_LAG_S
 
 
 # ----------------------------------------------------------------------------------------------------------- back-offs

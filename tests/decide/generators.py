@@ -23,6 +23,7 @@ from autoscaler.model import (
     Pool,
     Refusal,
     RemovalPhase,
+    Removed,
     Snapshot,
     State,
 )
@@ -216,6 +217,13 @@ def states(draw: Draw) -> State:
         refusals=tuple(
             Refusal(node_name=f"worker-{iid(n)}", reason="x", until_s=NOW_S + 5)
             for n in draw(st.sets(st.integers(1, 4), max_size=2))
+        ),
+        removed=tuple(
+            Removed(
+                instance_id=iid(n),
+                ended_at_s=NOW_S - draw(st.sampled_from([-5, 0, 299, 300, 4000])),
+            )
+            for n in draw(st.sets(st.integers(1, 9), max_size=2))
         ),
         owners=tuple(
             OwnerLaunches(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from autoscaler.model import Notice, Trigger
+from autoscaler.model import Notice, State, Trigger
 from autoscaler.policy import BlindGrowth, Policy
 from autoscaler.ports import FleetUnavailable, StoreUnavailable
 from autoscaler.reconcile import Busy, reconcile
@@ -197,6 +197,28 @@ def test_dynamodb_down_means_nothing_is_changed(cluster: SimCluster, call: str) 
     assert len(cluster.workers()) == 2
     cluster.heal()
     assert cluster.sweep()["action"] == "scale_up"
+
+
+@pytest.mark.parametrize("status_500", [True, False])
+def test_a_write_that_came_to_nothing_is_loud_and_no_lost_race(cluster: SimCluster, *, status_500: bool) -> None:
+    """A PutItem with status 500 may have been written. It was not, and nobody else wrote: there is no winner."""
+    need_two_workers(cluster)
+    cluster.fail("dynamodb", "save", effect_unknown=status_500, code="InternalServerError")
+    with pytest.raises(StoreUnavailable, match="dynamodb save failed"):
+        cluster.sweep()
+    assert (len(cluster.workers()), cluster.item.version) == (2, 0)
+
+
+def test_a_write_of_unknown_effect_that_somebody_else_overtook_is_a_lost_race(cluster: SimCluster) -> None:
+    need_two_workers(cluster)
+    cluster.fail("dynamodb", "save", effect_unknown=True)
+
+    def overtake(service: str, name: str, when: str) -> None:
+        if (service, name, when) == ("dynamodb", "save", "before") and cluster.item.version == 0:
+            cluster.item.data, cluster.item.version = msgspec.json.encode(State(fence=1)), 1
+
+    cluster.wires.hook = overtake
+    assert cluster.sweep()["action"] == "scale_up", "it starts over, on what the other one wrote"
 
 
 def test_a_lost_response_of_the_intent_is_recognised_as_our_own_write(cluster: SimCluster) -> None:

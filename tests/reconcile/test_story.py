@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from autoscaler.model import InstanceState
+from autoscaler.model import InstanceState, RemovalPhase, Verb
 from autoscaler.policy import Capacity, Policy, ScaleDown, Workers
 from autoscaler.simulator.cluster import SimCluster
 from tests.reconcile.conftest import deployment, make_one_superfluous, need_two_workers
@@ -37,6 +37,33 @@ def test_a_worker_that_is_not_needed_is_drained_terminated_and_its_node_deleted(
     assert len([n for n in cluster.world.nodes if not n.server]) == 2
     assert cluster.state.removals == ()
     assert any(oldest in event for document in documents for event in document["events"])
+
+
+def test_what_was_removed_is_not_lost_however_long_the_metrics_lag(cluster: SimCluster) -> None:
+    """Two workers leave, and each time the next looks see the Node for 20 s more."""
+    for _ in range(2):
+        cluster.add_worker()
+    cluster.run(1500)
+    documents = []
+    while cluster.state.removals or len(cluster.workers()) > 2:
+        deleting = any(removal.phase is RemovalPhase.DELETING for removal in cluster.state.removals)
+        documents.append(cluster.sweep())
+        if deleting and not cluster.state.removals:
+            documents += cluster.sweep_for(20, every_s=5)
+            cluster.metric_faults.frozen = None
+        elif any(removal.phase is RemovalPhase.DELETING for removal in cluster.state.removals):
+            cluster.freeze_metrics()
+            cluster.run(5)
+        else:
+            cluster.run(30)
+    assert [d["action"] for d in documents].count("scale_down") == 1
+    assert [d for d in documents if d["action"] == "repair" or "lost its instance" in d["message"]] == []
+    assert cluster.state.join_failures is None
+    deletions = [c for c, _, _ in cluster.ssm.sent.values() if c.verb is Verb.DELETE_NODE]
+    assert len(deletions) == len({c.node_name for c in deletions}) == 2
+    need_two_workers(cluster)
+    assert cluster.sweep()["nodes"]["desired"] == 4, "nothing holds the launch up"
+    assert cluster.state.removed
 
 
 def test_pods_move_before_their_worker_ends() -> None:

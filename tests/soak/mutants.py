@@ -23,6 +23,7 @@ import autoscaler.decide.fleet
 import autoscaler.decide.looking
 import autoscaler.decide.progress.launch
 import autoscaler.decide.progress.removal
+import autoscaler.decide.removal.repair
 import autoscaler.observe.instances
 import autoscaler.observe.nodes
 import autoscaler.observe.pods
@@ -177,6 +178,21 @@ def uncordon_forgotten() -> None:
         return autoscaler.state.transitions.update_removal(state, removal.operation_id, lambda _: None)
 
     _put(module, "uncordon", close)
+
+
+def removals_forgotten() -> None:
+    """What we removed is a loss like any other when the metrics show it once more."""
+
+    def close(state: State, removal: Any, **_times: int) -> State:
+        return autoscaler.state.transitions.update_removal(state, removal.operation_id, lambda _: None)
+
+    _put(autoscaler.decide.progress.removal, "removal_ended", close)
+
+
+def our_own_end_is_a_failure() -> None:
+    """A worker that we end, or EC2, counts as one that did not last."""
+    for module in (autoscaler.decide.progress.launch, autoscaler.decide.removal.repair):
+        _put(module, "was_removed", lambda _state, _instance_id: False)
 
 
 def terminate_without_drain() -> None:
@@ -347,6 +363,8 @@ MUTANTS: Final[tuple[Callable[[], None], ...]] = (
     hidden_volumes_are_none,
     deleted_pods_wait,
     uncordon_forgotten,
+    removals_forgotten,
+    our_own_end_is_a_failure,
     terminate_without_drain,
     drain_skipped,
     no_adoption_by_tag,

@@ -18,6 +18,7 @@ from autoscaler.model import (
     Pool,
     Refusal,
     RemovalPhase,
+    Removed,
     State,
 )
 from autoscaler.policy import Policy
@@ -25,14 +26,19 @@ from autoscaler.state import transitions
 from autoscaler.state.transitions import (
     MAX_NOTICES,
     MAX_OPEN_OPERATIONS,
+    MAX_REMOVED,
+    METRICS_LAG_S,
+    REMOVED_KEPT_S,
     add_notices,
     back_off,
     command_sent,
     effective_mode,
     forget_old,
+    forget_removed,
     launch_landed,
     lease_held_by_other,
     mark_handled,
+    maybe_still_shown,
     open_launch,
     open_operations,
     open_removal,
@@ -40,6 +46,7 @@ from autoscaler.state.transitions import (
     release_lease,
     remember_owner,
     remember_refusal,
+    removal_ended,
     set_mode,
     take_back_notices,
     take_lease,
@@ -245,6 +252,38 @@ def test_an_exhausted_pool_is_left_alone_twice_as_long_each_time() -> None:
     assert pool_gave(state, POOL).backoffs == ()
 
 
+@pytest.mark.parametrize(
+    ("metrics_age_s", "ended_s_ago", "shown", "may_be_shown", "kept"),
+    [
+        pytest.param(0, 0, True, True, True, id="it ended in this look"),
+        pytest.param(0, METRICS_LAG_S - 1, False, True, True, id="the metrics may lag"),
+        pytest.param(0, METRICS_LAG_S, False, False, False, id="they are newer, and show it no more"),
+        pytest.param(0, METRICS_LAG_S, True, False, True, id="they are newer, and show it: its agent registered again"),
+        pytest.param(None, REMOVED_KEPT_S - 1, False, True, True, id="no metrics"),
+        pytest.param(None, REMOVED_KEPT_S, False, True, False, id="an hour at the latest"),
+        pytest.param(0, REMOVED_KEPT_S, True, False, False, id="an hour, whatever is shown"),
+    ],
+)
+def test_what_we_removed_is_remembered_until_the_metrics_are_newer(
+    metrics_age_s: int | None, ended_s_ago: int, shown: bool, may_be_shown: bool, kept: bool
+) -> None:
+    at_s = None if metrics_age_s is None else NOW_S - metrics_age_s
+    state = removal_ended(State(removals=(removal(1),)), removal(1), now_s=NOW_S - ended_s_ago)
+    assert (state.removals, [r.instance_id for r in state.removed]) == ((), [iid(1)])
+    assert maybe_still_shown(state, iid(1), at_s) is may_be_shown
+    assert not maybe_still_shown(state, iid(2), at_s)
+    after = forget_removed(state, {iid(1)} if shown else set(), metrics_at_s=at_s, now_s=NOW_S)
+    assert bool(after.removed) is kept
+
+
+def test_only_so_many_removals_are_remembered_each_once() -> None:
+    state = State()
+    for n in [*range(MAX_REMOVED + 5), MAX_REMOVED]:
+        state = removal_ended(state, removal(n), now_s=NOW_S)
+    assert len(state.removed) == MAX_REMOVED
+    assert state.removed[-1].instance_id == iid(MAX_REMOVED)
+
+
 def test_pools_are_told_apart_by_type_zone_and_market() -> None:
     state = State()
     pools = [
@@ -309,6 +348,7 @@ def test_a_full_state_stays_below_64_kb() -> None:
         backoffs=tuple(
             Backoff(pool=POOL, error_code="InsufficientInstanceCapacity", until_s=NOW_S, failures=1) for _ in range(12)
         ),
+        removed=tuple(Removed(instance_id=f"i-0{long}", ended_at_s=NOW_S) for _ in range(MAX_REMOVED)),
         refusals=tuple(Refusal(node_name=f"worker-i-0{long}", reason="x" * 80, until_s=NOW_S) for _ in range(20)),
         owners=tuple(owner(n) for n in range(20)),
     )

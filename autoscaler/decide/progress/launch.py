@@ -12,6 +12,7 @@ from autoscaler.state.transitions import (
     open_operations,
     open_removal,
     update_launch,
+    was_removed,
     worker_joined,
 )
 
@@ -45,7 +46,8 @@ def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
         elif (gone_because := _lost(look, instance)) is not None and open_operations(state) < MAX_OPEN_OPERATIONS:
             look.events.append(f"instance {instance_id} {gone_because}")
             finished.append(instance_id)
-            state = join_failed(state, launched_at_s=launch.created_at_s, now_s=look.now_s)
+            if not was_removed(state, instance_id):
+                state = join_failed(state, launched_at_s=launch.created_at_s, now_s=look.now_s)
             state = _clear_away(look, state, instance, node)
         else:
             waiting.append(instance_id)
@@ -103,7 +105,7 @@ def _clear_away(look: Look, state: State, instance: Instance, node: Node | None)
     dead = instance.state is InstanceState.TERMINATED
     if node is None and (dead or instance.state is InstanceState.SHUTTING_DOWN):
         return state
-    if any(removal.instance_id == instance.instance_id for removal in state.removals):
+    if was_removed(state, instance.instance_id):
         return state  # EC2 gave notice of it while it joined
     if not instance.managed or instance.server or (node is not None and node.control_plane):
         return state  # somebody took the tag away, and the machine over; a server least of all is ours to end

@@ -21,7 +21,7 @@ from autoscaler.model import (
     RemovalPhase,
     State,
 )
-from autoscaler.state.transitions import enter_phase, open_removal, remember_refusal, update_removal
+from autoscaler.state.transitions import enter_phase, open_removal, remember_refusal, removal_ended, update_removal
 
 SEND_ATTEMPTS: Final = 5
 """Deliveries of one drain before it is given up; uncordon, delete-node and the drain of a machine that EC2 takes away
@@ -94,7 +94,7 @@ def _after_death(look: Look, state: State, removal: RemovalOperation) -> State:
         return state
     look.events.append(f"instance {removal.instance_id} is terminated")
     if not removal.node_name:
-        return update_removal(state, removal.operation_id, lambda _: None)
+        return removal_ended(state, removal, now_s=look.now_s)
     changed = enter_phase(
         removal, RemovalPhase.DELETING, now_s=look.now_s, fence=look.fence, not_after_s=look.start_by_s
     )
@@ -105,11 +105,11 @@ def _deleting(look: Look, state: State, removal: RemovalOperation) -> State:
     result = look.commands.get(removal.operation_id)
     if result is not None and result.outcome in {CommandOutcome.SUCCEEDED, CommandOutcome.NO_SUCH_NODE}:
         look.events.append(f"Node {removal.node_name} is deleted")
-        return update_removal(state, removal.operation_id, lambda _: None)
+        return removal_ended(state, removal, now_s=look.now_s)
     unseen = look.snapshot.cluster_known and all(n.name != removal.node_name for n in look.snapshot.nodes)
     if removal.command is None and unseen:
         look.events.append(f"Node {removal.node_name} is gone")
-        return update_removal(state, removal.operation_id, lambda _: None)
+        return removal_ended(state, removal, now_s=look.now_s)
     return _send_again(look, state, removal, result)
 
 

@@ -1,7 +1,5 @@
 """Workers that EC2 takes away, that stay NotReady, or that left only their Node behind."""
 
-from collections.abc import Container
-
 import msgspec
 
 from autoscaler.decide.fleet import FleetView, Standing, Worker
@@ -15,9 +13,11 @@ from autoscaler.state.transitions import (
     add_notices,
     join_failed,
     mark_handled,
+    maybe_still_shown,
     open_operations,
     open_removal,
     update_removal,
+    was_removed,
     workers_stay,
 )
 
@@ -91,21 +91,17 @@ def _is_over(notice: Notice, look: Look) -> bool:
     return look.now_s - due_at_s > OVER_AFTER_S
 
 
-def repair_unhealthy(
-    look: Look, state: State, fleet: FleetView, *, just_removed: Container[str]
-) -> tuple[State, tuple[Blocked, ...]]:
+def repair_unhealthy(look: Look, state: State, fleet: FleetView) -> tuple[State, tuple[Blocked, ...]]:
     """Replace workers of ours that stay NotReady, and delete the Nodes of workers that are gone.
 
     Only with the cluster known. Above the policy's share of unhealthy workers the cause lies elsewhere: nothing is
-    replaced, and the decision says so. `just_removed`: instance ids whose removal ended in this look; the metrics are
-    older than its end and may still show the Node.
+    replaced, and the decision says so.
     """
     if not look.snapshot.cluster_known:
         return state, ()
     blocked: list[Blocked] = []
     for worker in fleet.having(Standing.DEAD, Standing.UNHEALTHY):
-        if worker.key not in just_removed:
-            state = _delete_left_node(look, state, worker)
+        state = _delete_left_node(look, state, worker)
     state = _end_orphans(look, state, fleet, blocked)
     too_many = _too_many_unready(fleet, look.policy)
     leaving = {removal.instance_id for removal in state.removals}
@@ -121,10 +117,10 @@ def repair_unhealthy(
             removal = new_removal(
                 look, worker.instance, worker.node, reason="not_ready", phase=RemovalPhase.TERMINATING
             )
-            state = open_removal(state, removal, counts_as_scale_down=False)
             look.events.append(f"{worker.title} is NotReady for {look.policy.repair.not_ready_s} s: it is replaced")
             worked_until_s = look.now_s - look.policy.repair.not_ready_s
             state = _lost_young(look, state, worker.instance, worked_until_s=worked_until_s)
+            state = open_removal(state, removal, counts_as_scale_down=False)
     return state, tuple(blocked)
 
 
@@ -165,6 +161,8 @@ def _delete_left_node(look: Look, state: State, worker: Worker) -> State:
     node, instance = worker.node, worker.instance
     if node is None or node.instance_id is None or worker.removal is not None:
         return state
+    if maybe_still_shown(state, worker.key, look.snapshot.metrics_at_s):
+        return state  # we deleted it ourselves
     if open_operations(state) >= MAX_OPEN_OPERATIONS:
         return state
     if instance is None:
@@ -187,12 +185,19 @@ def _delete_left_node(look: Look, state: State, worker: Worker) -> State:
         not_after_s=look.start_by_s,
     )
     look.events.append(f"{worker.title} lost its instance: its Node is deleted")
-    state = open_removal(state, removal, counts_as_scale_down=False)
-    return state if instance is None else _lost_young(look, state, instance, worked_until_s=look.now_s)
+    if instance is not None:
+        state = _lost_young(look, state, instance, worked_until_s=look.now_s)
+    return open_removal(state, removal, counts_as_scale_down=False)
+
+
+def _taken_by_ec2(state: State, instance: Instance) -> bool:
+    return any(n.subject == instance.instance_id and n.kind in RECLAIM_NOTICES for n in state.notices)
 
 
 def _lost_young(look: Look, state: State, instance: Instance, *, worked_until_s: int) -> State:
     """Remember a worker that nobody ended and that did not last: what is launched next may be as bad."""
+    if was_removed(state, instance.instance_id) or _taken_by_ec2(state, instance):
+        return state
     if worked_until_s - instance.launched_at_s >= PROVEN_AFTER_S:
         return state
     return join_failed(state, launched_at_s=instance.launched_at_s, now_s=look.now_s, after_ready=True)

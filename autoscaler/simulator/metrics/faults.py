@@ -78,6 +78,8 @@ class MetricFaults:
     """One of two targets of kube-state-metrics is down for good; the other shows everything."""
     slow_rules: bool = False
     """The rules take longer than their interval: most evaluations are missed."""
+    lag_s: float = 0.0
+    """kube-state-metrics shows its objects as they were this long ago."""
     scraped_every_s: int | None = None
     """kube-state-metrics is really scraped this seldom, whatever the policy says."""
 
@@ -115,7 +117,7 @@ def _held(faults: MetricFaults, recorder: Recorder, question: Question, now_s: f
     """What Prometheus holds of this cluster."""
     scene = faults.frozen
     if scene is None:
-        return recorder.rows(question, now_s, scraped_every_s=faults.scraped_every_s)
+        return recorder.rows(question, now_s, scraped_every_s=faults.scraped_every_s, lag_s=faults.lag_s)
     return scene.sight if isinstance(question, Sight) else recorder.rare_rows(question, scene.view)
 
 

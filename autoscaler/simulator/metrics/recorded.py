@@ -129,11 +129,13 @@ class Recorder:
         """Answer at `now_s`, the world's present. Raises ValueError for any text but the core's three queries."""
         return as_samples(self.rows(self.reader.read(promql), now_s), now_s)
 
-    def rows(self, question: Question, now_s: float, *, scraped_every_s: int | None = None) -> Sequence[Row]:
-        """The answer's rows. `scraped_every_s`: kube-state-metrics is really scraped this seldom."""
+    def rows(
+        self, question: Question, now_s: float, *, scraped_every_s: int | None = None, lag_s: float = 0.0
+    ) -> Sequence[Row]:
+        """The answer's rows. kube-state-metrics is really scraped as seldom as every `scraped_every_s`, and lags."""
         self._see_unremembered(now_s)
         grid = Grid(scraped_every_s) if scraped_every_s is not None else self._cluster
-        view = self._view_at(grid.at_s(grid.last(now_s)))
+        view = self._view_at(grid.at_s(grid.last(now_s - lag_s)))
         if isinstance(question, Sight):
             return self._sight(view, now_s, grid)
         return self.rare_rows(question, view)

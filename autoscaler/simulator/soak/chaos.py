@@ -28,6 +28,8 @@ FAMILIES: Final = {
     "dropped": (*COUNTED, "use_shrink_count", "ready_count", "shown", "counted", "scraped_at"),
 }
 """What each fault of a family may strike: any, or those whose absence the core can tell from none (assumptions.py)."""
+LAG_S: Final = 25.0
+"""How long Nodes that are gone are still shown (a watch that lags behind the API server, and the scrape after it)."""
 SELDOM_S: Final = 30
 """How often a kube-state-metrics is scraped that somebody else set up."""
 INTERRUPTION_S: Final = 120.0
@@ -297,6 +299,7 @@ KINDS: Final[Mapping[str, tuple[Action, Action]]] = {
     "kube-state-metrics restarted": _metric("restarted", value=True),
     "one target of kube-state-metrics gone": _metric("target_gone", value=True),
     "kube-state-metrics scraped seldom": _metric("scraped_every_s", value=SELDOM_S),
+    "metrics lag after a removal": _metric("lag_s", value=LAG_S),
     "kube-state-metrics without allow-lists": _metric("no_allow_lists", value=True),
     "metrics of another cluster": _metric("foreign", value=True),
     "metrics of two clusters": _metric("two_clusters", value=True),

@@ -31,6 +31,8 @@ def rules() -> Rules:
             on_decision.nothing_is_decided_for_another_cluster,
             on_decision.nothing_is_repaired_while_volumes_are_hidden,
             on_decision.termination_is_earned,
+            on_decision.no_failure_is_counted_for_what_we_removed,
+            on_decision.nothing_is_removed_twice,
         ),
         on_send=(
             on_effect.intent_comes_first,

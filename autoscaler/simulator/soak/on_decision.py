@@ -1,6 +1,6 @@
 """Invariants of what is begun: growth has a cause, a shrink has complete metrics, a removal has a reason."""
 
-from autoscaler.model import CommandOutcome, RemovalOperation, RemovalPhase
+from autoscaler.model import OPERATION_TAG, CommandOutcome, RemovalOperation, RemovalPhase
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, NOTICED_WITHIN_S
 from autoscaler.simulator.soak.on_state import new_launches, new_removals
 from autoscaler.simulator.soak.truth import Moment
@@ -224,4 +224,31 @@ def termination_is_earned(watch: Watch, saved: Saved) -> str | None:
         if exempt and _justified(watch, removal, lately):
             continue
         return f"{removal.instance_id} is terminated ({removal.reason}), and its operation has no finished drain"
+    return None
+
+
+def no_failure_is_counted_for_what_we_removed(watch: Watch, saved: Saved) -> str | None:
+    """A launch failed when its own worker did not come or did not last, and never because we or EC2 ended it."""
+    old, new = saved.old.join_failures, saved.new.join_failures
+    if new is None or (old is not None and new.failures <= old.failures):
+        return None
+    lost = {r.instance_id for r in new_removals(saved) if r.reason in {"instance_gone", "not_ready", "join_timeout"}}
+    launches = {launch.operation_id for launch in saved.old.launches}
+    lost |= {
+        instance.instance_id
+        for instance in watch.cluster.ec2.instances.values()
+        if instance.ended_at_s is not None and instance.tags.get(OPERATION_TAG) in launches
+    }
+    if lost - watch.removed - watch.truth.noticed.keys():
+        return None
+    return f"{new.failures} launches failed, it says, and what was lost ({sorted(lost)}) we or EC2 removed"
+
+
+def nothing_is_removed_twice(watch: Watch, saved: Saved) -> str | None:
+    """What we removed is gone, however long the metrics show it."""
+    for removal in new_removals(saved):
+        instance_id = removal.instance_id
+        gone = not watch.truth.alive(instance_id) and watch.truth.node_of(instance_id) is None
+        if gone and instance_id in watch.removed:
+            return f"{instance_id} was removed, and is to be removed again ({removal.reason})"
     return None

@@ -36,11 +36,12 @@ from autoscaler.state.transitions import effective_mode
 
 EFFECTS: Final = frozenset({"launch", "terminate", "send"})
 """Calls that change the world outside."""
-HARMLESS: Final = frozenset({"scraped_every_s", "no_allow_lists", "missing"})
+HARMLESS: Final = frozenset({"scraped_every_s", "lag_s", "no_allow_lists", "missing"})
 """Metric faults on which a shrink may go on: a picture that is older, within its limits, and one in which a server's
 own look at volumes and annotations has to do."""
 ANSWERS: Final = {Sight: SIGHT_FAMILIES, Rooms: ROOM_FAMILIES, Moving: MOVING_FAMILIES}
 HIDDEN_BY_ALLOW_LISTS: Final = frozenset({"node_local_volumes", "node_managed"})
+ENDINGS: Final = frozenset({RemovalPhase.TERMINATING, RemovalPhase.DELETING})
 SIMULTANEOUS: Final = 200
 """States that are remembered to judge an invocation that ends: more than one invocation can meet."""
 
@@ -100,6 +101,8 @@ class Watch:
         """(operation id, phase, fence) of every removal that was ever intended."""
         self.terminating: set[object] = set()
         """Instances whose end was ever intended."""
+        self.removed: set[str] = set()
+        """Instances whose end by us was under way before the last write."""
         self.drains: dict[str, list[str]] = {}
         """Command ids of drains, by operation id."""
         self.last_scaling_s: float | None = None
@@ -177,6 +180,7 @@ class Watch:
 
     def saved(self, saved: Saved) -> None:
         """A new state holds."""
+        self.removed |= {r.instance_id for r in saved.old.removals if r.phase in ENDINGS}
         self._remember_intents(saved.new)
         self.state = saved.new
         self._recent.append((self.cluster.now_s, saved.by.process.name, saved.new.lease))

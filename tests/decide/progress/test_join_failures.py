@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from autoscaler.model import (
+    Action,
     CommandOutcome,
     Decision,
     InstanceState,
@@ -12,12 +13,14 @@ from autoscaler.model import (
     OwnerLaunches,
     Refusal,
     RemovalPhase,
+    Removed,
     State,
 )
 from autoscaler.policy import ScaleDown
 from autoscaler.state.transitions import (
     JOIN_WAIT_S,
     MAX_JOIN_WAIT_S,
+    METRICS_LAG_S,
     PROVEN_AFTER_S,
     join_failed,
     worker_joined,
@@ -29,7 +32,9 @@ from tests.decide.builders import (
     bare,
     decided,
     full,
+    iid,
     launch,
+    notice,
     pod,
     policy,
     removal,
@@ -94,6 +99,32 @@ def test_one_that_we_remove_or_ec2_takes_is_no_failure(reclaim: bool) -> None:
     deleting = State(fence=9, removals=(removal(1, RemovalPhase.DELETING, reclaim=reclaim),))
     after = look(ended, state=deleting, commands=gone)
     assert (after.state.removals, after.state.join_failures) == ((), None)
+    later = look(ended, state=after.state, at_s=NOW_S + 20)
+    assert (later.action, later.events, later.state) == (Action.NONE, (), after.state), (
+        "the metrics lag: nothing is new"
+    )
+
+
+@pytest.mark.parametrize("reclaim", [True, False])
+def test_one_that_we_remove_while_it_joins_is_no_failure(reclaim: bool) -> None:
+    ended = bare(1, **aged(200), state=InstanceState.SHUTTING_DOWN, operation_id="l1")
+    going = removal(1, RemovalPhase.TERMINATING, reclaim=reclaim, node_name="")
+    decision = look(ended, state=State(fence=9, launches=(launch("l1", ids=[1]),), removals=(going,)))
+    assert (decision.state.launches, decision.state.removals, decision.state.join_failures) == ((), (going,), None)
+
+
+def test_one_that_ec2_took_before_we_drained_it_is_no_failure() -> None:
+    ended = worker(1, of={**aged(200), "state": InstanceState.TERMINATED})
+    assert look(ended, state=State(fence=9, notices=(notice(1),))).state.join_failures is None
+
+
+def test_a_node_that_registers_again_after_its_removal_is_deleted_and_is_no_failure() -> None:
+    removed = Removed(instance_id=iid(1), ended_at_s=NOW_S - METRICS_LAG_S)
+    decision = look(
+        worker(1, of={**aged(900), "state": InstanceState.TERMINATED}), state=State(fence=9, removed=(removed,))
+    )
+    assert [(r.instance_id, r.phase) for r in decision.state.removals] == [(iid(1), RemovalPhase.DELETING)]
+    assert decision.state.join_failures is None
 
 
 def test_several_of_one_wave_are_one_failure() -> None:
