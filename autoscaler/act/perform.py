@@ -6,10 +6,18 @@ import msgspec
 
 from autoscaler.act.effects import Effect, SendCommand, SendLaunch, Terminate
 from autoscaler.act.holder import Holder
-from autoscaler.model import CommandRef, LaunchOperation, LaunchResult, Pool, RemovalOperation, State
+from autoscaler.model import CommandRef, LaunchOperation, LaunchResult, Mode, Pool, RemovalOperation, State
 from autoscaler.policy import Policy
 from autoscaler.ports import Clock, CommandsUnavailable, Fleet, FleetUnavailable, NodeCommands
-from autoscaler.state.transitions import back_off, command_sent, launch_landed, pool_gave, update_launch, update_removal
+from autoscaler.state.transitions import (
+    back_off,
+    command_sent,
+    effective_mode,
+    launch_landed,
+    pool_gave,
+    update_launch,
+    update_removal,
+)
 
 EFFECT_TIMEOUT_S: Final = 7.0
 """Connect and read time-out of one call, with a little to spare: no effect starts with less time left."""
@@ -66,6 +74,10 @@ class Actor:
             needed_s = LAUNCH_TIMEOUT_S if isinstance(effect, SendLaunch) else EFFECT_TIMEOUT_S
             if self._clock.remaining_s() <= needed_s:
                 self.events.append("the time of this invocation is used up; the next look goes on")
+                return
+            if effective_mode(self._holder.state, self._policy, self._clock.now_s()) is not Mode.ACTIVE:
+                # An operator's word came while we acted: a save that met it brought it here.
+                self.events.append("the cluster was paused meanwhile: the rest waits until it is resumed")
                 return
             match effect:
                 case SendLaunch():

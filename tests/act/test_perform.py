@@ -6,7 +6,7 @@ import pytest
 from autoscaler.act.effects import Effect, SendCommand, SendLaunch, Terminate, due_effects
 from autoscaler.act.holder import Holder, LostLease
 from autoscaler.act.perform import CAPACITY_CODES, LANDED_CODES, THROTTLE_CODES, Actor
-from autoscaler.model import Backoff, LaunchOverride, LaunchResult, Lease, Pool, RemovalPhase, State
+from autoscaler.model import Backoff, LaunchOverride, LaunchResult, Lease, Mode, ModeSetting, Pool, RemovalPhase, State
 from autoscaler.ports import CommandsUnavailable, FleetUnavailable
 from tests.act.fakes import Clock, Commands, Fleet, Store
 from tests.act.test_holder import take_over
@@ -247,3 +247,21 @@ def test_without_the_lease_nothing_more_is_done() -> None:
 
 def test_every_kind_of_effect_is_known() -> None:
     assert {SendLaunch, SendCommand, Terminate} == set(Effect.__args__)
+
+
+# --------------------------------------------------------------------------------------------------- an operator's word
+
+
+def pause(store: Store) -> None:
+    word = ModeSetting(mode=Mode.PAUSED, set_at_s=NOW_S)
+    store.put(msgspec.structs.replace(store.state, mode=word))
+
+
+def test_a_pause_that_comes_while_we_act_stops_the_next_effect() -> None:
+    """The save after the first launch meets the operator's word, and brings it here."""
+    bench = Bench(State(launches=(launch("l1", count=2), launch("l2", count=2))), Fleet(ALL_TOLD, ALL_TOLD))
+    bench.store = bench.holder._store = Store(bench.store.state, before=[pause])
+    actor = bench.perform()
+    assert len(bench.fleet.requests) == 1
+    assert bench.store.state.launches[0].landed, "what was done is saved all the same"
+    assert actor.events[-1] == "the cluster was paused meanwhile: the rest waits until it is resumed"
