@@ -16,6 +16,7 @@ from autoscaler.model import (
 from autoscaler.policy import Policy
 
 _VERBS = {
+    RemovalPhase.INSPECTING: Verb.INSPECT,
     RemovalPhase.DRAINING: Verb.DRAIN,
     RemovalPhase.DELETING: Verb.DELETE_NODE,
     RemovalPhase.UNCORDONING: Verb.UNCORDON,

@@ -170,7 +170,7 @@ def _standing(
 ) -> Standing:
     if instance is not None and instance.state not in ALIVE:
         return Standing.DEAD
-    if removal is not None:
+    if removal is not None and removal.phase is not RemovalPhase.INSPECTING:
         if removal.phase is RemovalPhase.DELETING:
             return Standing.DEAD
         return Standing.JOINING if removal.phase is RemovalPhase.UNCORDONING else Standing.LEAVING

@@ -9,6 +9,11 @@ START_WITHIN_S: Final = 120
 """A command that has not started by then must not start any more (delivery time-out 60 s, and as much to spare)."""
 
 
+INSTANCE_GONE: Final = "instance_gone"
+JOIN_TIMEOUT: Final = "join_timeout"
+"""Reasons of removals that more than one step knows."""
+
+
 class Look:
     """What every step of one decision shares. `events` and `asks_rooms` collect what steps say; nothing else does."""
 

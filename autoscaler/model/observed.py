@@ -194,6 +194,35 @@ UNKNOWN_COMMAND_RULE: Final = "unknown_to_ssm"
 """SSM knows nothing of the command: it was never handed over, or is so fresh that SSM has not caught up."""
 
 
+class Named(msgspec.Struct, frozen=True, kw_only=True):
+    """How many there are, and the names of the first."""
+
+    count: int
+    names: tuple[str, ...] = ()
+
+
+class Inspection(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server says of the Node with a provider-id, and of what would end with its machine (verb `inspect`)."""
+
+    node: str
+    uid: str
+    created_at_s: int
+    ready: bool
+    ready_since_s: int
+    """Since when it is Ready, or is not."""
+    cordon: str
+    """`none`, `ours` or `other`."""
+    operation: str
+    fence: int
+    taints: tuple[str, ...]
+    local_volumes: Named
+    bare_pods: Named
+    critical_pods: Named
+    do_not_evict_pods: Named
+    movable_pods: int
+    ending_pods: int
+
+
 class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     """What came back of a node command."""
 
@@ -202,6 +231,8 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     """The preflight rule that refused, if one did."""
     message: str = ""
     evicted_pods: int = 0
+    inspection: Inspection | None = None
+    """Of the verb `inspect` where there is such a Node."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

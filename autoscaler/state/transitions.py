@@ -41,6 +41,7 @@ PROVEN_AFTER_S: Final = 1800
 """A worker that is lost within this time of its launch, by nobody's will, was never a good one."""
 
 _FORWARD: Final[dict[RemovalPhase, frozenset[RemovalPhase]]] = {
+    RemovalPhase.INSPECTING: frozenset({RemovalPhase.TERMINATING, RemovalPhase.DELETING}),
     RemovalPhase.DRAINING: frozenset(
         {RemovalPhase.DRAINED, RemovalPhase.UNCORDONING, RemovalPhase.TERMINATING, RemovalPhase.DELETING}
     ),

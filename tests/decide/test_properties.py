@@ -145,9 +145,11 @@ def test_nobody_elses_machine_is_ever_meant(seen: Snapshot, state: State, its_po
             assert (node.ready, node.cordoned) == (True, False)
             assert not node.local_volumes
             assert node.movable == 0 or node.name in seen.pods_of, "its pods were looked at, one by one"
+        if operation.reason in {"not_ready", "no_node", "join_timeout"}:
+            assert operation.phase is RemovalPhase.INSPECTING, "nothing is ended on absence: a server is asked first"
         if operation.reason == "not_ready":
             assert node is not None
-            assert node.local_volumes == 0, "not shown is not none"
+            assert not node.local_volumes, "what is known to stay is not asked about"
 
 
 @WIDE

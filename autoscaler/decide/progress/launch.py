@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.decide.looking import Look, new_removal
+from autoscaler.decide.looking import INSTANCE_GONE, JOIN_TIMEOUT, Look, new_removal
 from autoscaler.model import ALIVE, Instance, InstanceState, LaunchOperation, Node, RemovalPhase, State
 from autoscaler.state.transitions import (
     MAX_OPEN_OPERATIONS,
@@ -46,7 +46,8 @@ def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
         elif (gone_because := _lost(look, instance)) is not None and open_operations(state) < MAX_OPEN_OPERATIONS:
             look.events.append(f"instance {instance_id} {gone_because}")
             finished.append(instance_id)
-            if not was_removed(state, instance_id):
+            # Whether one that lives has come is a server's to say: its inspection counts it.
+            if instance.state not in ALIVE and not was_removed(state, instance_id):
                 state = join_failed(state, launched_at_s=launch.created_at_s, now_s=look.now_s)
             state = _clear_away(look, state, instance, node)
         else:
@@ -96,7 +97,7 @@ def _lost(look: Look, instance: Instance) -> str | None:
     limit_s = look.policy.workers.join_timeout_s
     # Whether it has joined is known only with the cluster in sight: missing metrics never end a worker.
     if look.snapshot.cluster_known and look.now_s - instance.launched_at_s > limit_s:
-        return f"did not join within {limit_s} s: it is terminated"
+        return f"did not join within {limit_s} s: a server is asked whether it knows a Node of it"
     return None
 
 
@@ -113,9 +114,9 @@ def _clear_away(look: Look, state: State, instance: Instance, node: Node | None)
         look,
         instance,
         node,
-        reason="join_timeout" if alive else "instance_gone",
+        reason=JOIN_TIMEOUT if alive else INSTANCE_GONE,
         # The Node goes only once the instance is seen terminated: earlier, its agent would register it again.
-        phase=RemovalPhase.DELETING if dead else RemovalPhase.TERMINATING,
+        phase=RemovalPhase.INSPECTING if alive else RemovalPhase.DELETING if dead else RemovalPhase.TERMINATING,
     )
     return open_removal(state, removal, counts_as_scale_down=False)
 

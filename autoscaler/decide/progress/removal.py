@@ -1,6 +1,7 @@
 """What an observation says about a removal that is under way.
 
 `draining -> drained -> terminating -> deleting -> done`, or from the first two `-> uncordoning -> done`; never back.
+What is not drained is inspected first (inspection.py).
 """
 
 from collections.abc import Mapping
@@ -8,8 +9,10 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.decide.looking import Look, new_removal
+from autoscaler.decide.looking import INSTANCE_GONE, Look, new_removal
+from autoscaler.decide.progress.inspection import judge_inspection
 from autoscaler.decide.progress.launch import SETTLE_S
+from autoscaler.decide.progress.sending import GRACE_AFTER_DRAIN_S, send_again
 from autoscaler.model import (
     ALIVE,
     CommandOutcome,
@@ -28,8 +31,6 @@ SEND_ATTEMPTS: Final = 5
 never are."""
 LATE_RULE: Final = "late"
 """The script's rule for a command that came after its not-after time: nothing was judged and nothing happened."""
-GRACE_AFTER_DRAIN_S: Final = 60
-"""The document's execution time-out exceeds the drain's by this much."""
 
 WORD_HOLDS_S: Final = 900
 """A success is believed for the drain's time-out and this long after it was sent; later it is history."""
@@ -44,10 +45,14 @@ def advance_removal(look: Look, state: State, removal: RemovalOperation, *, want
     """Move one removal as far as this look proves. `wanted_back`: operation id -> why its worker is needed."""
     if removal.phase is RemovalPhase.DELETING:
         return _deleting(look, state, removal)
+    if removal.phase is RemovalPhase.INSPECTING and removal.reason == INSTANCE_GONE:
+        return judge_inspection(look, state, removal)
     removal = _note_absence(look, removal)
     state = update_removal(state, removal.operation_id, lambda _: removal)
     if _gone(look, removal):
         return _after_death(look, state, removal)
+    if removal.phase is RemovalPhase.INSPECTING:
+        return judge_inspection(look, state, removal)
     if removal.phase is RemovalPhase.TERMINATING:
         return state
     if removal.phase is RemovalPhase.UNCORDONING:
@@ -110,14 +115,14 @@ def _deleting(look: Look, state: State, removal: RemovalOperation) -> State:
     if removal.command is None and unseen:
         look.events.append(f"Node {removal.node_name} is gone")
         return removal_ended(state, removal, now_s=look.now_s)
-    return _send_again(look, state, removal, result)
+    return send_again(look, state, removal, result)
 
 
 def _uncordoning(look: Look, state: State, removal: RemovalOperation) -> State:
     result = look.commands.get(removal.operation_id)
     if result is not None and result.outcome in {CommandOutcome.SUCCEEDED, CommandOutcome.NO_SUCH_NODE}:
         return update_removal(state, removal.operation_id, lambda _: None)
-    return _send_again(look, state, removal, result)
+    return send_again(look, state, removal, result)
 
 
 def _draining(look: Look, state: State, removal: RemovalOperation, wanted_back: Mapping[str, str]) -> State:
@@ -136,7 +141,7 @@ def _draining(look: Look, state: State, removal: RemovalOperation, wanted_back: 
         return _terminate(look, state, removal)
     if removal.command is None:
         if removal.attempts < SEND_ATTEMPTS or removal.reclaim:
-            return _send_again(look, state, removal, None)
+            return send_again(look, state, removal, None)
         never = CommandResult(outcome=CommandOutcome.UNDELIVERED, message="no server took the command")
         return _drain_failed(look, state, removal, never)
     deadline_s = removal.not_after_s + look.policy.drain.timeout_s + GRACE_AFTER_DRAIN_S
@@ -159,7 +164,7 @@ def _draining(look: Look, state: State, removal: RemovalOperation, wanted_back: 
         return _terminate(look, state, drained)
     may_try = removal.attempts + 1 < SEND_ATTEMPTS or removal.reclaim
     if (result.outcome in _TRY_AGAIN or result.rule == LATE_RULE) and may_try:
-        return _send_again(look, state, removal, result)
+        return send_again(look, state, removal, result)
     return _drain_failed(look, state, removal, result)
 
 
@@ -221,30 +226,5 @@ def _drain_failed(look: Look, state: State, removal: RemovalOperation, result: C
 def _terminate(look: Look, state: State, removal: RemovalOperation) -> State:
     changed = enter_phase(
         removal, RemovalPhase.TERMINATING, now_s=look.now_s, fence=look.fence, not_after_s=look.start_by_s
-    )
-    return update_removal(state, removal.operation_id, lambda _: changed)
-
-
-def _send_again(look: Look, state: State, removal: RemovalOperation, result: CommandResult | None) -> State:
-    """A command that ended without its effect goes to the next server; one that may still end is waited for.
-
-    The fence stays the phase's own: a higher one would stop the first copy, should it be running after all. Only what
-    was itself fenced off (a state that was restored is behind its Nodes) goes out with the present fence.
-    """
-    command = removal.command
-    if command is None:
-        wait = look.now_s <= removal.not_after_s
-    else:
-        may_end = result is None or result.outcome is CommandOutcome.RUNNING
-        wait = may_end and look.now_s - command.sent_at_s <= look.policy.drain.timeout_s + 2 * GRACE_AFTER_DRAIN_S
-    if wait:
-        return state
-    fenced_off = result is not None and result.outcome is CommandOutcome.FENCED_OFF
-    changed = msgspec.structs.replace(
-        removal,
-        command=None,
-        attempts=removal.attempts + 1,
-        not_after_s=look.start_by_s,
-        fence=look.fence if fenced_off else removal.fence,
     )
     return update_removal(state, removal.operation_id, lambda _: changed)

@@ -161,11 +161,11 @@ def test_an_instance_that_is_listed_again_starts_anew() -> None:
     assert second.absent_since_s == ()
 
 
-def test_one_that_has_not_joined_in_time_is_terminated() -> None:
+def test_of_one_that_has_not_joined_in_time_a_server_is_asked() -> None:
     left, state = after(launch(ids=[1], age_s=700), bare(1, launched_at_s=NOW_S - 601))
     assert left is None
     assert [(r.instance_id, r.phase, r.reason, r.node_name) for r in state.removals] == [
-        (iid(1), RemovalPhase.TERMINATING, "join_timeout", "")
+        (iid(1), RemovalPhase.INSPECTING, "join_timeout", "")
     ]
     assert state.last_scale_down_s is None
 
