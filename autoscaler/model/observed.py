@@ -185,6 +185,7 @@ class CommandOutcome(StrEnum):
     FENCED_OFF = "fenced_off"
     NO_SUCH_NODE = "no_such_node"
     API_UNREACHABLE = "api_unreachable"
+    """No answer, or none that is understood; how far it came is not certain. The next server may do better."""
     UNDELIVERED = "undelivered"
     """SSM never handed it to the server, or knows nothing of it: nothing ran, send again."""
     FAILED = "failed"
@@ -194,33 +195,48 @@ UNKNOWN_COMMAND_RULE: Final = "unknown_to_ssm"
 """SSM knows nothing of the command: it was never handed over, or is so fresh that SSM has not caught up."""
 
 
-class Named(msgspec.Struct, frozen=True, kw_only=True):
-    """How many there are, and the names of the first."""
+class Cordon(StrEnum):
+    """Whether a Node is cordoned, and by whom."""
 
-    count: int
+    NONE = "none"
+    OURS = "ours"
+    """It carries our operation's mark."""
+    OTHER = "other"
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """How many there are, and the first names."""
+
+    count: int = 0
     names: tuple[str, ...] = ()
 
 
 class Inspection(msgspec.Struct, frozen=True, kw_only=True):
-    """What a server says of the Node with a provider-id, and of what would end with its machine (verb `inspect`)."""
+    """A Node as a server showed it: all that stands against ending its machine (docs/node-commands.md)."""
 
     node: str
     uid: str
-    created_at_s: int
+    created_at_s: int | None
     ready: bool
-    ready_since_s: int
-    """Since when it is Ready, or is not."""
-    cordon: str
-    """`none`, `ours` or `other`."""
+    """Whether its Ready condition is True; Unknown is not."""
+    ready_since_s: int | None
+    """When `ready` last changed; None where it has no such condition."""
+    cordon: Cordon
     operation: str
+    """The operation whose mark it carries, if any."""
     fence: int
+    """The highest that spoke; 0 for none."""
     taints: tuple[str, ...]
-    local_volumes: Named
-    bare_pods: Named
-    critical_pods: Named
-    do_not_evict_pods: Named
+    """`key=value:Effect`, the first ten."""
+    local_volumes: Found
+    """Volumes on this machine, which no other Node can have, mounted or not."""
+    bare_pods: Found
+    critical_pods: Found
+    do_not_evict_pods: Found
     movable_pods: int
+    """Pods that a drain would move, those of the three kinds above among them."""
     ending_pods: int
+    """On their way out: no rule asks about them."""
 
 
 class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -232,7 +248,7 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
     evicted_pods: int = 0
     inspection: Inspection | None = None
-    """Of the verb `inspect` where there is such a Node."""
+    """Of an inspection that succeeded."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -91,12 +91,12 @@ class RemovalPhase(StrEnum):
 class Verb(StrEnum):
     """What the node-command document can do."""
 
+    INSPECT = "inspect"
     PREFLIGHT = "preflight"
     DRAIN = "drain"
     UNCORDON = "uncordon"
     DELETE_NODE = "delete-node"
     STATUS = "status"
-    INSPECT = "inspect"
 
 
 class NodeCommand(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +104,7 @@ class NodeCommand(msgspec.Struct, frozen=True, kw_only=True):
 
     verb: Verb
     node_name: str
+    """Empty for an inspection, which finds the Node by its provider-id."""
     provider_id: str
     """The provider-id that the Node must carry."""
     operation_id: str

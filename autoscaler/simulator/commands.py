@@ -22,6 +22,7 @@ from autoscaler.simulator.world.preflight import (
     check_fence,
     check_identity,
     fence_of,
+    inspection_of,
     preflight,
     result_line,
 )
@@ -138,6 +139,9 @@ class CommandRunner:
             line = result_line(command, CommandOutcome.API_UNREACHABLE, "The Node could not be read.")
             state.at(state.now_s + UNREACHABLE_S, lambda: self._end(command, command_id, line))
             return
+        if command.verb is Verb.INSPECT:
+            self._end(command, command_id, self._inspect(command))
+            return
         node = state.nodes.get(command.node_name)
         if node is None:
             gone = command.verb is Verb.DELETE_NODE
@@ -145,6 +149,19 @@ class CommandRunner:
             self._end(command, command_id, result_line(command, outcome, f"There is no Node {command.node_name}."))
             return
         self._act(command, node, lambda line: self._end(command, command_id, line))
+
+    def _inspect(self, command: NodeCommand) -> ResultLine:
+        """By provider-id alone: a name proves nothing."""
+        nodes = [node for node in self._state.nodes.values() if node.provider_id == command.provider_id]
+        if not nodes:
+            words = f"No Node carries the provider-id {command.provider_id}."
+            return result_line(command, CommandOutcome.NO_SUCH_NODE, words)
+        if len(nodes) > 1:
+            words = f"{len(nodes)} Nodes carry the provider-id {command.provider_id}."
+            return result_line(command, CommandOutcome.REFUSED, words, rule="identity")
+        found = inspection_of(self._state, nodes[0])
+        words = f"The Node {found.node}: ready={found.ready} cordon={found.cordon} movable-pods={found.movable_pods}"
+        return result_line(command, CommandOutcome.SUCCEEDED, words, inspection=found)
 
     def _act(self, command: NodeCommand, node: SimNode, done: Callable[[ResultLine], None]) -> None:
         if command.verb is Verb.STATUS:

@@ -309,7 +309,13 @@ class Ssm:
         if status.status in {RunStatus.PENDING, RunStatus.IN_PROGRESS}:
             return CommandResult(outcome=CommandOutcome.RUNNING)
         line = msgspec.json.decode(status.stdout, type=ResultLine)
-        return CommandResult(outcome=line.outcome, rule=line.rule, message=line.message, evicted_pods=line.evicted_pods)
+        return CommandResult(
+            outcome=line.outcome,
+            rule=line.rule,
+            message=line.message,
+            evicted_pods=line.evicted_pods,
+            inspection=line.inspection,
+        )
 
 
 class SimCommands:

@@ -248,7 +248,7 @@ def _node_command(parameters: Mapping[str, list[str]]) -> NodeCommand:
     given = {name: values[0] for name, values in parameters.items()}
     return NodeCommand(
         verb=Verb(given["verb"]),
-        node_name=given["node"],
+        node_name=given.get("node", ""),
         provider_id=given["providerId"],
         operation_id=given["operationId"],
         fence=int(given["fence"]),

@@ -1,9 +1,10 @@
 #!/bin/bash
-# One node command, run on a K3s server by SSM Run Command: preflight, drain, uncordon, delete-node or status of one
-# Node. docs/node-commands.md is its contract: parameters in SSM_*, one JSON line on stdout, an exit code per outcome.
+# One node command, run on a K3s server by SSM Run Command: inspect, preflight, drain, uncordon, delete-node or status of
+# one Node. docs/node-commands.md is its contract: parameters in SSM_*, one JSON line on stdout, an exit code per outcome.
 #
-# What may go wrong is told apart, never guessed. Whatever it began it undoes when it is stopped, unless the machine is
-# being taken away (reclaim). It needs bash, coreutils, util-linux and kubectl; no jq, no python.
+# What may go wrong is told apart, never guessed: only what is understood is a refusal or an end, all else is tried again.
+# Whatever it began it undoes when it is stopped, unless the machine is being taken away (reclaim). It needs bash, awk,
+# coreutils, util-linux and kubectl; no jq, no python.
 #
 # `{{` must not occur in this file: SSM would read it as a parameter.
 set -u -o pipefail
@@ -21,11 +22,17 @@ POLL_S=${NODE_COMMAND_POLL_S:-2}
 CALL_S=${NODE_COMMAND_CALL_S:-20}     # one question to the API server
 STOP_S=${NODE_COMMAND_STOP_S:-45}     # how long an uncordon waits for a running drain to stop
 MISSED_POLLS=5                        # a drain that cannot see its fence for this many polls stops
+MOST_RESTARTS=20                      # kubectl is started again so often in a row without a pod that went
 
 export HOME=${HOME:-/root}
 PREFIX=k3s-autoscaler
 MARK="$OPERATION"                     # what this drain writes into the annotation `draining`
-EVICTED=0 DRAIN_PID="" OURS_TO_UNDO=no STORABLE=no
+EVICTED=0 DRAIN_PID="" OURS_TO_UNDO=no STORABLE=no MISSED=0 INSPECTION=""
+
+# shellcheck source=cloudformation/scripts/node-checks.sh
+. "${0%/*}/node-checks.sh"
+# shellcheck source=cloudformation/scripts/node-drain.sh
+. "${0%/*}/node-drain.sh"
 
 mkdir -p "${LOG%/*}" 2>/dev/null && touch "$LOG" 2>/dev/null || LOG=/dev/null
 exec 3>&1 >>"$LOG" 2>&1               # stdout carries the result line and nothing else
@@ -51,12 +58,12 @@ finish() { # outcome, rule, message: print the result, remember it where it is f
   local code line
   trap '' TERM INT HUP
   code=$(exit_code "$1")
-  line=$(printf '{"operation":"%s","verb":"%s","outcome":"%s","rule":"%s","message":"%s","evicted_pods":%d}' \
-    "$(json_text "$OPERATION")" "$(json_text "$VERB")" "$1" "$2" "$(json_text "$3")" "$EVICTED")
+  line=$(printf '{"operation":"%s","verb":"%s","outcome":"%s","rule":"%s","message":"%s","evicted_pods":%d%s}' \
+    "$(json_text "$OPERATION")" "$(json_text "$VERB")" "$1" "$2" "$(json_text "$3")" "$EVICTED" "${INSPECTION:+,\"inspection\":$INSPECTION}")
   say "$line"
-  case $STORABLE:$1 in
-    # An unreachable API and a crash are no answers: the same command may be sent again.
-    no:* | *:api_unreachable | *:failed) ;;
+  case $STORABLE:$1:$2 in
+    # What was not understood, and a Node that was tampered with, are no answers: the same command may be sent again.
+    no:* | *:api_unreachable:* | *:failed:* | *:admission) ;;
     *) printf '%s\n%s\n' "$code" "$line" >"$STORED.new" && mv "$STORED.new" "$STORED" ;;
   esac
   printf '%s\n' "$line" >&3
@@ -74,35 +81,39 @@ ask() { # kubectl arguments: answer in $ANSWER, complaint in $COMPLAINT
   return "$code"
 }
 
-unreachable() { # a complaint
-  grep -qiE 'unable to connect|refused|i/o timeout|tls handshake|deadline exceeded|unexpected eof|: eof|no route to host|no such host|network is unreachable|connection reset|serviceunavailable|currently unable to handle|etcdserver|request timed out|internalerror' <<<"$1"
+# What complaints are understood by. The rest is unknown, whatever it says.
+denied() { # a complaint: an admission policy of the cluster says no
+  grep -qE 'admission webhook ".*" denied the request|is forbidden: .* denied request' <<<"$1"
 }
-over_budget() { grep -q "violate the pod's disruption budget" <<<"$1"; }
 conflict() { grep -qE '\(Conflict\)|object has been modified|Precondition failed' <<<"$1"; }
-not_found() { grep -q '(NotFound)' <<<"$1"; }
+no_such_node() { grep -qF "(NotFound): nodes \"$NODE\" not found" <<<"$1"; }
 
-give_up() { # what was tried: end as the complaint says
-  if unreachable "$COMPLAINT"; then finish api_unreachable "" "$1: $COMPLAINT"; fi
-  if not_found "$COMPLAINT"; then finish no_such_node "" "There is no Node $NODE."; fi
-  finish failed "" "$1: $COMPLAINT"
+give_up() { # what was tried: end as the complaint says. What is not understood is no answer: again, on another server
+  if [ "$TAMPERED" = yes ]; then finish failed "" "$1: $COMPLAINT"; fi
+  if no_such_node "$COMPLAINT"; then finish no_such_node "" "There is no Node $NODE."; fi
+  if denied "$COMPLAINT"; then refuse admission "An admission policy refuses it: $COMPLAINT"; fi
+  finish api_unreachable "" "$1: $COMPLAINT"
 }
 
 NODE_FIELDS='{.metadata.uid}{"\n"}{.metadata.resourceVersion}{"\n"}{.spec.providerID}{"\n"}{.spec.unschedulable}{"\n"}'
 NODE_FIELDS+='{.metadata.annotations.k3s-autoscaler/fence}{"\n"}{.metadata.annotations.k3s-autoscaler/operation}{"\n"}'
-NODE_FIELDS+='{.metadata.annotations.k3s-autoscaler/draining}{"\n"}{.metadata.labels.kubernetes\.io/hostname}{"\n"}{.metadata.labels}{"\n"}'
+NODE_FIELDS+='{.metadata.annotations.k3s-autoscaler/draining}{"\n"}{.metadata.labels}{"\n"}'
+
+TAMPERED=no
 
 look() { # read the Node into NODE_*; false with $COMPLAINT where that fails
+  TAMPERED=no
   ask get node "$NODE" -o "jsonpath=$NODE_FIELDS" --request-timeout="${CALL_S}s" || return 1
   # A Node's own kubelet may write its provider-id and annotations: a line break in one would shift all that follow.
-  if [ "$(grep -c '' <<<"$ANSWER")" -ne 9 ]; then
-    COMPLAINT="the Node $NODE has no labels, or a line break in a field: somebody tampered with it"
+  if [ "$(grep -c '' <<<"$ANSWER")" -ne 8 ]; then
+    TAMPERED=yes COMPLAINT="the Node $NODE has no labels, or a line break in a field: somebody tampered with it"
     return 1
   fi
   { read -r NODE_UID; read -r NODE_VERSION; read -r NODE_PROVIDER_ID; read -r NODE_CORDONED; read -r NODE_FENCE
-    read -r NODE_OPERATION; read -r NODE_DRAINING; read -r NODE_HOSTNAME; read -r NODE_LABELS; } <<<"$ANSWER"
+    read -r NODE_OPERATION; read -r NODE_DRAINING; read -r NODE_LABELS; } <<<"$ANSWER"
   NODE_FENCE=${NODE_FENCE:-0}
   if ! [[ $NODE_FENCE =~ ^[0-9]{1,15}$ ]]; then
-    COMPLAINT="the annotation $PREFIX/fence of $NODE is \"$NODE_FENCE\", not a number: remove it"
+    TAMPERED=yes COMPLAINT="the annotation $PREFIX/fence of $NODE is \"$NODE_FENCE\", not a number: remove it"
     return 1
   fi
 }
@@ -118,25 +129,31 @@ change_fenced() { # spec, annotations: look and change until no other write came
     look || give_up "The Node could not be read"
     check_fence
     if change "$1" "\"$PREFIX/fence\":\"$FENCE\",$2"; then return; fi
+    if denied "$COMPLAINT"; then refuse admission "An admission policy refuses the change: $COMPLAINT"; fi
     if ! conflict "$COMPLAINT"; then
       complaint=$COMPLAINT
-      give_back # the answer may be lost and the cordon done all the same
+      give_back || say "the Node could not be given back" # the answer may be lost and the cordon done all the same
       COMPLAINT=$complaint
       give_up "The Node could not be changed"
     fi
     say "another write came between (try $try)"
   done
-  finish failed "" "The Node changed five times while it was being changed: send the command again."
+  finish api_unreachable "" "The Node changed five times while it was being changed: send the command again."
 }
 
 # ------------------------------------------------------------------------------------------------------------- checks
 
 refuse() { finish refused "$1" "$2"; }
 
+refuse_and_undo() { # rule, why: a refusal in the middle. Only what is undone may be told as one
+  if give_back; then refuse "$1" "$2"; fi
+  finish failed "$1" "$2 The cordon could not be taken back."
+}
+
 check_input() {
-  [[ $VERB =~ ^(preflight|drain|uncordon|delete-node|status)$ ]] ||
-    refuse input "verb must be preflight, drain, uncordon, delete-node or status."
-  [[ ${#NODE} -le 253 && $NODE =~ ^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$ ]] ||
+  [[ $VERB =~ ^(inspect|preflight|drain|uncordon|delete-node|status)$ ]] ||
+    refuse input "verb must be inspect, preflight, drain, uncordon, delete-node or status."
+  [[ $VERB = inspect || (${#NODE} -le 253 && $NODE =~ ^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$) ]] ||
     refuse input "node must be the name of a Node: lower-case letters, digits, hyphens and dots."
   [[ $PROVIDER_ID =~ ^[a-zA-Z0-9:/._-]{1,255}$ ]] || refuse input "providerId must be the provider-id that the Node carries."
   [[ $OPERATION =~ ^[a-z0-9-]{1,64}$ ]] || refuse input "operationId must be 1 to 64 lower-case letters, digits and hyphens."
@@ -172,49 +189,6 @@ check_cordon() {
   fi
 }
 
-PV_FIELDS='{range .items[*]}{.metadata.name}|{range .spec.nodeAffinity.required.nodeSelectorTerms[*]}{range .matchExpressions[*]}{.key}={.values[*]};{end}{end}{"\n"}{end}'
-
-check_volumes() { # a volume with affinity to this node would be lost, mounted or not
-  local name terms term value
-  ask get persistentvolumes -o "jsonpath=$PV_FIELDS" --request-timeout="${CALL_S}s" || give_up "The volumes could not be listed"
-  while IFS='|' read -r name terms; do
-    while read -r -d ';' term; do
-      [ "${term%%=*}" = kubernetes.io/hostname ] || continue
-      for value in ${term#*=}; do
-        if [ "$value" = "$NODE_HOSTNAME" ] || [ "$value" = "$NODE" ]; then
-          refuse local-volume "The volume $name lives on $NODE."
-        fi
-      done
-    done <<<"$terms"
-  done <<<"$ANSWER"
-}
-
-POD_FIELDS='{range .items[*]}{.metadata.namespace}/{.metadata.name}|{.status.phase}|{.metadata.ownerReferences[*].kind}|'
-POD_FIELDS+='{.metadata.annotations.kubernetes\.io/config\.mirror}|{.metadata.annotations.cluster-autoscaler\.kubernetes\.io/safe-to-evict}|'
-POD_FIELDS+='{.metadata.annotations.karpenter\.sh/do-not-disrupt}{"\n"}{end}'
-
-check_pods() { # static and DaemonSet pods go with their node, finished ones are gone already
-  local title phase owner mirror safe keep
-  ask get pods --all-namespaces --field-selector "spec.nodeName=$NODE" -o "jsonpath=$POD_FIELDS" --request-timeout="${CALL_S}s" ||
-    give_up "The pods could not be listed"
-  while IFS='|' read -r title phase owner mirror safe keep; do
-    if [ -z "$title" ] || [ -n "$mirror" ] || [[ " $owner " == *" DaemonSet "* ]] || [[ $phase =~ ^(Succeeded|Failed)$ ]]; then continue; fi
-    if [ -z "$owner" ]; then refuse bare-pod "The pod $title has no controller: nothing would start it again."; fi
-    if [ "$safe" = false ] || [ "$keep" = true ]; then refuse do-not-evict "The pod $title asks not to be evicted."; fi
-  done <<<"$ANSWER"
-}
-
-DRAIN_FLAGS=(--ignore-daemonsets --delete-emptydir-data)
-
-check_dry_run() { # evictions are tried without being done: a budget at zero shows at once
-  CALL_S=$((CALL_S + 10)) ask drain "$NODE" --dry-run=server "${DRAIN_FLAGS[@]}" --timeout=3s && return
-  if over_budget "$COMPLAINT$ANSWER"; then
-    finish blocked_by_budget disruption-budget "A disruption budget forbids it: $(grep -m1 "violate the pod's disruption budget" <<<"$COMPLAINT$ANSWER")"
-  fi
-  if unreachable "$COMPLAINT"; then finish api_unreachable "" "The drain could not be tried: $COMPLAINT"; fi
-  refuse drain-dry-run "A drain would fail: $COMPLAINT"
-}
-
 preflight() {
   look || give_up "The Node could not be read"
   check_fence
@@ -227,106 +201,6 @@ preflight() {
 }
 
 # -------------------------------------------------------------------------------------------------------------- verbs
-
-stop_drain() { # kubectl first gets the chance to end in order
-  local tries=0
-  if [ -z "$DRAIN_PID" ]; then return; fi
-  kill -TERM "$DRAIN_PID" 2>/dev/null
-  while kill -0 "$DRAIN_PID" 2>/dev/null && [ "$tries" -lt 50 ]; do sleep 0.1; tries=$((tries + 1)); done
-  kill -KILL "$DRAIN_PID" 2>/dev/null
-  wait "$DRAIN_PID" 2>/dev/null
-  DRAIN_PID=""
-  EVICTED=$(grep -cE '^pod/.* (evicted|deleted)$' "$SCRATCH/drain")
-}
-
-give_back() { # undo our cordon, unless the machine goes away or a higher fence decides
-  local try
-  if [ "$OURS_TO_UNDO" != yes ]; then return; fi
-  if [ "$RECLAIM" = true ]; then unmark; return; fi
-  for try in 1 2 3 4 5; do
-    if ! look; then sleep 1; continue; fi
-    if [ "$NODE_FENCE" -gt "$FENCE" ]; then unmark; return; fi
-    if change '"unschedulable":null' "\"$PREFIX/operation\":null,\"$PREFIX/draining\":null"; then
-      say "uncordoned (try $try)"
-      return
-    fi
-  done
-  say "could not uncordon: the operation's uncordon command will"
-}
-
-unmark() { # tell a waiting uncordon that this drain is over; the mark of a drain that took over stays
-  local try
-  for try in 1 2 3 4 5; do
-    if ! look; then sleep 1; continue; fi
-    if [ "$NODE_DRAINING" != "$MARK" ] && [ "$NODE_DRAINING" != stop ]; then return; fi
-    if change '' "\"$PREFIX/draining\":null"; then return; fi
-  done
-  say "the mark of the drain stays after $try tries: an uncordon waits its full $STOP_S s"
-}
-
-stopped() { # SSM or the machine ends us: leave nothing cordoned behind
-  trap '' TERM INT HUP
-  say "stopped by a signal"
-  stop_drain
-  give_back
-  finish failed "" "The command was stopped by a signal; what it had begun was undone as far as the API server could be reached."
-}
-
-end_drain() { # outcome, message: a drain that did not succeed
-  stop_drain
-  if [ "$1" = fenced_off ]; then unmark; else give_back; fi
-  finish "$1" "" "$2"
-}
-
-watch_drain() { # until kubectl ends: a higher fence or an uncordon's word stops it, so does blindness
-  local deadline=$((SECONDS + TIMEOUT_S + 15)) missed=0
-  while kill -0 "$DRAIN_PID" 2>/dev/null; do
-    sleep "$POLL_S" 3>&- 9>&- &
-    wait $! 2>/dev/null
-    if [ "$SECONDS" -ge "$deadline" ]; then end_drain timed_out "The drain did not end within $TIMEOUT_S s."; fi
-    if look; then
-      missed=0
-      if [ "$NODE_FENCE" -gt "$FENCE" ] || [ "$NODE_DRAINING" != "$MARK" ]; then
-        end_drain fenced_off "The drain was stopped by a later command (fence $NODE_FENCE)."
-      fi
-    elif not_found "$COMPLAINT"; then
-      stop_drain
-      finish no_such_node "" "The Node $NODE was deleted while it was drained."
-    else
-      missed=$((missed + 1))
-      if [ "$missed" -ge "$MISSED_POLLS" ]; then end_drain api_unreachable "The drain was stopped: the fence could not be seen. $COMPLAINT"; fi
-    fi
-  done
-}
-
-drain() {
-  local flags=("${DRAIN_FLAGS[@]}" --timeout="${TIMEOUT_S}s") parent_death=() code
-  preflight
-  if [ "$GRACE_S" -ge 0 ]; then flags+=(--grace-period="$GRACE_S"); fi
-  if [ "$RECLAIM" = true ]; then flags+=(--force); fi
-  # Should this script be killed, kubectl must not go on without the one who watches the fence.
-  if command -v setpriv >/dev/null; then parent_death=(setpriv --pdeathsig TERM); fi
-  trap stopped TERM INT HUP
-  OURS_TO_UNDO=yes
-  change_fenced '"unschedulable":true' "\"$PREFIX/operation\":\"$OPERATION\",\"$PREFIX/draining\":\"$MARK\""
-  say "cordoned; draining"
-  "${parent_death[@]}" "${KUBECTL[@]}" drain "$NODE" "${flags[@]}" >"$SCRATCH/drain" 2>&1 3>&- 9>&- &
-  DRAIN_PID=$!
-  watch_drain
-  wait "$DRAIN_PID"
-  code=$?
-  stop_drain
-  cat "$SCRATCH/drain"
-  if [ "$code" -eq 0 ]; then
-    unmark
-    finish succeeded "" "Drained; $EVICTED pods were evicted."
-  fi
-  COMPLAINT=$(tail -n 5 "$SCRATCH/drain")
-  if over_budget "$COMPLAINT"; then end_drain blocked_by_budget "A disruption budget held the drain up for $TIMEOUT_S s: $COMPLAINT"; fi
-  if grep -q 'global timeout reached' <<<"$COMPLAINT"; then end_drain timed_out "The drain did not end within $TIMEOUT_S s: $COMPLAINT"; fi
-  if unreachable "$COMPLAINT"; then end_drain api_unreachable "The drain lost the API server: $COMPLAINT"; fi
-  end_drain failed "The drain failed: $COMPLAINT"
-}
 
 uncordon() {
   local waited_until
@@ -352,7 +226,7 @@ uncordon() {
 
 delete_node() {
   if ! look; then
-    if not_found "$COMPLAINT"; then finish succeeded "" "The Node $NODE is gone already."; fi
+    if no_such_node "$COMPLAINT"; then finish succeeded "" "The Node $NODE is gone already."; fi
     give_up "The Node could not be read"
   fi
   check_fence
@@ -360,7 +234,7 @@ delete_node() {
   printf '{"apiVersion":"v1","kind":"DeleteOptions","preconditions":{"uid":"%s"}}' "$NODE_UID" >"$SCRATCH/delete.json"
   if ! ask delete --raw "/api/v1/nodes/$NODE" -f "$SCRATCH/delete.json"; then
     if conflict "$COMPLAINT"; then refuse identity "Another Node took the name $NODE meanwhile."; fi
-    not_found "$COMPLAINT" || give_up "The Node could not be deleted"
+    no_such_node "$COMPLAINT" || give_up "The Node could not be deleted"
   fi
   finish succeeded "" "The Node $NODE is deleted."
 }
@@ -371,10 +245,10 @@ status() {
 }
 
 repeat_of() { # the first result of this operation and verb, also while the first run is still at it
-  mkdir -p "$RESULTS" || finish failed "" "The folder $RESULTS could not be made."
+  mkdir -p "$RESULTS" || finish api_unreachable "" "The folder $RESULTS could not be made."
   find "$RESULTS" -type f -mtime +7 -delete
   exec 9>"$RESULTS/$OPERATION.$VERB.lock"
-  flock -w $((TIMEOUT_S + 60)) 9 || finish failed "" "The first run of this command has not ended within $((TIMEOUT_S + 60)) s."
+  flock -w $((TIMEOUT_S + 60)) 9 || finish api_unreachable "" "The first run of this command has not ended within $((TIMEOUT_S + 60)) s."
   if [ -s "$STORED" ]; then
     say "a repeat: the first result stands"
     tail -n 1 "$STORED" >&3
@@ -388,6 +262,7 @@ say "begins (fence $FENCE, not after $NOT_AFTER, time-out $TIMEOUT_S s, grace $G
 case $VERB in drain | uncordon | delete-node) repeat_of ;; esac
 check_time
 case $VERB in
+  inspect) inspect ;;
   preflight) preflight && finish succeeded "" "Nothing stands against a drain." ;;
   status) status ;;
   drain) STORABLE=yes && drain ;;

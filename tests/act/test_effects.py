@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from autoscaler.act.effects import Effect, SendCommand, SendLaunch, Terminate, due_effects
+from autoscaler.act.effects import Effect, SendCommand, SendLaunch, Terminate, due_effects, node_command
 from autoscaler.model import Instance, InstanceState, LaunchOperation, RemovalOperation, RemovalPhase, State, Verb
 from autoscaler.policy import Drain, Interruption
 from tests.decide.builders import SERVER, bare, launch, policy, removal, snapshot, worker
@@ -55,6 +55,13 @@ def test_what_ec2_takes_away_is_drained_with_a_short_grace() -> None:
     [effect] = due(State(removals=(removal(1, sent=False, reclaim=True),)))
     assert isinstance(effect, SendCommand)
     assert (effect.command.timeout_s, effect.command.grace_s, effect.command.reclaim) == (33, 33, True)
+
+
+def test_a_drain_without_grace_still_has_a_time_that_the_document_takes() -> None:
+    """A policy may say `interruption: {grace_s: 0}`; a time-out of zero would be refused, and none to kubectl."""
+    hard = policy(interruption=Interruption(grace_s=0))
+    command = node_command(removal(1, sent=False, reclaim=True), Verb.DRAIN, hard)
+    assert (command.timeout_s, command.grace_s) == (10, 0)
 
 
 @pytest.mark.parametrize("phase", list(RemovalPhase))

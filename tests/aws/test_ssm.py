@@ -3,12 +3,13 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from botocore.stub import Stubber
 
 from autoscaler.aws.clients import Clients
 from autoscaler.aws.ssm import SsmNodeCommands
-from autoscaler.model import CommandOutcome, NodeCommand, Verb
+from autoscaler.model import CommandOutcome, Cordon, Found, NodeCommand, Verb
 from autoscaler.ports import CommandsUnavailable
 
 SERVER = "i-0123456789abcdef0"
@@ -60,6 +61,57 @@ def test_the_command_goes_to_exactly_one_server_with_every_parameter_as_text(cli
     with Stubber(clients.ssm()) as stub:
         stub.add_response("send_command", {"Command": {"CommandId": ID}}, SENT)
         assert SsmNodeCommands(clients, document_name="doc").send(COMMAND, SERVER) == ID
+
+
+def test_an_inspection_is_sent_without_a_name_that_nobody_knows(clients: Clients) -> None:
+    """SSM takes the document's default; an empty text might be refused."""
+    nameless = msgspec.structs.replace(COMMAND, verb=Verb.INSPECT, node_name="")
+    parameters = {name: value for name, value in SENT["Parameters"].items() if name != "node"} | {"verb": ["inspect"]}
+    sent = SENT | {"Comment": "inspect aws:///eu-central-1a/i-1 01op", "Parameters": parameters}
+    with Stubber(clients.ssm()) as stub:
+        stub.add_response("send_command", {"Command": {"CommandId": ID}}, sent)
+        assert SsmNodeCommands(clients, document_name="doc").send(nameless, SERVER) == ID
+
+
+INSPECTION: dict[str, Any] = {
+    "node": "pi-1-5f2c",
+    "uid": "u",
+    "created_at_s": 1793520000,
+    "ready": False,
+    "ready_since_s": None,
+    "cordon": "ours",
+    "operation": "01op",
+    "fence": 7,
+    "taints": ["spot=true:NoSchedule"],
+    "local_volumes": {"count": 1, "names": ["pvc-1"]},
+    "bare_pods": {"count": 0, "names": []},
+    "critical_pods": {"count": 0, "names": []},
+    "do_not_evict_pods": {"count": 0, "names": []},
+    "movable_pods": 3,
+    "ending_pods": 1,
+}
+
+
+def inspected(clients: Clients, **fields: Any) -> Any:
+    output = line(verb="inspect", **fields)
+    return asked(clients, Status="Success", StatusDetails="Success", ResponseCode=0, StandardOutputContent=output)
+
+
+def test_an_inspection_is_a_typed_value(clients: Clients) -> None:
+    found = inspected(clients, inspection=INSPECTION).inspection
+    assert (found.node, found.ready, found.ready_since_s, found.cordon) == ("pi-1-5f2c", False, None, Cordon.OURS)
+    assert found.local_volumes == Found(count=1, names=("pvc-1",))
+    assert json.loads(msgspec.json.encode(found)) == INSPECTION
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"inspection": None}, {"inspection": {}}, {"inspection": INSPECTION | {"ready": "yes"}}],
+    ids=["absent", "null", "empty", "of another type"],
+)
+def test_an_inspection_that_shows_nothing_is_no_success(clients: Clients, fields: dict[str, Any]) -> None:
+    result = inspected(clients, **fields)
+    assert (result.outcome, result.inspection) == (CommandOutcome.FAILED, None)
 
 
 def test_an_offline_server_is_a_refusal_with_its_code(clients: Clients) -> None:

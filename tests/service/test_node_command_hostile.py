@@ -1,15 +1,17 @@
 """node-command.sh against names and fields that somebody chose: one line, one meaning, nothing shifted."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.service.k3s_server import NODE, PROVIDER_ID, Server, pod
+from tests.service.k3s_server import NODE, PROVIDER_ID, Server, node, pod, serving, volume
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Server:
-    return Server(tmp_path)
+def server(tmp_path: Path) -> Iterator[Server]:
+    with serving(tmp_path) as made:
+        yield made
 
 
 HOSTILE = {
@@ -26,22 +28,53 @@ HOSTILE = {
 def test_hostile_names_stay_inside_the_one_line(server: Server, text: str) -> None:
     """`ended` reads the line as JSON, and SSM keeps the first 24,000 characters of it."""
     text = text.replace("\0", "")  # no program can print one in an argument or a JSONPath
-    server.change(lambda world: world["nodes"][NODE]["spec"].update(providerID=text))
+    server.cluster.edit_node(NODE, spec={"providerID": text})
     result = server.run("drain")
     assert (result["outcome"], result["rule"]) == ("refused", "identity")
     assert server.run("preflight", node=f"a{text}")["rule"] == "input"
-    server.change(lambda world: world["nodes"][NODE]["spec"].update(providerID=PROVIDER_ID))
-    server.change(lambda world: world["pods"].append(pod(text, "")))
+    server.cluster.edit_node(NODE, spec={"providerID": PROVIDER_ID})
+    server.cluster.add(pod(text, ""))
     assert server.run("preflight")["rule"] == "bare-pod"
     assert server.run("status")["outcome"] == "succeeded"
 
 
 def test_a_line_break_in_a_field_of_the_node_shifts_no_other(server: Server) -> None:
     forged = f"{PROVIDER_ID}\ntrue\n0\nop1"
-    server.change(lambda world: world["nodes"][NODE]["spec"].update(providerID=forged))
-    before = server.world["nodes"]
+    server.cluster.edit_node(NODE, spec={"providerID": forged})
+    before = server.node
     for verb in ("preflight", "drain", "uncordon", "delete-node", "status"):
         result = server.run(verb)
         assert result["outcome"] == "failed"
         assert "line break" in result["message"]
-    assert server.world["nodes"] == before
+    assert server.node == before
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_an_inspection_stays_one_line_of_json_whatever_a_kubelet_writes(server: Server, text: str) -> None:
+    text = text.replace("\0", "")
+    annotations = {"k3s-autoscaler/operation": text, "k3s-autoscaler/fence": text, text: text}
+    server.cluster.edit_node(NODE, annotations=annotations)
+    server.cluster.nodes[NODE]["status"]["conditions"][1] |= {
+        "message": text,
+        "status": text,
+        "lastTransitionTime": text,
+    }
+    server.cluster.nodes[NODE]["spec"]["taints"] = [{"key": text, "value": text, "effect": text}] * 8
+    name = text[:253]
+    server.cluster.add(*[pod(f"{name}-{n}", "", annotations={"karpenter.sh/do-not-disrupt": "true"}) for n in range(9)])
+    here = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [NODE]}]}
+    server.cluster.volumes += [volume(f"{name}-{n}", here) for n in range(40)]
+    result = server.run("inspect")
+    assert (result["outcome"], result["inspection"]["node"]) == ("succeeded", NODE)
+    assert result["inspection"]["ready"] is False
+    assert result["inspection"]["fence"] == 0
+
+
+def test_no_node_passes_for_another_by_what_its_kubelet_wrote(server: Server) -> None:
+    forged = f'x","providerID":"{PROVIDER_ID}'
+    server.cluster.edit_node(NODE, spec={"providerID": forged}, annotations={"a": f'"providerID":"{PROVIDER_ID}"'})
+    assert server.run("inspect")["outcome"] == "no_such_node"
+    server.cluster.edit_node(NODE, spec={"providerID": f"x\n{NODE}\x1f{PROVIDER_ID}"})
+    assert server.run("inspect")["outcome"] == "no_such_node"
+    server.cluster.nodes["true"] = node("true")
+    assert server.run("inspect")["inspection"]["node"] == "true"

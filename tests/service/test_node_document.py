@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.service.conftest import Template
-from tests.service.k3s_server import NODE, PROVIDER_ID, STAND_IN, Server, ended
+from tests.service.k3s_server import NODE, PROVIDER_ID, ended, serving
 
 
 @pytest.fixture(scope="session")
@@ -51,12 +50,19 @@ def test_no_parameter_lets_shell_syntax_pass(document: dict[str, Any], value: st
             assert not re.search(rules["allowedPattern"], value), name
 
 
+def test_the_document_is_one_file_that_ssm_takes(document: dict[str, Any]) -> None:
+    """At most 64 KB (Systems Manager quotas); and on a server there is no folder to read the script's parts from."""
+    assert len(json.dumps(document).encode()) < 64 * 1024
+    lines = document["mainSteps"][0]["inputs"]["runCommand"]
+    assert not [line for line in lines if line.startswith((". ", "source "))]
+    assert not re.search(document["parameters"]["node"]["allowedPattern"], "Worker")
+
+
 @pytest.mark.parametrize("agent", ["new", "old"])
 def test_the_documents_script_runs_as_an_agent_runs_it(tmp_path: Path, document: dict[str, Any], agent: str) -> None:
-    server = Server(tmp_path)
     values = {
-        "verb": "status",
-        "node": NODE,
+        "verb": "inspect",
+        "node": "",
         "providerId": PROVIDER_ID,
         "operationId": "op1",
         "fence": "7",
@@ -66,11 +72,7 @@ def test_the_documents_script_runs_as_an_agent_runs_it(tmp_path: Path, document:
         "reclaim": "false",
     }
     text = "\n".join(document["mainSteps"][0]["inputs"]["runCommand"])
-    environment = {
-        "PATH": os.environ["PATH"],
-        "NODE_COMMAND_KUBECTL": f"{sys.executable} -I -S {STAND_IN} {server.path}",
-        "NODE_COMMAND_LOG": str(tmp_path / "log"),
-    }
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "NODE_COMMAND_LOG": str(tmp_path / "log")}
     for name, value in values.items():
         if agent == "new":
             environment[f"SSM_{name}"] = value
@@ -79,6 +81,10 @@ def test_the_documents_script_runs_as_an_agent_runs_it(tmp_path: Path, document:
     script = tmp_path / "_script.sh"
     script.write_text(text)
     script.chmod(0o700)
-    process = subprocess.Popen([script], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    result = ended(process)
+    with serving(tmp_path) as server:
+        process = subprocess.Popen(
+            [script], env=environment | server.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        result = ended(process)
     assert (result["outcome"], result["operation"]) == ("succeeded", "op1")
+    assert result["inspection"]["node"] == NODE

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.service.k3s_server import serving
 from tests.service.sandbox import CA_HASH, SCRIPTS, VERSION, publish_bundle
-from tests.service.stand_in_kubectl import TOKEN, render
 from tests.service.sync_server import (
     ADD_ONS,
     FIRST,
@@ -287,7 +287,8 @@ def test_the_script_brings_its_own_timer(server: Server) -> None:
     assert SCRIPTS.joinpath("server-sync.sh").stat().st_mode & 0o111
 
 
-def test_the_json_paths_say_what_the_stand_in_answers() -> None:
+def test_the_json_paths_say_what_the_stand_in_answers(tmp_path: Path) -> None:
+    """On the real kubectl."""
     script = SCRIPTS.joinpath("server-sync.sh").read_text()
     place = script.split("fields='", 1)[1].split("'", 1)[0]
     pinned = {"kubernetes.io/os": "linux", "node-role.kubernetes.io/control-plane": "true"}
@@ -295,7 +296,24 @@ def test_the_json_paths_say_what_the_stand_in_answers() -> None:
         {"metadata": {"name": "coredns"}, "spec": {"template": {"spec": {"nodeSelector": pinned}}}},
         {"metadata": {"name": "metrics-server"}, "spec": {"template": {"spec": {}}}},
     ]
-    assert render({"items": items}, TOKEN.findall(place)) == "coredns true\nmetrics-server \n"
-    paths = [text.split("'", 1)[0] for text in script.split("-o 'jsonpath=")[1:]]
-    objects = [{"spec": {"providerID": PROVIDER_ID}}, {"data": {"url": "aA==", "token": "bB=="}}]
-    assert [render(*row) for row in zip(objects, map(TOKEN.findall, paths), strict=True)] == [PROVIDER_ID, "aA== bB=="]
+    node_id, credential = [text.split("'", 1)[0] for text in script.split("-o 'jsonpath=")[1:]]
+    with serving(tmp_path) as server:
+        server.cluster.documents = {
+            "/apis/apps/v1/namespaces/kube-system/deployments": {
+                "apiVersion": "apps/v1",
+                "kind": "DeploymentList",
+                "items": items,
+            },
+            "/api/v1/nodes/server": {"apiVersion": "v1", "kind": "Node", "spec": {"providerID": PROVIDER_ID}},
+            "/api/v1/namespaces/monitoring/secrets/webhook": {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "data": {"url": "aA==", "token": "bB=="},
+            },
+        }
+        assert server.kubectl("-n", "kube-system", "get", "deployments", "-o", f"jsonpath={place}") == (
+            "coredns true\nmetrics-server \n"
+        )
+        assert server.kubectl("get", "node", "server", "-o", f"jsonpath={node_id}") == PROVIDER_ID
+        secret = ("-n", "monitoring", "get", "secret", "webhook", "-o")
+        assert server.kubectl(*secret, f"jsonpath={credential}") == "aA== bB=="

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from autoscaler.model import CommandOutcome, Verb
+from autoscaler.model import CommandOutcome, Cordon, Verb
 from autoscaler.simulator.commands import CommandStatus
 from autoscaler.simulator.world.preflight import ResultLine
 from autoscaler.simulator.world.workload import DO_NOT_DISRUPT, SAFE_TO_EVICT, Budget
@@ -311,3 +311,55 @@ def test_delete_node_checks_who_it_is() -> None:
 
 def test_status() -> None:
     assert "cordoned=False" in run(world(workers=1), verb=Verb.STATUS).message
+
+
+def test_a_persons_uncordon_during_a_drain_stands() -> None:
+    made = world(workers=2)
+    made.apply(deployment(replicas=4, cpu=300, stop_s=60.0))
+    made.advance(made.now_s + 10)
+    made.start_command(command(), "c-1")
+    made.advance(made.now_s + 10)
+    made.uncordon(node_name(0))
+    made.advance(made.now_s + 90)
+    result = line(made.command_status("c-1"))
+    assert (result.outcome, result.rule) == (CommandOutcome.REFUSED, "uncordoned-by-others")
+    assert not node(made, node_name(0)).cordoned
+    left = run(made, verb=Verb.INSPECT, command_id="c-2").inspection
+    assert left is not None
+    assert left.operation == ""
+
+
+def test_a_reclaim_closes_the_node_again() -> None:
+    made = world(workers=2)
+    made.apply(deployment(replicas=4, cpu=300, stop_s=20.0))
+    made.advance(made.now_s + 10)
+    made.start_command(command(reclaim=True), "c-1")
+    made.advance(made.now_s + 10)
+    made.uncordon(node_name(0))
+    made.advance(made.now_s + 90)
+    assert line(made.command_status("c-1")).outcome is CommandOutcome.SUCCEEDED
+    assert node(made, node_name(0)).cordoned
+
+
+def test_an_inspection_finds_the_node_by_its_provider_id_and_judges_as_a_preflight() -> None:
+    made = world(workers=1)
+    made.apply(bare())
+    made.apply(database())
+    made.advance(made.now_s + 10)
+    asked: dict[str, Any] = {"verb": Verb.INSPECT, "node_name": "another-name", "fence": 0, "seconds": 2}
+    found = run(made, **asked).inspection
+    assert found is not None
+    assert (found.node, found.ready, found.cordon) == (node_name(0), True, Cordon.NONE)
+    assert (found.local_volumes.count, found.bare_pods.count, found.movable_pods) == (1, 1, 2)
+    assert run(made, command_id="c-2", seconds=2).rule == "local-volume"
+    gone = run(made, **asked | {"command_id": "c-3"}, provider_id="aws:///us-east-1a/i-0ff")
+    assert (gone.outcome, gone.inspection) == (CommandOutcome.NO_SUCH_NODE, None)
+
+
+def test_an_inspection_tells_whose_cordon_it_is() -> None:
+    made = world(workers=1)
+    run(made)
+    ours = run(made, verb=Verb.INSPECT, command_id="c-2").inspection
+    assert ours is not None
+    assert (ours.cordon, ours.operation) == (Cordon.OURS, "op-1")
+    assert ours.taints == ("node.kubernetes.io/unschedulable:NoSchedule",)

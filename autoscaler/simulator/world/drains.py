@@ -71,7 +71,12 @@ class Drain:
             self._wait_blind()
         elif fence_of(node) > self.command.fence or node.annotations.get(DRAINING_ANNOTATION) != self._mark:
             self._end(CommandOutcome.FENCED_OFF, f"The drain was stopped by a later command (fence {fence_of(node)}).")
+        elif not node.cordoned and not self.command.reclaim:
+            words = f"Somebody uncordoned {node.name} while it was drained: it is theirs to decide on."
+            self._end(CommandOutcome.REFUSED, words, rule="uncordoned-by-others")
         else:
+            if not node.cordoned:
+                self._nodes.cordon(node)
             self._blind_since_s = None
             self._go_on()
 
@@ -119,7 +124,7 @@ class Drain:
                 blocked.append(pod)
         return blocked
 
-    def _end(self, outcome: CommandOutcome, message: str) -> None:
+    def _end(self, outcome: CommandOutcome, message: str, *, rule: str = "") -> None:
         node, annotations = self._node, self._node.annotations
         self._over = True
         self._state.after_termination.remove(self._pod_gone)
@@ -131,6 +136,6 @@ class Drain:
                 annotations.pop(OPERATION_ANNOTATION, None)
                 self._nodes.uncordon(node)
         gone = self._evicted - len(self._waiting)
-        self._ended(result_line(self.command, outcome, message, evicted_pods=max(0, gone)))
+        self._ended(result_line(self.command, outcome, message, rule=rule, evicted_pods=max(0, gone)))
         for action in self.when_ended:
             action()

@@ -1,12 +1,14 @@
 """The rules that forbid a node command before anything is touched, and the line that tells its result."""
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
-from autoscaler.model import CommandOutcome, NodeCommand
+from autoscaler.model import CommandOutcome, Cordon, Found, Inspection, NodeCommand
 from autoscaler.simulator.world.controllers import evictable_pods, may_evict
-from autoscaler.simulator.world.objects import ClusterState, SimNode
+from autoscaler.simulator.world.objects import ClusterState, SimNode, SimPod, Taint
+from autoscaler.simulator.world.workload import SYSTEM_CRITICAL, Kind
 
 FENCE_ANNOTATION: Final = "k3s-autoscaler/fence"
 """The highest fence that spoke."""
@@ -14,9 +16,12 @@ OPERATION_ANNOTATION: Final = "k3s-autoscaler/operation"
 """Whose cordon it is."""
 DRAINING_ANNOTATION: Final = "k3s-autoscaler/draining"
 """Which drain runs; another word there stops it."""
+NAMES_KEPT: Final = 5
+"""Of each kind of pod that an inspection names."""
+VOLUMES_KEPT: Final = 10
 
 
-class ResultLine(msgspec.Struct, frozen=True, kw_only=True):
+class ResultLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The only line that the script prints."""
 
     operation: str
@@ -25,10 +30,17 @@ class ResultLine(msgspec.Struct, frozen=True, kw_only=True):
     rule: str
     message: str
     evicted_pods: int
+    inspection: Inspection | None = None
 
 
 def result_line(
-    command: NodeCommand, outcome: CommandOutcome, message: str, *, rule: str = "", evicted_pods: int = 0
+    command: NodeCommand,
+    outcome: CommandOutcome,
+    message: str,
+    *,
+    rule: str = "",
+    evicted_pods: int = 0,
+    inspection: Inspection | None = None,
 ) -> ResultLine:
     """Fill a result line."""
     return ResultLine(
@@ -38,6 +50,7 @@ def result_line(
         rule=rule,
         message=message,
         evicted_pods=evicted_pods,
+        inspection=inspection,
     )
 
 
@@ -86,14 +99,59 @@ def _check_cordon(command: NodeCommand, node: SimNode) -> ResultLine | None:
 
 
 def _check_volumes(state: ClusterState, command: NodeCommand, node: SimNode) -> ResultLine | None:
-    for volume in state.volumes.values():
-        if volume.node_name == node.name:
-            return _refuse(command, "local-volume", f"The volume {volume.name} lives on {node.name}.")
+    for name in local_volumes(state, node):
+        return _refuse(command, "local-volume", f"The volume {name} lives on {node.name}.")
     return None
 
 
+def local_volumes(state: ClusterState, node: SimNode) -> list[str]:
+    """Those that no other Node can have. Every volume of this world names one Node, under its driver's key."""
+    return [volume.name for volume in state.volumes.values() if volume.node_name == node.name]
+
+
+def movable_pods(node: SimNode) -> list[SimPod]:
+    """What a drain would move."""
+    return [pod for pod in evictable_pods(node) if not pod.finished]
+
+
+def inspection_of(state: ClusterState, node: SimNode) -> Inspection:
+    """All that stands against ending its machine, judged as a preflight does."""
+    pods = movable_pods(node)
+    volumes = local_volumes(state, node)
+    marked = node.annotations.get(OPERATION_ANNOTATION, "")
+    cordon = Cordon.NONE
+    if node.cordoned:
+        cordon = Cordon.OURS if marked else Cordon.OTHER
+    return Inspection(
+        node=node.name,
+        uid=node.uid,
+        created_at_s=int(node.created_at_s),
+        ready=node.ready,
+        ready_since_s=int(node.ready_since_s),
+        cordon=cordon,
+        operation=marked,
+        fence=fence_of(node),
+        taints=tuple(_taint(taint) for taint in node.taints()),
+        local_volumes=Found(count=len(volumes), names=tuple(volumes[:VOLUMES_KEPT])),
+        bare_pods=_found(pods, lambda pod: not pod.owner_kind),
+        critical_pods=_found(pods, lambda pod: pod.template.priority_class in SYSTEM_CRITICAL),
+        do_not_evict_pods=_found(pods, lambda pod: pod.template.do_not_evict()),
+        movable_pods=len(pods),
+        ending_pods=sum(pod.terminating and pod.workload.kind is not Kind.DAEMON_SET for pod in node.pods.values()),
+    )
+
+
+def _taint(taint: Taint) -> str:
+    return f"{taint.key}={taint.value}:{taint.effect}" if taint.value else f"{taint.key}:{taint.effect}"
+
+
+def _found(pods: list[SimPod], kind: Callable[[SimPod], bool]) -> Found:
+    titles = [pod.title for pod in pods if kind(pod)]
+    return Found(count=len(titles), names=tuple(titles[:NAMES_KEPT]))
+
+
 def _check_pods(state: ClusterState, command: NodeCommand, node: SimNode) -> ResultLine | None:
-    pods = [pod for pod in evictable_pods(node) if not pod.finished]
+    pods = movable_pods(node)
     for pod in pods:
         if not pod.owner_kind:
             return _refuse(command, "bare-pod", f"The pod {pod.title} has no controller: nothing would start it again.")

@@ -8,10 +8,11 @@ from autoscaler.act.effects import SendCommand, due_effects
 from autoscaler.model import (
     CommandOutcome,
     CommandResult,
+    Cordon,
     Decision,
+    Found,
     Inspection,
     MetricsStatus,
-    Named,
     RemovalOperation,
     RemovalPhase,
     State,
@@ -36,18 +37,18 @@ from tests.decide.builders import (
 Phase = RemovalPhase
 NOT_READY: dict[str, Any] = {"ready": False, "unready_long": True}
 FLEET = [full(n) for n in range(101, 105)]
-NONE = Named(count=0)
-DATA = Named(count=1, names=("pvc-7",))
+NONE = Found(count=0)
+DATA = Found(count=1, names=("pvc-7",))
 
 
-def inspection(*, ready: bool = False, local_volumes: Named = NONE, movable_pods: int = 3) -> Inspection:
+def inspection(*, ready: bool = False, local_volumes: Found = NONE, movable_pods: int = 3) -> Inspection:
     return Inspection(
         node="worker-i-001",
         uid="u",
         created_at_s=NOW_S - 7200,
         ready=ready,
         ready_since_s=NOW_S - 400,
-        cordon="none",
+        cordon=Cordon.NONE,
         operation="",
         fence=0,
         taints=(),
