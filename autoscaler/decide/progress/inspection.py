@@ -10,14 +10,7 @@ from typing import Final
 from autoscaler.decide.looking import INSTANCE_GONE, JOIN_TIMEOUT, Look
 from autoscaler.decide.progress.sending import send_again
 from autoscaler.model import CommandOutcome, CommandResult, RemovalOperation, RemovalPhase, State
-from autoscaler.state.transitions import (
-    PROVEN_AFTER_S,
-    enter_phase,
-    join_failed,
-    remember_refusal,
-    removal_ended,
-    update_removal,
-)
+from autoscaler.state.transitions import enter_phase, remember_refusal, removal_ended, update_removal, worker_joined
 
 ANSWER_HOLDS_S: Final = 600
 """An answer to a question that was asked longer ago, before a pause perhaps, says nothing about now."""
@@ -35,6 +28,8 @@ def judge_inspection(look: Look, state: State, removal: RemovalOperation) -> Sta
         return send_again(look, state, removal, _unanswered(result))
     seen = result.inspection
     if seen.ready:
+        if removal.reason == JOIN_TIMEOUT:
+            state = worker_joined(state)  # it was counted among those that did not come
         return _keep(look, state, removal, f"a server says that its Node {seen.node} is Ready")
     if seen.local_volumes.count:
         names = ", ".join(seen.local_volumes.names)
@@ -52,7 +47,7 @@ def _unanswered(result: CommandResult | None) -> CommandResult | None:
 
 def _let_go(look: Look, state: State, removal: RemovalOperation) -> State:
     if removal.reason != INSTANCE_GONE:
-        return _goes_on(look, _counted(look, state, removal), removal, RemovalPhase.TERMINATING)
+        return _goes_on(look, state, removal, RemovalPhase.TERMINATING)
     result = look.commands.get(removal.operation_id)
     if result is not None and result.outcome is CommandOutcome.NO_SUCH_NODE:
         return removal_ended(state, removal, now_s=look.now_s)
@@ -68,19 +63,6 @@ def _keep(look: Look, state: State, removal: RemovalOperation, why: str) -> Stat
     look.events.append(f"{_title(removal)} stays: {why}")
     state = remember_refusal(state, _title(removal), why, now_s=look.now_s, policy=look.policy)
     return update_removal(state, removal.operation_id, lambda _: None)
-
-
-def _counted(look: Look, state: State, removal: RemovalOperation) -> State:
-    """A launch's own worker that did not come or did not last is a failure; one that served its time is not."""
-    instance = look.instances.get(removal.instance_id)
-    if instance is None:
-        return state
-    if removal.reason == JOIN_TIMEOUT:
-        return join_failed(state, launched_at_s=instance.launched_at_s, now_s=look.now_s)
-    worked_s = removal.created_at_s - look.policy.repair.not_ready_s - instance.launched_at_s
-    if removal.reason == "not_ready" and worked_s < PROVEN_AFTER_S:
-        return join_failed(state, launched_at_s=instance.launched_at_s, now_s=look.now_s, after_ready=True)
-    return state
 
 
 def _title(removal: RemovalOperation) -> str:

@@ -46,8 +46,7 @@ def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
         elif (gone_because := _lost(look, instance)) is not None and open_operations(state) < MAX_OPEN_OPERATIONS:
             look.events.append(f"instance {instance_id} {gone_because}")
             finished.append(instance_id)
-            # Whether one that lives has come is a server's to say: its inspection counts it.
-            if instance.state not in ALIVE and not was_removed(state, instance_id):
+            if not was_removed(state, instance_id):
                 state = join_failed(state, launched_at_s=launch.created_at_s, now_s=look.now_s)
             state = _clear_away(look, state, instance, node)
         else:

@@ -120,6 +120,8 @@ def repair_unhealthy(look: Look, state: State, fleet: FleetView) -> tuple[State,
             look.events.append(
                 f"{worker.title} is NotReady for {look.policy.repair.not_ready_s} s: a server is asked what it holds"
             )
+            worked_until_s = look.now_s - look.policy.repair.not_ready_s
+            state = _lost_young(look, state, worker.instance, worked_until_s=worked_until_s)
             state = open_removal(state, removal, counts_as_scale_down=False)
     return state, tuple(blocked)
 

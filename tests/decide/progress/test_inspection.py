@@ -12,13 +12,13 @@ from autoscaler.model import (
     Decision,
     Found,
     Inspection,
+    JoinFailures,
     MetricsStatus,
     RemovalOperation,
     RemovalPhase,
     State,
     Verb,
 )
-from autoscaler.state.transitions import PROVEN_AFTER_S
 from tests.decide.builders import (
     NOW_S,
     SERVER,
@@ -150,26 +150,13 @@ def test_an_answer_from_before_a_pause_says_nothing_about_now() -> None:
     assert decision.state.join_failures is None
 
 
-@pytest.mark.parametrize(
-    ("reason", "result", "launched_s_ago", "failures"),
-    [
-        pytest.param("join_timeout", NO_NODE, 700, 1, id="it never came"),
-        pytest.param("join_timeout", answer(), 700, 1, id="it came and is NotReady"),
-        pytest.param("join_timeout", answer(ready=True), 700, 0, id="it did come, under another name"),
-        pytest.param("not_ready", answer(), PROVEN_AFTER_S + 300, 1, id="lost young"),
-        pytest.param("not_ready", answer(), PROVEN_AFTER_S + 400, 0, id="it had served its time"),
-        pytest.param("not_ready", answer(ready=True), 700, 0, id="it is back"),
-        pytest.param("no_node", NO_NODE, 9000, 0, id="an orphan had joined once"),
-    ],
-)
-def test_a_failed_launch_is_counted_when_a_server_has_let_it_go(
-    reason: str, result: CommandResult, launched_s_ago: int, failures: int
-) -> None:
-    of = {"launched_at_s": NOW_S - launched_s_ago}
-    machine = worker(1, of=of, **NOT_READY) if reason == "not_ready" else bare(1, **of)
-    decision, _ = look(result, reason=reason, machine=machine)
-    known = decision.state.join_failures
-    assert (known.failures if known is not None else 0) == failures
+@pytest.mark.parametrize(("result", "failures"), [(NO_NODE, 1), (answer(), 1), (answer(ready=True), 0)])
+def test_one_that_did_come_after_all_is_no_failure(result: CommandResult, failures: int) -> None:
+    operation = removal(1, Phase.INSPECTING, reason="join_timeout")
+    counted = JoinFailures(failures=1, failed_at_s=NOW_S - 30, until_s=NOW_S - 30)
+    seen = snapshot([*FLEET, bare(1)], utilisation=use(cpu=0.5), commands=(("r1", result),))
+    after = decided(seen, State(fence=9, removals=(operation,), join_failures=counted)).state.join_failures
+    assert (after.failures if after is not None else 0) == failures
 
 
 def test_without_a_server_nobody_is_ended() -> None:

@@ -77,7 +77,9 @@ def aged(age_s: int) -> dict[str, Any]:
         pytest.param(
             worker(1, of={**aged(200), "state": InstanceState.TERMINATED, "managed": False}), False, id="not ours"
         ),
-        pytest.param(worker(1, of=aged(700), **NOT_READY), False, id="NotReady: counted once a server lets it go"),
+        pytest.param(worker(1, of=aged(700), **NOT_READY), True, id="NotReady from 400 s on"),
+        pytest.param(worker(1, of=aged(PROVEN_AFTER_S + 299), **NOT_READY), True, id="NotReady just in time"),
+        pytest.param(worker(1, of=aged(PROVEN_AFTER_S + 300), **NOT_READY), False, id="worked for half an hour"),
         pytest.param(worker(1, of=aged(700), **NOT_READY, local_volumes=1), False, id="NotReady and kept"),
         pytest.param(worker(1, of=aged(700), ready=False, unready_long=False), False, id="NotReady for a moment"),
         pytest.param(worker(1, of=aged(700)), False, id="well"),
