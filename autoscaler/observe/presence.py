@@ -22,9 +22,9 @@ from autoscaler.observe.series import (
     NODE_EXPORTER,
     NODE_FAMILIES,
     POD_FAMILIES,
-    PROOF_VOLUME,
     UTILISATION_GROUP,
 )
+from autoscaler.observe.unshown import unshown_families
 from autoscaler.policy import Policy
 
 CLOCK_TOLERANCE_S: Final = 300
@@ -35,25 +35,6 @@ LONGEST_INTERVAL_S: Final = 120
 """A target that is seldom scraped, or was only just found, may not stretch that further."""
 GATED_SINCE: Final = (2, 20)
 """From this version on kube_pod_status_reason has rows only for what holds; in 2.19 every pod has one for gates."""
-NETWORK_DRIVERS: Final = frozenset(
-    {
-        PROOF_VOLUME,
-        "ebs.csi.aws.com",
-        "efs.csi.aws.com",
-        "file.csi.azure.com",
-        "fsx.csi.aws.com",
-        "driver.longhorn.io",
-        "nfs.csi.k8s.io",
-        "rbd.csi.ceph.com",
-        "cephfs.csi.ceph.com",
-        "rook-ceph.rbd.csi.ceph.com",
-        "rook-ceph.cephfs.csi.ceph.com",
-        "s3.csi.aws.com",
-        "smb.csi.k8s.io",
-    }
-)
-"""CSI drivers whose volumes follow their pod to another node of the zone. One that is not named here may be local."""
-
 _OF_THE_CLUSTER: Final = frozenset({*NODE_FAMILIES, *POD_FAMILIES, *META_FAMILIES}) - {
     "node_unmeasured",
     "evaluated_at",
@@ -66,16 +47,6 @@ class Proofs(msgspec.Struct, frozen=True, kw_only=True):
     cluster: tuple[str, ...]
     other: tuple[str, ...]
     unshown: tuple[Unshown, ...]
-
-
-def volumes_shown(rows: Rows) -> bool:
-    """Whether the local volumes of every Node are known: what is on no list is none, and every volume is placed."""
-    return not _volumes(rows)
-
-
-def labels_shown(rows: Rows) -> bool:
-    """Whether Nodes show the label of our workers."""
-    return rows.one("shown", of="kube_node_labels") is not None
 
 
 def prove(
@@ -108,7 +79,7 @@ def prove(
         *_waiting_told(rows, unbound),
         *_taints_told(rows, nodes),
     ]
-    return Proofs(cluster=tuple(cluster), other=tuple(other), unshown=tuple(_unshown(rows, nodes, instances)))
+    return Proofs(cluster=tuple(cluster), other=tuple(other), unshown=tuple(unshown_families(rows, nodes, instances)))
 
 
 # --------------------------------------------------------------------------------------------------------- the answer
@@ -351,54 +322,6 @@ def _taints_told(rows: Rows, nodes: Sequence[Node]) -> list[str]:
     if not unready or rows.of("node_taint"):
         return []
     return [f"no taint is shown although {unready[0]} is NotReady: let kube-state-metrics expose kube_node_spec_taint"]
-
-
-# ------------------------------------------------------------------------------------- what only some features need
-
-
-def _unshown(rows: Rows, nodes: Sequence[Node], instances: Sequence[Instance]) -> list[Unshown]:
-    found = []
-    why = _volumes(rows)
-    if why:
-        found.append(
-            Unshown(
-                family="node_local_volumes",
-                sentence=f"which node-local volumes there are is not known: {why}; until then no NotReady worker is "
-                "replaced",
-            )
-        )
-    ours = {instance.instance_id for instance in instances if instance.managed}
-    if not labels_shown(rows) and any(node.instance_id in ours for node in nodes):
-        found.append(
-            Unshown(
-                family="node_managed",
-                sentence="labels of Nodes are not shown: let kube-state-metrics run with --metric-labels-allowlist of "
-                "nodes (docs/attach.md); until then Nodes whose instance EC2 has forgotten are not deleted, and node "
-                "selectors are not judged",
-            )
-        )
-    return found
-
-
-def _volumes(rows: Rows) -> str:
-    """Why it is not known which volumes are on which node; empty where it is."""
-    if rows.one("shown", of="kube_persistentvolume_info") is None:
-        return (
-            "no PersistentVolume is shown, not even the one that proves that they are; let kube-state-metrics expose "
-            "kube_persistentvolume_info and apply monitoring/manifests/autoscaler-proof-volume.yaml"
-        )
-    if rows.one("shown", of="kube_persistentvolume_annotations") is None:
-        return (
-            "no PersistentVolume tells its node; let kube-state-metrics run with --metric-annotations-allowlist="
-            "persistentvolumes=[local.path.provisioner/selected-node] (docs/attach.md)"
-        )
-    unplaced = sum(value for _, value in rows.of("volumes_unplaced"))
-    if unplaced:
-        return f"{unplaced:.0f} PersistentVolumes lie on a node's disk and do not tell on which"
-    drivers = sorted({labels.get("csi_driver", "") for labels, _ in rows.of("volumes_of")} - NETWORK_DRIVERS)
-    if drivers:
-        return f"volumes of {', '.join(drivers)} may lie on a node's disk, and no metric tells on which"
-    return ""
 
 
 def _names(names: Sequence[str]) -> str:

@@ -21,9 +21,10 @@ from autoscaler.model import (
 from autoscaler.observe.instances import parse_instances
 from autoscaler.observe.nodes import parse_nodes, parse_utilisation
 from autoscaler.observe.pods import parse_unbound
-from autoscaler.observe.presence import labels_shown, prove, volumes_shown
+from autoscaler.observe.presence import prove
 from autoscaler.observe.query import INIT_REQUESTS, OVERHEAD, sight_query
 from autoscaler.observe.samples import sort_samples
+from autoscaler.observe.unshown import labels_shown, volumes_shown
 from autoscaler.policy import Policy
 from autoscaler.ports import Background, CommandsUnavailable, Fleet, Metrics, MetricsUnavailable, NodeCommands
 

@@ -133,6 +133,17 @@ def plus(*rows: Sample) -> Spoil:
     return lambda samples: counted([*samples, *rows])
 
 
+def chain(*spoils: Spoil) -> Spoil:
+    """One after the other."""
+
+    def spoil(samples: list[Sample]) -> Iterable[Sample]:
+        for one in spoils:
+            samples = list(one(samples))
+        return samples
+
+    return spoil
+
+
 def _is(one: Sample, family: str, labels: dict[str, str]) -> bool:
     return one.metric[FAMILY] == family and labels.items() <= one.metric.items()
 

@@ -4,29 +4,27 @@ Three outcomes: the cluster is unknown (nothing is computed), the picture is par
 not shown (only what needs it waits). Each with one sentence that names the cause and the mend.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 import pytest
 
-from autoscaler.model import CommandOutcome, CommandResult, MetricsStatus, Sample, State
+from autoscaler.model import MetricsStatus, Sample, State
 from autoscaler.observe.series import COUNTED, FAMILY, SIGHT_FAMILIES
 from autoscaler.observe.snapshot import assemble
 from autoscaler.policy import Policy, Repair, ScaleDown, ScaleUp
 from autoscaler.ports import MetricsUnavailable
-from tests.decide.builders import launch, removal
 from tests.observe.answers import (
     CLUSTER_ID,
     NOW_S,
     POLICY,
     Spoil,
+    chain,
     counted,
     fleet,
     healthy,
     node,
     plus,
-    row,
     sample,
     seen,
     valued,
@@ -39,15 +37,6 @@ KSM, EXPORTER = {"source": "kube-state-metrics"}, {"source": "node-exporter"}
 POD = {"namespace": "shop", "pod": "web", "uid": "u"}
 UNBOUND = (sample("pod_unbound", **POD), sample("pod_pending", **POD))
 WAITS = (*UNBOUND, sample("pod_unschedulable", NOW_S - 20, **POD))
-
-
-def chain(*spoils: Spoil) -> Spoil:
-    def spoil(samples: list[Sample]) -> Iterable[Sample]:
-        for one in spoils:
-            samples = list(one(samples))
-        return samples
-
-    return spoil
 
 
 def uncounted(family: str) -> Spoil:
@@ -377,60 +366,6 @@ def test_every_other_row_alone_is_never_a_known_cluster() -> None:
         assert not seen(spoiled).cluster_known
 
 
-# ------------------------------------------------------------------------------------ what only some features need
-
-
-@pytest.mark.parametrize(
-    ("spoil", "why"),
-    [
-        pytest.param(
-            without("shown", of="kube_persistentvolume_info"),
-            "no PersistentVolume is shown, not even the one that proves that they are",
-            id="not collected, or none and no proof",
-        ),
-        pytest.param(
-            without("shown", of="kube_persistentvolume_annotations"),
-            "no PersistentVolume tells its node; let kube-state-metrics run with --metric-annotations-allowlist",
-            id="no allow-list",
-        ),
-        pytest.param(
-            plus(sample("volumes_unplaced", 2)),
-            "2 PersistentVolumes lie on a node's disk and do not tell",
-            id="unplaced",
-        ),
-        pytest.param(
-            plus(sample("volumes_of", 1, csi_driver="topolvm.io")),
-            "volumes of topolvm.io may lie on a node's disk, and no metric tells on which",
-            id="a driver that may be local",
-        ),
-    ],
-)
-def test_local_volumes_that_are_not_shown_are_unknown_and_cost_only_what_needs_them(spoil: Spoil, why: str) -> None:
-    snapshot = seen(spoil(HEALTHY))
-    assert {n.local_volumes for n in snapshot.nodes} == {None}
-    assert (snapshot.metrics_status, snapshot.cluster_known) == (OK, True)
-    [unshown] = snapshot.unshown
-    assert (unshown.family, why in unshown.sentence) == ("node_local_volumes", True)
-
-
-def test_volumes_of_the_network_are_no_reason_to_doubt() -> None:
-    drivers = plus(sample("volumes_of", 7, csi_driver="ebs.csi.aws.com"))
-    assert [n.local_volumes for n in seen(drivers(HEALTHY)).nodes] == [0, 0, 0, 0]
-
-
-def test_labels_that_are_not_shown_make_the_mark_of_our_workers_unknown() -> None:
-    snapshot = seen(without("shown", of="kube_node_labels")(HEALTHY))
-    assert {n.managed for n in snapshot.nodes} == {None}
-    assert [u.family for u in snapshot.unshown] == ["node_managed"]
-    assert "--metric-labels-allowlist" in snapshot.unshown[0].sentence
-    assert snapshot.metrics_status is OK
-
-
-def test_without_workers_of_ours_no_label_is_missed() -> None:
-    answer = without("shown", of="kube_node_labels")(healthy(workers=0))
-    assert seen(answer, fleet(0)).unshown == ()
-
-
 # ------------------------------------------------------------------------------------------------ the policy's windows
 
 
@@ -448,87 +383,3 @@ def test_a_window_shorter_than_two_real_intervals_is_told(policy: Policy, name: 
     )
     problems = [told for told in seen(slow, policy=policy).metrics_problems if "a window holds at least two" in told]
     assert [name in told for told in problems] == [True]
-
-
-# ------------------------------------------------------------------------------------------------ metrics against EC2
-
-
-@pytest.mark.parametrize(
-    ("changes", "state", "status"),
-    [
-        pytest.param({}, State(), PARTIAL, id="ours, joined, and no Node of it is seen"),
-        pytest.param({"State": {"Name": "terminated"}}, State(), OK, id="it has ended"),
-        pytest.param({"Tags": {"k3s-autoscaler/cluster": CLUSTER_ID}}, State(), OK, id="not ours"),
-        pytest.param({}, State(launches=(launch(ids=[1]),)), OK, id="it is joining"),
-        pytest.param({}, State(removals=(removal(1),)), OK, id="it is leaving"),
-        pytest.param(
-            {
-                "Tags": {
-                    "ManagedBy": "autoscaler",
-                    "k3s-autoscaler/cluster": CLUSTER_ID,
-                    "k3s-autoscaler/operation": "l1",
-                }
-            },
-            State(launches=(launch("l1"),)),
-            OK,
-            id="its launch does not know it yet",
-        ),
-    ],
-)
-def test_instances_without_a_node(changes: dict[str, Any], state: State, status: MetricsStatus) -> None:
-    extra = {**row(1, **changes), "InstanceId": "i-001"}
-    snapshot = seen(HEALTHY, [*fleet(), extra], state=state)
-    assert (snapshot.metrics_status, snapshot.cluster_known) == (status, True)
-
-
-def test_two_nodes_that_claim_one_instance_are_told_apart_by_nobody() -> None:
-    """A machine that was renamed leaves its old Node behind."""
-    renamed = node("renamed", "aws:///us-east-1a/i-0001")
-    facts = ("kube_node_status_condition", "kube_node_spec_unschedulable")
-    spoil = chain(plus(renamed), valued("source_nodes", 5), *(valued("shown", 5, of=fact) for fact in facts))
-    snapshot = seen(spoil(HEALTHY))
-    assert (snapshot.metrics_status, snapshot.cluster_known) == (PARTIAL, True)
-    assert any("Nodes claim instance" in problem for problem in snapshot.metrics_problems)
-
-
-FOREIGN = healthy()
-"""Whole, fresh, consistent - and EC2 knows other instances."""
-
-
-@pytest.mark.parametrize(
-    ("rows", "state", "known"),
-    [
-        pytest.param([row(0x11), row(0x12)], State(), False, id="none of our settled workers has a Node: foreign"),
-        pytest.param([row(0x11), row(0x01)], State(), True, id="one of them has: ours"),
-        pytest.param(
-            [row(0x11), row(0xAAA, InstanceId="i-0aaa", Tags={"k3s-autoscaler/cluster": CLUSTER_ID})],
-            State(),
-            True,
-            id="a tagged static machine or server has: ours",
-        ),
-        pytest.param([], State(), False, id="we have nothing yet, and all that is shown is unknown"),
-        pytest.param([row(0x11)], State(launches=(launch(ids=[]),)), False, id="settled, whatever is being launched"),
-        pytest.param([{**row(0x11), "InstanceId": "i-001"}], State(launches=(launch(ids=[1]),)), False, id="it joins"),
-        pytest.param([row(0x11, State={"Name": "terminated"})], State(), False, id="it has ended"),
-    ],
-)
-def test_our_world_or_none(rows: list[dict[str, Any]], state: State, known: bool) -> None:
-    snapshot = seen(FOREIGN, rows, state=state)
-    assert snapshot.cluster_known is known
-    told = any("may be another cluster's" in problem for problem in snapshot.metrics_problems)
-    assert told is not known
-
-
-def test_nodes_that_are_not_on_ec2_speak_against_nothing() -> None:
-    """K3s' default provider-ids: a server and static workers whose instances nobody can name."""
-    plain = [
-        Sample({**s.metric, "provider_id": f"k3s://{s.metric['node']}"}, s.value) if s.metric[FAMILY] == "node" else s
-        for s in healthy(workers=0)
-    ]
-    assert seen(plain, []).cluster_known
-
-
-def test_results_of_commands_that_could_not_be_asked_are_unknown() -> None:
-    answers = (("r1", CommandResult(outcome=CommandOutcome.RUNNING)), ("r2", None))
-    snapshot = assemble(HEALTHY, fleet(), answers, state=State(), cluster_id=CLUSTER_ID, policy=POLICY, now_s=NOW_S)
-    assert [operation_id for operation_id, _ in snapshot.commands] == ["r1"]
