@@ -78,7 +78,7 @@ over_budget() { grep -q "violate the pod's disruption budget" "$SCRATCH/run"; }
 
 check_dry_run() { # evictions are tried without being done: a budget at zero shows at once
   local waited_until=$((SECONDS + CALL_S + 10))
-  start_kubectl --dry-run=server --timeout=3s
+  start_kubectl --dry-run=server --timeout=4s
   # kubectl itself sleeps five seconds over a budget; the first word of one is enough.
   while kill -0 "$DRAIN_PID" 2>/dev/null && [ "$SECONDS" -lt "$waited_until" ] && ! over_budget; do sleep 0.1; done
   if kill -0 "$DRAIN_PID" 2>/dev/null; then
