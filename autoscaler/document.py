@@ -30,6 +30,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     events: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
+    fresh_failure: bool = False
+    """Whether a failure is one that people do not know of yet."""
 
 
 def decision_document(

@@ -24,6 +24,7 @@ from autoscaler.act.perform import Actor
 from autoscaler.decide.capacity.launch import plan_launch
 from autoscaler.decide.decision import decide, with_plan
 from autoscaler.decide.demand.growth import BLIND_ALERT
+from autoscaler.decide.fleet import view_fleet
 from autoscaler.document import Outcome, decision_document, paused_decision
 from autoscaler.model import (
     Action,
@@ -76,6 +77,10 @@ ACTING_S: Final = 5.0
 """What is left for acting when a closer look takes as long as it may."""
 CLOSER_LOOKS: Final = 5
 """Questions after the first: what is free, then the pods of the workers that may go, some at a time."""
+
+
+BEGINNINGS: Final = frozenset({Action.SCALE_UP, Action.SCALE_DOWN, Action.REPAIR})
+"""What people are told of; mere progress is recorded."""
 
 
 class Busy(Exception):
@@ -192,10 +197,8 @@ class _Run:
         refusal = decision.reason if decision.action is Action.REFUSED else ""
         fresh_refusal = bool(refusal) and refusal != state.told_refusal
         if mode is Mode.OBSERVE or (decision.state == state and not effects):
-            if (
-                refusal != state.told_refusal
-                and self._save(msgspec.structs.replace(state, told_refusal=refusal), version) is None
-            ):
+            noted = _noted(state, snapshot, refusal)
+            if noted != state and self._save(noted, version) is None:
                 return None
             return self._tell(
                 decision, decision_id, mode=mode, snapshot=snapshot, state=state, fresh_refusal=fresh_refusal
@@ -204,11 +207,12 @@ class _Run:
             raise Busy("another invocation holds the lease and something is to do")
         expires_at_s = now_s + int(ports.clock.remaining_s()) + LEASE_MARGIN_S
         intended = take_lease(_tidied(decision.state, snapshot, now_s), self.owner, expires_at_s)
-        intended = msgspec.structs.replace(intended, node_count=decision.nodes.ready, told_refusal=refusal)
+        intended = msgspec.structs.replace(_noted(intended, snapshot, refusal), node_count=decision.nodes.ready)
         saved = self._save(intended, version)
         if saved is None:
             return None
-        return self._act(decision, decision_id, mode, snapshot, Holder(ports.store, self.owner, intended, saved))
+        holder = Holder(ports.store, self.owner, intended, saved)
+        return self._act(decision, decision_id, mode, snapshot, holder, fresh_refusal=fresh_refusal)
 
     def _begun(self, state: State, version: int) -> State:
         """The first state of a cluster: once it is stored, its mode is the operator's to change."""
@@ -282,7 +286,14 @@ class _Run:
             return None
 
     def _act(
-        self, decision: Decision, decision_id: str, mode: Mode, snapshot: Snapshot, holder: Holder
+        self,
+        decision: Decision,
+        decision_id: str,
+        mode: Mode,
+        snapshot: Snapshot,
+        holder: Holder,
+        *,
+        fresh_refusal: bool,
     ) -> dict[str, Any]:
         ports = self.ports
         actor = Actor(holder, ports.fleet, ports.commands, ports.clock, self.policy)
@@ -292,8 +303,17 @@ class _Run:
             holder.apply(lambda state: release_lease(state, self.owner))
         except LostLease as lost:
             actor.failures.append(f"stopped: {lost}")
-        outcome = Outcome(events=tuple(actor.events), failures=tuple(actor.failures))
-        document = self._tell(decision, decision_id, mode=mode, snapshot=snapshot, state=holder.state, outcome=outcome)
+            actor.fresh_failure = True
+        outcome = Outcome(events=tuple(actor.events), failures=tuple(actor.failures), fresh_failure=actor.fresh_failure)
+        document = self._tell(
+            decision,
+            decision_id,
+            mode=mode,
+            snapshot=snapshot,
+            state=holder.state,
+            outcome=outcome,
+            fresh_refusal=fresh_refusal,
+        )
         arrived = [n for n in holder.state.notices if not n.handled and n not in known_notices]
         if arrived:
             # The invocation that brought the notice met our lease and went: its look is ours to do.
@@ -326,18 +346,32 @@ class _Run:
             state=state,
             outcome=outcome or Outcome(),
         )
-        acted = outcome is not None
         self._measure(document)
-        if acted or fresh_refusal or document["failures"]:
-            ports.store.record(ports.clock.now_s(), decision_id, document)
-        if fresh_refusal or document["failures"] or (acted and decision.action is not Action.NONE):
+        began = outcome is not None and decision.action in BEGINNINGS
+        news = began or fresh_refusal or (outcome is not None and outcome.fresh_failure)
+        if news or (outcome is not None and document["events"]):
+            self._record(decision_id, document)
+        if news:
             ports.notifier.notify(document)
         self._measure(document)
         return document
 
+    def _record(self, decision_id: str, document: dict[str, Any]) -> None:
+        """Append to the history. What was done is done: a record that fails is told with it, and stops nothing."""
+        try:
+            self.ports.store.record(self.ports.clock.now_s(), decision_id, document)
+        except StoreUnavailable as error:
+            document["failures"].append(f"the history lacks this decision: {error}")
+
     def _measure(self, document: dict[str, Any]) -> None:
         document["duration_ms"] = self.ports.clock.elapsed_ms() - self.started_ms
         document["calls"] = dict(self.ports.calls())
+
+
+def _noted(state: State, snapshot: Snapshot, refusal: str) -> State:
+    """With what a look keeps in mind although nothing is done: each changes rarely, so a calm look writes nothing."""
+    unlisted = view_fleet(snapshot, state).unlisted if snapshot.cluster_known else state.unlisted_workers
+    return msgspec.structs.replace(state, told_refusal=refusal, unlisted_workers=unlisted)
 
 
 def _tidied(state: State, snapshot: Snapshot, now_s: int) -> State:

@@ -8,11 +8,13 @@ from autoscaler.act.effects import Effect, SendCommand, SendLaunch, Terminate
 from autoscaler.act.holder import Holder
 from autoscaler.model import CommandRef, LaunchOperation, LaunchResult, Mode, Pool, RemovalOperation, State
 from autoscaler.policy import Policy
-from autoscaler.ports import Clock, CommandsUnavailable, Fleet, FleetUnavailable, NodeCommands
+from autoscaler.ports import Clock, CommandsUnavailable, Fleet, FleetUnavailable, NodeCommands, PortError
 from autoscaler.state.transitions import (
     back_off,
     command_sent,
     effective_mode,
+    failure_told,
+    hand_back,
     launch_landed,
     pool_gave,
     update_launch,
@@ -49,6 +51,8 @@ THROTTLE_CODES: Final = frozenset(
         "TooManyRequestsException",
     }
 )
+PROTECTED_CODE: Final = "OperationNotPermitted"
+"""Termination protection is on (EC2 API reference, "Error codes"): the instance lives, and nothing will end it."""
 LANDED_CODES: Final = frozenset({"IdempotentParameterMismatch", "IdempotentInstanceTerminated"})
 """The token is known to EC2: an earlier copy of the call landed, and its instances carry the operation's tag."""
 
@@ -56,7 +60,8 @@ LANDED_CODES: Final = frozenset({"IdempotentParameterMismatch", "IdempotentInsta
 class Actor:
     """Carries out effects for the holder of the lease, and keeps sentences of what they came to.
 
-    A call that fails is told in `failures` and left to the next look: its operation stays open.
+    A call that fails is told in `failures` and left to the next look: its operation stays open. `fresh_failure` says
+    whether one of them is new: the same cause for the same operation is news once.
     """
 
     def __init__(self, holder: Holder, fleet: Fleet, commands: NodeCommands, clock: Clock, policy: Policy) -> None:
@@ -67,6 +72,7 @@ class Actor:
         self._policy = policy
         self.events: list[str] = []
         self.failures: list[str] = []
+        self.fresh_failure = False
 
     def perform(self, effects: tuple[Effect, ...]) -> None:
         """Carry out each effect in turn, as far as the time goes. Raises LostLease, StoreUnavailable."""
@@ -104,9 +110,10 @@ class Actor:
         if got < request.count:
             codes = ", ".join(sorted({code for code, _, _ in result.errors})) or "no reason given"
             self.failures.append(f"EC2 gave {got} of {request.count} workers ({codes})")
+            self.fresh_failure = True
 
     def _launch_failed(self, operation: LaunchOperation, error: FleetUnavailable) -> None:
-        self.failures.append(f"launch {operation.operation_id}: {error}")
+        self._failed(operation, f"launch {operation.operation_id}: {error}", error)
         if error.code in LANDED_CODES:
             self._holder.apply(lambda state: update_launch(state, operation.operation_id, _never_again))
         elif not error.effect_unknown and error.refused and error.code not in THROTTLE_CODES:
@@ -119,7 +126,8 @@ class Actor:
         try:
             command_id = self._commands.send(command, effect.server_id)
         except CommandsUnavailable as error:
-            self.failures.append(f"{command.verb.value} of {command.node_name}: {error}")
+            verb = command.verb.value
+            self._failed(operation, f"{verb} of {command.node_name}: {error}", error)
             if error.refused and error.code not in THROTTLE_CODES:
                 # SSM does not hand commands to this server: the next look asks another one.
                 self._holder.apply(lambda state: _next_server(state, operation))
@@ -129,13 +137,34 @@ class Actor:
         self.events.append(f"{command.verb.value} of {command.node_name} was sent to {effect.server_id}")
 
     def _terminate(self, effect: Terminate) -> None:
-        instance_id = effect.operation.instance_id
+        operation = effect.operation
         try:
-            self._fleet.terminate(instance_id)
+            self._fleet.terminate(operation.instance_id)
         except FleetUnavailable as error:
-            self.failures.append(f"terminate of {instance_id}: {error}")
+            self._failed(operation, f"terminate of {operation.instance_id}: {error}", error)
+            if error.code == PROTECTED_CODE and error.refused and not operation.reclaim:
+                self._hand_back(operation)
             return
-        self.events.append(f"terminate of {instance_id} was sent")
+        if operation.told_failure:
+            self._holder.apply(lambda state: failure_told(state, operation.operation_id, ""))
+        self.events.append(f"terminate of {operation.instance_id} was sent")
+
+    def _hand_back(self, operation: RemovalOperation) -> None:
+        """EC2 protects the worker: it goes on working, and is asked again much later."""
+        title = operation.node_name or operation.instance_id
+        why = "EC2 protects it from termination"
+        now_s = self._clock.now_s()
+        self._holder.apply(
+            lambda state: hand_back(state, operation.operation_id, why, now_s=now_s, policy=self._policy)
+        )
+        self.events.append(f"{title} is given back: {why}; switch the protection off, or terminate it yourself")
+
+    def _failed(self, operation: LaunchOperation | RemovalOperation, sentence: str, error: PortError) -> None:
+        cause = error.code or "no answer"
+        self.failures.append(sentence)
+        if operation.told_failure != cause:
+            self.fresh_failure = True
+            self._holder.apply(lambda state: failure_told(state, operation.operation_id, cause))
 
 
 def _landed(state: State, operation: LaunchOperation, result: LaunchResult, now_s: int, policy: Policy) -> State:

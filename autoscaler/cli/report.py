@@ -64,9 +64,9 @@ def status_document(
 
 def _whole(stored: msgspec.Struct) -> dict[str, Any]:
     """Every field: what is stored leaves defaults out, and programs read this."""
-    stored_fields: dict[str, Any] = msgspec.to_builtins(stored)
-    every_field: dict[str, Any] = msgspec.to_builtins(msgspec.structs.asdict(stored))
-    return stored_fields | every_field
+    told: dict[str, Any] = msgspec.to_builtins(stored)
+    whole: dict[str, Any] = msgspec.to_builtins(msgspec.structs.asdict(stored))
+    return told | whole
 
 
 def show_status(

@@ -107,6 +107,12 @@ class FleetView(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.having(Standing.JOINING)) + self.unidentified
 
     @property
+    def unlisted(self) -> int:
+        """Workers that only their Nodes show: nobody would count them without metrics."""
+        alone = (w for w in self.having(Standing.READY, Standing.UNHEALTHY) if w.instance is None)
+        return sum(1 for worker in alone if worker.launch is None and worker.removal is None)
+
+    @property
     def existing(self) -> int:
         """What counts against max: every worker that lives, but those that EC2 takes away whatever we do."""
         living = self.having(Standing.READY, Standing.JOINING, Standing.UNHEALTHY, Standing.LEAVING)

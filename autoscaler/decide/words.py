@@ -22,6 +22,9 @@ def in_words(
         return Action.REPAIR, "repair", sentence("; ".join(look.events))
     if shrink.candidates:
         return Action.SCALE_DOWN, shrink.reason, sentence(f"Draining: {shrink.message}; {_why_shrink(snapshot)}")
+    if grow.limit == "never_seen":
+        message = "An alert fires, and nothing is launched: the cluster was never seen whole, so max cannot be kept."
+        return Action.REFUSED, grow.limit, message
     if grow.limit:
         message = (
             f"{grow.wanted} workers are wanted, {fleet.existing} exist and {grow.limit} holds: nothing is launched."

@@ -54,6 +54,8 @@ class LaunchOperation(
     """Pod owners (`namespace/kind/name`) that these workers were launched for."""
     sent_at_s: int | None = None
     """When the call was last sent, or is about to be."""
+    told_failure: str = ""
+    """Cause of the failed call that people know of: it is told and recorded once, until it changes or ends."""
 
 
 class LaunchContext(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,3 +156,7 @@ class RemovalOperation(
     absent_since_s: int | None = None
     failure: str = ""
     """Why the drain was given up, for the phase `uncordoning`."""
+    told_failure: str = ""
+    """As of a launch: cause of the failed call of this phase that people know of."""
+    scale_down: bool = False
+    """It begins a cool-down once something really went, or began to go."""

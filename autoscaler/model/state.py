@@ -57,9 +57,10 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A worker whose removal was refused or failed: not nominated again before `until_s`."""
+    """A worker whose removal was refused or failed: not nominated again before `until_s`, and after all others then."""
 
     node_name: str
+    """Or the instance id of a worker without a Node."""
     reason: str
     until_s: int
     failures: int = 1
@@ -116,5 +117,10 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     last_scale_down_s: int | None = None
     told_refusal: str = ""
     """Reason code of the refusal that people know of: it is told and recorded once, until it changes or ends."""
+    unlisted_workers: int | None = None
+    """Workers that the last look at the whole cluster saw and EC2's list does not show (static ones without the tag).
+
+    They count against max while Prometheus cannot be asked. None: the cluster was never seen.
+    """
     node_count: int | None = None
     """Ready workers at the last write; for people and dashboards, never read to decide."""

@@ -56,6 +56,7 @@ class SimCluster:
         *,
         workers: int = 2,
         static_workers: int = 0,
+        static_tagged: bool = True,
         cluster_id: str = "sim",
         now_s: float = START_S,
         seed: int = 1,
@@ -72,7 +73,7 @@ class SimCluster:
         settings = msgspec.structs.replace(
             settings,
             keep_s=max(settings.keep_s, longest_s),
-            fixed_nodes=(*settings.fixed_nodes, *_static_workers(static_workers)),
+            fixed_nodes=(*settings.fixed_nodes, *_static_workers(static_workers, tagged=static_tagged)),
         )
         self.cluster_id = settings.cluster_id
         self.time = SimTime(now_s - history_s)
@@ -208,7 +209,7 @@ class SimCluster:
         return [node.name for node in self.world.nodes if node.ready and not node.server]
 
 
-def _static_workers(count: int) -> tuple[FixedNode, ...]:
+def _static_workers(count: int, *, tagged: bool) -> tuple[FixedNode, ...]:
     zones = (SERVER.zone, "us-east-1b")
     return tuple(
         FixedNode(
@@ -216,6 +217,7 @@ def _static_workers(count: int) -> tuple[FixedNode, ...]:
             instance_id=f"i-0bbbbbbbbbbbbbb{number + 1:02x}",
             zone=zones[number % 2],
             ip=f"10.0.2.{number + 10}",
+            tagged=tagged,
         )
         for number in range(count)
     )

@@ -118,6 +118,8 @@ class Bill:
     retired_usd: float = 0.0
     refused_terminations: list[str] = field(default_factory=list)
     """Instances that the caller's role may not terminate, and that it tried to: always a bug."""
+    protected_terminations: set[str] = field(default_factory=set)
+    """Instances that were not terminated because a person protects them."""
 
 
 def _no_lag(_instance: SimInstance) -> float:
@@ -134,6 +136,8 @@ class Ec2:
         self.instances: dict[str, SimInstance] = {}
         self.bill = Bill()
         self.shortages: dict[tuple[str, str], Shortage] = {}
+        self.protected: set[str] = set()
+        """Instances on which a person switched termination protection on."""
         self.lag_s: Callable[[SimInstance], float] = _no_lag
         """How old the view of one instance is that DescribeInstances gives: eventual consistency, asked row by row."""
         self._tokens: dict[str, _Token] = {}
@@ -143,7 +147,9 @@ class Ec2:
             self._add_fixed(fixed)
 
     def _add_fixed(self, fixed: FixedNode) -> None:
-        tags = {"Name": fixed.name, CLUSTER_TAG: self.cluster_id}
+        tags = {"Name": fixed.name}
+        if fixed.tagged:
+            tags[CLUSTER_TAG] = self.cluster_id
         if fixed.server:
             tags[ROLE_TAG] = "server"
         subnet_id = next((subnet for subnet, zone in self.settings.subnet_zones if zone == fixed.zone), "subnet-0other")
@@ -222,7 +228,8 @@ class Ec2:
     def terminate(self, instance_id: str) -> None:
         """TerminateInstances, with the role's condition on tags; an unknown id is success.
 
-        Raises FleetUnavailable with UnauthorizedOperation for an instance that is not ours.
+        Raises FleetUnavailable with UnauthorizedOperation for an instance that is not ours, and with
+        OperationNotPermitted for one that is protected.
         """
         instance = self.instances.get(instance_id)
         if instance is None:
@@ -231,6 +238,9 @@ class Ec2:
         if not ours or instance.tags.get(CLUSTER_TAG) != self.cluster_id:
             self.bill.refused_terminations.append(instance_id)
             raise FleetUnavailable(f"Not authorised to terminate {instance_id}.", code="UnauthorizedOperation")
+        if instance_id in self.protected:
+            self.bill.protected_terminations.add(instance_id)
+            raise FleetUnavailable(f"The instance '{instance_id}' may not be terminated.", code="OperationNotPermitted")
         self.end(instance_id)
 
     # -------------------------------------------------------------------------------------------------------- machines

@@ -31,6 +31,13 @@ NOTICE_KEPT_S: Final = 3600
 OWNER_KEPT_S: Final = 3600
 MAX_REMOVED: Final = 50
 REMOVED_KEPT_S: Final = 3600
+MAX_REFUSALS: Final = 30
+REFUSED_REASON: Final = 80
+"""Characters of a reason that are kept."""
+REFUSED_AT_MOST: Final = 4
+"""A worker that is refused again and again is asked again after this many times `scale_down.refused_for_s`."""
+HANDED_BACK_WITHIN_S: Final = 120
+"""Until then the uncordon of a worker that is given back must have started, or it is sent anew."""
 METRICS_LAG_S: Final = 300
 """Metrics may be this much older than the answer that shows them (Prometheus looks back five minutes)."""
 TOLERATED_JOIN_FAILURES: Final = 1
@@ -50,7 +57,10 @@ _FORWARD: Final[dict[RemovalPhase, frozenset[RemovalPhase]]] = {
     RemovalPhase.DELETING: frozenset(),
     RemovalPhase.UNCORDONING: frozenset({RemovalPhase.DELETING}),
 }
-"""Phases only move forward. A worker that dies while it is emptied or uncordoned goes straight to `deleting`."""
+"""Phases only move forward. A worker that dies while it is emptied or uncordoned goes straight to `deleting`.
+
+Out of `terminating` there is one other way, `hand_back`: EC2 itself said that it ends nothing.
+"""
 
 
 _Operation = TypeVar("_Operation", LaunchOperation, RemovalOperation)
@@ -249,11 +259,14 @@ def only_probes_are_launched(state: State) -> bool:
 
 
 def open_removal(state: State, operation: RemovalOperation, *, counts_as_scale_down: bool) -> State:
-    """Add the intent before its first command."""
-    removals = (*state.removals, operation)
-    if counts_as_scale_down:
-        return msgspec.structs.replace(state, removals=removals, last_scale_down_s=operation.created_at_s)
-    return msgspec.structs.replace(state, removals=removals)
+    """Add the intent before its first command. One that counts begins its cool-down when something goes, not now."""
+    operation = msgspec.structs.replace(operation, scale_down=counts_as_scale_down)
+    return msgspec.structs.replace(state, removals=(*state.removals, operation))
+
+
+def began_to_go(state: State, removal: RemovalOperation, *, now_s: int) -> State:
+    """Pods or a worker really went: from now on the cool-down counts. A refusal that changed nothing costs none."""
+    return msgspec.structs.replace(state, last_scale_down_s=now_s) if removal.scale_down else state
 
 
 def update_removal(
@@ -278,6 +291,7 @@ def enter_phase(
         command=None,
         attempts=0,
         failure=failure or operation.failure,
+        told_failure="",
     )
 
 
@@ -287,14 +301,45 @@ def command_sent(state: State, operation_id: str, phase: RemovalPhase, command: 
     def change(operation: RemovalOperation) -> RemovalOperation:
         if operation.phase is not phase:
             return operation
-        return msgspec.structs.replace(operation, command=command)
+        return msgspec.structs.replace(operation, command=command, told_failure="")
 
     return update_removal(state, operation_id, change)
+
+
+def hand_back(state: State, operation_id: str, why: str, *, now_s: int, policy: Policy) -> State:
+    """Give a worker back that EC2 refuses to end: nothing of a terminate that is refused like this can happen later.
+
+    Each further try would move its pods for nothing, so it waits as long as a worker may, from the first time on.
+    """
+    operation = next((o for o in state.removals if o.operation_id == operation_id), None)
+    if operation is None or operation.phase is not RemovalPhase.TERMINATING:
+        return state
+    title = operation.node_name or operation.instance_id
+    state = remember_refusal(state, title, why, now_s=now_s, policy=policy, longest=True)
+    returning = msgspec.structs.replace(
+        operation,
+        phase=RemovalPhase.UNCORDONING,
+        phase_since_s=now_s,
+        fence=state.fence,
+        not_after_s=now_s + HANDED_BACK_WITHIN_S,
+        command=None,
+        attempts=0,
+        failure=why,
+        told_failure="",
+    )
+    return update_removal(state, operation_id, lambda _: returning if operation.node_name else None)
+
+
+def failure_told(state: State, operation_id: str, cause: str) -> State:
+    """Remember that people know of this failure of an operation; an empty cause: it is over."""
+    state = update_launch(state, operation_id, lambda o: msgspec.structs.replace(o, told_failure=cause))
+    return update_removal(state, operation_id, lambda o: msgspec.structs.replace(o, told_failure=cause))
 
 
 def removal_ended(state: State, removal: RemovalOperation, *, now_s: int) -> State:
     """Close a removal whose machine is gone, and remember it: metrics may show its Node for a while yet."""
     others = tuple(r for r in state.removed if r.instance_id != removal.instance_id)
+    state = _without_refusal(state, removal.node_name or removal.instance_id)
     ended = Removed(instance_id=removal.instance_id, ended_at_s=now_s)
     state = msgspec.structs.replace(state, removed=(*others, ended)[-MAX_REMOVED:])
     return update_removal(state, removal.operation_id, lambda _: None)
@@ -347,16 +392,33 @@ def pool_gave(state: State, pool: Pool) -> State:
     return msgspec.structs.replace(state, backoffs=tuple(b for b in state.backoffs if b.pool != pool))
 
 
-def remember_refusal(state: State, node_name: str, reason: str, *, now_s: int, policy: Policy) -> State:
-    """Do not nominate this worker again for a while."""
-    previous = next((r for r in state.refusals if r.node_name == node_name), None)
-    fresh = Refusal(
-        node_name=node_name,
-        reason=reason,
-        until_s=now_s + policy.scale_down.refused_for_s,
-        failures=previous.failures + 1 if previous is not None else 1,
-    )
-    return msgspec.structs.replace(state, refusals=(*(r for r in state.refusals if r.node_name != node_name), fresh))
+def remember_refusal(
+    state: State, node_name: str, reason: str, *, now_s: int, policy: Policy, longest: bool = False
+) -> State:
+    """Do not nominate this worker again for a while, twice as long each time in a row; its removal forgets it.
+
+    `longest`: at once as long as it may be.
+    """
+    failures = max(times_refused(state, node_name) + 1, REFUSED_AT_MOST if longest else 0)
+    wait_s = policy.scale_down.refused_for_s * min(2 ** (failures - 1), REFUSED_AT_MOST)
+    fresh = Refusal(node_name=node_name, reason=reason[:REFUSED_REASON], until_s=now_s + wait_s, failures=failures)
+    others = _without_refusal(state, node_name).refusals
+    return msgspec.structs.replace(state, refusals=(*others, fresh)[-MAX_REFUSALS:])
+
+
+def times_refused(state: State, node_name: str) -> int:
+    """How often in a row the removal of this worker was refused or failed."""
+    return next((r.failures for r in state.refusals if r.node_name == node_name), 0)
+
+
+def refused_lately(state: State, node_name: str, now_s: int) -> str | None:
+    """Why this worker is left alone now; None when it may be asked again."""
+    refusal = next((r for r in state.refusals if r.node_name == node_name and now_s < r.until_s), None)
+    return None if refusal is None else f"refused: {refusal.reason}; asked again in {refusal.until_s - now_s} s"
+
+
+def _without_refusal(state: State, node_name: str) -> State:
+    return msgspec.structs.replace(state, refusals=tuple(r for r in state.refusals if r.node_name != node_name))
 
 
 def remember_owner(state: State, record: OwnerLaunches) -> State:

@@ -64,7 +64,7 @@ class Fleet:
         self.requests: list[LaunchRequest] = []
         self.terminated: list[str] = []
         self._answers = list(answers)
-        self._refuse_terminate = refuse_terminate
+        self.refuse_terminate = refuse_terminate
 
     def describe(self) -> Sequence[Mapping[str, Any]]:
         raise NotImplementedError
@@ -81,8 +81,8 @@ class Fleet:
 
     def terminate(self, instance_id: str) -> None:
         self.terminated.append(instance_id)
-        if self._refuse_terminate is not None:
-            raise self._refuse_terminate
+        if self.refuse_terminate is not None:
+            raise self.refuse_terminate
 
 
 class Commands:

@@ -1,5 +1,7 @@
 """Effects carried out, and what each answer means."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -8,6 +10,7 @@ from autoscaler.act.holder import Holder, LostLease
 from autoscaler.act.perform import CAPACITY_CODES, LANDED_CODES, THROTTLE_CODES, Actor
 from autoscaler.model import Backoff, LaunchOverride, LaunchResult, Lease, Mode, ModeSetting, Pool, RemovalPhase, State
 from autoscaler.ports import CommandsUnavailable, FleetUnavailable
+from autoscaler.state.transitions import failure_told
 from tests.act.fakes import Clock, Commands, Fleet, Store
 from tests.act.test_holder import take_over
 from tests.decide.builders import NOW_S, SERVER, ZONES, iid, launch, policy, removal, snapshot, worker
@@ -126,9 +129,9 @@ def test_a_refused_launch_is_over_and_all_its_pools_are_left_alone(code: str) ->
 def test_a_launch_that_ec2_did_not_answer_stays_open_and_goes_out_again_to_the_letter(error: FleetUnavailable) -> None:
     state = State(launches=(launch(count=2),))
     bench = Bench(state, Fleet(error, ALL_TOLD))
+    before = bench.store.state
     actor = bench.perform()
-    assert bench.store.state.launches == state.launches
-    assert bench.store.state.backoffs == ()
+    assert bench.store.state == failure_told(before, "l1", error.code or "no answer"), "nothing else changed"
     assert len(actor.failures) == 1
     bench.perform()
     assert bench.fleet.requests[0] == bench.fleet.requests[1]
@@ -202,6 +205,66 @@ def test_a_terminate_that_failed_is_told_and_comes_again() -> None:
     assert bench.perform().failures == ["terminate of i-001: AWS refused: RequestLimitExceeded"]
     bench.perform()
     assert bench.fleet.terminated == [iid(1), iid(1)]
+
+
+def test_a_failure_is_news_once_until_its_cause_changes_or_it_ends() -> None:
+    answers = {"UnauthorizedOperation": True, "Unavailable": True, "": False}
+    bench = Bench(State(removals=(removal(1, RemovalPhase.TERMINATING, sent=False),)))
+    for code, fails in [*answers.items(), ("Unavailable", True)]:
+        bench.fleet.refuse_terminate = refusal(code) if fails else None
+        saves = len(bench.store.saves)
+        fresh = [bench.perform().fresh_failure for _ in range(3)]
+        assert fresh == [fails, False, False]
+        assert len(bench.store.saves) == saves + 1, "what is known is not written again"
+
+
+def test_news_of_a_command_that_no_server_takes_is_told_once() -> None:
+    error = CommandsUnavailable("x", code="InvalidInstanceId")
+    bench = Bench(State(removals=(removal(1, RemovalPhase.DELETING, sent=False),)), commands=Commands(error))
+    assert [bench.perform().fresh_failure for _ in range(2)] == [True, False]
+
+
+PROTECTED = refusal("OperationNotPermitted")
+
+
+def test_a_worker_that_is_protected_from_termination_is_handed_back() -> None:
+    bench = Bench(
+        State(fence=7, removals=(removal(1, RemovalPhase.TERMINATING, sent=False, attempts=2),)),
+        Fleet(refuse_terminate=PROTECTED),
+    )
+    actor = bench.perform()
+    [operation] = bench.store.state.removals
+    assert (operation.phase, operation.fence, operation.attempts) == (RemovalPhase.UNCORDONING, 7, 0)
+    assert (operation.phase_since_s, operation.command, operation.told_failure) == (NOW_S, None, "")
+    [refused] = bench.store.state.refusals
+    assert (refused.node_name, refused.until_s - NOW_S) == ("worker-i-001", 7200), "at once as long as may be"
+    assert actor.fresh_failure
+    assert actor.events == [
+        "worker-i-001 is given back: EC2 protects it from termination; "
+        "switch the protection off, or terminate it yourself"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("operation", "error", "left"),
+    [
+        pytest.param({"node_name": ""}, PROTECTED, [], id="without a Node there is nothing to uncordon"),
+        pytest.param({"reclaim": True}, PROTECTED, [RemovalPhase.TERMINATING], id="EC2 ends it by itself"),
+        pytest.param(
+            {},
+            refusal("OperationNotPermitted", effect_unknown=True),
+            [RemovalPhase.TERMINATING],
+            id="an answer that says nothing",
+        ),
+        pytest.param({}, refusal("UnauthorizedOperation"), [RemovalPhase.TERMINATING], id="our own role: mended soon"),
+    ],
+)
+def test_who_is_handed_back(operation: dict[str, Any], error: FleetUnavailable, left: list[RemovalPhase]) -> None:
+    going = removal(1, RemovalPhase.TERMINATING, sent=False, **operation)
+    bench = Bench(State(removals=(going,)), Fleet(refuse_terminate=error))
+    bench.perform()
+    assert [r.phase for r in bench.store.state.removals] == left
+    assert [r.node_name for r in bench.store.state.refusals] == ([iid(1)] if not left else [])
 
 
 # ------------------------------------------------------------------------------------------------------- time and lease

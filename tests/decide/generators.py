@@ -245,6 +245,7 @@ def states(draw: Draw) -> State:
                 after_ready=st.booleans(),
             )
         ),
+        unlisted_workers=draw(st.sampled_from([None, 0, 0, 2])),
         last_scale_up_s=draw(st.sampled_from([None, NOW_S - 10, NOW_S - 9000, NOW_S + 5])),
         last_scale_down_s=draw(st.sampled_from([None, NOW_S - 10, NOW_S - 9000])),
     )

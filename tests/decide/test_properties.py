@@ -11,6 +11,9 @@ from autoscaler.decide.fleet import Standing, view_fleet
 from autoscaler.decide.scheduling.packing import pack
 from autoscaler.decide.scheduling.rooms import free_room
 from autoscaler.model import (
+    CommandOutcome,
+    CommandRef,
+    CommandResult,
     Decision,
     Growth,
     LaunchContext,
@@ -45,6 +48,7 @@ from tests.decide.generators import contexts, policies, snapshots, states, unsee
 
 QUICK = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 WIDE = settings(QUICK, max_examples=150)
+SAME_ZONE = {"zone": "us-east-1a"}
 SHRINKS = frozenset({"low_utilisation", "above_max"})
 
 
@@ -344,3 +348,41 @@ def test_a_quiet_fleet_shrinks_to_a_size_that_stays(ready: int, cpu: float, memo
             return
         left = [m for m in left if m.instance is not None and m.instance.instance_id not in gone]
     raise AssertionError("it did not come to rest")
+
+
+@settings(QUICK, max_examples=40)
+@given(
+    st.integers(3, 9),
+    st.sets(st.integers(1, 9)),
+    st.sampled_from([CommandOutcome.REFUSED, CommandOutcome.BLOCKED_BY_BUDGET]),
+    st.sampled_from([0, 60, 1800]),
+    st.sampled_from([5, 120]),
+)
+def test_every_removable_worker_is_tried_within_three_looks_for_each(
+    workers: int, held: set[int], outcome: CommandOutcome, refused_for_s: int, look_every_s: int
+) -> None:
+    """A look chooses, one hears the refusal, one gives back: then the next. The held ones are the oldest, or any."""
+    machines = {iid(n): worker(n, pods=[pod(f"p{n}", cpu=50)], of=SAME_ZONE) for n in range(1, workers + 1)}
+    its_policy = policy(low=1, down=ScaleDown(refused_for_s=refused_for_s))
+    held_ids = {iid(n) for n in held}
+    state: State = State(fence=9)
+    tried: set[str] = set()
+    for number in range(3 * workers):
+        at_s = NOW_S + number * look_every_s
+        heard = [
+            (r.operation_id, CommandResult(outcome=outcome if r.phase is RemovalPhase.DRAINING else _DONE))
+            for r in state.removals
+        ]
+        seen = snapshot(list(machines.values()), at_s=at_s, commands=heard)
+        decision = decided(seen, state, its_policy)
+        begun = [r.instance_id for r in new_removals(decision) if r.created_at_s == at_s]
+        tried.update(begun)
+        if not held_ids.issuperset(begun):
+            break  # one that nothing holds goes
+        sent = CommandRef(command_id="c", server_id="s", sent_at_s=at_s)
+        removals = tuple(msgspec.structs.replace(r, command=sent) for r in decision.state.removals)
+        state = msgspec.structs.replace(decision.state, removals=removals)
+    assert tried - held_ids or tried == machines.keys()
+
+
+_DONE = CommandOutcome.SUCCEEDED

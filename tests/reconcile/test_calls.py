@@ -42,6 +42,7 @@ def test_paused_costs_one_read_and_changes_nothing(cluster: SimCluster) -> None:
 def test_observe_decides_and_tells_but_does_nothing(cluster: SimCluster) -> None:
     _set_mode(cluster, Mode.OBSERVE)
     need_two_workers(cluster)
+    cluster.sweep()
     version = cluster.item.version
     document = cluster.sweep()
     assert document["action"] == "scale_up"

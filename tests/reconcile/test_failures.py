@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from autoscaler.model import Notice, State, Trigger
-from autoscaler.policy import BlindGrowth, Policy
+from autoscaler.policy import BlindGrowth, Policy, ScaleDown, Workers
 from autoscaler.ports import FleetUnavailable, StoreUnavailable
 from autoscaler.reconcile import Busy, reconcile
 from autoscaler.simulator.cluster import SimCluster
@@ -131,6 +131,7 @@ def test_stale_metrics_are_partial(cluster: SimCluster) -> None:
 def test_a_firing_alert_grows_one_step_while_prometheus_is_gone(
     cluster: SimCluster, fault: Callable[[MetricFaults], None]
 ) -> None:
+    cluster.sweep()
     fault(cluster.metric_faults)
     facts = (_alert("a", cluster),)
     assert cluster.sweep(trigger=ALERT, facts=facts)["reason"] == "blind_growth"
@@ -142,6 +143,7 @@ def test_a_firing_alert_grows_one_step_while_prometheus_is_gone(
 
 def test_blind_growth_waits_for_what_is_joining_and_ends_at_max() -> None:
     cluster = SimCluster(Policy(version=1, blind_growth=BlindGrowth(step=2)))
+    cluster.sweep()
     cluster.metric_faults.down = True
     cluster.sweep(trigger=ALERT, facts=(_alert("a", cluster),))
     assert len(cluster.workers()) == 4
@@ -152,7 +154,30 @@ def test_blind_growth_waits_for_what_is_joining_and_ends_at_max() -> None:
     assert [notice.subject[0] for notice in cluster.state.notices] == ["a"]
 
 
+def test_blind_growth_counts_workers_that_only_the_last_whole_look_saw() -> None:
+    """Static workers without the cluster's tag: EC2 does not list them, and Prometheus cannot be asked."""
+    policy = Policy(version=1, workers=Workers(max=5), scale_down=ScaleDown(min_age_s=86_400))
+    cluster = SimCluster(policy, workers=2, static_workers=2, static_tagged=False, history_s=1500)
+    cluster.metric_faults.down = True
+    first = cluster.sweep(trigger=ALERT, facts=(_alert("a", cluster),))
+    assert (first["action"], first["reason"]) == ("refused", "never_seen"), "nobody knows how many there are"
+    cluster.metric_faults.down = False
+    cluster.sweep()
+    version = cluster.item.version
+    cluster.sweep()
+    assert (cluster.state.unlisted_workers, cluster.item.version) == (2, version), "a calm look writes nothing"
+    cluster.metric_faults.down = True
+    assert cluster.sweep(trigger=ALERT, facts=(_alert("b", cluster),))["reason"] == "blind_growth"
+    cluster.run(300)
+    cluster.metric_faults.down = False
+    cluster.sweep()
+    cluster.metric_faults.down = True
+    document = cluster.sweep(trigger=ALERT, facts=(_alert("c", cluster),))
+    assert (document["action"], document["reason"], len(cluster.workers())) == ("refused", "at_max", 3)
+
+
 def test_an_alert_is_no_fact_while_prometheus_answers(cluster: SimCluster) -> None:
+    cluster.sweep()
     version = cluster.item.version
     cluster.sweep(trigger=ALERT, facts=(_alert("a", cluster),))
     assert (len(cluster.workers()), cluster.item.version) == (2, version)
@@ -328,6 +353,7 @@ def _alert(fingerprint: str, cluster: SimCluster) -> Notice:
 
 
 def test_an_alert_that_found_every_pool_exhausted_may_ask_again(cluster: SimCluster) -> None:
+    cluster.sweep()
     cluster.metric_faults.down = True
     cluster.fail("ec2", "launch_context")
     facts = (_alert("a", cluster),)
@@ -351,3 +377,68 @@ def test_pods_bound_to_an_exhausted_zone_launch_nothing_elsewhere(cluster: SimCl
     cluster.sweep_for(900, every_s=60)
     assert len(cluster.ready_workers()) == 4
     assert all(pod.node for pod in cluster.world.pods if pod.namespace == "shop")
+
+
+# ----------------------------------------------------------------------------------------------------------- told once
+
+
+def _told_of_failures(cluster: SimCluster) -> tuple[int, int]:
+    told = [document for document in cluster.told if document["failures"]]
+    return len(told), len([document for document in cluster.decisions if document["failures"]])
+
+
+def test_a_protected_worker_is_handed_back_told_once_and_another_goes(cluster: SimCluster) -> None:
+    make_one_superfluous(cluster)
+    oldest = cluster.workers()[0]
+    cluster.ec2.protected.add(oldest)
+    cluster.sweep_for(3600)
+    assert _told_of_failures(cluster) == (1, 1)
+    assert len(cluster.workers()) == 2
+    assert oldest in cluster.workers()
+    assert (cluster.state.removals, [n.name for n in cluster.world.nodes if n.cordoned]) == ((), [])
+    [refusal] = cluster.state.refusals
+    assert (refusal.node_name, refusal.reason) == (f"worker-{oldest}", "EC2 protects it from termination")
+
+
+def test_a_protected_orphan_is_asked_rarely(cluster: SimCluster) -> None:
+    cluster.world.faults.never_join = True
+    need_two_workers(cluster)
+    cluster.sweep()
+    cluster.world.faults.never_join = False
+    protected = cluster.workers()[-1]
+    cluster.ec2.protected.add(protected)
+    cluster.sweep_for(3 * 3600)
+    assert protected in cluster.workers()
+    told, recorded = _told_of_failures(cluster)
+    assert told == recorded <= 2
+    assert cluster.state.removals == ()
+
+
+@pytest.mark.parametrize(
+    ("service", "call", "code"), [("ssm", "send", "InvalidInstanceId"), ("ec2", "terminate", "UnauthorizedOperation")]
+)
+def test_a_lasting_failure_is_told_once_and_recorded_once(
+    cluster: SimCluster, service: str, call: str, code: str
+) -> None:
+    make_one_superfluous(cluster)
+    if service == "ssm":
+        cluster.ec2.end(cluster.workers()[0])  # its Node is to be deleted
+    cluster.fail(service, call, code=code, times=None)
+    documents = cluster.sweep_for(6 * 3600)
+    assert sum(bool(document["failures"]) for document in documents) > 100, "the log tells each"
+    assert _told_of_failures(cluster) == (1, 1)
+    cluster.heal()
+    cluster.sweep_for(1200)
+    assert cluster.state.removals == ()
+
+
+def test_a_history_that_cannot_be_written_stops_nothing_and_is_told(cluster: SimCluster) -> None:
+    need_two_workers(cluster)
+    cluster.fail("dynamodb", "record", code="ThrottlingException")
+    document = cluster.sweep()
+    assert document["action"] == "scale_up"
+    assert document["failures"] == [
+        "the history lacks this decision: dynamodb record failed before its effect (switched on)."
+    ]
+    assert list(cluster.told) == [{**cluster.told[0], "failures": document["failures"]}]
+    assert (len(cluster.workers()), cluster.state.lease) == (4, None)

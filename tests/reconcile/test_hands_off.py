@@ -72,9 +72,10 @@ def test_nothing_is_touched(mode: Mode, by_hand: bool, happenings: list[str]) ->
         expected = msgspec.structs.replace(
             before,
             told_refusal=after.told_refusal if mode is Mode.OBSERVE else before.told_refusal,
+            unlisted_workers=after.unlisted_workers if mode is Mode.OBSERVE else before.unlisted_workers,
             notices=after.notices if kept else before.notices,
         )
-        assert after == expected, "but for a notice, and that a refusal was told, the state is as it was"
+        assert after == expected, "but for a notice, what was told and how many were seen, the state is as it was"
     effects = {name for _, name in calls} - READS - TOLD
     assert effects <= {"save"}
     if mode is Mode.PAUSED:

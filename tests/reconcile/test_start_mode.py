@@ -39,9 +39,9 @@ def test_a_new_cluster_that_starts_in_observe_tells_and_does_nothing(cluster: Si
 
 def test_the_first_look_stores_the_mode_and_a_calm_one_writes_nothing_more(cluster: SimCluster) -> None:
     look(cluster, Mode.OBSERVE)
-    assert cluster.item.version == 1
+    assert cluster.item.version == 2, "the mode, and that the cluster was seen"
     look(cluster, Mode.OBSERVE)
-    assert cluster.item.version == 1
+    assert cluster.item.version == 2
 
 
 @pytest.mark.parametrize("said", [Mode.ACTIVE, Mode.PAUSED])
@@ -73,10 +73,10 @@ def test_a_cluster_that_has_a_state_is_left_as_it_is(cluster: SimCluster) -> Non
     assert len(cluster.workers()) == 4
 
 
-def test_without_a_start_mode_the_policys_holds_and_nothing_is_written() -> None:
+def test_without_a_start_mode_the_policys_holds_and_no_mode_is_written() -> None:
     cluster = SimCluster(Policy(version=1, mode=Mode.OBSERVE))
     assert look(cluster, None)["mode"] == "observe"
-    assert cluster.item.version == 0
+    assert cluster.state == State(unlisted_workers=0)
 
 
 def test_a_notice_that_comes_before_the_first_look_does_not_hide_that_the_cluster_is_new(cluster: SimCluster) -> None:

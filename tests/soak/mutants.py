@@ -195,6 +195,36 @@ def our_own_end_is_a_failure() -> None:
         _put(module, "was_removed", lambda _state, _instance_id: False)
 
 
+def refusals_forgotten() -> None:
+    """A worker that was refused is nominated again at once."""
+    _put(autoscaler.decide.progress.removal, "remember_refusal", lambda state, *_args, **_more: state)
+
+
+def refusals_do_not_back_off() -> None:
+    """A worker that is refused again and again waits no longer than after the first time."""
+    _put(autoscaler.state.transitions, "REFUSED_AT_MOST", 1)
+
+
+def unlisted_workers_forgotten() -> None:
+    """In the dark only what EC2 lists counts against max."""
+    plan = autoscaler.decide.demand.growth.plan_blind_growth
+
+    def forgetful(snapshot: Any, fleet: Any, state: State, policy: Any) -> Any:
+        return plan(snapshot, fleet, replace(state, unlisted_workers=0), policy)
+
+    _put(autoscaler.decide.decision, "plan_blind_growth", forgetful)
+
+
+def told_failures_forgotten() -> None:
+    """People hear of a failure at every look, as long as it lasts."""
+    _put(autoscaler.act.perform, "failure_told", lambda state, _operation_id, _cause: state)
+
+
+def protected_worker_kept_cordoned() -> None:
+    """A worker that EC2 refuses to end stays in its removal for ever."""
+    _put(autoscaler.act.perform, "hand_back", lambda state, *_args, **_more: state)
+
+
 def terminate_without_drain() -> None:
     """A drain that failed counts as one that is over."""
     module = autoscaler.decide.progress.removal
@@ -365,6 +395,11 @@ MUTANTS: Final[tuple[Callable[[], None], ...]] = (
     uncordon_forgotten,
     removals_forgotten,
     our_own_end_is_a_failure,
+    refusals_forgotten,
+    refusals_do_not_back_off,
+    unlisted_workers_forgotten,
+    told_failures_forgotten,
+    protected_worker_kept_cordoned,
     terminate_without_drain,
     drain_skipped,
     no_adoption_by_tag,

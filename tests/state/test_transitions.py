@@ -26,11 +26,14 @@ from autoscaler.state import transitions
 from autoscaler.state.transitions import (
     MAX_NOTICES,
     MAX_OPEN_OPERATIONS,
+    MAX_REFUSALS,
     MAX_REMOVED,
     METRICS_LAG_S,
+    REFUSED_REASON,
     REMOVED_KEPT_S,
     add_notices,
     back_off,
+    began_to_go,
     command_sent,
     effective_mode,
     forget_old,
@@ -50,6 +53,7 @@ from autoscaler.state.transitions import (
     set_mode,
     take_back_notices,
     take_lease,
+    times_refused,
     update_launch,
     update_removal,
 )
@@ -198,9 +202,11 @@ def test_an_ended_mode_is_forgotten_and_operations_never_are() -> None:
 def test_opening_notes_when_the_fleet_last_changed() -> None:
     grown = open_launch(State(), launch(age_s=0))
     assert (grown.last_scale_up_s, grown.last_scale_down_s, open_operations(grown)) == (NOW_S, None, 1)
-    shrunk = open_removal(grown, removal(1, age_s=0), counts_as_scale_down=True)
-    assert (shrunk.last_scale_down_s, open_operations(shrunk)) == (NOW_S, 2)
-    assert open_removal(grown, removal(1), counts_as_scale_down=False).last_scale_down_s is None
+    for counts in (True, False):
+        opened = open_removal(grown, removal(1), counts_as_scale_down=counts)
+        assert (opened.last_scale_down_s, open_operations(opened)) == (None, 2), "nothing went yet"
+        [operation] = opened.removals
+        assert began_to_go(opened, operation, now_s=NOW_S).last_scale_down_s == (NOW_S if counts else None)
 
 
 def test_updates_of_what_is_closed_change_nothing() -> None:
@@ -252,6 +258,24 @@ def test_an_exhausted_pool_is_left_alone_twice_as_long_each_time() -> None:
     assert pool_gave(state, POOL).backoffs == ()
 
 
+def test_a_worker_is_refused_twice_as_long_each_time_until_it_goes() -> None:
+    state, waits = State(), []
+    for _ in range(5):
+        state = remember_refusal(state, "worker-i-001", "x" * 500, now_s=NOW_S, policy=Policy(version=1))
+        waits.append(state.refusals[0].until_s - NOW_S)
+    assert waits == [1800, 3600, 7200, 7200, 7200]
+    assert (times_refused(state, "worker-i-001"), times_refused(state, "other")) == (5, 0)
+    assert len(state.refusals[0].reason) == REFUSED_REASON
+    assert removal_ended(state, removal(1), now_s=NOW_S).refusals == ()
+
+
+def test_only_so_many_refusals_are_kept_and_the_newest_are() -> None:
+    state = State()
+    for n in range(MAX_REFUSALS + 5):
+        state = remember_refusal(state, str(n), "x", now_s=NOW_S, policy=Policy(version=1))
+    assert [r.node_name for r in state.refusals] == [str(n) for n in range(5, MAX_REFUSALS + 5)]
+
+
 @pytest.mark.parametrize(
     ("metrics_age_s", "ended_s_ago", "shown", "may_be_shown", "kept"),
     [
@@ -301,7 +325,7 @@ def test_pools_are_told_apart_by_type_zone_and_market() -> None:
 def test_refusals_and_owners_are_replaced_not_piled_up() -> None:
     state = remember_refusal(State(), "n", "one", now_s=NOW_S, policy=Policy(version=1))
     state = remember_refusal(state, "n", "two", now_s=NOW_S + 5, policy=Policy(version=1))
-    assert state.refusals == (Refusal(node_name="n", reason="two", until_s=NOW_S + 1805, failures=2),)
+    assert state.refusals == (Refusal(node_name="n", reason="two", until_s=NOW_S + 3605, failures=2),)
     state = remember_owner(remember_owner(state, owner(10)), owner(5))
     assert state.owners == (owner(5),)
 
@@ -349,7 +373,10 @@ def test_a_full_state_stays_below_64_kb() -> None:
             Backoff(pool=POOL, error_code="InsufficientInstanceCapacity", until_s=NOW_S, failures=1) for _ in range(12)
         ),
         removed=tuple(Removed(instance_id=f"i-0{long}", ended_at_s=NOW_S) for _ in range(MAX_REMOVED)),
-        refusals=tuple(Refusal(node_name=f"worker-i-0{long}", reason="x" * 80, until_s=NOW_S) for _ in range(20)),
+        refusals=tuple(
+            Refusal(node_name=f"worker-i-0{long}", reason="x" * REFUSED_REASON, until_s=NOW_S, failures=2)
+            for _ in range(MAX_REFUSALS)
+        ),
         owners=tuple(owner(n) for n in range(20)),
     )
     assert len(msgspec.json.encode(state)) < ITEM_LIMIT_BYTES

@@ -23,7 +23,7 @@ class GrowPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Workers altogether, before any limit."""
     growth: Growth | None
     limit: str = ""
-    """Which limit cut the growth short (`at_max`, `max_step`, `state_full`, `join_backoff`), or empty."""
+    """Which limit cut the growth short (`at_max`, `max_step`, `state_full`, `join_backoff`, `never_seen`), or empty."""
     blind: Notice | None = None
     """The alert that a blind growth answers."""
 
@@ -72,25 +72,36 @@ def plan_growth(
 
 
 def plan_blind_growth(snapshot: Snapshot, fleet: FleetView, state: State, policy: Policy) -> GrowPlan:
-    """A scale-up alert fires while Prometheus cannot be asked: one bounded step an alert, with nothing joining."""
+    """A scale-up alert fires while Prometheus cannot be asked: one bounded step an alert, with nothing joining.
+
+    Workers that EC2 does not list count against max as they were last seen; of a cluster that was never seen nobody
+    knows how many there are.
+    """
     nothing = GrowPlan(signals=(), wanted=0, growth=None)
     if snapshot.metrics_status is not MetricsStatus.UNAVAILABLE or policy.blind_growth.step == 0 or fleet.joining:
         return nothing
     alert = next((n for n in state.notices if n.kind == BLIND_ALERT and not n.handled), None)
     if alert is None:
         return nothing
-    count, limit = _limited(policy.blind_growth.step, fleet, state, policy, now_s=snapshot.taken_at_s)
+    step = policy.blind_growth.step
+    if state.unlisted_workers is None:
+        return msgspec.structs.replace(nothing, wanted=fleet.existing + step, limit="never_seen")
+    unlisted = state.unlisted_workers
+    count, limit = _limited(step, fleet, state, policy, now_s=snapshot.taken_at_s, unlisted=unlisted)
     if count == 0:
-        return msgspec.structs.replace(nothing, limit=limit)
+        return msgspec.structs.replace(nothing, wanted=fleet.existing + unlisted + step, limit=limit)
     growth = Growth(workers=_first((), count, policy), reason="blind_growth")
-    return GrowPlan(signals=(), wanted=fleet.existing + count, growth=growth, limit=limit, blind=alert)
+    return GrowPlan(signals=(), wanted=fleet.existing + unlisted + count, growth=growth, limit=limit, blind=alert)
 
 
-def _limited(missing: int, fleet: FleetView, state: State, policy: Policy, *, now_s: int) -> tuple[int, str]:
+def _limited(
+    missing: int, fleet: FleetView, state: State, policy: Policy, *, now_s: int, unlisted: int = 0
+) -> tuple[int, str]:
+    """How many of the missing may be launched. `unlisted`: workers that exist and are not in this view of the fleet."""
     count, limit = missing, ""
     if open_operations(state) >= MAX_OPEN_OPERATIONS:
         return 0, "state_full"
-    room = max(0, policy.workers.max - fleet.existing)
+    room = max(0, policy.workers.max - fleet.existing - unlisted)
     if room < count:
         count, limit = room, "at_max"
     step = policy.scale_up.max_step

@@ -24,7 +24,14 @@ from autoscaler.model import (
     RemovalPhase,
     State,
 )
-from autoscaler.state.transitions import enter_phase, open_removal, remember_refusal, removal_ended, update_removal
+from autoscaler.state.transitions import (
+    began_to_go,
+    enter_phase,
+    open_removal,
+    remember_refusal,
+    removal_ended,
+    update_removal,
+)
 
 SEND_ATTEMPTS: Final = 5
 """Deliveries of one drain before it is given up; uncordon, delete-node and the drain of a machine that EC2 takes away
@@ -38,6 +45,9 @@ SHOWN_AFTER_S: Final = 120
 """Metrics have shown a change by then, also where they are scraped every 30 s."""
 
 _TRY_AGAIN: Final = frozenset({CommandOutcome.UNDELIVERED, CommandOutcome.API_UNREACHABLE})
+_NOTHING_WENT: Final = frozenset(
+    {CommandOutcome.REFUSED, CommandOutcome.NO_SUCH_NODE, CommandOutcome.UNDELIVERED, CommandOutcome.FENCED_OFF}
+)
 _NOTHING_HAPPENED: Final = frozenset({CommandOutcome.REFUSED, CommandOutcome.NO_SUCH_NODE})
 
 
@@ -96,6 +106,8 @@ def _after_death(look: Look, state: State, removal: RemovalOperation) -> State:
         stopped = instance.state in {InstanceState.STOPPING, InstanceState.STOPPED}
         if stopped and removal.phase in {RemovalPhase.DRAINING, RemovalPhase.DRAINED}:
             return _terminate(look, state, removal)  # nothing runs on it any more
+        if stopped and removal.phase is RemovalPhase.UNCORDONING:
+            return _uncordoning(look, state, removal)  # it may be started again
         return state
     look.events.append(f"instance {removal.instance_id} is terminated")
     if not removal.node_name:
@@ -136,7 +148,7 @@ def _draining(look: Look, state: State, removal: RemovalOperation, wanted_back: 
         state = remember_refusal(
             state, removal.node_name, f"taken back, {needed}", now_s=look.now_s, policy=look.policy
         )
-        return uncordon(look, state, removal, needed)
+        return uncordon(look, began_to_go(state, removal, now_s=look.now_s), removal, needed)
     if removal.phase is RemovalPhase.DRAINED:
         return _terminate(look, state, removal)
     if removal.command is None:
@@ -161,6 +173,7 @@ def _draining(look: Look, state: State, removal: RemovalOperation, wanted_back: 
             removal, RemovalPhase.DRAINED, now_s=look.now_s, fence=removal.fence, not_after_s=removal.not_after_s
         )
         state = update_removal(state, removal.operation_id, lambda _: drained)
+        state = began_to_go(state, drained, now_s=look.now_s)
         return _terminate(look, state, drained)
     may_try = removal.attempts + 1 < SEND_ATTEMPTS or removal.reclaim
     if (result.outcome in _TRY_AGAIN or result.rule == LATE_RULE) and may_try:
@@ -216,11 +229,20 @@ def _drain_failed(look: Look, state: State, removal: RemovalOperation, result: C
     look.events.append(f"{removal.node_name}: {why}")
     forced = look.policy.drain.force and result.outcome is CommandOutcome.TIMED_OUT
     if removal.reclaim or forced:
-        return _terminate(look, state, removal)
+        return _terminate(look, began_to_go(state, removal, now_s=look.now_s), removal)
     state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
+    if _something_went(result):
+        state = began_to_go(state, removal, now_s=look.now_s)
     if result.outcome in _NOTHING_HAPPENED:
         return update_removal(state, removal.operation_id, lambda _: None)
     return uncordon(look, state, removal, why)
+
+
+def _something_went(result: CommandResult) -> bool:
+    """Whether a drain that failed may have moved pods. A budget refuses before anything goes, or in the middle."""
+    if result.outcome is CommandOutcome.BLOCKED_BY_BUDGET:
+        return result.evicted_pods > 0
+    return result.outcome not in _NOTHING_WENT
 
 
 def _terminate(look: Look, state: State, removal: RemovalOperation) -> State:

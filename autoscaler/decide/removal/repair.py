@@ -160,10 +160,7 @@ def _kept(look: Look, state: State, fleet: FleetView, title: str) -> str | None:
     """Why a server is not asked about it now: none is there, or one said lately that it has to stay."""
     if not fleet.servers:
         return "no running server instance with the tag k3s-autoscaler/role=server: nobody could say what it holds"
-    refusal = next((r for r in state.refusals if r.node_name == title and look.now_s < r.until_s), None)
-    if refusal is not None:
-        return f"{refusal.reason}; asked again in {refusal.until_s - look.now_s} s"
-    return None
+    return refused_lately(state, title, look.now_s)
 
 
 def _delete_left_node(look: Look, state: State, fleet: FleetView, worker: Worker) -> State:

@@ -11,6 +11,7 @@ from autoscaler.decide.scheduling.packing import pack
 from autoscaler.decide.scheduling.rooms import free_room
 from autoscaler.model import Asks, Blocked, MetricsStatus, Pod, RemovalOperation, RemovalPhase, Snapshot, State
 from autoscaler.policy import Policy
+from autoscaler.state.transitions import refused_lately, times_refused
 
 _STAYS_BEHIND = frozenset({"DaemonSet", "Node"})
 """Owner kinds whose pods need no new home: daemons, and static pods (owned by their Node)."""
@@ -65,6 +66,7 @@ def plan_shrink(
         elif worker.ours:
             blocked.append(Blocked(subject=worker.title, reason=why))
     places = [w for w in fleet.having(Standing.READY) if w.schedulable and not (w.empty and distrusted)]
+    eligible.sort(key=lambda worker: times_refused(state, worker.title))  # each gets its turn, the oldest first
     chosen, unseen = _choose(snapshot, fleet, eligible, policy, blocked, places=places, above_max=above_max)
     if chosen:
         reason = "above_max" if above_max else "low_utilisation"
@@ -149,9 +151,8 @@ def _keeps(worker: Worker, state: State, policy: Policy, now_s: int) -> str | No
         return f"young: {age_s} s old; scale_down.min_age_s is {policy.scale_down.min_age_s}"
     if node.local_volumes:
         return f"local_volume: {node.local_volumes} node-local volumes live on it"
-    refusal = next((r for r in state.refusals if r.node_name == node.name and now_s < r.until_s), None)
-    if refusal is not None:
-        return f"refused: {refusal.reason}; asked again in {refusal.until_s - now_s} s"
+    if (refused := refused_lately(state, node.name, now_s)) is not None:
+        return refused
     for pod in movable_pods(worker):
         why = _pod_keeps(pod, policy)
         if why is not None:
@@ -184,7 +185,7 @@ def _choose(
     places: Sequence[Worker],
     above_max: bool,
 ) -> tuple[list[Worker], tuple[str, ...]]:
-    """Empty ones together, else the oldest that may go; each judged on the cluster without those chosen before.
+    """Empty ones together, else the first that may go; each judged on the cluster without those chosen before.
 
     Returns them, and the first Nodes whose pods have to be seen before they can be judged.
     """

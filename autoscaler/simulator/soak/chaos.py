@@ -177,6 +177,17 @@ def _end_worker(stage: Stage, episode: Episode) -> None:
         stage.cluster.ec2.end(victim)
 
 
+def _protect(stage: Stage, episode: Episode) -> None:
+    victim = stage.worker(episode.pick)
+    if victim is not None:
+        stage.watch.tell(f"{victim} is protected from termination")
+        stage.cluster.ec2.protected.add(victim)
+
+
+def _unprotect(stage: Stage, _episode: Episode) -> None:
+    stage.cluster.ec2.protected.clear()
+
+
 def _end_joining(stage: Stage, _episode: Episode) -> None:
     young = [
         i.instance_id
@@ -317,6 +328,7 @@ KINDS: Final[Mapping[str, tuple[Action, Action]]] = {
     "instances never join": _world("never_join"),
     "instances join late": _world("join_delay_s", lambda episode: 900.0 * episode.size),
     "broken image": _world("broken_image"),
+    "termination protection": (_protect, _unprotect),
     "instance dies": (_end_worker, _nothing),
     "instance dies while joining": (_end_joining, _nothing),
     "EC2 gives notice": (_interrupt, _nothing),

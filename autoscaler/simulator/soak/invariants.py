@@ -2,12 +2,16 @@
 
 from autoscaler.simulator.soak import on_decision, on_effect, on_state
 from autoscaler.simulator.soak.on_step import FleetRules
+from autoscaler.simulator.soak.on_telling import TellRules
+from autoscaler.simulator.soak.on_turns import TurnRules
 from autoscaler.simulator.soak.watch import Rules
 
 
 def rules() -> Rules:
     """A fresh set: some of the rules remember what they saw."""
     fleet = FleetRules()
+    turns = TurnRules()
+    tells = TellRules()
     return Rules(
         on_save=(
             on_state.fence_only_rises,
@@ -33,6 +37,7 @@ def rules() -> Rules:
             on_decision.termination_is_earned,
             on_decision.no_failure_is_counted_for_what_we_removed,
             on_decision.nothing_is_removed_twice,
+            turns.a_refused_worker_waits,
         ),
         on_send=(
             on_effect.intent_comes_first,
@@ -52,4 +57,5 @@ def rules() -> Rules:
             fleet.nodes_are_deleted_only_when_dead,
             fleet.fences_of_nodes_only_rise,
         ),
+        on_end=(turns.every_removable_worker_is_tried, tells.a_lasting_failure_is_told_once),
     )

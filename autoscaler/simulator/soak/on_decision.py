@@ -232,14 +232,16 @@ def no_failure_is_counted_for_what_we_removed(watch: Watch, saved: Saved) -> str
     old, new = saved.old.join_failures, saved.new.join_failures
     if new is None or (old is not None and new.failures <= old.failures):
         return None
-    lost = {r.instance_id for r in new_removals(saved) if r.reason in {"instance_gone", "not_ready", "join_timeout"}}
+    opened = new_removals(saved)
+    lost = {r.instance_id for r in opened if r.reason in {"instance_gone", "not_ready", "join_timeout"}}
     launches = {launch.operation_id for launch in saved.old.launches}
     lost |= {
         instance.instance_id
         for instance in watch.cluster.ec2.instances.values()
         if instance.ended_at_s is not None and instance.tags.get(OPERATION_TAG) in launches
     }
-    if lost - watch.removed - watch.truth.noticed.keys():
+    never_came = {r.instance_id for r in opened if r.reason == "join_timeout"}
+    if lost - watch.removed - (watch.truth.noticed.keys() - never_came):
         return None
     return f"{new.failures} launches failed, it says, and what was lost ({sorted(lost)}) we or EC2 removed"
 

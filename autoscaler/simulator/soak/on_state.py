@@ -71,11 +71,13 @@ def lease_is_short(watch: Watch, saved: Saved) -> str | None:
     return None
 
 
-def phases_move_forward(_watch: Watch, saved: Saved) -> str | None:
-    """A removal never goes back."""
+def phases_move_forward(watch: Watch, saved: Saved) -> str | None:
+    """A removal never goes back, but for one that EC2 itself refuses to end."""
     new = {removal.operation_id: removal for removal in saved.new.removals}
     for removal in saved.old.removals:
         now = new.get(removal.operation_id)
+        if removal.instance_id in watch.cluster.ec2.bill.protected_terminations:
+            continue
         if now is not None and now.phase is not removal.phase and now.phase not in FORWARD[removal.phase]:
             return f"removal {removal.operation_id} went from {removal.phase} to {now.phase}"
     return None
@@ -110,7 +112,8 @@ def removal_ends_only_when_it_is_done(watch: Watch, saved: Saved) -> str | None:
     for removal in saved.old.removals:
         if removal.operation_id in kept:
             continue
-        if removal.phase is RemovalPhase.TERMINATING and watch.truth.alive(removal.instance_id):
+        kept_by_ec2 = not removal.node_name and removal.instance_id in watch.cluster.ec2.bill.protected_terminations
+        if removal.phase is RemovalPhase.TERMINATING and watch.truth.alive(removal.instance_id) and not kept_by_ec2:
             return f"removal {removal.operation_id} closed, and {removal.instance_id} lives"
         if removal.phase is RemovalPhase.DELETING and watch.truth.node_of(removal.instance_id) is not None:
             return f"removal {removal.operation_id} closed, and the Node {removal.node_name} is still there"

@@ -74,7 +74,9 @@ def make_cluster(rng: random.Random, policy: Policy, seed: int) -> SimCluster:
     )
     ec2 = Ec2Settings(seed=seed, forget_s=rng.choice((600.0, 3600.0)), shutdown_s=rng.choice((5.0, 20.0, 60.0)))
     static = rng.choice((0, 0, 1)) if workers + 1 <= policy.workers.max else 0
-    cluster = SimCluster(policy, workers=workers, static_workers=static, seed=seed, world=world, ec2=ec2)
+    cluster = SimCluster(
+        policy, workers=workers, static_workers=static, static_tagged=seed % 2 == 0, seed=seed, world=world, ec2=ec2
+    )
     cluster.wires.keep_log = False
     return cluster
 

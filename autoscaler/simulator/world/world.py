@@ -42,6 +42,8 @@ class FixedNode(msgspec.Struct, frozen=True, kw_only=True):
     zone: str = "us-east-1a"
     ip: str = "10.0.1.20"
     server: bool = False
+    tagged: bool = True
+    """Carries the cluster's tag: else DescribeInstances does not list it, and only its Node shows it."""
 
 
 SERVER: Final = FixedNode(

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from autoscaler.decide.fleet import view_fleet
 from autoscaler.model import (
     Action,
     MetricsStatus,
@@ -23,6 +24,7 @@ from tests.decide.builders import (
     full,
     instance,
     launch,
+    node,
     opened,
     policy,
     removal,
@@ -221,7 +223,8 @@ def test_min_waits_for_workers_that_are_not_ready_for_a_moment(machines: list[Ma
 )
 def test_blind_growth(notices: tuple[Notice, ...], state: State, its_policy: Policy, count: int) -> None:
     seen = snapshot([worker(1), worker(2)], status=MetricsStatus.UNAVAILABLE)
-    decision = decided(seen, msgspec.structs.replace(state, notices=notices), its_policy)
+    state = msgspec.structs.replace(state, notices=notices, unlisted_workers=0)
+    decision = decided(seen, state, its_policy)
     assert (decision.growth.count if decision.growth else 0) == count
     assert decision.nodes.ready is None
     if count:
@@ -231,7 +234,32 @@ def test_blind_growth(notices: tuple[Notice, ...], state: State, its_policy: Pol
 def test_blind_growth_counts_tagged_static_workers_whose_nodes_nobody_sees() -> None:
     static_instance = Machine(instance=instance(3, managed=False), node=None)
     seen = snapshot([worker(1), worker(2), static_instance], status=MetricsStatus.UNAVAILABLE)
-    assert decided(seen, State(notices=(ALERT,)), policy(high=3)).growth is None
+    assert decided(seen, State(notices=(ALERT,), unlisted_workers=0), policy(high=3)).growth is None
+
+
+@pytest.mark.parametrize(
+    ("unlisted", "count", "reason"),
+    [(0, 3, "blind_growth"), (1, 2, "blind_growth"), (3, 0, "at_max"), (9, 0, "at_max"), (None, 0, "never_seen")],
+)
+def test_blind_growth_counts_workers_as_they_were_last_seen(unlisted: int | None, count: int, reason: str) -> None:
+    seen = snapshot([worker(1), worker(2)], status=MetricsStatus.UNAVAILABLE)
+    its_policy = policy(high=5, blind_growth=BlindGrowth(step=5))
+    decision = decided(seen, State(notices=(ALERT,), unlisted_workers=unlisted), its_policy)
+    assert (decision.growth.count if decision.growth else 0, decision.reason) == (count, reason)
+
+
+@pytest.mark.parametrize(
+    ("machine", "unlisted"),
+    [
+        (static(1), 1),
+        (static(1, ready=False), 1),
+        (worker(1), 0),
+        (bare(1), 0),
+        (Machine(instance=instance(1, managed=False), node=node(1)), 0),
+    ],
+)
+def test_workers_that_only_their_nodes_show(machine: Machine, unlisted: int) -> None:
+    assert view_fleet(snapshot([worker(2), machine]), State()).unlisted == unlisted
 
 
 def test_an_alert_is_answered_from_the_metrics_while_they_can_be_asked() -> None:

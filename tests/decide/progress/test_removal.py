@@ -136,6 +136,37 @@ def test_a_failed_drain_is_remembered_with_its_reason(outcome: Outcome) -> None:
     assert refusal.reason == f"drain {outcome.value} (budget shop/web)"
 
 
+@pytest.mark.parametrize(
+    ("outcome", "evicted", "costs"),
+    [
+        (Outcome.SUCCEEDED, 0, True),
+        (Outcome.REFUSED, 0, False),
+        (Outcome.NO_SUCH_NODE, 0, False),
+        (Outcome.BLOCKED_BY_BUDGET, 0, False),
+        (Outcome.BLOCKED_BY_BUDGET, 1, True),
+        (Outcome.FENCED_OFF, 0, False),
+        (Outcome.TIMED_OUT, 0, True),
+        (Outcome.FAILED, 0, True),
+        (Outcome.RUNNING, 0, False),
+        (Outcome.UNDELIVERED, 0, False),
+        (Outcome.API_UNREACHABLE, 0, True),
+    ],
+)
+@pytest.mark.parametrize("scale_down", [True, False])
+def test_a_drain_begins_a_cool_down_when_something_goes(
+    outcome: Outcome, evicted: int, costs: bool, scale_down: bool
+) -> None:
+    """A refusal that changed nothing costs none, nor does a removal that is no shrink."""
+    operation = removal(1, attempts=4, scale_down=scale_down)
+    decision = look(operation, commands=told(outcome, evicted_pods=evicted))
+    assert decision.state.last_scale_down_s == (NOW_S if costs and scale_down else None)
+
+
+def test_a_worker_that_is_taken_back_begins_a_cool_down() -> None:
+    decision = look(removal(1, scale_down=True), pods=waiting_pods(2), commands=told(Outcome.RUNNING))
+    assert decision.state.last_scale_down_s == NOW_S
+
+
 def test_a_drain_that_came_too_late_has_judged_nothing_and_is_sent_again() -> None:
     decision = look(removal(1), commands=told(Outcome.REFUSED, rule="late"))
     left = left_of(decision)

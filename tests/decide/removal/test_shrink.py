@@ -61,7 +61,7 @@ def test_the_oldest_worker_goes_first_and_alone() -> None:
     assert (operation.phase, operation.fence, operation.node_name) == (RemovalPhase.DRAINING, 10, "worker-i-001")
     assert operation.provider_id == "aws:///us-east-1b/i-001"
     assert (operation.not_after_s, operation.command, operation.reclaim) == (NOW_S + 120, None, False)
-    assert decision.state.last_scale_down_s == NOW_S
+    assert (operation.scale_down, decision.state.last_scale_down_s) == (True, None), "nothing went yet"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,14 @@ def test_a_refused_worker_is_not_asked_again_before_its_time() -> None:
 
     assert going(seen_after(9)) == ["i-002"]
     assert reasons(seen_after(9))["worker-i-001"] == "refused: drain refused (budget); asked again in 1 s"
-    assert going(seen_after(10)) == ["i-001"]
+    assert going(seen_after(10)) == ["i-002"], "the others come first"
+    assert "worker-i-001" not in reasons(seen_after(10))
+
+
+def test_one_that_was_refused_comes_after_all_that_were_not() -> None:
+    refusals = tuple(Refusal(node_name=f"worker-i-00{n}", reason="x", until_s=0, failures=3 - n) for n in (1, 2))
+    assert going(decided(snapshot(IDLE), State(refusals=refusals))) == ["i-003"]
+    assert going(decided(snapshot(IDLE[:2]), State(refusals=refusals), policy(low=1))) == ["i-002"], "the rarer first"
 
 
 # ------------------------------------------------------------------------------------------------------ how many, whom
