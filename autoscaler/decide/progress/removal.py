@@ -219,6 +219,7 @@ def _drain_anew(look: Look, state: State, removal: RemovalOperation, node: Node 
         return state
     look.events.append(f"{removal.node_name}: that it was drained is too long ago; it is drained anew")
     fresh = new_removal(look, instance, node, reason=removal.reason, phase=RemovalPhase.DRAINING)
+    fresh = msgspec.structs.replace(fresh, scale_down=removal.scale_down)
     return open_removal(state, fresh, counts_as_scale_down=False)
 
 

@@ -16,6 +16,7 @@ from autoscaler.state.transitions import (
     maybe_still_shown,
     open_operations,
     open_removal,
+    refused_lately,
     update_removal,
     was_removed,
     workers_stay,

@@ -158,7 +158,7 @@ def test_a_drain_begins_a_cool_down_when_something_goes(
 ) -> None:
     """A refusal that changed nothing costs none, nor does a removal that is no shrink."""
     operation = removal(1, attempts=4, scale_down=scale_down)
-    decision = look(operation, commands=told(outcome, evicted_pods=evicted))
+    decision = look(operation, worker(1, cordoned=True), commands=told(outcome, evicted_pods=evicted))
     assert decision.state.last_scale_down_s == (NOW_S if costs and scale_down else None)
 
 
