@@ -29,6 +29,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         for rack, (name, provider_id) in enumerate(((NODE, PROVIDER_ID), (OTHER, "aws:///a/i-0fe")), start=1):
             labels = {"topology.topolvm.io/node": name, "openebs.io/nodename": name, "rack": str(rack), ZONE: "a"}
             made.cluster.nodes[name] = node(name, provider_id, **labels)
+        made.cluster.nodes[OTHER]["metadata"]["labels"]["disk"] = "hdd"
         yield made
 
 
@@ -48,12 +49,15 @@ LOCAL = {
     "not the other one": [wanted(expression(HOSTNAME, "NotIn", OTHER))],
     "not the other one, by name": [named("NotIn", OTHER)],
     "one of many that are no more": [wanted(expression(HOSTNAME, "In", "gone-1", NODE, "gone-2"))],
+    "not what the other one has, and this one lacks": [wanted(expression("disk", "NotIn", "hdd"))],
+    "what the other one has does not exist": [wanted(expression("disk", "DoesNotExist"))],
     "a label of its own": [wanted(expression("rack", "Lt", "2"))],
     "a zone, and in it this one": [wanted(expression(ZONE, "In", "a"), expression(HOSTNAME, "In", NODE))],
     "two terms, of which one is met": [
         wanted(expression(HOSTNAME, "In", "gone")),
         wanted(expression("rack", "In", "1")),
     ],
+    "an empty term, which nobody meets, beside it": [{}, wanted(expression(HOSTNAME, "In", NODE))],
     "an expression and a field": [wanted(expression(ZONE, "Exists")) | named("In", NODE)],
 }
 FREE: dict[str, list[dict[str, Any]]] = {
@@ -65,6 +69,7 @@ FREE: dict[str, list[dict[str, Any]]] = {
     "a zone of both": [wanted(expression(ZONE, "In", "a"))],
     "any rack": [wanted(expression("rack", "Exists"))],
     "racks above zero": [wanted(expression("rack", "Gt", "0"))],
+    "what the other one has": [wanted(expression("disk", "Exists"))],
     "a label that nobody has": [wanted(expression("gpu", "Exists"))],
     "nobody with that label": [wanted(expression("gpu", "DoesNotExist"))],
     "a label that is no number": [wanted(expression(HOSTNAME, "Gt", "0"))],

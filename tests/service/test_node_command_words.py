@@ -21,6 +21,12 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield made
 
 
+def at_the_cordon(server: Server, happens: Callable[[], object]) -> None:
+    """Just before the drain's own cordon: the first patch is the dry run's."""
+    written = f"PATCH /api/v1/nodes/{NODE}"
+    server.cluster.before[written] = lambda: server.cluster.before.update({written: happens})
+
+
 # --------------------------------------------------------------------------------------------------------------- pods
 
 
@@ -68,20 +74,20 @@ def test_a_pod_that_an_overloaded_api_never_let_go_is_no_pod_that_takes_its_time
 def test_an_admission_refusal_is_no_lost_api_whatever_its_words(server: Server) -> None:
     """In the middle of a drain: it is undone, and told by its rule."""
     server.cluster.add(pod("db"))
-    meant = [False]
-
-    def refuse() -> None:
-        meant[0] = True
-        server.fault(EVICTION, refusal=status.denied("connection refused by the guardian: unable to connect"))
-
-    server.cluster.before[f"PATCH /api/v1/nodes/{NODE}"] = lambda: server.cluster.before.update(
-        {f"PATCH /api/v1/nodes/{NODE}": refuse}  # the first one is the dry run's cordon
-    )
+    refusal = status.denied("connection refused by the guardian: unable to connect")
+    at_the_cordon(server, lambda: server.fault(EVICTION, refusal=refusal))
     result = server.run("drain")
-    assert meant == [True]
     assert (result["outcome"], result["rule"]) == ("refused", "admission")
     assert not server.cordoned()
     assert server.annotations() == {"fence": "7"}
+
+
+def test_a_refused_eviction_is_graver_than_a_pod_that_will_not_end(server: Server) -> None:
+    """A time-out may be forced."""
+    server.cluster.add(pod("db"))
+    server.fault("POST .*/pods/db/eviction", refusal=status.denied("not now"))
+    result = ended(server.begin_stuck(timeoutSeconds="1", **MEANT))
+    assert (result["outcome"], result["rule"]) == ("refused", "admission")
 
 
 def test_a_refused_cordon_changes_nothing_and_is_judged_anew(server: Server) -> None:
@@ -230,6 +236,17 @@ def test_an_uncordon_is_seen_after_the_last_pod_too(server: Server) -> None:
     result = server.run("drain")
     assert (result["outcome"], result["rule"]) == ("refused", "uncordoned-by-others")
     assert server.cluster.pod_names() == ["new-1", "new-2"]
+
+
+def test_a_kubectl_that_closed_the_node_again_gives_it_back(server: Server) -> None:
+    """Uncordoned before kubectl looked: it says `cordoned`, not `already cordoned`, and no look of ours sees it."""
+    server.environment["NODE_COMMAND_POLL_S"] = "1"
+    server.cluster.add(pod("api"))
+    asked = f"GET /api/v1/nodes/{NODE}"
+    at_the_cordon(server, lambda: server.cluster.before.update({asked: lambda: server.cordon(on=False)}))
+    result = server.run("drain")
+    assert (result["outcome"], result["rule"]) == ("refused", "uncordoned-by-others")
+    assert not server.cordoned()
 
 
 def test_an_uncordon_just_before_the_success_is_written_is_seen(server: Server) -> None:
