@@ -29,7 +29,7 @@ def handle(app: App, event: Mapping[str, Any], context: Context, *, now_s: int) 
         if happening.instance_ids and not ours:
             return app.nothing_done("not_ours", f"Not of this cluster: {happening.detail}.", trigger)
         facts = tuple(
-            Notice(kind=happening.notice_kind, subject=instance_id, received_at_s=now_s)
+            Notice(kind=happening.notice_kind, subject=instance_id, received_at_s=now_s, due_at_s=happening.due_at_s)
             for instance_id in ours
             if happening.notice_kind
         )

@@ -20,6 +20,7 @@ from autoscaler.policy import Policy
 LEAST_DRAIN_S: Final = 10
 """A policy may leave pods no grace at all; a drain still needs a moment, and 0 would be no time-out."""
 _VERBS = {
+    RemovalPhase.INSPECTING: Verb.INSPECT,
     RemovalPhase.DRAINING: Verb.DRAIN,
     RemovalPhase.DELETING: Verb.DELETE_NODE,
     RemovalPhase.UNCORDONING: Verb.UNCORDON,

@@ -5,12 +5,15 @@ events"), AWS Health user guide (event schema), Systems Manager user guide ("Ama
 """
 
 from collections.abc import Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import msgspec
 
 GONE_STATES: Final = frozenset({"shutting-down", "terminated"})
 UNFINISHED: Final = frozenset({"Pending", "InProgress", "Delayed", "Cancelling"})
+SPOT_WARNING_S: Final = 120
 ENDING_WORDS: Final = ("RETIREMENT", "INSTANCE_STOP", "TERMINATION")
 """Scheduled changes after which the machine is gone or stopped; a reboot is not one."""
 
@@ -31,6 +34,8 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
     """Machines that it is about; it matters only if one of them is ours."""
     notice_kind: str = ""
     """The kind of notice that each of ours gets; empty where a look shows everything."""
+    due_at_s: int | None = None
+    """When it happens; None where the event does not say."""
     relevant: bool = True
     """False for what needs no look, whomever it is about."""
 
@@ -44,6 +49,7 @@ class _HealthDetail(msgspec.Struct, rename="camel"):
     event_type_code: str = ""
     event_type_category: str = ""
     status_code: str = "open"
+    start_time: str = ""
     affected_entities: tuple[_Entity, ...] = ()
 
 
@@ -63,9 +69,20 @@ def read_event(event: Mapping[str, Any], *, document_name: str) -> Happening:
     kind = str(event.get("detail-type", ""))
     detail = event.get("detail")
     try:
-        return _read(kind, detail, document_name)
+        happening = _read(kind, detail, document_name)
     except msgspec.ValidationError as error:
         raise EventMalformed(f"The event {kind!r} is not of its documented form: {error}.") from error
+    if happening.notice_kind != "interruption":
+        return happening
+    return msgspec.structs.replace(happening, due_at_s=_two_minutes_after(event.get("time")))
+
+
+def _two_minutes_after(sent: object) -> int | None:
+    """When a Spot instance is taken: two minutes after the warning (EC2 user guide)."""
+    try:
+        return int(datetime.fromisoformat(str(sent)).timestamp()) + SPOT_WARNING_S
+    except ValueError:
+        return None
 
 
 def _read(kind: str, detail: Any, document_name: str) -> Happening:
@@ -107,6 +124,7 @@ def _health(health: _HealthDetail) -> Happening:
         detail=f"{health.event_type_code or 'health event'} for {', '.join(instance_ids) or 'no instance'}"[:200],
         instance_ids=instance_ids,
         notice_kind="retirement",
+        due_at_s=_moment(health.start_time),
         relevant=bool(
             instance_ids
             and ends
@@ -115,3 +133,11 @@ def _health(health: _HealthDetail) -> Happening:
             and health.status_code != "closed"
         ),
     )
+
+
+def _moment(text: str) -> int | None:
+    """Epoch seconds of `Sat, 05 Nov 2026 15:09:33 GMT`, as Health writes times; None for anything else."""
+    try:
+        return int(parsedate_to_datetime(text).timestamp())
+    except ValueError:
+        return None

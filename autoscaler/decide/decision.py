@@ -11,6 +11,7 @@ from autoscaler.decide.looking import Look, new_removal
 from autoscaler.decide.progress.launch import advance_launch
 from autoscaler.decide.progress.removal import advance_removal
 from autoscaler.decide.removal.repair import reclaim_noticed, repair_unhealthy, trust_launches_again
+from autoscaler.decide.removal.retire import Retirement, plan_retirement
 from autoscaler.decide.removal.shrink import ShrinkPlan, movable_pods, plan_shrink
 from autoscaler.decide.words import count, in_words
 from autoscaler.model import (
@@ -19,7 +20,9 @@ from autoscaler.model import (
     Blocked,
     CommandOutcome,
     Decision,
+    Growth,
     MetricsStatus,
+    NewWorkers,
     NodeCounts,
     Pod,
     RemovalPhase,
@@ -27,7 +30,14 @@ from autoscaler.model import (
     State,
 )
 from autoscaler.policy import Policy
-from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, mark_handled, open_operations, open_removal, outbid_fences
+from autoscaler.state.transitions import (
+    MAX_OPEN_OPERATIONS,
+    mark_handled,
+    mark_replaced,
+    open_operations,
+    open_removal,
+    outbid_fences,
+)
 
 _NO_DEMAND = PodDemand(waiting=0, new_workers=(), take_back=(), for_owners=(), unhelped=(), blocked=())
 
@@ -60,11 +70,14 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
     grow = _grow(look, fleet, state, pods, reclaimed)
     if grow.growth is not None and grow.blind is not None:
         state = mark_handled(state, grow.blind.kind, grow.blind.subject)
-    shrink = _shrink(look, fleet, state, pods, grow, busy=repaired or bool(wanted_back))
+    state, grow, retirement = _retire(look, fleet, state, pods, grow, busy=repaired or bool(wanted_back))
+    busy = repaired or bool(wanted_back) or retirement.removes is not None
+    shrink = _shrink(look, fleet, state, pods, grow, busy=busy)
     for worker in shrink.candidates:
         if worker.instance is not None and open_operations(state) < MAX_OPEN_OPERATIONS:
             removal = new_removal(look, worker.instance, worker.node, reason=shrink.reason, phase=RemovalPhase.DRAINING)
             state = open_removal(state, removal, counts_as_scale_down=True)
+    repaired = repaired or retirement.removes is not None
     action, reason, message = in_words(look, fleet, pods, grow, shrink, repaired=repaired)
     known = snapshot.metrics_status is not MetricsStatus.UNAVAILABLE
     return Decision(
@@ -80,20 +93,41 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
             max=policy.workers.max,
         ),
         signals=grow.signals,
-        blocked=(*pods.blocked, *unhealthy, *shrink.blocked),
+        blocked=(*pods.blocked, *unhealthy, *retirement.blocked, *shrink.blocked),
         events=tuple(look.events),
         news=look.news,
         growth=grow.growth,
         state=state,
-        asks=_asks(look, pods, shrink, unseen),
+        asks=_asks(look, pods, shrink, (*unseen, *retirement.asks.pods_of), rooms=retirement.asks.rooms),
     )
 
 
-def _asks(look: Look, pods: PodDemand, shrink: ShrinkPlan, unseen: tuple[str, ...]) -> Asks:
+def _retire(
+    look: Look, fleet: FleetView, state: State, pods: PodDemand, grow: GrowPlan, *, busy: bool
+) -> tuple[State, GrowPlan, Retirement]:
+    """Prepare for the next retirement that is days away: a replacement where one is needed, then the removal."""
+    if busy or grow.growth is not None or grow.limit or pods.waiting:
+        return state, grow, Retirement()
+    plan = plan_retirement(look, state, fleet)
+    if plan.notice is not None and plan.launches:
+        new = NewWorkers(look.policy.workers.instance_types[0], 1)
+        growth = Growth(workers=(new,), reason="retirement")
+        state = mark_replaced(state, plan.notice.kind, plan.notice.subject)
+        return state, msgspec.structs.replace(grow, wanted=fleet.ready + 1, growth=growth), plan
+    if plan.removes is not None and plan.removes.instance is not None and open_operations(state) < MAX_OPEN_OPERATIONS:
+        worker = plan.removes
+        begins = new_removal(look, plan.removes.instance, worker.node, reason="retirement", phase=RemovalPhase.DRAINING)
+        state = open_removal(state, begins, counts_as_scale_down=False)
+        look.events.append(f"{worker.title} will be retired by EC2: it is drained in time")
+    return state, grow, plan
+
+
+def _asks(look: Look, pods: PodDemand, shrink: ShrinkPlan, unseen: tuple[str, ...], *, rooms: bool) -> Asks:
     """What to see before all of this can be judged. `unseen`: Nodes that EC2 takes away, whose pods need a place."""
     if not look.snapshot.cluster_known:
         return Asks()
-    rooms = pods.asks.rooms or shrink.asks.rooms or (bool(unseen) and not look.snapshot.rooms_known)
+    rooms = rooms or pods.asks.rooms or shrink.asks.rooms or look.asks_rooms
+    rooms = rooms or (bool(unseen) and not look.snapshot.rooms_known)
     return Asks(rooms=rooms, pods_of=(*unseen, *shrink.asks.pods_of))
 
 

@@ -176,11 +176,11 @@ def _standing(
 ) -> Standing:
     if instance is not None and instance.state not in ALIVE:
         return Standing.DEAD
-    if removal is not None:
+    if removal is not None and removal.phase is not RemovalPhase.INSPECTING:
         if removal.phase is RemovalPhase.DELETING:
             return Standing.DEAD
         return Standing.JOINING if removal.phase is RemovalPhase.UNCORDONING else Standing.LEAVING
-    if node is not None and node.ready is True and not (launch is not None and node.tainted):
+    if node is not None and node.ready is True and not (launch is not None and node.starting):
         return Standing.READY
     # An instance that joined once and has no Node now lives, gives nothing, and counts against max.
     return Standing.JOINING if launch is not None else Standing.UNHEALTHY

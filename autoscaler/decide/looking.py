@@ -9,8 +9,13 @@ START_WITHIN_S: Final = 120
 """A command that has not started by then must not start any more (delivery time-out 60 s, and as much to spare)."""
 
 
+INSTANCE_GONE: Final = "instance_gone"
+JOIN_TIMEOUT: Final = "join_timeout"
+"""Reasons of removals that more than one step knows."""
+
+
 class Look:
-    """What every step of one decision shares. `events` collects what people are told; nothing else is changed."""
+    """What every step of one decision shares. `events` and `asks_rooms` collect what steps say; nothing else does."""
 
     def __init__(self, snapshot: Snapshot, policy: Policy, *, now_s: int, fence: int, decision_id: str) -> None:
         self.snapshot = snapshot
@@ -22,6 +27,8 @@ class Look:
         self.events: list[str] = []
         self.news = False
         """Whether one of the events is for people, although nothing begins."""
+        self.asks_rooms = False
+        """Whether a step has to see what is free on the Nodes before it can go on."""
         self.instances = {i.instance_id: i for i in snapshot.instances}
         self.nodes = {n.instance_id: n for n in snapshot.nodes if n.instance_id is not None}
         self.commands = dict(snapshot.commands)

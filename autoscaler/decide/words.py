@@ -58,6 +58,8 @@ def _why_grow(grow: GrowPlan, pods: PodDemand) -> str:
         return f"{count(pods.waiting, 'pod')} {'fits' if pods.waiting == 1 else 'fit'} on no worker"
     if reason == "interruption":
         return "EC2 takes a worker back and its pods need room"
+    if reason == "retirement":
+        return "EC2 will retire a worker, and its replacement comes first"
     if reason == "blind_growth":
         return "a scale-up alert fires while Prometheus cannot be asked"
     if reason == "below_min":

@@ -69,6 +69,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     control_plane: bool
     tainted: bool
     """Carries a NoSchedule or NoExecute taint other than the cordon's own."""
+    starting: bool = False
+    """One of its taints is known to go by itself when the start is over."""
     allocatable: Resources | None
     local_volumes: int | None
     """PersistentVolumes with affinity to this node, mounted or not; None while that is not shown."""

@@ -77,8 +77,12 @@ class LaunchResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RemovalPhase(StrEnum):
-    """`draining -> drained -> terminating -> deleting`; from the first two only: `-> uncordoning`. Never backwards."""
+    """`draining -> drained -> terminating -> deleting`; from the first two only: `-> uncordoning`. Never backwards.
 
+    What is not drained is inspected first: `inspecting -> terminating -> deleting`, or it is over and the worker stays.
+    """
+
+    INSPECTING = "inspecting"
     DRAINING = "draining"
     DRAINED = "drained"
     TERMINATING = "terminating"

@@ -41,6 +41,10 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """An instance id, or `fingerprint@startsAt` of an alert."""
     received_at_s: int
     handled: bool = False
+    due_at_s: int | None = None
+    """When EC2 takes the machine; None where the notice did not say."""
+    replaced: bool = False
+    """A worker was launched in its place already."""
 
 
 class Backoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,6 +12,23 @@ from autoscaler.policy import Policy
 WINDOW_COVERAGE: Final = 0.9
 """A window with fewer of its samples has a gap: what happened in it is unknown."""
 
+STARTUP_TAINTS: Final = frozenset(
+    {
+        "ebs.csi.aws.com/agent-not-ready",
+        "efs.csi.aws.com/agent-not-ready",
+        "node.cilium.io/agent-not-ready",
+        "node.cloudprovider.kubernetes.io/uninitialized",
+        "node.kubernetes.io/network-unavailable",
+        "node.kubernetes.io/not-ready",
+    }
+)
+"""Taints that whoever starts the node takes off when it is ready for pods. Any other is there to stay, or a state of
+its own: a Ready Node that has one has joined, and takes no pods for now.
+
+Sources: Kubernetes documentation, "Taints and Tolerations" and "Well-Known Labels, Annotations and Taints"; Cilium
+documentation, "Taints and unmanaged pods"; the AWS EBS and EFS CSI drivers' READMEs ("startup taint").
+"""
+
 _PROVIDER_ID: Final = re.compile(r"aws:///([a-z0-9-]+)/(i-[0-9a-f]+)")
 
 
@@ -24,6 +41,9 @@ def parse_nodes(rows: Rows, policy: Policy, *, volumes_shown: bool, labels_shown
     cordoned = {labels.get("node", "") for labels, _ in rows.of("node_cordoned")}
     control_plane = {labels.get("node", "") for labels, _ in rows.of("node_control_plane")}
     tainted = {labels.get("node", "") for labels, _ in rows.of("node_taint")}
+    starting = {
+        labels.get("node", "") for labels, _ in rows.of("node_taint") if labels.get("key", "") in STARTUP_TAINTS
+    }
     managed = {labels.get("node", "") for labels, _ in rows.of("node_managed")}
     volumes = rows.by("node_local_volumes", "node")
     ready_in_window = _covered(rows, "ready_max", "ready_count", label="node", window_s=policy.repair.not_ready_s)
@@ -45,6 +65,7 @@ def parse_nodes(rows: Rows, policy: Policy, *, volumes_shown: bool, labels_shown
                 cordoned=name in cordoned,
                 control_plane=name in control_plane,
                 tainted=name in tainted,
+                starting=name in starting,
                 allocatable=_allocatable(labels),
                 local_volumes=int(volumes.get(name, 0)) if volumes_shown else None,
                 managed=name in managed if labels_shown else None,

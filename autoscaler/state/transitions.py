@@ -51,6 +51,7 @@ PROVEN_AFTER_S: Final = 1800
 """A worker that is lost within this time of its launch, by nobody's will, was never a good one."""
 
 _FORWARD: Final[dict[RemovalPhase, frozenset[RemovalPhase]]] = {
+    RemovalPhase.INSPECTING: frozenset({RemovalPhase.TERMINATING, RemovalPhase.DELETING}),
     RemovalPhase.DRAINING: frozenset(
         {RemovalPhase.DRAINED, RemovalPhase.UNCORDONING, RemovalPhase.TERMINATING, RemovalPhase.DELETING}
     ),
@@ -166,6 +167,15 @@ def mark_handled(state: State, kind: str, subject: str) -> State:
     )
 
 
+def mark_replaced(state: State, kind: str, subject: str) -> State:
+    """A worker is launched in the place of the one that the notice is about: once."""
+    notices = tuple(
+        msgspec.structs.replace(n, replaced=True) if (n.kind, n.subject) == (kind, subject) else n
+        for n in state.notices
+    )
+    return msgspec.structs.replace(state, notices=notices)
+
+
 def take_back_notices(state: State, kind: str, before: State) -> State:
     """Let notices of one kind be as they were in `before`: nothing followed from the fresh ones."""
     kept = tuple(n for n in state.notices if n.kind != kind or n in before.notices)
@@ -176,7 +186,11 @@ def forget_old(state: State, now_s: int) -> State:
     """Drop what has lost its meaning. Called only when something else is written: tidiness is no reason for a write."""
     return msgspec.structs.replace(
         state,
-        notices=tuple(n for n in state.notices if n.kind == STOPPED or now_s - n.received_at_s < NOTICE_KEPT_S),
+        notices=tuple(
+            n
+            for n in state.notices
+            if n.kind == STOPPED or now_s - max(n.received_at_s, n.due_at_s or 0) < NOTICE_KEPT_S
+        ),
         backoffs=tuple(b for b in state.backoffs if now_s < b.until_s + OWNER_KEPT_S),
         refusals=tuple(r for r in state.refusals if now_s < r.until_s + OWNER_KEPT_S),
         owners=tuple(o for o in state.owners if now_s - o.launched_at_s < OWNER_KEPT_S or now_s < o.retry_at_s),

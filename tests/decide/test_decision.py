@@ -180,7 +180,16 @@ def test_signals_say_what_was_measured_and_what_it_wants() -> None:
         pytest.param(worker(1, cordoned=True), State(), Standing.READY, id="cordoned by somebody: still Ready"),
         pytest.param(worker(1, tainted=True), State(), Standing.READY, id="tainted for good"),
         pytest.param(
-            worker(1, tainted=True), State(launches=(launch(ids=[1]),)), Standing.JOINING, id="tainted while joining"
+            worker(1, tainted=True, starting=True),
+            State(launches=(launch(ids=[1]),)),
+            Standing.JOINING,
+            id="it has not taken off its start-up taint",
+        ),
+        pytest.param(
+            worker(1, tainted=True),
+            State(launches=(launch(ids=[1]),)),
+            Standing.READY,
+            id="Ready has joined, tainted or not",
         ),
         pytest.param(worker(1, ready=False), State(), Standing.UNHEALTHY, id="NotReady"),
         pytest.param(worker(1, ready=None), State(), Standing.UNHEALTHY, id="not known"),

@@ -70,7 +70,7 @@ def test_every_decision_keeps_the_rules(seen: Snapshot, state: State, its_policy
     for operation in begun:
         known = instances.get(operation.instance_id)
         assert known is None or known.managed, "only ours"
-        assert known is not None or operation.phase is RemovalPhase.DELETING
+        assert known is not None or operation.phase in {RemovalPhase.INSPECTING, RemovalPhase.DELETING}
         assert known is None or not known.server
     shrunk = [r for r in begun if r.reason in SHRINKS]
     ready = view_fleet(seen, state).ready
@@ -149,9 +149,11 @@ def test_nobody_elses_machine_is_ever_meant(seen: Snapshot, state: State, its_po
             assert (node.ready, node.cordoned) == (True, False)
             assert not node.local_volumes
             assert node.movable == 0 or node.name in seen.pods_of, "its pods were looked at, one by one"
+        if operation.reason in {"not_ready", "no_node", "join_timeout"}:
+            assert operation.phase is RemovalPhase.INSPECTING, "nothing is ended on absence: a server is asked first"
         if operation.reason == "not_ready":
             assert node is not None
-            assert node.local_volumes == 0, "not shown is not none"
+            assert not node.local_volumes, "what is known to stay is not asked about"
 
 
 @WIDE

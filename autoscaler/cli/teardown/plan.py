@@ -10,7 +10,8 @@ import msgspec
 
 from autoscaler.decide.looking import Look, new_removal, node_name_of
 from autoscaler.decide.progress.launch import SETTLE_S
-from autoscaler.decide.progress.removal import GRACE_AFTER_DRAIN_S, advance_removal
+from autoscaler.decide.progress.removal import advance_removal
+from autoscaler.decide.progress.sending import GRACE_AFTER_DRAIN_S
 from autoscaler.model import (
     ALIVE,
     CommandOutcome,

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.decide.looking import Look, new_removal
+from autoscaler.decide.looking import INSTANCE_GONE, JOIN_TIMEOUT, Look, new_removal
 from autoscaler.model import ALIVE, Instance, InstanceState, LaunchOperation, Node, RemovalPhase, State
 from autoscaler.state.transitions import (
     MAX_OPEN_OPERATIONS,
@@ -31,7 +31,7 @@ def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
     finished = list(launch.finished_ids)
     for instance_id in launch.instance_ids:
         instance, node = look.instances.get(instance_id), look.nodes.get(instance_id)
-        if node is not None and node.ready is True and not node.tainted:
+        if node is not None and _has_joined(look, node, instance):
             look.events.append(f"worker {node.name} is Ready, {look.now_s - launch.created_at_s} s after its launch")
             finished.append(instance_id)
             state = worker_joined(state)
@@ -84,6 +84,13 @@ def _adopt(look: Look, launch: LaunchOperation) -> LaunchOperation:
     return launch
 
 
+def _has_joined(look: Look, node: Node, instance: Instance | None) -> bool:
+    """A Ready Node has joined, whatever its taints say: only known start-up taints are waited for, and not for ever."""
+    if node.ready is not True or not node.starting:
+        return node.ready is True
+    return instance is None or look.now_s - instance.launched_at_s > look.policy.workers.join_timeout_s
+
+
 def _lost(look: Look, instance: Instance) -> str | None:
     """Why a worker that has not joined will not join any more; None while it may."""
     if instance.state not in ALIVE:
@@ -91,7 +98,7 @@ def _lost(look: Look, instance: Instance) -> str | None:
     limit_s = look.policy.workers.join_timeout_s
     # Whether it has joined is known only with the cluster in sight: missing metrics never end a worker.
     if look.snapshot.cluster_known and look.now_s - instance.launched_at_s > limit_s:
-        return f"did not join within {limit_s} s: it is terminated"
+        return f"did not join within {limit_s} s: a server is asked whether it knows a Node of it"
     return None
 
 
@@ -108,9 +115,9 @@ def _clear_away(look: Look, state: State, instance: Instance, node: Node | None)
         look,
         instance,
         node,
-        reason="join_timeout" if alive else "instance_gone",
+        reason=JOIN_TIMEOUT if alive else INSTANCE_GONE,
         # The Node goes only once the instance is seen terminated: earlier, its agent would register it again.
-        phase=RemovalPhase.DELETING if dead else RemovalPhase.TERMINATING,
+        phase=RemovalPhase.INSPECTING if alive else RemovalPhase.DELETING if dead else RemovalPhase.TERMINATING,
     )
     return open_removal(state, removal, counts_as_scale_down=False)
 

@@ -1,6 +1,7 @@
 """What an observation says about a removal that is under way.
 
 `draining -> drained -> terminating -> deleting -> done`, or from the first two `-> uncordoning -> done`; never back.
+What is not drained is inspected first (inspection.py).
 """
 
 from collections.abc import Mapping
@@ -8,13 +9,26 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.decide.looking import Look
+from autoscaler.decide.looking import INSTANCE_GONE, Look, new_removal
+from autoscaler.decide.progress.inspection import judge_inspection
 from autoscaler.decide.progress.launch import SETTLE_S
-from autoscaler.model import ALIVE, CommandOutcome, CommandResult, InstanceState, RemovalOperation, RemovalPhase, State
+from autoscaler.decide.progress.sending import GRACE_AFTER_DRAIN_S, send_again
+from autoscaler.model import (
+    ALIVE,
+    CommandOutcome,
+    CommandRef,
+    CommandResult,
+    InstanceState,
+    Node,
+    RemovalOperation,
+    RemovalPhase,
+    State,
+)
 from autoscaler.state.transitions import (
     STOPPED,
     began_to_go,
     enter_phase,
+    open_removal,
     remember_refusal,
     removal_ended,
     update_removal,
@@ -25,8 +39,11 @@ SEND_ATTEMPTS: Final = 5
 never are."""
 LATE_RULE: Final = "late"
 """The script's rule for a command that came after its not-after time: nothing was judged and nothing happened."""
-GRACE_AFTER_DRAIN_S: Final = 60
-"""The document's execution time-out exceeds the drain's by this much."""
+
+WORD_HOLDS_S: Final = 900
+"""A success is believed for the drain's time-out and this long after it was sent; later it is history."""
+SHOWN_AFTER_S: Final = 120
+"""Metrics have shown a change by then, also where they are scraped every 30 s."""
 
 _TRY_AGAIN: Final = frozenset({CommandOutcome.UNDELIVERED, CommandOutcome.API_UNREACHABLE})
 _NOTHING_WENT: Final = frozenset(
@@ -50,10 +67,14 @@ def advance_removal(look: Look, state: State, removal: RemovalOperation, *, want
     if removal.reason == STOPPED and instance is not None and instance.state in ALIVE:
         look.events.append(f"{removal.node_name} was started again: it stays")
         return update_removal(state, removal.operation_id, lambda _: None)
+    if removal.phase is RemovalPhase.INSPECTING and removal.reason == INSTANCE_GONE:
+        return judge_inspection(look, state, removal)
     removal = _note_absence(look, removal)
     state = update_removal(state, removal.operation_id, lambda _: removal)
     if _gone(look, removal):
         return _after_death(look, state, removal)
+    if removal.phase is RemovalPhase.INSPECTING:
+        return judge_inspection(look, state, removal)
     if removal.phase is RemovalPhase.TERMINATING:
         return state
     if removal.phase is RemovalPhase.UNCORDONING:
@@ -118,14 +139,14 @@ def _deleting(look: Look, state: State, removal: RemovalOperation) -> State:
     if removal.command is None and unseen:
         look.events.append(f"Node {removal.node_name} is gone")
         return removal_ended(state, removal, now_s=look.now_s)
-    return _send_again(look, state, removal, result)
+    return send_again(look, state, removal, result)
 
 
 def _uncordoning(look: Look, state: State, removal: RemovalOperation) -> State:
     result = look.commands.get(removal.operation_id)
     if result is not None and result.outcome in {CommandOutcome.SUCCEEDED, CommandOutcome.NO_SUCH_NODE}:
         return update_removal(state, removal.operation_id, lambda _: None)
-    return _send_again(look, state, removal, result)
+    return send_again(look, state, removal, result)
 
 
 def _draining(look: Look, state: State, removal: RemovalOperation, wanted_back: Mapping[str, str]) -> State:
@@ -144,7 +165,7 @@ def _draining(look: Look, state: State, removal: RemovalOperation, wanted_back: 
         return _terminate(look, state, removal)
     if removal.command is None:
         if removal.attempts < SEND_ATTEMPTS or removal.reclaim:
-            return _send_again(look, state, removal, None)
+            return send_again(look, state, removal, None)
         never = CommandResult(outcome=CommandOutcome.UNDELIVERED, message="no server took the command")
         return _drain_failed(look, state, removal, never)
     deadline_s = removal.not_after_s + look.policy.drain.timeout_s + GRACE_AFTER_DRAIN_S
@@ -155,6 +176,10 @@ def _draining(look: Look, state: State, removal: RemovalOperation, wanted_back: 
         silent = CommandResult(outcome=CommandOutcome.FAILED, message="the drain never reported")
         return _drain_failed(look, state, removal, silent)
     if result.outcome is CommandOutcome.SUCCEEDED:
+        if not removal.reclaim:
+            overtaken = _overtaken(look, state, removal, removal.command)
+            if overtaken is not None:
+                return overtaken
         look.events.append(f"{removal.node_name} is drained ({result.evicted_pods} pods evicted)")
         drained = enter_phase(
             removal, RemovalPhase.DRAINED, now_s=look.now_s, fence=removal.fence, not_after_s=removal.not_after_s
@@ -163,11 +188,53 @@ def _draining(look: Look, state: State, removal: RemovalOperation, wanted_back: 
         state = began_to_go(state, drained, now_s=look.now_s)
         return _terminate(look, state, drained)
     if removal.reclaim and result.outcome is CommandOutcome.FENCED_OFF:
-        return _send_again(look, state, removal, result)  # with a higher fence: there is time to drain it
+        return send_again(look, state, removal, result)  # with a higher fence: there is time to drain it
     may_try = removal.attempts + 1 < SEND_ATTEMPTS or removal.reclaim
     if (result.outcome in _TRY_AGAIN or result.rule == LATE_RULE) and may_try:
-        return _send_again(look, state, removal, result)
+        return send_again(look, state, removal, result)
     return _drain_failed(look, state, removal, result)
+
+
+def _overtaken(look: Look, state: State, removal: RemovalOperation, command: CommandRef) -> State | None:
+    """What follows where the present look does not bear out that the drain succeeded; None where it does.
+
+    A terminate cannot be taken back, and a success says how things were when it was reported: days ago, after a pause;
+    or before a person uncordoned the Node. While the cluster is not known the server's own young word has to do.
+    """
+    age_s = look.now_s - command.sent_at_s
+    node = look.nodes.get(removal.instance_id)
+    if age_s > look.policy.drain.timeout_s + WORD_HOLDS_S:
+        return _drain_anew(look, state, removal, node)
+    if not look.snapshot.cluster_known or node is None:
+        return None
+    if node.cordoned is not True:
+        if age_s <= SHOWN_AFTER_S:
+            return state  # the metrics may be older than the cordon
+        why = "somebody uncordoned it while it was drained"
+        state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
+        return uncordon(look, state, removal, why)
+    if not look.snapshot.rooms_known:
+        look.asks_rooms = True
+        return state
+    if node.movable:
+        if age_s <= SHOWN_AFTER_S:
+            return state  # the metrics may be older than the last eviction
+        why = f"{node.movable} pods run there again"
+        state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
+        return uncordon(look, state, removal, why)
+    return None
+
+
+def _drain_anew(look: Look, state: State, removal: RemovalOperation, node: Node | None) -> State:
+    """The same intent as a new operation: the script would only repeat the old one's result."""
+    state = update_removal(state, removal.operation_id, lambda _: None)
+    instance = look.instances.get(removal.instance_id)
+    if instance is None or node is None:
+        return state
+    look.events.append(f"{removal.node_name}: that it was drained is too long ago; it is drained anew")
+    fresh = new_removal(look, instance, node, reason=removal.reason, phase=RemovalPhase.DRAINING)
+    fresh = msgspec.structs.replace(fresh, scale_down=removal.scale_down)
+    return open_removal(state, fresh, counts_as_scale_down=False)
 
 
 def _drain_failed(look: Look, state: State, removal: RemovalOperation, result: CommandResult) -> State:
@@ -194,30 +261,5 @@ def _something_went(result: CommandResult) -> bool:
 def _terminate(look: Look, state: State, removal: RemovalOperation) -> State:
     changed = enter_phase(
         removal, RemovalPhase.TERMINATING, now_s=look.now_s, fence=look.fence, not_after_s=look.start_by_s
-    )
-    return update_removal(state, removal.operation_id, lambda _: changed)
-
-
-def _send_again(look: Look, state: State, removal: RemovalOperation, result: CommandResult | None) -> State:
-    """A command that ended without its effect goes to the next server; one that may still end is waited for.
-
-    The fence stays the phase's own: a higher one would stop the first copy, should it be running after all. Only what
-    was itself fenced off (a state that was restored is behind its Nodes) goes out with the present fence.
-    """
-    command = removal.command
-    if command is None:
-        wait = look.now_s <= removal.not_after_s
-    else:
-        may_end = result is None or result.outcome is CommandOutcome.RUNNING
-        wait = may_end and look.now_s - command.sent_at_s <= look.policy.drain.timeout_s + 2 * GRACE_AFTER_DRAIN_S
-    if wait:
-        return state
-    fenced_off = result is not None and result.outcome is CommandOutcome.FENCED_OFF
-    changed = msgspec.structs.replace(
-        removal,
-        command=None,
-        attempts=removal.attempts + 1,
-        not_after_s=look.start_by_s,
-        fence=look.fence if fenced_off else removal.fence,
     )
     return update_removal(state, removal.operation_id, lambda _: changed)

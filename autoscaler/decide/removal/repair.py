@@ -3,7 +3,7 @@
 import msgspec
 
 from autoscaler.decide.fleet import FleetView, Standing, Worker
-from autoscaler.decide.looking import Look, new_removal, node_name_of
+from autoscaler.decide.looking import INSTANCE_GONE, Look, new_removal, node_name_of
 from autoscaler.decide.progress.launch import SETTLE_S
 from autoscaler.model import ALIVE, Blocked, Instance, InstanceState, Notice, RemovalOperation, RemovalPhase, State
 from autoscaler.policy import Policy
@@ -24,11 +24,18 @@ from autoscaler.state.transitions import (
     workers_stay,
 )
 
-RECLAIM_NOTICES = frozenset({"interruption", "retirement"})
+RETIREMENT = "retirement"
+RECLAIM_NOTICES = frozenset({"interruption", RETIREMENT})
+RECLAIM_BEFORE_S = 1800
+"""A retirement is prepared for in an ordinary way until this long before its start; then no time is left for checks."""
+OVER_AFTER_S = 1800
+"""EC2 has carried out what it announced by then, or has not meant it."""
 ORPHAN = "orphan"
 STOPPED_KEPT_S = 86_400
 """A stopped worker may be started again for this long."""
-_CAN_BE_UPGRADED = frozenset({RemovalPhase.DRAINING, RemovalPhase.DRAINED, RemovalPhase.UNCORDONING})
+_CAN_BE_UPGRADED = frozenset(
+    {RemovalPhase.INSPECTING, RemovalPhase.DRAINING, RemovalPhase.DRAINED, RemovalPhase.UNCORDONING}
+)
 
 
 def reclaim_noticed(look: Look, state: State, fleet: FleetView) -> tuple[State, tuple[str, ...]]:
@@ -41,10 +48,14 @@ def reclaim_noticed(look: Look, state: State, fleet: FleetView) -> tuple[State, 
     workers = {worker.key: worker for worker in fleet.workers}
     begun: list[str] = []
     for notice in state.notices:
-        if notice.handled or notice.kind not in RECLAIM_NOTICES:
+        if notice.handled or notice.kind not in RECLAIM_NOTICES or is_far(notice, look):
             continue
         worker = workers.get(notice.subject)
         if worker is None or worker.instance is None or not worker.ours or worker.instance.state not in ALIVE:
+            state = mark_handled(state, notice.kind, notice.subject)
+            continue
+        if _is_over(notice, look):
+            look.events.append(f"{worker.title}: EC2's notice ({notice.kind}) is out of date and it still runs")
             state = mark_handled(state, notice.kind, notice.subject)
             continue
         if worker.key in begun:  # noticed twice, in two ways
@@ -74,6 +85,19 @@ def reclaim_noticed(look: Look, state: State, fleet: FleetView) -> tuple[State, 
     return state, tuple(begun)
 
 
+def is_far(notice: Notice, look: Look) -> bool:
+    """Whether there is time for an ordinary removal with all its checks. A retirement that does not say when has it."""
+    if notice.kind != RETIREMENT:
+        return False
+    return notice.due_at_s is None or notice.due_at_s - look.now_s > RECLAIM_BEFORE_S
+
+
+def _is_over(notice: Notice, look: Look) -> bool:
+    """Whether its time passed long ago, perhaps during a pause: a machine that still runs was not taken."""
+    due_at_s = notice.due_at_s if notice.due_at_s is not None else notice.received_at_s
+    return look.now_s - due_at_s > OVER_AFTER_S
+
+
 def repair_unhealthy(look: Look, state: State, fleet: FleetView) -> tuple[State, tuple[Blocked, ...]]:
     """Replace workers of ours that stay NotReady, and delete the Nodes of workers that are gone.
 
@@ -84,7 +108,7 @@ def repair_unhealthy(look: Look, state: State, fleet: FleetView) -> tuple[State,
         return state, ()
     blocked: list[Blocked] = []
     for worker in fleet.having(Standing.DEAD, Standing.UNHEALTHY):
-        state = _delete_left_node(look, state, worker)
+        state = _delete_left_node(look, state, fleet, worker)
     state = _end_orphans(look, state, fleet, blocked)
     state = _end_stopped(look, state, fleet, blocked)
     too_many = _too_many_unready(fleet, look.policy, look.now_s)
@@ -92,16 +116,16 @@ def repair_unhealthy(look: Look, state: State, fleet: FleetView) -> tuple[State,
     for worker in _long_unready(fleet, look.policy, look.now_s):
         if worker.key in leaving:
             continue
-        why = _stays_unready(worker, too_many=too_many) or refused_lately(state, worker.title, look.now_s)
+        why = _stays_unready(worker, too_many=too_many) or _kept(look, state, fleet, worker.title)
         if why is None and open_operations(state) >= MAX_OPEN_OPERATIONS:
             why = "state_full: too many operations are open"
         if why is not None:
             blocked.append(Blocked(subject=worker.title, reason=f"not_ready: {why}"))
         elif worker.instance is not None:
-            removal = new_removal(
-                look, worker.instance, worker.node, reason="not_ready", phase=RemovalPhase.TERMINATING
+            removal = new_removal(look, worker.instance, worker.node, reason="not_ready", phase=RemovalPhase.INSPECTING)
+            look.events.append(
+                f"{worker.title} is NotReady for {look.policy.repair.not_ready_s} s: a server is asked what it holds"
             )
-            look.events.append(f"{worker.title} is NotReady for {look.policy.repair.not_ready_s} s: it is replaced")
             worked_until_s = look.now_s - look.policy.repair.not_ready_s
             state = _lost_young(look, state, worker, worked_until_s=worked_until_s)
             state = open_removal(state, removal, counts_as_scale_down=False)
@@ -138,8 +162,6 @@ def _stays_unready(worker: Worker, *, too_many: bool) -> str | None:
     """Why a worker that stays NotReady is not replaced."""
     if not worker.ours or worker.instance is None:
         return "not ours to replace"
-    if worker.node is not None and worker.node.local_volumes is None:
-        return "which node-local volumes live on it is not shown, and they would be lost with it"
     if worker.node is not None and worker.node.local_volumes:
         return f"{worker.node.local_volumes} node-local volumes live on it, and would be lost with it"
     if too_many:
@@ -147,7 +169,14 @@ def _stays_unready(worker: Worker, *, too_many: bool) -> str | None:
     return None
 
 
-def _delete_left_node(look: Look, state: State, worker: Worker) -> State:
+def _kept(look: Look, state: State, fleet: FleetView, title: str) -> str | None:
+    """Why a server is not asked about it now: none is there, or one said lately that it has to stay."""
+    if not fleet.servers:
+        return "no running server instance with the tag k3s-autoscaler/role=server: nobody could say what it holds"
+    return refused_lately(state, title, look.now_s)
+
+
+def _delete_left_node(look: Look, state: State, fleet: FleetView, worker: Worker) -> State:
     """K3s never removes a dead Node object by itself."""
     node, instance = worker.node, worker.instance
     if node is None or node.instance_id is None or worker.removal is not None:
@@ -158,7 +187,7 @@ def _delete_left_node(look: Look, state: State, worker: Worker) -> State:
         return state
     if instance is None:
         # EC2 forgets an ended instance within the hour. Then its label shows that it was ours, and silence that it is.
-        gone = node.managed is True and node.unready_long is True
+        gone = node.managed is True and node.unready_long is True and _kept(look, state, fleet, node.name) is None
     else:
         gone = worker.ours and instance.state is InstanceState.TERMINATED
     if not gone:
@@ -166,17 +195,19 @@ def _delete_left_node(look: Look, state: State, worker: Worker) -> State:
     removal = RemovalOperation(
         operation_id=f"{look.decision_id}-{node.instance_id.removeprefix('i-')}",
         created_at_s=look.now_s,
-        reason="instance_gone",
+        reason=INSTANCE_GONE,
         instance_id=node.instance_id,
         node_name=node.name,
         provider_id=node.provider_id,
-        phase=RemovalPhase.DELETING,
+        phase=RemovalPhase.INSPECTING if instance is None else RemovalPhase.DELETING,
         phase_since_s=look.now_s,
         fence=look.fence,
         not_after_s=look.start_by_s,
     )
-    look.events.append(f"{worker.title} lost its instance: its Node is deleted")
-    state = _lost_young(look, state, worker, worked_until_s=look.now_s)
+    does = "a server is asked what it holds" if instance is None else "its Node is deleted"
+    look.events.append(f"{worker.title} lost its instance: {does}")
+    if instance is not None:
+        state = _lost_young(look, state, worker, worked_until_s=look.now_s)
     return open_removal(state, removal, counts_as_scale_down=False)
 
 
@@ -249,13 +280,14 @@ def _end_orphans(look: Look, state: State, fleet: FleetView, blocked: list[Block
             why = "more of the workers are than repair.max_unhealthy_share allows, so the cause lies elsewhere"
         elif open_operations(state) >= MAX_OPEN_OPERATIONS:
             why = "state_full: too many operations are open"
-        why = why or refused_lately(state, key, look.now_s)
+        else:
+            why = _kept(look, state, fleet, key)
         if why is not None:
             blocked.append(Blocked(subject=key, reason=f"no_node: {why}"))
             continue
-        removal = new_removal(look, instance, None, reason="no_node", phase=RemovalPhase.TERMINATING)
+        removal = new_removal(look, instance, None, reason="no_node", phase=RemovalPhase.INSPECTING)
         state = open_removal(state, removal, counts_as_scale_down=False)
-        look.events.append(f"instance {key} is a worker of ours without a Node: it is terminated")
+        look.events.append(f"instance {key} is a worker of ours without a Node: a server is asked whether it knows one")
     return state
 
 

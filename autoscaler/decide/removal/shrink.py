@@ -212,7 +212,7 @@ def _choose(
         if not worker.empty and worker.pods is None:
             unseen.append(worker.title)
             continue
-        why = _cannot_lose(fleet, worker, chosen, places)
+        why = cannot_lose(fleet, worker, chosen, places)
         if why is not None:
             blocked.append(Blocked(subject=worker.title, reason=why))
             continue
@@ -222,7 +222,8 @@ def _choose(
     return chosen, tuple(unseen[:SEEN_AT_ONCE])
 
 
-def _cannot_lose(fleet: FleetView, worker: Worker, gone: Sequence[Worker], places: Sequence[Worker]) -> str | None:
+def cannot_lose(fleet: FleetView, worker: Worker, gone: Sequence[Worker], places: Sequence[Worker]) -> str | None:
+    """Why the cluster without it (and those in `gone`) has no room for its pods, or uneven zones; None where it has."""
     staying = [w for w in fleet.having(Standing.READY) if w.key != worker.key and w not in gone]
     rooms = [room for w in staying if w in places and (room := free_room(w)) is not None]
     left = pack(movable_pods(worker), rooms).left

@@ -16,6 +16,7 @@ from tests.decide.builders import (
     ghost,
     iid,
     launch,
+    policy,
     removal,
     snapshot,
     worker,
@@ -39,13 +40,22 @@ def after(
         pytest.param({}, True, id="Ready: over"),
         pytest.param({"ready": False}, False, id="NotReady: waited for"),
         pytest.param({"ready": None}, False, id="not known: waited for"),
-        pytest.param({"tainted": True}, False, id="Ready and tainted: waited for"),
+        pytest.param({"tainted": True, "starting": True}, False, id="Ready with a start-up taint: waited for"),
+        pytest.param({"tainted": True}, True, id="Ready has joined, whatever other taints say"),
         pytest.param({"cordoned": True}, True, id="somebody's cordon is not ours to wait for"),
     ],
 )
 def test_when_a_worker_has_joined(node_changes: dict[str, Any], is_over: bool) -> None:
     left, _ = after(launch(ids=[1]), worker(1, of={"launched_at_s": YOUNG}, **node_changes))
     assert (left is None) is is_over
+
+
+@pytest.mark.parametrize("taint", [{"tainted": True}, {"tainted": True, "starting": True}])
+def test_a_ready_worker_is_never_ended_for_its_taints(taint: dict[str, Any]) -> None:
+    """A taint of the operator's own, a pressure, a start-up taint that somebody forgot: pods may run there."""
+    old = {"launched_at_s": NOW_S - policy().workers.join_timeout_s - 1}
+    left, state = after(launch(ids=[1]), worker(1, of=old, **taint))
+    assert (left, state.removals, state.join_failures) == (None, (), None)
 
 
 def test_a_launch_stays_open_until_the_last_has_joined() -> None:
@@ -151,11 +161,11 @@ def test_an_instance_that_is_listed_again_starts_anew() -> None:
     assert second.absent_since_s == ()
 
 
-def test_one_that_has_not_joined_in_time_is_terminated() -> None:
+def test_of_one_that_has_not_joined_in_time_a_server_is_asked() -> None:
     left, state = after(launch(ids=[1], age_s=700), bare(1, launched_at_s=NOW_S - 601))
     assert left is None
     assert [(r.instance_id, r.phase, r.reason, r.node_name) for r in state.removals] == [
-        (iid(1), RemovalPhase.TERMINATING, "join_timeout", "")
+        (iid(1), RemovalPhase.INSPECTING, "join_timeout", "")
     ]
     assert state.last_scale_down_s is None
 

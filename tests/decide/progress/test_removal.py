@@ -21,9 +21,11 @@ from tests.decide.builders import (
     NOW_S,
     Machine,
     bare,
+    daemon,
     decided,
     full,
     ghost,
+    pod,
     policy,
     removal,
     snapshot,
@@ -32,6 +34,7 @@ from tests.decide.builders import (
     waiting_pods,
     worker,
 )
+from tests.decide.generators import unseen_rooms
 
 Phase = RemovalPhase
 Outcome = CommandOutcome
@@ -95,7 +98,8 @@ def phase_of(decision: Decision) -> Phase | None:
     ],
 )
 def test_every_answer_in_every_phase(phase: Phase, outcome: Outcome, expected: Phase | None) -> None:
-    machine = worker(1, ready=False, of={"state": InstanceState.TERMINATED}) if phase is Phase.DELETING else worker(1)
+    gone = worker(1, ready=False, of={"state": InstanceState.TERMINATED})
+    machine = gone if phase is Phase.DELETING else worker(1, cordoned=True)
     assert phase_of(look(removal(1, phase), machine, commands=told(outcome))) is expected
 
 
@@ -155,7 +159,7 @@ def test_a_drain_begins_a_cool_down_when_something_goes(
 ) -> None:
     """A refusal that changed nothing costs none, nor does a removal that is no shrink."""
     operation = removal(1, attempts=4, scale_down=scale_down)
-    decision = look(operation, commands=told(outcome, evicted_pods=evicted))
+    decision = look(operation, worker(1, cordoned=True), commands=told(outcome, evicted_pods=evicted))
     assert decision.state.last_scale_down_s == (NOW_S if costs and scale_down else None)
 
 
@@ -383,3 +387,62 @@ def test_nothing_else_of_the_operation_changes() -> None:
     for name in ("operation_id", "instance_id", "node_name", "provider_id", "created_at_s", "reason", "reclaim"):
         assert getattr(left, name) == getattr(operation, name)
     assert msgspec.structs.replace(operation, phase=Phase.DRAINED) != operation
+
+
+# ------------------------------------------------------------------------------- a verdict of the past, a present look
+
+RECENT_S, EARLIER_S, LONG_AGO_S = 30, 200, 2 * 86_400
+
+
+@pytest.mark.parametrize(
+    ("age_s", "machine", "known", "expected"),
+    [
+        pytest.param(RECENT_S, worker(1, cordoned=True), True, Phase.TERMINATING, id="cordoned and empty, as reported"),
+        pytest.param(
+            RECENT_S, worker(1, cordoned=True, pods=[daemon("d")]), True, Phase.TERMINATING, id="daemons stay behind"
+        ),
+        pytest.param(RECENT_S, worker(1), True, Phase.DRAINING, id="not seen cordoned yet: metrics may be older"),
+        pytest.param(EARLIER_S, worker(1), True, Phase.UNCORDONING, id="open again: somebody's word stands"),
+        pytest.param(
+            RECENT_S, worker(1, cordoned=True, pods=[pod("p")]), True, Phase.DRAINING, id="not seen empty yet: wait"
+        ),
+        pytest.param(
+            EARLIER_S, worker(1, cordoned=True, pods=[pod("p")]), True, Phase.UNCORDONING, id="pods run there: let go"
+        ),
+        pytest.param(RECENT_S, worker(1), False, Phase.TERMINATING, id="blind: the server's own young word"),
+        pytest.param(RECENT_S, bare(1), True, Phase.TERMINATING, id="its Node is gone"),
+    ],
+)
+def test_a_success_counts_as_far_as_the_present_look_bears_it_out(
+    age_s: int, machine: Machine, known: bool, expected: Phase
+) -> None:
+    changes: dict[str, Any] = {} if known else {"status": MetricsStatus.PARTIAL, "known": False}
+    decision = look(removal(1, age_s=age_s), machine, commands=told(Outcome.SUCCEEDED), **changes)
+    assert phase_of(decision) is expected
+    if expected is Phase.UNCORDONING:
+        assert decision.state.refusals[0].node_name == "worker-i-001"
+
+
+def test_what_is_not_known_of_its_pods_is_asked_first() -> None:
+    machines = [full(101), full(102), full(103), worker(1, cordoned=True)]
+    seen = unseen_rooms(snapshot(machines, utilisation=BUSY, commands=told(Outcome.SUCCEEDED)))
+    decision = decided(seen, State(fence=9, removals=(removal(1),)))
+    assert decision.asks.rooms
+    assert phase_of(decision) is Phase.DRAINING
+
+
+@pytest.mark.parametrize("cordoned", [True, False])
+def test_a_success_of_days_ago_is_history_and_the_drain_begins_anew(cordoned: bool) -> None:
+    """Paused in the middle of a drain and resumed two days later: SSM keeps results for a month."""
+    in_use = worker(1, cordoned=cordoned, pods=[pod("db", owner_kind="StatefulSet")])
+    decision = look(removal(1, age_s=LONG_AGO_S), in_use, commands=told(Outcome.SUCCEEDED))
+    left = left_of(decision)
+    assert left is not None
+    assert (left.phase, left.fence, left.command, left.reason) == (Phase.DRAINING, 10, None, "low_utilisation")
+    assert left.operation_id != "r1", "the script would only repeat the old result"
+
+
+def test_a_reclaim_is_ended_whatever_came_back() -> None:
+    """The machine goes away whatever we do."""
+    decision = look(removal(1, reclaim=True), worker(1, pods=[pod("p")]), commands=told(Outcome.SUCCEEDED))
+    assert phase_of(decision) is Phase.TERMINATING

@@ -64,7 +64,8 @@ def begun(decision: Decision) -> list[tuple[str, str, Phase]]:
 @pytest.mark.parametrize("status", list(MetricsStatus))
 def test_a_notice_drains_at_once_whatever_the_metrics(kind: str, status: MetricsStatus) -> None:
     changes: dict[str, Any] = {"status": status, "known": status is MetricsStatus.OK}
-    decision = look(worker(1), state=State(fence=9, notices=(notice(1, kind),)), **changes)
+    near = notice(1, kind, due_at_s=NOW_S + 600)
+    decision = look(worker(1), state=State(fence=9, notices=(near,)), **changes)
     [operation] = decision.state.removals
     assert begun(decision) == [(iid(1), kind, Phase.DRAINING)]
     assert (operation.reclaim, operation.node_name, operation.fence) == (True, "worker-i-001", 10)
@@ -165,11 +166,7 @@ def test_a_notice_waits_while_the_state_is_full() -> None:
         pytest.param(worker(1, ready=False, unready_long=False), "", id="not for long enough"),
         pytest.param(worker(1, ready=False, unready_long=None), "", id="nobody knows how long"),
         pytest.param(static(1, **NOT_READY), "not_ready: not ours to replace", id="not ours"),
-        pytest.param(
-            worker(1, local_volumes=None, **NOT_READY),
-            "not_ready: which node-local volumes live on it is not shown, and they would be lost with it",
-            id="volumes that are not shown are not none",
-        ),
+        pytest.param(worker(1, local_volumes=None, **NOT_READY), None, id="what is not shown a server is asked"),
         pytest.param(
             worker(1, local_volumes=1, **NOT_READY),
             "not_ready: 1 node-local volumes live on it, and would be lost with it",
@@ -179,7 +176,7 @@ def test_a_notice_waits_while_the_state_is_full() -> None:
 )
 def test_workers_that_stay_not_ready(machine: Machine, reason: str | None) -> None:
     decision = look(machine)
-    assert begun(decision) == ([(iid(1), "not_ready", Phase.TERMINATING)] if reason is None else [])
+    assert begun(decision) == ([(iid(1), "not_ready", Phase.INSPECTING)] if reason is None else [])
     assert [b.reason for b in decision.blocked if b.reason.startswith("not_ready")] == ([reason] if reason else [])
 
 
@@ -230,7 +227,7 @@ def test_one_that_is_leaving_is_not_repaired_on_top() -> None:
 def test_a_replaced_worker_counts_to_max_until_it_is_gone() -> None:
     machines = [full(1), full(2), worker(3, **NOT_READY)]
     decision = decided(snapshot(machines, waiting_pods(2), utilisation=CALM), its_policy=policy(high=3))
-    assert begun(decision) == [(iid(3), "not_ready", Phase.TERMINATING)]
+    assert begun(decision) == [(iid(3), "not_ready", Phase.INSPECTING)]
     assert decision.growth is None
 
 
@@ -241,26 +238,30 @@ def test_a_replaced_worker_counts_to_max_until_it_is_gone() -> None:
     ("machine", "expected"),
     [
         pytest.param(
-            worker(1, ready=False, of={"state": InstanceState.TERMINATED}), True, id="its instance is terminated"
+            worker(1, ready=False, of={"state": InstanceState.TERMINATED}),
+            Phase.DELETING,
+            id="its instance is terminated, by EC2's own word",
         ),
         pytest.param(
-            worker(1, ready=False, of={"state": InstanceState.SHUTTING_DOWN}), False, id="not yet: it would come back"
+            worker(1, ready=False, of={"state": InstanceState.SHUTTING_DOWN}), None, id="not yet: it would come back"
         ),
-        pytest.param(ghost(1, **NOT_READY), True, id="EC2 forgot the instance; the label says ours, and it is silent"),
-        pytest.param(ghost(1, ready=False, unready_long=False), False, id="silent for a moment only"),
-        pytest.param(ghost(1), False, id="it answers: an instance that is not listed *yet*"),
-        pytest.param(ghost(1, managed=False, **NOT_READY), False, id="not ours"),
-        pytest.param(ghost(1, managed=None, **NOT_READY), False, id="labels are not shown: whose it was is not known"),
-        pytest.param(ghost(1, instance_id=None, provider_id="k3s://x", **NOT_READY), False, id="not on EC2"),
+        pytest.param(
+            ghost(1, **NOT_READY), Phase.INSPECTING, id="EC2 forgot it; labelled ours, silent: a server is asked"
+        ),
+        pytest.param(ghost(1, ready=False, unready_long=False), None, id="silent for a moment only"),
+        pytest.param(ghost(1), None, id="it answers: an instance that is not listed *yet*"),
+        pytest.param(ghost(1, managed=False, **NOT_READY), None, id="not ours"),
+        pytest.param(ghost(1, managed=None, **NOT_READY), None, id="labels are not shown: whose it was is not known"),
+        pytest.param(ghost(1, instance_id=None, provider_id="k3s://x", **NOT_READY), None, id="not on EC2"),
         pytest.param(
             Machine(instance=instance(1, managed=False, state=InstanceState.TERMINATED), node=node(1, **NOT_READY)),
-            False,
+            None,
             id="a static worker's Node is not ours to delete",
         ),
     ],
 )
-def test_nodes_that_are_left_behind(machine: Machine, expected: bool) -> None:
-    assert begun(look(machine)) == ([(iid(1), "instance_gone", Phase.DELETING)] if expected else [])
+def test_nodes_that_are_left_behind(machine: Machine, expected: Phase | None) -> None:
+    assert begun(look(machine)) == ([(iid(1), "instance_gone", expected)] if expected is not None else [])
 
 
 ORPHAN = Notice(kind="orphan", subject=iid(1), received_at_s=NOW_S - 300, handled=True)
@@ -293,7 +294,7 @@ ORPHAN = Notice(kind="orphan", subject=iid(1), received_at_s=NOW_S - 300, handle
 )
 def test_instances_without_a_node(machines: list[Machine], state: State, expected: bool) -> None:
     decision = look(*machines, state=state)
-    assert begun(decision) == ([(iid(1), "no_node", Phase.TERMINATING)] if expected else [])
+    assert begun(decision) == ([(iid(1), "no_node", Phase.INSPECTING)] if expected else [])
 
 
 def test_in_another_clusters_metrics_nobody_is_an_orphan() -> None:
@@ -308,6 +309,28 @@ def test_in_another_clusters_metrics_nobody_is_an_orphan() -> None:
     assert {b.reason for b in decision.blocked if b.reason.startswith("no_node")} == {
         "no_node: no worker of ours has a Node in these metrics: they may be another cluster's"
     }
+
+
+@pytest.mark.parametrize(
+    ("kind", "received_s", "due_in_s", "expected"),
+    [
+        pytest.param("interruption", 0, 120, "begins", id="Spot's two minutes"),
+        pytest.param("interruption", 0, None, "begins", id="an interruption that does not say when is now"),
+        pytest.param("interruption", -86_400, -86_280, "over", id="saved during a pause, and it still runs"),
+        pytest.param("retirement", -86_400, 1800, "begins", id="near its start: a reclaim"),
+        pytest.param("retirement", 0, 1801, "waits", id="there is time: an ordinary removal"),
+        pytest.param("retirement", 0, 14 * 86_400, "waits", id="two weeks ahead"),
+        pytest.param("retirement", 0, None, "waits", id="it does not say when: with all checks"),
+        pytest.param("retirement", -8 * 86_400, -7 * 86_400, "over", id="of last week"),
+    ],
+)
+def test_a_notice_counts_at_its_time(kind: str, received_s: int, due_in_s: int | None, expected: str) -> None:
+    due_at_s = None if due_in_s is None else NOW_S + due_in_s
+    told_of = notice(1, kind, received_at_s=NOW_S + received_s, due_at_s=due_at_s)
+    decision = look(worker(1, pods=[pod("db", owner_kind="StatefulSet")]), state=State(fence=9, notices=(told_of,)))
+    reclaimed = [r for r in decision.state.removals if r.reclaim]
+    assert bool(reclaimed) is (expected == "begins")
+    assert [n.handled for n in decision.state.notices] == [expected != "waits"]
 
 
 def test_an_orphan_is_remembered_from_look_to_look_and_forgotten_when_it_joins() -> None:
@@ -328,7 +351,7 @@ def test_repair_and_shrink_never_begin_in_one_decision_although_another_removal_
         commands=told(CommandOutcome.SUCCEEDED),
     )
     decision = decided(seen, State(removals=(removal(8, Phase.DELETING),)))
-    assert begun(decision) == [(iid(9), "not_ready", Phase.TERMINATING)]
+    assert begun(decision) == [(iid(9), "not_ready", Phase.INSPECTING)]
     assert decision.action is Action.REPAIR
 
 

@@ -1,0 +1,165 @@
+"""A server is asked before a machine ends that was not drained: what each answer means."""
+
+from typing import Any
+
+import pytest
+
+from autoscaler.act.effects import SendCommand, due_effects
+from autoscaler.model import (
+    CommandOutcome,
+    CommandResult,
+    Cordon,
+    Decision,
+    Found,
+    Inspection,
+    JoinFailures,
+    MetricsStatus,
+    RemovalOperation,
+    RemovalPhase,
+    State,
+    Verb,
+)
+from tests.decide.builders import (
+    NOW_S,
+    SERVER,
+    Machine,
+    bare,
+    decided,
+    full,
+    ghost,
+    policy,
+    removal,
+    snapshot,
+    use,
+    worker,
+)
+
+Phase = RemovalPhase
+NOT_READY: dict[str, Any] = {"ready": False, "unready_long": True}
+FLEET = [full(n) for n in range(101, 105)]
+NONE = Found(count=0)
+DATA = Found(count=1, names=("pvc-7",))
+
+
+def inspection(*, ready: bool = False, local_volumes: Found = NONE, movable_pods: int = 3) -> Inspection:
+    return Inspection(
+        node="worker-i-001",
+        uid="u",
+        created_at_s=NOW_S - 7200,
+        ready=ready,
+        ready_since_s=NOW_S - 400,
+        cordon=Cordon.NONE,
+        operation="",
+        fence=0,
+        taints=(),
+        local_volumes=local_volumes,
+        bare_pods=NONE,
+        critical_pods=NONE,
+        do_not_evict_pods=NONE,
+        movable_pods=movable_pods,
+        ending_pods=0,
+    )
+
+
+def answer(**seen: Any) -> CommandResult:
+    return CommandResult(outcome=CommandOutcome.SUCCEEDED, inspection=inspection(**seen))
+
+
+NO_NODE = CommandResult(outcome=CommandOutcome.NO_SUCH_NODE)
+
+
+def look(
+    result: CommandResult | None, *, reason: str, machine: Machine, age_s: int = 30, **changes: Any
+) -> tuple[Decision, RemovalOperation | None]:
+    operation = removal(1, Phase.INSPECTING, reason=reason, age_s=age_s)
+    commands = () if result is None else (("r1", result),)
+    seen = snapshot([*FLEET, machine], utilisation=use(cpu=0.5), commands=commands, **changes)
+    decision = decided(seen, State(fence=9, removals=(operation,)))
+    return decision, next((r for r in decision.state.removals if r.operation_id == "r1"), None)
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        pytest.param(NO_NODE, Phase.TERMINATING, id="no Node of it: let go"),
+        pytest.param(answer(), Phase.TERMINATING, id="NotReady, with nothing that stays: let go"),
+        pytest.param(answer(ready=True), None, id="Ready: it stays"),
+        pytest.param(answer(local_volumes=DATA), None, id="node-local volumes: it stays"),
+        pytest.param(answer(ready=True, local_volumes=DATA), None, id="both"),
+        pytest.param(None, Phase.INSPECTING, id="no answer yet"),
+        *(
+            pytest.param(CommandResult(outcome=outcome), Phase.INSPECTING, id=f"{outcome}: no answer, asked again")
+            for outcome in CommandOutcome
+            if outcome != CommandOutcome.NO_SUCH_NODE
+        ),
+    ],
+)
+@pytest.mark.parametrize("reason", ["not_ready", "no_node", "join_timeout"])
+def test_what_a_server_says_decides(reason: str, result: CommandResult | None, expected: Phase | None) -> None:
+    machine = worker(1, **NOT_READY) if reason == "not_ready" else bare(1)
+    _, left = look(result, reason=reason, machine=machine)
+    assert (left.phase if left is not None else None) is expected
+
+
+@pytest.mark.parametrize("status", [MetricsStatus.PARTIAL, MetricsStatus.UNAVAILABLE])
+def test_its_word_counts_without_metrics_too(status: MetricsStatus) -> None:
+    _, left = look(NO_NODE, reason="no_node", machine=bare(1), status=status, known=False)
+    assert left is not None
+    assert left.phase is Phase.TERMINATING
+
+
+def test_one_that_stays_is_told_and_not_asked_about_at_every_look() -> None:
+    decision, _ = look(answer(local_volumes=DATA), reason="not_ready", machine=worker(1, **NOT_READY))
+    assert "worker-i-001 stays: 1 node-local volumes live on it (pvc-7)" in decision.events
+    [refusal] = decision.state.refusals
+    assert (refusal.node_name, refusal.until_s > NOW_S) == ("worker-i-001", True)
+    again = decided(snapshot([*FLEET, worker(1, **NOT_READY)], utilisation=use(cpu=0.5)), decision.state)
+    assert again.state.removals == ()
+    assert any("not_ready: refused: 1 node-local volumes live on it (pvc-7); asked again in" in b.reason for b in again.blocked)
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        pytest.param(NO_NODE, None, id="the Node is gone: over"),
+        pytest.param(answer(), Phase.DELETING, id="silent, with nothing that stays: its Node is deleted"),
+        pytest.param(answer(ready=True), None, id="Ready: it stays"),
+        pytest.param(answer(local_volumes=DATA), None, id="volumes name it: it stays"),
+        pytest.param(None, Phase.INSPECTING, id="no answer yet"),
+    ],
+)
+def test_a_node_whose_instance_ec2_has_forgotten(result: CommandResult | None, expected: Phase | None) -> None:
+    _, left = look(result, reason="instance_gone", machine=ghost(1, **NOT_READY))
+    assert (left.phase if left is not None else None) is expected
+
+
+def test_the_question_goes_to_a_server_by_provider_id_and_then_to_the_next() -> None:
+    other = type(SERVER)(**{**{f: getattr(SERVER, f) for f in SERVER.__struct_fields__}, "instance_id": "i-0bbb"})
+    seen = snapshot([*FLEET, worker(1, **NOT_READY)], servers=(SERVER, other))
+    operation = removal(1, Phase.INSPECTING, sent=False, reason="not_ready", attempts=1)
+    [effect] = due_effects(State(removals=(operation,)), seen, policy())
+    assert isinstance(effect, SendCommand)
+    assert (effect.command.verb, effect.server_id) == (Verb.INSPECT, "i-0bbb")
+    assert effect.command.provider_id == "aws:///us-east-1b/i-001"
+
+
+def test_an_answer_from_before_a_pause_says_nothing_about_now() -> None:
+    decision, left = look(NO_NODE, reason="no_node", machine=bare(1), age_s=2 * 86_400)
+    assert left is not None
+    assert (left.phase, left.command, left.attempts) == (Phase.INSPECTING, None, 1)
+    assert decision.state.join_failures is None
+
+
+@pytest.mark.parametrize(("result", "failures"), [(NO_NODE, 1), (answer(), 1), (answer(ready=True), 0)])
+def test_one_that_did_come_after_all_is_no_failure(result: CommandResult, failures: int) -> None:
+    operation = removal(1, Phase.INSPECTING, reason="join_timeout")
+    counted = JoinFailures(failures=1, failed_at_s=NOW_S - 30, until_s=NOW_S - 30)
+    seen = snapshot([*FLEET, bare(1)], utilisation=use(cpu=0.5), commands=(("r1", result),))
+    after = decided(seen, State(fence=9, removals=(operation,), join_failures=counted)).state.join_failures
+    assert (after.failures if after is not None else 0) == failures
+
+
+def test_without_a_server_nobody_is_ended() -> None:
+    decision = decided(snapshot([*FLEET, worker(1, **NOT_READY)], utilisation=use(cpu=0.5), servers=()))
+    assert decision.state.removals == ()
+    assert any("nobody could say what it holds" in b.reason for b in decision.blocked)

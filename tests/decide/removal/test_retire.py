@@ -1,0 +1,96 @@
+"""A retirement that is days away: a replacement first, then an ordinary removal with all its checks."""
+
+from typing import Any
+
+from autoscaler.model import Decision, Notice, RemovalPhase, State
+from autoscaler.policy import Policy
+from tests.decide.builders import (
+    NOW_S,
+    Machine,
+    bare,
+    decided,
+    full,
+    iid,
+    launch,
+    notice,
+    opened,
+    pod,
+    policy,
+    removal,
+    snapshot,
+    use,
+    worker,
+)
+from tests.decide.generators import unseen_rooms
+
+IN_TWO_WEEKS = notice(1, "retirement", due_at_s=NOW_S + 14 * 86_400)
+BUSY: list[Machine] = [worker(1, pods=[pod("a", cpu=1800)]), full(2), full(3)]
+CALM = use(cpu=0.5)
+
+
+def look(machines: list[Machine], *notices: Notice, its_policy: Policy | None = None, **state: Any) -> Decision:
+    told = State(fence=9, notices=notices or (IN_TWO_WEEKS,), **state)
+    return opened(snapshot(machines, utilisation=CALM), told, its_policy)
+
+
+def going(decision: Decision) -> list[tuple[str, RemovalPhase, bool]]:
+    return [(r.instance_id, r.phase, r.reclaim) for r in decision.state.removals]
+
+
+def test_a_replacement_is_launched_before_anything_is_drained() -> None:
+    decision = look(BUSY)
+    assert (decision.reason, going(decision)) == ("retirement", [])
+    assert decision.message == "Launching 1 worker: EC2 will retire a worker, and its replacement comes first."
+    assert [n.replaced for n in decision.state.notices] == [True]
+
+
+def test_while_it_joins_nothing_more_is_launched_nor_drained() -> None:
+    told = State(fence=9, notices=decided_notices(), launches=(launch(ids=[9]),))
+    decision = opened(snapshot([*BUSY, bare(9, launched_at_s=NOW_S - 30)], utilisation=CALM), told)
+    assert (decision.growth, going(decision)) == (None, [])
+    assert len(decision.state.launches) == 1
+
+
+def decided_notices() -> tuple[Notice, ...]:
+    return look(BUSY).state.notices
+
+
+def test_then_it_is_drained_with_all_checks() -> None:
+    decision = look([*BUSY, worker(9)], *decided_notices())
+    assert going(decision) == [(iid(1), RemovalPhase.DRAINING, False)]
+    assert decision.state.removals[0].reason == "retirement"
+
+
+def test_where_the_others_have_room_nothing_is_launched() -> None:
+    decision = look([worker(1, pods=[pod("a", cpu=100)]), worker(2), worker(3)])
+    assert (decision.growth, going(decision)) == (None, [(iid(1), RemovalPhase.DRAINING, False)])
+
+
+def test_at_max_it_goes_without_a_replacement() -> None:
+    """It will be gone all the same; its pods wait, and have their growth then."""
+    assert going(look(BUSY, its_policy=policy(high=3))) == [(iid(1), RemovalPhase.DRAINING, False)]
+
+
+def test_one_launch_is_all_it_gets() -> None:
+    """Pods that fit on no new worker either."""
+    replaced = decided_notices()
+    assert going(look(BUSY, *replaced)) == [(iid(1), RemovalPhase.DRAINING, False)]
+
+
+def test_one_at_a_time_and_the_earliest_first() -> None:
+    later, sooner = IN_TWO_WEEKS, notice(2, "retirement", due_at_s=NOW_S + 7 * 86_400)
+    idle = [worker(n, pods=[pod(f"p{n}", cpu=100)]) for n in range(1, 5)]
+    assert going(look(idle, later, sooner)) == [(iid(2), RemovalPhase.DRAINING, False)]
+    busy = look(idle, later, sooner, removals=(removal(2),))
+    assert [r.instance_id for r in busy.state.removals] == [iid(2)]
+
+
+def test_what_has_to_be_seen_is_asked_for() -> None:
+    seen = unseen_rooms(snapshot(BUSY, utilisation=CALM))
+    decision = decided(seen, State(fence=9, notices=(IN_TWO_WEEKS,)))
+    assert (decision.asks.rooms, decision.asks.pods_of) == (True, ("worker-i-001",))
+    assert (decision.growth, decision.state.removals) == (None, ())
+
+
+def test_a_machine_that_is_not_ours_is_left_to_its_owner() -> None:
+    assert going(look([worker(1, of={"managed": False}), worker(2), worker(3)])) == []
