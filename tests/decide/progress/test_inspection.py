@@ -115,7 +115,9 @@ def test_one_that_stays_is_told_and_not_asked_about_at_every_look() -> None:
     assert (refusal.node_name, refusal.until_s > NOW_S) == ("worker-i-001", True)
     again = decided(snapshot([*FLEET, worker(1, **NOT_READY)], utilisation=use(cpu=0.5)), decision.state)
     assert again.state.removals == ()
-    assert any("not_ready: refused: 1 node-local volumes live on it (pvc-7); asked again in" in b.reason for b in again.blocked)
+    assert any(
+        "not_ready: refused: 1 node-local volumes live on it (pvc-7); asked again in" in b.reason for b in again.blocked
+    )
 
 
 @pytest.mark.parametrize(
