@@ -55,18 +55,10 @@ from autoscaler.ports import (
     StateStore,
     StoreUnavailable,
 )
-from autoscaler.state.transitions import (
-    add_notices,
-    begin_after,
-    effective_mode,
-    forget_old,
-    forget_removed,
-    lease_held_by_other,
-    release_lease,
-    set_mode,
-    take_back_notices,
-    take_lease,
-)
+from autoscaler.state.memory import forget_old, forget_removed
+from autoscaler.state.modes import begin_after, effective_mode, set_mode
+from autoscaler.state.notices import add_notices, take_back_notices
+from autoscaler.state.transitions import lease_held_by_other, release_lease, take_lease
 
 LEASE_MARGIN_S: Final = 10
 """A killed Lambda's last call may still be on its way: the lease outlives the invocation by this."""

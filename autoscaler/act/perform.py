@@ -9,14 +9,13 @@ from autoscaler.act.holder import Holder
 from autoscaler.model import CommandRef, LaunchOperation, LaunchResult, Mode, Pool, RemovalOperation, State
 from autoscaler.policy import Policy
 from autoscaler.ports import Clock, CommandsUnavailable, Fleet, FleetUnavailable, NodeCommands, PortError
+from autoscaler.state.memory import back_off, pool_gave
+from autoscaler.state.modes import effective_mode
 from autoscaler.state.transitions import (
-    back_off,
     command_sent,
-    effective_mode,
     failure_told,
     hand_back,
     launch_landed,
-    pool_gave,
     update_launch,
     update_removal,
 )

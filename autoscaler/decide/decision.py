@@ -30,14 +30,8 @@ from autoscaler.model import (
     State,
 )
 from autoscaler.policy import Policy
-from autoscaler.state.transitions import (
-    MAX_OPEN_OPERATIONS,
-    mark_handled,
-    mark_replaced,
-    open_operations,
-    open_removal,
-    outbid_fences,
-)
+from autoscaler.state.notices import mark_handled, mark_replaced
+from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations, open_removal, outbid_fences
 
 _NO_DEMAND = PodDemand(waiting=0, new_workers=(), take_back=(), for_owners=(), unhelped=(), blocked=())
 

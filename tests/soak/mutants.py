@@ -31,6 +31,7 @@ import autoscaler.observe.presence
 import autoscaler.observe.samples
 import autoscaler.observe.snapshot
 import autoscaler.reconcile
+import autoscaler.state.memory
 import autoscaler.state.transitions
 from autoscaler.model import Lease, Mode, RemovalPhase, State
 from autoscaler.ports import Conflict, PortError, StoreUnavailable
@@ -202,7 +203,7 @@ def refusals_forgotten() -> None:
 
 def refusals_do_not_back_off() -> None:
     """A worker that is refused again and again waits no longer than after the first time."""
-    _put(autoscaler.state.transitions, "REFUSED_AT_MOST", 1)
+    _put(autoscaler.state.memory, "REFUSED_AT_MOST", 1)
 
 
 def unlisted_workers_forgotten() -> None:

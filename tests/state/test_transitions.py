@@ -23,37 +23,35 @@ from autoscaler.model import (
 )
 from autoscaler.policy import Policy
 from autoscaler.state import transitions
-from autoscaler.state.transitions import (
-    MAX_NOTICES,
-    MAX_OPEN_OPERATIONS,
+from autoscaler.state.memory import (
     MAX_REFUSALS,
     MAX_REMOVED,
     METRICS_LAG_S,
     REFUSED_REASON,
     REMOVED_KEPT_S,
-    add_notices,
     back_off,
-    began_to_go,
-    command_sent,
-    effective_mode,
     forget_old,
     forget_removed,
+    maybe_still_shown,
+    pool_gave,
+    remember_owner,
+    remember_refusal,
+    times_refused,
+)
+from autoscaler.state.modes import effective_mode, set_mode
+from autoscaler.state.notices import MAX_NOTICES, add_notices, mark_handled, take_back_notices
+from autoscaler.state.transitions import (
+    MAX_OPEN_OPERATIONS,
+    began_to_go,
+    command_sent,
     launch_landed,
     lease_held_by_other,
-    mark_handled,
-    maybe_still_shown,
     open_launch,
     open_operations,
     open_removal,
-    pool_gave,
     release_lease,
-    remember_owner,
-    remember_refusal,
     removal_ended,
-    set_mode,
-    take_back_notices,
     take_lease,
-    times_refused,
     update_launch,
     update_removal,
 )

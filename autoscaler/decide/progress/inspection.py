@@ -10,7 +10,8 @@ from typing import Final
 from autoscaler.decide.looking import INSTANCE_GONE, JOIN_TIMEOUT, Look
 from autoscaler.decide.progress.sending import send_again
 from autoscaler.model import CommandOutcome, CommandResult, RemovalOperation, RemovalPhase, State
-from autoscaler.state.transitions import enter_phase, remember_refusal, removal_ended, update_removal, worker_joined
+from autoscaler.state.memory import remember_refusal, worker_joined
+from autoscaler.state.transitions import enter_phase, removal_ended, update_removal
 
 ANSWER_HOLDS_S: Final = 600
 """An answer to a question that was asked longer ago, before a pause perhaps, says nothing about now."""

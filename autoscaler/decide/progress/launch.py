@@ -6,16 +6,8 @@ import msgspec
 
 from autoscaler.decide.looking import INSTANCE_GONE, JOIN_TIMEOUT, Look, new_removal
 from autoscaler.model import ALIVE, Instance, InstanceState, LaunchOperation, Node, RemovalPhase, State
-from autoscaler.state.transitions import (
-    MAX_OPEN_OPERATIONS,
-    join_failed,
-    open_operations,
-    open_removal,
-    taken_by_ec2,
-    update_launch,
-    was_removed,
-    worker_joined,
-)
+from autoscaler.state.memory import join_failed, taken_by_ec2, was_removed, worker_joined
+from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations, open_removal, update_launch
 
 SETTLE_S: Final = 300
 """DescribeInstances has shown whatever a call did by then (AWS: the EC2 API is eventually consistent)."""

@@ -24,15 +24,9 @@ from autoscaler.model import (
     RemovalPhase,
     State,
 )
-from autoscaler.state.transitions import (
-    STOPPED,
-    began_to_go,
-    enter_phase,
-    open_removal,
-    remember_refusal,
-    removal_ended,
-    update_removal,
-)
+from autoscaler.state.memory import remember_refusal
+from autoscaler.state.notices import STOPPED
+from autoscaler.state.transitions import began_to_go, enter_phase, open_removal, removal_ended, update_removal
 
 SEND_ATTEMPTS: Final = 5
 """Deliveries of one drain before it is given up; uncordon, delete-node and the drain of a machine that EC2 takes away

@@ -7,22 +7,17 @@ from autoscaler.decide.looking import INSTANCE_GONE, Look, new_removal, node_nam
 from autoscaler.decide.progress.launch import SETTLE_S
 from autoscaler.model import ALIVE, Blocked, Instance, InstanceState, Notice, RemovalOperation, RemovalPhase, State
 from autoscaler.policy import Policy
-from autoscaler.state.transitions import (
-    MAX_OPEN_OPERATIONS,
+from autoscaler.state.memory import (
     PROVEN_AFTER_S,
-    STOPPED,
-    add_notices,
     join_failed,
-    mark_handled,
     maybe_still_shown,
-    open_operations,
-    open_removal,
     refused_lately,
     taken_by_ec2,
-    update_removal,
     was_removed,
     workers_stay,
 )
+from autoscaler.state.notices import STOPPED, add_notices, mark_handled
+from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations, open_removal, update_removal
 
 RETIREMENT = "retirement"
 RECLAIM_NOTICES = frozenset({"interruption", RETIREMENT})

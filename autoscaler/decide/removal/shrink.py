@@ -11,7 +11,7 @@ from autoscaler.decide.scheduling.packing import pack
 from autoscaler.decide.scheduling.rooms import free_room
 from autoscaler.model import Asks, Blocked, MetricsStatus, Pod, RemovalOperation, RemovalPhase, Snapshot, State
 from autoscaler.policy import Policy
-from autoscaler.state.transitions import refused_lately, times_refused
+from autoscaler.state.memory import refused_lately, times_refused
 
 _STAYS_BEHIND = frozenset({"DaemonSet", "Node"})
 """Owner kinds whose pods need no new home: daemons, and static pods (owned by their Node)."""

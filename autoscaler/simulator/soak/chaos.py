@@ -20,7 +20,7 @@ from autoscaler.simulator.metrics.faults import MetricFaults
 from autoscaler.simulator.soak.fates import FateKind, Fates
 from autoscaler.simulator.soak.watch import Watch
 from autoscaler.simulator.world.objects import Faults
-from autoscaler.state.transitions import set_mode
+from autoscaler.state.modes import set_mode
 
 FAMILIES: Final = {
     "nan": tuple(dict.fromkeys((*SIGHT_FAMILIES, *ROOM_FAMILIES, *MOVING_FAMILIES))),

@@ -16,7 +16,8 @@ from autoscaler.model import (
     RemovalPhase,
     State,
 )
-from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, forget_old
+from autoscaler.state.memory import forget_old
+from autoscaler.state.transitions import MAX_OPEN_OPERATIONS
 from tests.decide.builders import (
     NOW_S,
     OLD_S,
