@@ -40,6 +40,7 @@ from autoscaler.model import (
     Trigger,
 )
 from autoscaler.observe.closer import look_closer, without_closer_look
+from autoscaler.observe.instances import look_up
 from autoscaler.observe.snapshot import observe
 from autoscaler.policy import Policy
 from autoscaler.ports import (
@@ -225,7 +226,7 @@ class _Run:
                 break
             closer = self._look_closer(snapshot, decision.asks)
             decision = decide(closer, told, self.policy, now_s=now_s, decision_id=decision_id)
-            learned = (closer.rooms_known, closer.pods_of) != (snapshot.rooms_known, snapshot.pods_of)
+            learned = _learned(closer) != _learned(snapshot)
             snapshot = closer
             if not learned:
                 break
@@ -233,7 +234,10 @@ class _Run:
 
     def _look_closer(self, snapshot: Snapshot, asks: Asks) -> Snapshot:
         if self.ports.clock.remaining_s() <= self.policy.metrics.timeout_s + ACTING_S:
+            if not (asks.rooms or asks.pods_of):
+                return snapshot
             return without_closer_look(snapshot, "the time of this invocation is nearly up")
+        snapshot = look_up(self.ports.fleet, snapshot, asks.instances, self.cluster_id)
         return look_closer(self.ports.metrics, snapshot, asks, self.policy)
 
     def _planned(self, decision: Decision, snapshot: Snapshot, state: State, now_s: int, decision_id: str) -> Decision:
@@ -358,6 +362,11 @@ class _Run:
     def _measure(self, document: dict[str, Any]) -> None:
         document["duration_ms"] = self.ports.clock.elapsed_ms() - self.started_ms
         document["calls"] = dict(self.ports.calls())
+
+
+def _learned(snapshot: Snapshot) -> tuple[bool, frozenset[str], frozenset[str]]:
+    """What closer looks add to."""
+    return snapshot.rooms_known, snapshot.pods_of, snapshot.looked_up
 
 
 def _noted(state: State, snapshot: Snapshot, refusal: str) -> State:

@@ -8,9 +8,8 @@ import msgspec
 from autoscaler.model import Backoff, JoinFailures, OwnerLaunches, Pool, Refusal, Removed, State
 from autoscaler.policy import Policy
 from autoscaler.state.modes import operators_mode
-from autoscaler.state.notices import STOPPED
+from autoscaler.state.notices import INTERRUPTION, RETIREMENT, is_to_be_forgotten
 
-NOTICE_KEPT_S: Final = 3600
 OWNER_KEPT_S: Final = 3600
 MAX_REMOVED: Final = 50
 REMOVED_KEPT_S: Final = 3600
@@ -19,7 +18,7 @@ REFUSED_REASON: Final = 80
 """Characters of a reason that are kept."""
 REFUSED_AT_MOST: Final = 4
 """A worker that is refused again and again is asked again after this many times `scale_down.refused_for_s`."""
-_TAKING: Final = frozenset({"interruption", "retirement"})
+_TAKING: Final = frozenset({INTERRUPTION, RETIREMENT})
 METRICS_LAG_S: Final = 300
 """Metrics may be this much older than the answer that shows them (Prometheus looks back five minutes)."""
 TOLERATED_JOIN_FAILURES: Final = 1
@@ -34,11 +33,7 @@ def forget_old(state: State, now_s: int) -> State:
     """Drop what has lost its meaning. Called only when something else is written: tidiness is no reason for a write."""
     return msgspec.structs.replace(
         state,
-        notices=tuple(
-            n
-            for n in state.notices
-            if n.kind == STOPPED or now_s - max(n.received_at_s, n.due_at_s or 0) < NOTICE_KEPT_S
-        ),
+        notices=tuple(n for n in state.notices if not is_to_be_forgotten(n, now_s)),
         backoffs=tuple(b for b in state.backoffs if now_s < b.until_s + OWNER_KEPT_S),
         refusals=tuple(r for r in state.refusals if now_s < r.until_s + OWNER_KEPT_S),
         owners=tuple(o for o in state.owners if now_s - o.launched_at_s < OWNER_KEPT_S or now_s < o.retry_at_s),

@@ -19,13 +19,13 @@ _FORWARD: Final[dict[RemovalPhase, frozenset[RemovalPhase]]] = {
         {RemovalPhase.DRAINED, RemovalPhase.UNCORDONING, RemovalPhase.TERMINATING, RemovalPhase.DELETING}
     ),
     RemovalPhase.DRAINED: frozenset({RemovalPhase.TERMINATING, RemovalPhase.UNCORDONING, RemovalPhase.DELETING}),
-    RemovalPhase.TERMINATING: frozenset({RemovalPhase.DELETING}),
+    RemovalPhase.TERMINATING: frozenset({RemovalPhase.DELETING, RemovalPhase.UNCORDONING}),
     RemovalPhase.DELETING: frozenset(),
     RemovalPhase.UNCORDONING: frozenset({RemovalPhase.DELETING}),
 }
 """Phases only move forward. A worker that dies while it is emptied or uncordoned goes straight to `deleting`.
 
-Out of `terminating` there is one other way, `hand_back`: EC2 itself said that it ends nothing.
+Out of `terminating` a worker comes back only while EC2 shows that nothing of a terminate has happened.
 """
 _Operation = TypeVar("_Operation", LaunchOperation, RemovalOperation)
 
@@ -146,16 +146,13 @@ def hand_back(state: State, operation_id: str, why: str, *, now_s: int, policy: 
         return state
     title = operation.node_name or operation.instance_id
     state = remember_refusal(state, title, why, now_s=now_s, policy=policy, longest=True)
-    returning = msgspec.structs.replace(
+    returning = enter_phase(
         operation,
-        phase=RemovalPhase.UNCORDONING,
-        phase_since_s=now_s,
+        RemovalPhase.UNCORDONING,
+        now_s=now_s,
         fence=state.fence,
         not_after_s=now_s + HANDED_BACK_WITHIN_S,
-        command=None,
-        attempts=0,
         failure=why,
-        told_failure="",
     )
     return update_removal(state, operation_id, lambda _: returning if operation.node_name else None)
 

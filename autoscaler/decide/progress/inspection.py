@@ -1,15 +1,24 @@
 """What a server's inspection says of a machine that is to end without a drain of its own.
 
-Nothing is ended on absence: metrics nominate an orphan, a worker that stays NotReady or never joined, a Node whose
-instance EC2 has forgotten; a server says what would be lost with it. *No such Node*, or *NotReady with nothing local*,
-lets it go. Ready never does. Local volumes keep it and are named. No answer keeps it: it is asked again, elsewhere.
+Nothing is ended on absence: metrics nominate an orphan, a worker that stays NotReady, is stopped or never joined, a
+Node whose instance EC2 has forgotten; a server says what would be lost with it. *No such Node*, or *NotReady with
+nothing local*, lets it go. Ready never does. Local volumes keep it and are named. No answer keeps it: it is asked
+again, elsewhere.
 """
 
 from typing import Final
 
-from autoscaler.decide.looking import INSTANCE_GONE, JOIN_TIMEOUT, Look
-from autoscaler.decide.progress.sending import send_again
-from autoscaler.model import CommandOutcome, CommandResult, RemovalOperation, RemovalPhase, State
+from autoscaler.decide.looking import INSTANCE_GONE, JOIN_TIMEOUT, Look, maybe_its_node
+from autoscaler.decide.progress.sending import LATE_RULE, SILENCE_IS_NEWS_AFTER, result_of, send_again
+from autoscaler.model import (
+    CommandOutcome,
+    CommandResult,
+    Inspection,
+    InstanceState,
+    RemovalOperation,
+    RemovalPhase,
+    State,
+)
 from autoscaler.state.memory import remember_refusal, worker_joined
 from autoscaler.state.transitions import enter_phase, removal_ended, update_removal
 
@@ -19,15 +28,26 @@ ANSWER_HOLDS_S: Final = 600
 
 def judge_inspection(look: Look, state: State, removal: RemovalOperation) -> State:
     """Let the machine go, keep it, or wait for an answer."""
-    result = look.commands.get(removal.operation_id)
+    if removal.reason == INSTANCE_GONE and (lives := _lives_after_all(look, removal)) is not None:
+        return _keep(look, state, removal, lives)
+    instance = look.instances.get(removal.instance_id)
+    if removal.reason != INSTANCE_GONE and instance is not None and not instance.managed:
+        return _keep(look, state, removal, "it does not carry the tags of ours any more")
+    result = result_of(look, removal)
     if removal.command is not None and look.now_s - removal.command.sent_at_s > ANSWER_HOLDS_S:
         result = CommandResult(outcome=CommandOutcome.FAILED, message="the answer is too old")
-    if result is not None and result.outcome is CommandOutcome.NO_SUCH_NODE:
-        look.events.append(f"{_title(removal)}: a server knows no Node of it")
-        return _let_go(look, state, removal)
-    if result is None or result.outcome is not CommandOutcome.SUCCEEDED or result.inspection is None:
-        return send_again(look, state, removal, _unanswered(result))
-    seen = result.inspection
+    if result is None:
+        return send_again(look, state, removal, None)
+    if result.outcome is CommandOutcome.NO_SUCH_NODE:
+        return _without_node(look, state, removal)
+    if result.outcome is CommandOutcome.REFUSED and result.rule != LATE_RULE:
+        return _keep(look, state, removal, f"a server refused to judge it: {result.message or result.rule}")
+    if result.outcome is not CommandOutcome.SUCCEEDED or result.inspection is None:
+        return _ask_again(look, state, removal, result)
+    return _judge(look, state, removal, result.inspection)
+
+
+def _judge(look: Look, state: State, removal: RemovalOperation, seen: Inspection) -> State:
     if seen.ready:
         if removal.reason == JOIN_TIMEOUT:
             state = worker_joined(state)  # it was counted among those that did not come
@@ -35,27 +55,53 @@ def judge_inspection(look: Look, state: State, removal: RemovalOperation) -> Sta
     if seen.local_volumes.count:
         names = ", ".join(seen.local_volumes.names)
         return _keep(look, state, removal, f"{seen.local_volumes.count} node-local volumes live on it ({names})")
+    if removal.reason == INSTANCE_GONE:
+        if not look.is_unknown_to_ec2(removal.instance_id) and not _is_dead(look, removal):
+            return state  # EC2 has to be asked by id first
+        look.events.append(f"{_title(removal)}: a server says that it is NotReady and holds nothing that stays")
+        return _enter(look, state, removal, RemovalPhase.DELETING)
     look.events.append(f"{_title(removal)}: a server says that it is NotReady and holds nothing that stays")
-    return _let_go(look, state, removal)
+    return _enter(look, state, removal, RemovalPhase.TERMINATING)
 
 
-def _unanswered(result: CommandResult | None) -> CommandResult | None:
-    """A success without what was asked for is no answer either."""
-    if result is not None and result.outcome is CommandOutcome.SUCCEEDED:
-        return CommandResult(outcome=CommandOutcome.FAILED, message="the inspection did not come back")
-    return result
-
-
-def _let_go(look: Look, state: State, removal: RemovalOperation) -> State:
-    if removal.reason != INSTANCE_GONE:
-        return _goes_on(look, state, removal, RemovalPhase.TERMINATING)
-    result = look.commands.get(removal.operation_id)
-    if result is not None and result.outcome is CommandOutcome.NO_SUCH_NODE:
+def _without_node(look: Look, state: State, removal: RemovalOperation) -> State:
+    instance = look.instances.get(removal.instance_id)
+    if removal.reason != INSTANCE_GONE and instance is not None:
+        nameless = maybe_its_node(look.snapshot.nodes, instance)
+        if nameless is not None:
+            return _keep(look, state, removal, f"Node {nameless} has no EC2 provider-id and may be this instance")
+    look.events.append(f"{_title(removal)}: a server knows no Node of it")
+    if removal.reason == INSTANCE_GONE:
         return removal_ended(state, removal, now_s=look.now_s)
-    return _goes_on(look, state, removal, RemovalPhase.DELETING)
+    return _enter(look, state, removal, RemovalPhase.TERMINATING)
 
 
-def _goes_on(look: Look, state: State, removal: RemovalOperation, phase: RemovalPhase) -> State:
+def _lives_after_all(look: Look, removal: RemovalOperation) -> str | None:
+    """Why a Node stays whose instance the cluster's tag does not list; None where EC2 knows no living one."""
+    instance = look.instances.get(removal.instance_id)
+    if instance is None or instance.state is InstanceState.TERMINATED:
+        return None
+    return f"EC2 knows {removal.instance_id} ({instance.state.value}), without the tags of this cluster's workers"
+
+
+def _is_dead(look: Look, removal: RemovalOperation) -> bool:
+    instance = look.instances.get(removal.instance_id)
+    return instance is not None and instance.state is InstanceState.TERMINATED
+
+
+def _ask_again(look: Look, state: State, removal: RemovalOperation, result: CommandResult) -> State:
+    """No answer, or none that is understood, ends nothing; that it stays away is news once."""
+    if removal.attempts + 1 == SILENCE_IS_NEWS_AFTER:
+        look.events.append(
+            f"{_title(removal)} stays: no server says what it holds, asked {SILENCE_IS_NEWS_AFTER} times"
+        )
+        look.news = True
+    # A success without what was asked for is no answer either.
+    failed = CommandResult(outcome=CommandOutcome.FAILED, message=result.message)
+    return send_again(look, state, removal, failed if result.outcome is CommandOutcome.SUCCEEDED else result)
+
+
+def _enter(look: Look, state: State, removal: RemovalOperation, phase: RemovalPhase) -> State:
     changed = enter_phase(removal, phase, now_s=look.now_s, fence=look.fence, not_after_s=look.start_by_s)
     return update_removal(state, removal.operation_id, lambda _: changed)
 

@@ -7,7 +7,7 @@ import msgspec
 
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
-from autoscaler.decide.removal.repair import is_far
+from autoscaler.decide.removal.reclaim import is_far
 from autoscaler.decide.removal.shrink import cannot_lose
 from autoscaler.model import Asks, Blocked, MetricsStatus, Notice, State
 
@@ -25,7 +25,7 @@ class Retirement(msgspec.Struct, frozen=True, kw_only=True):
 def plan_retirement(look: Look, state: State, fleet: FleetView) -> Retirement:
     """One worker at a time, the earliest first; nothing while anything else joins or leaves, or not all is known."""
     announced = sorted(
-        (n for n in state.notices if n.kind == "retirement" and not n.handled and is_far(n, look)),
+        (n for n in state.notices if n.kind == "retirement" and not n.handled and is_far(n, look.now_s)),
         key=lambda n: (n.due_at_s is None, n.due_at_s or 0, n.subject),
     )
     workers = {worker.key: worker for worker in fleet.having(Standing.READY) if worker.ours}

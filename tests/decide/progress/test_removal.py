@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from autoscaler.decide.progress.removal import SEND_ATTEMPTS
+from autoscaler.decide.progress.draining import SEND_ATTEMPTS
 from autoscaler.model import (
     CommandOutcome,
     Decision,
@@ -19,6 +19,7 @@ from autoscaler.policy import Drain
 from autoscaler.state.transitions import _FORWARD, ForbiddenTransition, enter_phase
 from tests.decide.builders import (
     NOW_S,
+    SERVER,
     Machine,
     bare,
     daemon,
@@ -39,6 +40,7 @@ from tests.decide.generators import unseen_rooms
 Phase = RemovalPhase
 Outcome = CommandOutcome
 FORCE = policy(drain=Drain(force=True))
+OTHER_SERVER = msgspec.structs.replace(SERVER, instance_id="i-0bbb")
 BUSY = use(cpu=0.5)
 """Neither growth nor shrink comes in between."""
 
@@ -269,7 +271,7 @@ def test_a_reclaimed_worker_whose_drain_was_fenced_off_is_drained_with_a_higher_
     ],
 )
 def test_pods_that_it_could_take_bring_a_worker_back(operation: RemovalOperation, expected: Phase) -> None:
-    decision = look(operation, pods=waiting_pods(2), commands=told(Outcome.RUNNING))
+    decision = look(operation, worker(1, cordoned=True), pods=waiting_pods(2), commands=told(Outcome.RUNNING))
     assert phase_of(decision) is expected
     assert bool(decision.state.refusals) == (expected is Phase.UNCORDONING)
 
@@ -301,7 +303,7 @@ def test_a_drained_worker_goes_on_to_its_end() -> None:
         (Phase.TERMINATING, InstanceState.TERMINATED, Phase.DELETING),
         (Phase.DRAINING, InstanceState.SHUTTING_DOWN, Phase.DRAINING),
         (Phase.DRAINING, InstanceState.TERMINATED, Phase.DELETING),
-        (Phase.DRAINING, InstanceState.STOPPED, Phase.TERMINATING),
+        (Phase.DRAINING, InstanceState.STOPPED, Phase.DRAINING),
         (Phase.UNCORDONING, InstanceState.TERMINATED, Phase.DELETING),
         (Phase.DELETING, InstanceState.TERMINATED, Phase.DELETING),
     ],
@@ -309,7 +311,7 @@ def test_a_drained_worker_goes_on_to_its_end() -> None:
 def test_the_node_is_deleted_only_once_the_instance_is_terminated(
     phase: Phase, state: InstanceState, expected: Phase
 ) -> None:
-    machine = worker(1, ready=False, of={"state": state})
+    machine = worker(1, ready=False, cordoned=True, of={"state": state})
     decision = look(removal(1, phase), machine, commands=told(Outcome.RUNNING))
     left = left_of(decision)
     assert left is not None
@@ -327,9 +329,12 @@ def test_an_instance_that_is_not_listed_counts_as_gone_after_two_looks_five_minu
     first = left_of(look(removal(1, Phase.TERMINATING, sent=False), ghost(1)))
     assert first is not None
     assert (first.phase, first.absent_since_s) == (Phase.TERMINATING, NOW_S)
-    assert phase_of(look(first, ghost(1), at_s=NOW_S + 299)) is Phase.TERMINATING
-    assert phase_of(look(first, ghost(1), at_s=NOW_S + 300)) is Phase.DELETING
-    listed_again = left_of(look(first, worker(1), at_s=NOW_S + 300))
+    asked = frozenset({"i-001"})
+    assert phase_of(look(first, ghost(1), at_s=NOW_S + 299, looked_up=asked)) is Phase.TERMINATING
+    assert phase_of(look(first, ghost(1), at_s=NOW_S + 300, looked_up=asked)) is Phase.DELETING
+    unasked = look(first, ghost(1), at_s=NOW_S + 300)
+    assert (phase_of(unasked), unasked.asks.instances) == (Phase.TERMINATING, ("i-001",))
+    listed_again = left_of(look(first, worker(1, cordoned=True), at_s=NOW_S + 300))
     assert listed_again is not None
     assert (listed_again.phase, listed_again.absent_since_s) == (Phase.TERMINATING, None)
 
@@ -370,14 +375,14 @@ def test_phases_only_move_forward(before: Phase, after: Phase) -> None:
             enter_phase(operation, after, now_s=NOW_S, fence=5, not_after_s=NOW_S)
 
 
-def test_no_phase_leads_back_from_terminating() -> None:
+def test_from_terminating_a_worker_is_given_back_or_gone_and_never_drained_again() -> None:
     reachable: set[Phase] = set()
     todo = [Phase.TERMINATING]
     while todo:
         for following in _FORWARD[todo.pop()] - reachable:
             reachable.add(following)
             todo.append(following)
-    assert reachable == {Phase.DELETING}
+    assert reachable == {Phase.UNCORDONING, Phase.DELETING}
 
 
 def test_nothing_else_of_the_operation_changes() -> None:
@@ -431,14 +436,35 @@ def test_what_is_not_known_of_its_pods_is_asked_first() -> None:
     assert phase_of(decision) is Phase.DRAINING
 
 
-@pytest.mark.parametrize("cordoned", [True, False])
-def test_a_success_of_days_ago_is_history_and_the_drain_begins_anew(cordoned: bool) -> None:
-    """Paused in the middle of a drain and resumed two days later: SSM keeps results for a month."""
-    in_use = worker(1, cordoned=cordoned, pods=[pod("db", owner_kind="StatefulSet")])
-    decision = look(removal(1, age_s=LONG_AGO_S), in_use, commands=told(Outcome.SUCCEEDED))
-    left = left_of(decision)
+IN_USE = [pod("db", owner_kind="StatefulSet")]
+
+
+@pytest.mark.parametrize(
+    ("machine", "expected"),
+    [
+        pytest.param(worker(1, cordoned=True, pods=IN_USE), Phase.UNCORDONING, id="cordoned, and in use: let go"),
+        pytest.param(worker(1, pods=IN_USE), Phase.UNCORDONING, id="open, and in use: let go"),
+        pytest.param(worker(1, cordoned=True, local_volumes=1), Phase.UNCORDONING, id="a volume was bound: let go"),
+        pytest.param(worker(1, cordoned=True), Phase.TERMINATING, id="the present look bears it out"),
+    ],
+)
+@pytest.mark.parametrize("phase", [Phase.DRAINING, Phase.TERMINATING])
+def test_a_success_of_days_ago_is_history_and_the_present_look_decides(
+    phase: Phase, machine: Machine, expected: Phase
+) -> None:
+    """Paused in the middle of a drain, or before its terminate, and resumed two days later."""
+    decision = look(removal(1, phase, age_s=LONG_AGO_S), machine, commands=told(Outcome.SUCCEEDED))
+    assert phase_of(decision) is expected
+
+
+@pytest.mark.parametrize("phase", [Phase.DRAINING, Phase.TERMINATING])
+def test_where_the_present_is_not_seen_a_drain_of_days_ago_begins_anew(phase: Phase) -> None:
+    blind: dict[str, Any] = {"status": MetricsStatus.PARTIAL, "known": False, "commands": told(Outcome.SUCCEEDED)}
+    operation = removal(1, phase, age_s=LONG_AGO_S, scale_down=True)
+    left = left_of(look(operation, worker(1), **blind))
     assert left is not None
     assert (left.phase, left.fence, left.command, left.reason) == (Phase.DRAINING, 10, None, "low_utilisation")
+    assert (left.node_name, left.provider_id, left.scale_down) == ("worker-i-001", "aws:///us-east-1b/i-001", True)
     assert left.operation_id != "r1", "the script would only repeat the old result"
 
 
@@ -446,3 +472,116 @@ def test_a_reclaim_is_ended_whatever_came_back() -> None:
     """The machine goes away whatever we do."""
     decision = look(removal(1, reclaim=True), worker(1, pods=[pod("p")]), commands=told(Outcome.SUCCEEDED))
     assert phase_of(decision) is Phase.TERMINATING
+
+
+# ------------------------------------------------------------------------------------------ what EC2 takes, and by when
+
+
+@pytest.mark.parametrize(
+    ("outcome", "left_s", "expected"),
+    [
+        (Outcome.TIMED_OUT, 1500, Phase.DRAINING),
+        (Outcome.BLOCKED_BY_BUDGET, 1500, Phase.DRAINING),
+        (Outcome.FENCED_OFF, 100, Phase.DRAINING),
+        (Outcome.API_UNREACHABLE, 100, Phase.DRAINING),
+        (Outcome.UNDELIVERED, 100, Phase.DRAINING),
+        (Outcome.FAILED, 100, Phase.DRAINING),
+        (Outcome.NO_SUCH_NODE, 100, Phase.DRAINING),
+        (Outcome.REFUSED, 100, Phase.DRAINING),
+        (Outcome.TIMED_OUT, 15, Phase.TERMINATING),
+        (Outcome.API_UNREACHABLE, 15, Phase.TERMINATING),
+        (Outcome.REFUSED, 15, Phase.TERMINATING),
+        (Outcome.RUNNING, 15, Phase.DRAINING),
+        (Outcome.API_UNREACHABLE, -1801, Phase.UNCORDONING),
+        (Outcome.SUCCEEDED, 100, Phase.TERMINATING),
+    ],
+)
+def test_a_reclaim_is_tried_until_its_time_is_nearly_up(outcome: Outcome, left_s: int, expected: Phase) -> None:
+    operation = removal(1, age_s=40, reclaim=True, reason="retirement", due_at_s=NOW_S + left_s)
+    assert phase_of(look(operation, worker(1, cordoned=True), commands=told(outcome))) is expected
+
+
+@pytest.mark.parametrize("outcome", [Outcome.TIMED_OUT, Outcome.BLOCKED_BY_BUDGET, Outcome.NO_SUCH_NODE])
+def test_what_the_script_would_only_repeat_is_a_new_operation(outcome: Outcome) -> None:
+    operation = removal(1, age_s=40, reclaim=True, reason="retirement", due_at_s=NOW_S + 1500)
+    left = left_of(look(operation, commands=told(outcome)))
+    assert left is not None
+    assert left.operation_id != "r1"
+    assert (left.reclaim, left.due_at_s, left.reason, left.fence) == (True, NOW_S + 1500, "retirement", 10)
+
+
+def test_a_reclaim_that_is_silent_goes_to_the_next_server_after_its_own_time() -> None:
+    """The ordinary drain's time would be over long after EC2 took the machine."""
+    operation = removal(1, age_s=120, reclaim=True, due_at_s=NOW_S + 600)
+    assert left_of(look(operation, commands=told(Outcome.RUNNING))) == operation
+    left = left_of(look(operation, commands=told(Outcome.RUNNING), at_s=NOW_S + 1))
+    assert left is not None
+    assert (left.phase, left.command, left.attempts) == (Phase.DRAINING, None, 1)
+
+
+@pytest.mark.parametrize("phase", [Phase.DRAINING, Phase.TERMINATING])
+def test_what_ec2_did_not_take_is_given_back(phase: Phase) -> None:
+    """A notice of last week, acted on before a pause: the machine was moved, and still runs."""
+    operation = removal(1, phase, age_s=86_400, reclaim=True, reason="retirement", due_at_s=NOW_S - 1801)
+    assert phase_of(look(operation, commands=told(Outcome.RUNNING))) is Phase.UNCORDONING
+
+
+def test_what_ec2_stopped_may_be_started_again() -> None:
+    machine = worker(1, ready=False, of={"state": InstanceState.STOPPED})
+    operation = removal(1, reclaim=True, reason="retirement", due_at_s=NOW_S - 60)
+    assert phase_of(look(operation, machine, commands=told(Outcome.RUNNING))) is Phase.UNCORDONING
+
+
+# ---------------------------------------------------------------------------------- tags and servers that go meanwhile
+
+
+@pytest.mark.parametrize(
+    ("age_s", "expected"),
+    [
+        pytest.param(120, Phase.TERMINATING, id="a terminate may be on its way"),
+        pytest.param(121, Phase.UNCORDONING, id="it runs: given back"),
+    ],
+)
+@pytest.mark.parametrize("listed", [True, False], ids=["ManagedBy taken off", "the cluster's tag taken off"])
+def test_a_tag_that_goes_before_the_end(age_s: int, listed: bool, expected: Phase) -> None:
+    operation = removal(1, Phase.TERMINATING, age_s=age_s)
+    machine = worker(1, cordoned=True, of={"managed": False})
+    if listed:
+        decision = look(operation, machine)
+    else:
+        node_only = Machine(instance=None, node=machine.node)
+        assert machine.instance is not None
+        decision = look(operation, node_only, looked_up=frozenset({"i-001"}), unlisted=(machine.instance,))
+    assert phase_of(decision) is expected
+    assert not any("is terminated" in event for event in decision.events)
+
+
+GONE = {state: msgspec.structs.replace(SERVER, state=state) for state in InstanceState}
+
+
+@pytest.mark.parametrize(
+    ("changes", "goes_on"),
+    [
+        pytest.param({}, False, id="it runs: its answer is waited for"),
+        pytest.param({"servers": (GONE[InstanceState.SHUTTING_DOWN], OTHER_SERVER)}, True, id="shutting down"),
+        pytest.param({"servers": (GONE[InstanceState.STOPPED], OTHER_SERVER)}, True, id="stopped"),
+        pytest.param({"servers": (OTHER_SERVER,)}, False, id="not listed, and not asked for yet"),
+        pytest.param(
+            {"servers": (OTHER_SERVER,), "looked_up": frozenset({SERVER.instance_id})}, True, id="unknown to EC2"
+        ),
+        pytest.param(
+            {"servers": (OTHER_SERVER,), "looked_up": frozenset({SERVER.instance_id}), "unlisted": (SERVER,)},
+            False,
+            id="without its tag, and alive",
+        ),
+    ],
+)
+@pytest.mark.parametrize("reclaim", [True, False])
+@pytest.mark.parametrize("phase", [Phase.INSPECTING, Phase.DRAINING, Phase.UNCORDONING])
+def test_a_server_that_is_gone_is_not_waited_for(
+    phase: Phase, reclaim: bool, changes: dict[str, Any], goes_on: bool
+) -> None:
+    operation = removal(1, phase, age_s=3, reclaim=reclaim, due_at_s=NOW_S + 117 if reclaim else None)
+    left = left_of(look(operation, **{"servers": (SERVER, OTHER_SERVER), **changes}))
+    assert left is not None
+    assert (left.phase, left.command is None, left.attempts) == (phase, goes_on, int(goes_on))

@@ -262,7 +262,18 @@ def test_a_replaced_worker_counts_to_max_until_it_is_gone() -> None:
     ],
 )
 def test_nodes_that_are_left_behind(machine: Machine, expected: Phase | None) -> None:
-    assert begun(look(machine)) == ([(iid(1), "instance_gone", expected)] if expected is not None else [])
+    assert begun(look(machine, looked_up=frozenset({iid(1)}))) == (
+        [(iid(1), "instance_gone", expected)] if expected is not None else []
+    )
+
+
+def test_a_node_whose_instance_is_not_listed_is_asked_for_by_id_before_anything_follows() -> None:
+    silent = ghost(1, local_volumes=2, **NOT_READY)
+    unasked = look(silent)
+    assert (begun(unasked), unasked.asks.instances) == ([], (iid(1),))
+    living = instance(1, managed=False)
+    untagged = look(silent, looked_up=frozenset({iid(1)}), unlisted=(living,))
+    assert (begun(untagged), untagged.asks.instances) == ([], ())
 
 
 ORPHAN = Notice(kind="orphan", subject=iid(1), received_at_s=NOW_S - 300, handled=True)
@@ -277,10 +288,31 @@ ORPHAN = Notice(kind="orphan", subject=iid(1), received_at_s=NOW_S - 300, handle
         pytest.param([bare(1, managed=False)], State(notices=(ORPHAN,)), False, id="not ours"),
         pytest.param([worker(1)], State(notices=(ORPHAN,)), False, id="its Node is back"),
         pytest.param(
-            [bare(1), static(2, instance_id=None, provider_id="k3s://x")],
+            [bare(1), static(2, instance_id=None, provider_id="")],
             State(notices=(ORPHAN,)),
             False,
             id="a Node without provider-id may be it",
+        ),
+        pytest.param(
+            [bare(1), static(2, instance_id=None, name="worker-i-001-7f", provider_id="k3s://worker-i-001-7f")],
+            State(notices=(ORPHAN,)),
+            False,
+            id="a Node that bears its id in its name may be it",
+        ),
+        pytest.param(
+            [
+                bare(1, private_dns_name="ip-10-0-0-9.ec2.internal"),
+                static(2, instance_id=None, name="ip-10-0-0-9.ec2.internal", provider_id="k3s://ip-10-0-0-9"),
+            ],
+            State(notices=(ORPHAN,)),
+            False,
+            id="a Node under its host name may be it",
+        ),
+        pytest.param(
+            [bare(1), static(2, instance_id=None, name="pi-2", provider_id="k3s://pi-2")],
+            State(notices=(ORPHAN,)),
+            True,
+            id="a bare-metal agent under its own name is not",
         ),
         pytest.param(
             [bare(1), static(9, instance_id=None, provider_id="k3s://pi-1", created_at_s=OLD_S - 90 * 86400)],
@@ -390,7 +422,7 @@ def test_a_stopped_worker_is_told_once_and_ended_after_a_day() -> None:
     before = look(stopped(1), state=state, at_s=NOW_S + STOPPED_KEPT_S - 1)
     assert (before.news, before.state) == (False, state), "told once, and no reason for a write"
     after = look(stopped(1), state=state, at_s=NOW_S + STOPPED_KEPT_S)
-    assert begun(after) == [(iid(1), "stopped", Phase.TERMINATING)]
+    assert begun(after) == [(iid(1), "stopped", Phase.INSPECTING)]
     assert after.state.join_failures is None
     again = look(worker(1), state=after.state, at_s=NOW_S + STOPPED_KEPT_S + 60)
     assert (again.state.removals, again.state.notices) == ((), ()), "started in the last moment: it stays"
@@ -400,8 +432,6 @@ def test_a_stopped_worker_is_told_once_and_ended_after_a_day() -> None:
     ("machine", "kept"),
     [
         pytest.param(stopped(1, local_volumes=1), "1 node-local volumes live on it", id="volumes"),
-        pytest.param(stopped(1, local_volumes=None), "is not shown", id="volumes that are not shown"),
-        pytest.param(bare(1, state=InstanceState.STOPPED), "it has no Node", id="nobody knows its volumes"),
         pytest.param(worker(1, of={"state": InstanceState.STOPPED, "managed": False}), None, id="not ours"),
     ],
 )
