@@ -12,6 +12,8 @@ OVER_AFTER_S: Final = 1800
 NOTICE_KEPT_S: Final = 3600
 RETIREMENT: Final = "retirement"
 INTERRUPTION: Final = "interruption"
+REBALANCE: Final = "rebalance"
+"""EC2 may take it: it is the first to go when one may go."""
 UNDATED_S: Final = 86_400
 """A retirement that does not say when is prepared for within this time."""
 STOPPED: Final = "stopped"

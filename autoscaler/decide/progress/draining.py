@@ -33,7 +33,9 @@ _NOTHING_WENT: Final = frozenset(
     }
 )
 """Failures of a drain that moved nothing, unless they tell of evicted pods: each may come in the middle as well."""
-_NOTHING_HAPPENED: Final = frozenset({CommandOutcome.REFUSED, CommandOutcome.NO_SUCH_NODE})
+_NOTHING_TO_DRAIN: Final = frozenset({CommandOutcome.REFUSED, CommandOutcome.NO_SUCH_NODE})
+_NOT_CORDONED: Final = _NOTHING_TO_DRAIN | {CommandOutcome.FENCED_OFF}
+"""There is nothing to give back: it was never cordoned, or is another command's by now."""
 
 
 def advance_drain(look: Look, state: State, removal: RemovalOperation, wanted_back: Mapping[str, str]) -> State:
@@ -125,7 +127,7 @@ def _reclaim_failed(look: Look, state: State, removal: RemovalOperation, result:
         look.events.append(f"{removal.node_name}: {why}; EC2 takes it now")
         return terminate(look, state, removal)
     sent_at_s = removal.command.sent_at_s if removal.command is not None else look.now_s
-    if result.outcome in _NOTHING_HAPPENED and result.rule != LATE_RULE:
+    if result.outcome in _NOTHING_TO_DRAIN and result.rule != LATE_RULE:
         # Another machine has its name, or it has not registered: there is nothing to drain, or not yet.
         if look.now_s - sent_at_s < AGAIN_AFTER_S:
             return state
@@ -143,7 +145,7 @@ def _failed(look: Look, state: State, removal: RemovalOperation, result: Command
     state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
     if _something_went(result):
         state = began_to_go(state, removal, now_s=look.now_s)
-    if result.outcome in _NOTHING_HAPPENED:
+    if result.outcome in _NOT_CORDONED:
         return update_removal(state, removal.operation_id, lambda _: None)
     return uncordon(look, state, removal, why)
 

@@ -73,7 +73,7 @@ def phase_of(decision: Decision) -> Phase | None:
         (Phase.DRAINING, Outcome.NO_SUCH_NODE, None),
         (Phase.DRAINING, Outcome.BLOCKED_BY_BUDGET, Phase.UNCORDONING),
         (Phase.DRAINING, Outcome.TIMED_OUT, Phase.UNCORDONING),
-        (Phase.DRAINING, Outcome.FENCED_OFF, Phase.UNCORDONING),
+        (Phase.DRAINING, Outcome.FENCED_OFF, None),
         (Phase.DRAINING, Outcome.FAILED, Phase.UNCORDONING),
         (Phase.DRAINING, Outcome.API_UNREACHABLE, Phase.DRAINING),
         (Phase.DRAINING, Outcome.UNDELIVERED, Phase.DRAINING),
