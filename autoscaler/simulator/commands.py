@@ -153,6 +153,10 @@ class CommandRunner:
     def _inspect(self, command: NodeCommand) -> ResultLine:
         """By provider-id alone: a name proves nothing."""
         nodes = [node for node in self._state.nodes.values() if node.provider_id == command.provider_id]
+        bears = [n.name for n in self._state.nodes.values() if command.provider_id.rpartition("/")[2] in n.name]
+        if not nodes and bears:
+            words = f"The Node {bears[0]} bears the id of this machine, and not its provider-id."
+            return result_line(command, CommandOutcome.REFUSED, words, rule="identity")
         if not nodes:
             words = f"No Node carries the provider-id {command.provider_id}."
             return result_line(command, CommandOutcome.NO_SUCH_NODE, words)

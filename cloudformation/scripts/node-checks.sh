@@ -204,12 +204,19 @@ taints_of() { # a Node's spec: the first ten as key=value:Effect
 }
 
 find_by_provider_id() { # NODE and its row in FOUND; ends where there is none, or more than one
-  local count
+  local count named
   ask get nodes -o "jsonpath=$NODES_FIELDS" --request-timeout="${CALL_S}s" || give_up "The Nodes could not be listed"
   if [ -z "$ANSWER" ]; then finish api_unreachable "" "The API server shows no Node at all: that proves nothing."; fi
   FOUND=$(grep -F "\"providerID\":\"$PROVIDER_ID\"" <<<"$ANSWER")
   count=$(grep -c . <<<"$FOUND")
-  if [ "$count" -eq 0 ]; then finish no_such_node "" "No Node carries the provider-id $PROVIDER_ID."; fi
+  if [ "$count" -eq 0 ]; then
+    # K3s' own provider-id, where its agent was not told ours: the machine's id is left in the name, or in that id.
+    named=$(cut -d $'\x1f' -f 1,4 <<<"$ANSWER" | grep -F -- "${PROVIDER_ID##*/}" | head -n 1)
+    if [ -n "$named" ]; then
+      refuse identity "The Node ${named%%$'\x1f'*} bears the id of this machine, and not its provider-id $PROVIDER_ID."
+    fi
+    finish no_such_node "" "No Node carries the provider-id $PROVIDER_ID."
+  fi
   if [ "$count" -gt 1 ]; then refuse identity "$count Nodes carry the provider-id $PROVIDER_ID: $(cut -d $'\x1f' -f 1 <<<"$FOUND" | tr '\n' ' ')"; fi
   NODE=${FOUND%%$'\x1f'*}
 }

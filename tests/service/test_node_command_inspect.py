@@ -104,10 +104,31 @@ def test_it_changes_nothing_and_no_fence_and_no_lock_hold_it_up(server: Server) 
 
 
 def test_no_node_is_an_answer_of_the_whole_list(server: Server) -> None:
-    server.cluster.nodes[NODE]["spec"]["providerID"] = PROVIDER_ID + "0"
+    del server.cluster.nodes[NODE]
+    server.cluster.nodes["worker-i-0fedcba9876543210"] = node(
+        "worker-i-0fedcba9876543210", PROVIDER_ID[:-17] + "f" * 17
+    )
     result = server.run("inspect")
     assert result["outcome"] == "no_such_node"
     assert PROVIDER_ID in result["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "provider_id"),
+    [
+        pytest.param(NODE, f"k3s://{NODE}", id="K3s' own provider-id"),
+        pytest.param(f"{NODE}-1a2b3c4d", f"k3s://{NODE}-1a2b3c4d", id="with --with-node-id"),
+        pytest.param(NODE, PROVIDER_ID.replace("eu-central-1a", "eu-central-1b"), id="another zone"),
+        pytest.param("ip-10-0-0-9", "aws:///" + PROVIDER_ID.rpartition("/")[2], id="another form of id"),
+    ],
+)
+def test_a_node_that_bears_the_machines_id_is_never_told_as_none(server: Server, name: str, provider_id: str) -> None:
+    """It would be leave to end a machine on which pods run."""
+    del server.cluster.nodes[NODE]
+    server.cluster.nodes[name] = node(name, provider_id)
+    result = server.run("inspect", node="", fence="0")
+    assert (result["outcome"], result["rule"]) == ("refused", "identity")
+    assert f"The Node {name} bears the id of this machine" in result["message"]
 
 
 def test_an_api_without_any_node_proves_nothing(server: Server) -> None:

@@ -8,6 +8,8 @@ again, elsewhere.
 
 from typing import Final
 
+import msgspec
+
 from autoscaler.decide.looking import INSTANCE_GONE, JOIN_TIMEOUT, Look, maybe_its_node
 from autoscaler.decide.progress.sending import LATE_RULE, SILENCE_IS_NEWS_AFTER, result_of, send_again
 from autoscaler.model import (
@@ -55,13 +57,12 @@ def _judge(look: Look, state: State, removal: RemovalOperation, seen: Inspection
     if seen.local_volumes.count:
         names = ", ".join(seen.local_volumes.names)
         return _keep(look, state, removal, f"{seen.local_volumes.count} node-local volumes live on it ({names})")
-    if removal.reason == INSTANCE_GONE:
-        if not look.is_unknown_to_ec2(removal.instance_id) and not _is_dead(look, removal):
-            return state  # EC2 has to be asked by id first
-        look.events.append(f"{_title(removal)}: a server says that it is NotReady and holds nothing that stays")
-        return _enter(look, state, removal, RemovalPhase.DELETING)
+    gone = removal.reason == INSTANCE_GONE
+    if gone and not look.is_unknown_to_ec2(removal.instance_id) and not _is_dead(look, removal):
+        return state  # EC2 has to be asked by id first
     look.events.append(f"{_title(removal)}: a server says that it is NotReady and holds nothing that stays")
-    return _enter(look, state, removal, RemovalPhase.TERMINATING)
+    named = msgspec.structs.replace(removal, node_name=seen.node)
+    return _enter(look, state, named, RemovalPhase.DELETING if gone else RemovalPhase.TERMINATING)
 
 
 def _without_node(look: Look, state: State, removal: RemovalOperation) -> State:
