@@ -11,6 +11,7 @@ START_WITHIN_S: Final = 120
 
 INSTANCE_GONE: Final = "instance_gone"
 JOIN_TIMEOUT: Final = "join_timeout"
+TEARDOWN: Final = "teardown"
 """Reasons of removals that more than one step knows."""
 
 
