@@ -136,18 +136,18 @@ class Actor:
 
     def _command(self, effect: SendCommand) -> None:
         command, operation = effect.command, effect.operation
+        what = f"{command.verb.value} of {command.node_name or operation.instance_id}"
         try:
             command_id = self._commands.send(command, effect.server_id)
         except CommandsUnavailable as error:
-            verb = command.verb.value
-            self._failed(operation, f"{verb} of {command.node_name}: {error}", error)
+            self._failed(operation, f"{what}: {error}", error)
             if error.refused and error.code not in THROTTLE_CODES:
                 # SSM does not hand commands to this server: the next look asks another one.
                 self._holder.apply(lambda state: _next_server(state, operation))
             return
         sent = CommandRef(command_id=command_id, server_id=effect.server_id, sent_at_s=self._clock.now_s())
         self._holder.apply(lambda state: command_sent(state, operation.operation_id, operation.phase, sent))
-        self.events.append(f"{command.verb.value} of {command.node_name} was sent to {effect.server_id}")
+        self.events.append(f"{what} was sent to {effect.server_id}")
 
     def _terminate(self, effect: Terminate) -> None:
         operation = effect.operation

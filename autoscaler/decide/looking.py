@@ -13,6 +13,7 @@ START_WITHIN_S: Final = 120
 
 INSTANCE_GONE: Final = "instance_gone"
 JOIN_TIMEOUT: Final = "join_timeout"
+TEARDOWN: Final = "teardown"
 NO_NODE: Final = "no_node"
 NOT_READY: Final = "not_ready"
 """Reasons of removals that more than one step knows."""

@@ -163,6 +163,9 @@ class CommandRunner:
         if len(nodes) > 1:
             words = f"{len(nodes)} Nodes carry the provider-id {command.provider_id}."
             return result_line(command, CommandOutcome.REFUSED, words, rule="identity")
+        refusal = check_identity(command, nodes[0])
+        if refusal is not None:
+            return refusal
         found = inspection_of(self._state, nodes[0])
         words = f"The Node {found.node}: ready={found.ready} cordon={found.cordon} movable-pods={found.movable_pods}"
         return result_line(command, CommandOutcome.SUCCEEDED, words, inspection=found)

@@ -179,6 +179,13 @@ def test_a_command_that_was_taken_is_noted() -> None:
     assert actor.events == ["drain of worker-i-001 was sent to i-0aaa"]
 
 
+def test_a_question_about_a_machine_whose_node_nobody_knows_is_told_by_its_instance() -> None:
+    asking = removal(1, RemovalPhase.INSPECTING, node_name="", sent=False)
+    assert Bench(State(removals=(asking,))).perform().events == ["inspect of i-001 was sent to i-0aaa"]
+    mute = Commands(CommandsUnavailable("x", code="InvalidInstanceId"))
+    assert Bench(State(removals=(asking,)), commands=mute).perform().failures == ["inspect of i-001: x"]
+
+
 @pytest.mark.parametrize(
     ("error", "attempts"),
     [

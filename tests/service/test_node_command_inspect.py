@@ -104,31 +104,57 @@ def test_it_changes_nothing_and_no_fence_and_no_lock_hold_it_up(server: Server) 
 
 
 def test_no_node_is_an_answer_of_the_whole_list(server: Server) -> None:
-    del server.cluster.nodes[NODE]
-    server.cluster.nodes["worker-i-0fedcba9876543210"] = node(
-        "worker-i-0fedcba9876543210", PROVIDER_ID[:-17] + "f" * 17
-    )
+    server.cluster.nodes[NODE]["spec"]["providerID"] = PROVIDER_ID + "0"
     result = server.run("inspect")
     assert result["outcome"] == "no_such_node"
     assert PROVIDER_ID in result["message"]
 
 
+OURS = {"k3s-autoscaler/managed": "true"}
+
+
 @pytest.mark.parametrize(
-    ("name", "provider_id"),
+    ("name", "provider_id", "labels"),
     [
-        pytest.param(NODE, f"k3s://{NODE}", id="K3s' own provider-id"),
-        pytest.param(f"{NODE}-1a2b3c4d", f"k3s://{NODE}-1a2b3c4d", id="with --with-node-id"),
-        pytest.param(NODE, PROVIDER_ID.replace("eu-central-1a", "eu-central-1b"), id="another zone"),
-        pytest.param("ip-10-0-0-9", "aws:///" + PROVIDER_ID.rpartition("/")[2], id="another form of id"),
+        pytest.param(NODE, f"k3s://{NODE}", {}, id="K3s' own provider-id"),
+        pytest.param(f"{NODE}-1f2e3d4c", "", OURS, id="none, and --with-node-id"),
+        pytest.param(
+            "renamed", "k3s://renamed", OURS, id="our label, and no instance id in its name: it may be any of ours"
+        ),
+        pytest.param("renamed", PROVIDER_ID.replace("1a", "1b"), {}, id="its instance id after another zone"),
     ],
 )
-def test_a_node_that_bears_the_machines_id_is_never_told_as_none(server: Server, name: str, provider_id: str) -> None:
-    """It would be leave to end a machine on which pods run."""
-    del server.cluster.nodes[NODE]
-    server.cluster.nodes[name] = node(name, provider_id)
-    result = server.run("inspect", node="", fence="0")
+def test_a_machine_that_registered_without_its_provider_id_is_no_absence(
+    server: Server, name: str, provider_id: str, labels: dict[str, str]
+) -> None:
+    server.cluster.nodes = {name: node(name, provider_id, **labels), "other": node("other", "aws:///a/i-0fedcba98")}
+    if not provider_id:
+        del server.cluster.nodes[name]["spec"]["providerID"]
+    result = server.run("inspect")
     assert (result["outcome"], result["rule"]) == ("refused", "identity")
-    assert f"The Node {name} bears the id of this machine" in result["message"]
+    assert f"The Node {name} " in result["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "provider_id", "labels"),
+    [
+        pytest.param("pi-1", "k3s://pi-1", {}, id="a bare-metal Node"),
+        pytest.param("worker-i-0fedcba9876543210", "k3s://x", OURS, id="another machine of ours"),
+        pytest.param(NODE, "aws:///eu-central-1a/i-0fedcba9876543210", OURS, id="another instance under its name"),
+    ],
+)
+def test_a_node_of_another_machine_is_none_of_this_one(
+    server: Server, name: str, provider_id: str, labels: dict[str, str]
+) -> None:
+    server.cluster.nodes = {name: node(name, provider_id, **labels)}
+    assert server.run("inspect")["outcome"] == "no_such_node"
+
+
+@pytest.mark.parametrize("role", ["control-plane", "master", "etcd"])
+def test_a_server_is_refused_whatever_its_tags(server: Server, role: str) -> None:
+    server.cluster.nodes[NODE] = node(**{f"node-role.kubernetes.io/{role}": "true"})
+    result = server.run("inspect")
+    assert (result["outcome"], result["rule"]) == ("refused", "control-plane")
 
 
 def test_an_api_without_any_node_proves_nothing(server: Server) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.decide.looking import INSTANCE_GONE, JOIN_TIMEOUT, Look, maybe_its_node
+from autoscaler.decide.looking import INSTANCE_GONE, JOIN_TIMEOUT, TEARDOWN, Look, maybe_its_node
 from autoscaler.decide.progress.sending import LATE_RULE, SILENCE_IS_NEWS_AFTER, result_of, send_again
 from autoscaler.model import (
     CommandOutcome,
@@ -30,23 +30,38 @@ ANSWER_HOLDS_S: Final = 600
 
 def judge_inspection(look: Look, state: State, removal: RemovalOperation) -> State:
     """Let the machine go, keep it, or wait for an answer."""
+    if removal.reason == TEARDOWN:
+        # Nothing was begun but a question, and whoever resumed the cluster keeps it: repair asks by its own rules.
+        look.events.append(f"{_title(removal)} stays: the teardown that asked about it was given up")
+        return update_removal(state, removal.operation_id, lambda _: None)
     if removal.reason == INSTANCE_GONE and (lives := _lives_after_all(look, removal)) is not None:
         return _keep(look, state, removal, lives)
     instance = look.instances.get(removal.instance_id)
     if removal.reason != INSTANCE_GONE and instance is not None and not instance.managed:
         return _keep(look, state, removal, "it does not carry the tags of ours any more")
-    result = result_of(look, removal)
-    if removal.command is not None and look.now_s - removal.command.sent_at_s > ANSWER_HOLDS_S:
-        result = CommandResult(outcome=CommandOutcome.FAILED, message="the answer is too old")
+    result = answer_of(look, removal)
     if result is None:
         return send_again(look, state, removal, None)
     if result.outcome is CommandOutcome.NO_SUCH_NODE:
         return _without_node(look, state, removal)
     if result.outcome is CommandOutcome.REFUSED and result.rule != LATE_RULE:
         return _keep(look, state, removal, f"a server refused to judge it: {result.message or result.rule}")
-    if result.outcome is not CommandOutcome.SUCCEEDED or result.inspection is None:
+    if result.inspection is None:
         return _ask_again(look, state, removal, result)
     return _judge(look, state, removal, result.inspection)
+
+
+def answer_of(look: Look, removal: RemovalOperation, *, holds_s: int = ANSWER_HOLDS_S) -> CommandResult | None:
+    """What a server said to the removal's question; None while it said nothing.
+
+    FAILED for an answer to a question that was asked more than `holds_s` ago, and for a success that shows nothing.
+    """
+    if removal.command is not None and look.now_s - removal.command.sent_at_s > holds_s:
+        return CommandResult(outcome=CommandOutcome.FAILED, message="the answer is too old")
+    result = result_of(look, removal)
+    if result is not None and result.outcome is CommandOutcome.SUCCEEDED and result.inspection is None:
+        return CommandResult(outcome=CommandOutcome.FAILED, message="the inspection did not come back")
+    return result
 
 
 def _judge(look: Look, state: State, removal: RemovalOperation, seen: Inspection) -> State:
@@ -97,9 +112,7 @@ def _ask_again(look: Look, state: State, removal: RemovalOperation, result: Comm
             f"{_title(removal)} stays: no server says what it holds, asked {SILENCE_IS_NEWS_AFTER} times"
         )
         look.news = True
-    # A success without what was asked for is no answer either.
-    failed = CommandResult(outcome=CommandOutcome.FAILED, message=result.message)
-    return send_again(look, state, removal, failed if result.outcome is CommandOutcome.SUCCEEDED else result)
+    return send_again(look, state, removal, result)
 
 
 def _enter(look: Look, state: State, removal: RemovalOperation, phase: RemovalPhase) -> State:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from autoscaler.act.effects import SendCommand, due_effects
@@ -144,6 +145,22 @@ def test_a_node_whose_instance_ec2_has_forgotten(result: CommandResult | None, e
     asked = frozenset({"i-001"})
     _, left = look(result, reason="instance_gone", machine=ghost(1, **NOT_READY), looked_up=asked)
     assert (left.phase if left is not None else None) is expected
+
+
+@pytest.mark.parametrize(("reason", "expected"), [("no_node", Phase.TERMINATING), ("instance_gone", Phase.DELETING)])
+def test_the_node_that_goes_after_is_the_one_that_was_inspected(reason: str, expected: Phase) -> None:
+    seen = msgspec.structs.replace(inspection(), node="worker-i-001-1f2e3d4c")
+    said = CommandResult(outcome=CommandOutcome.SUCCEEDED, inspection=seen)
+    _, left = look(said, reason=reason, machine=bare(1) if reason == "no_node" else ghost(1, **NOT_READY))
+    assert left is not None
+    assert (left.phase, left.node_name) == (expected, "worker-i-001-1f2e3d4c")
+
+
+@pytest.mark.parametrize("result", [None, NO_NODE, answer(), answer(ready=True), answer(local_volumes=DATA)])
+def test_a_question_of_a_teardown_that_was_given_up_ends_nobody(result: CommandResult | None) -> None:
+    decision, left = look(result, reason="teardown", machine=bare(1, launched_at_s=NOW_S - 60))
+    assert (left, decision.state.removals, decision.state.refusals) == (None, (), ())
+    assert any("the teardown that asked about it was given up" in event for event in decision.events)
 
 
 def test_the_question_goes_to_a_server_by_provider_id_and_then_to_the_next() -> None:
