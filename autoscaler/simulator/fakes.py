@@ -265,6 +265,8 @@ class Ssm:
     """By command id: the command, the server, when."""
     delay_s: float = 0.0
     """From SendCommand to the start on the server: below the delivery time-out."""
+    refusing: bool = False
+    """SSM hands commands to no server at all."""
     crashing: bool = False
     """Commands sent now end at once with an exit code that means nothing, having done nothing."""
     mute: bool = False
@@ -275,7 +277,7 @@ class Ssm:
     def send(self, command: NodeCommand, server_id: str) -> str:
         """SendCommand. Raises CommandsUnavailable with InvalidInstanceId for what is no living server."""
         machine = self.world.state.machines.get(server_id)
-        if machine is None or not machine.server or not machine.alive:
+        if self.refusing or machine is None or not machine.server or not machine.alive:
             raise CommandsUnavailable(f"{server_id} is no instance that takes commands.", code="InvalidInstanceId")
         command_id = f"00000000-0000-4000-8000-{len(self.sent) + 1:012x}"
         self.sent[command_id] = (command, server_id, self.world.now_s)

@@ -337,6 +337,7 @@ KINDS: Final[Mapping[str, tuple[Action, Action]]] = {
     "node cordoned by hand": (_cordon, _uncordon),
     "SSM agent offline": (_server_offline, _servers_online),
     "SSM delivers late": _ssm("delay_s", lambda episode: 55.0 * episode.size),
+    "SSM takes no commands": _ssm("refusing"),
     "node command crashes": _ssm("crashing"),
     "node command never reports": _ssm("mute"),
     "Kubernetes API unreachable": _world("api_unreachable"),

@@ -1,6 +1,6 @@
 """Every invariant of the soak, by the moment at which it is checked."""
 
-from autoscaler.simulator.soak import on_decision, on_effect, on_state
+from autoscaler.simulator.soak import on_decision, on_effect, on_state, on_telling
 from autoscaler.simulator.soak.on_step import FleetRules
 from autoscaler.simulator.soak.on_telling import TellRules
 from autoscaler.simulator.soak.on_turns import TurnRules
@@ -57,5 +57,9 @@ def rules() -> Rules:
             fleet.nodes_are_deleted_only_when_dead,
             fleet.fences_of_nodes_only_rise,
         ),
-        on_end=(turns.every_removable_worker_is_tried, tells.a_lasting_failure_is_told_once),
+        on_end=(
+            turns.every_removable_worker_is_tried,
+            tells.a_lasting_failure_is_told_once,
+            on_telling.a_protected_worker_is_given_back,
+        ),
     )
