@@ -15,10 +15,10 @@ from autoscaler.observe.series import (
     SIGHT_FAMILIES,
 )
 from autoscaler.simulator.cluster import SimCluster
-from autoscaler.simulator.fakes import DYNAMODB, EC2, SSM
 from autoscaler.simulator.metrics.faults import MetricFaults
 from autoscaler.simulator.soak.fates import FateKind, Fates
 from autoscaler.simulator.soak.watch import Watch
+from autoscaler.simulator.wires import DYNAMODB, EC2, SSM
 from autoscaler.simulator.world.objects import Faults
 from autoscaler.state.transitions import set_mode
 

@@ -5,6 +5,7 @@ from autoscaler.simulator.soak.watch import Effect, Watch
 from autoscaler.simulator.world.controllers import evictable_pods
 
 PHASE_OF = {
+    Verb.INSPECT: RemovalPhase.INSPECTING,
     Verb.DRAIN: RemovalPhase.DRAINING,
     Verb.DELETE_NODE: RemovalPhase.DELETING,
     Verb.UNCORDON: RemovalPhase.UNCORDONING,

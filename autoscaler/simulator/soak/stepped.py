@@ -6,10 +6,10 @@ from typing import Final, Protocol, TypeVar
 
 from autoscaler.model import Mode
 from autoscaler.ports import Conflict, PortError
-from autoscaler.simulator.fakes import Invocation, SimClock, SimTime, Wires
 from autoscaler.simulator.soak.assumptions import INVOCATION_S
 from autoscaler.simulator.soak.fates import Fate, FateKind
 from autoscaler.simulator.soak.process import Process
+from autoscaler.simulator.wires import Invocation, SimClock, SimTime, Wires
 
 Result = TypeVar("Result")
 TIMEOUT_S: Final = 6.0

@@ -24,13 +24,13 @@ from autoscaler.policy import Policy
 from autoscaler.ports import PortError
 from autoscaler.reconcile import Busy
 from autoscaler.simulator.cluster import SimCluster
-from autoscaler.simulator.fakes import PROMETHEUS
 from autoscaler.simulator.metrics.faults import MetricFaults, spoil
 from autoscaler.simulator.metrics.promql import Moving, Rooms, Sight
 from autoscaler.simulator.soak.fates import KILLS, Fate
 from autoscaler.simulator.soak.stepped import Call, Seen, SteppedInvocation
 from autoscaler.simulator.soak.truth import Truth
 from autoscaler.simulator.soak.violation import Violation
+from autoscaler.simulator.wires import PROMETHEUS
 from autoscaler.simulator.world.preflight import ResultLine
 from autoscaler.state.transitions import effective_mode
 
