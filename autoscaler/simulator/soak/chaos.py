@@ -206,8 +206,10 @@ def _interrupt(stage: Stage, episode: Episode) -> None:
     kind = ("interruption", "interruption", "retirement", "rebalance")[int(episode.size * 4)]
     stage.watch.tell(f"EC2 gives notice of {victim}: {kind}")
     now_s = stage.cluster.now_s
-    if kind != "rebalance":
+    if kind == "interruption":
         stage.watch.truth.noticed.setdefault(victim, now_s)
+    elif kind == "retirement":
+        stage.watch.truth.announced.add(victim)
     stage.notify((Notice(kind=kind, subject=victim, received_at_s=int(now_s)),))
     if kind == "interruption":
         stage.later(INTERRUPTION_S, lambda: _end_if_alive(stage, victim))

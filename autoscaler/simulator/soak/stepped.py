@@ -43,8 +43,6 @@ class Seen:
     """Whether each answer of Prometheus to its last look was the whole truth; None: not to be judged."""
     another_cluster: bool = False
     """Whether its last look was at another cluster too, or at nothing else."""
-    hidden_volumes: bool = False
-    """Whether its last look could not tell which volumes are where."""
     alerted: bool = False
     """Whether a scale-up alert woke it."""
     late_effects: bool = False
