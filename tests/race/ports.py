@@ -35,7 +35,7 @@ from autoscaler.policy import Policy
 from autoscaler.ports import Conflict, FleetUnavailable, MetricsUnavailable, StateStore
 from autoscaler.reconcile import Ports
 from autoscaler.simulator.cluster import START_S, SimCluster
-from autoscaler.simulator.fakes import Inline, SimClock, SimTime
+from autoscaler.simulator.wires import Inline, SimClock, SimTime
 from tests.race.evidence import Commanded, Entry, Evidence, Launched, Saved, Terminated, WriteLost, me
 from tests.reconcile.conftest import deployment, make_one_superfluous
 

@@ -21,7 +21,9 @@ import autoscaler.decide.demand.growth
 import autoscaler.decide.demand.pods
 import autoscaler.decide.fleet
 import autoscaler.decide.looking
+import autoscaler.decide.progress.draining
 import autoscaler.decide.progress.launch
+import autoscaler.decide.progress.moves
 import autoscaler.decide.progress.removal
 import autoscaler.decide.removal.repair
 import autoscaler.observe.instances
@@ -228,8 +230,12 @@ def protected_worker_kept_cordoned() -> None:
 
 def terminate_without_drain() -> None:
     """A drain that failed counts as one that is over."""
-    module = autoscaler.decide.progress.removal
-    _put(module, "_drain_failed", lambda look, state, removal, _result: module._terminate(look, state, removal))
+    terminate = autoscaler.decide.progress.moves.terminate
+    _put(
+        autoscaler.decide.progress.draining,
+        "_failed",
+        lambda look, state, removal, _result: terminate(look, state, removal),
+    )
 
 
 def drain_skipped() -> None:
@@ -343,7 +349,7 @@ def phases_go_backwards() -> None:
 
     def back(look: Any, state: State, removal: Any, **more: Any) -> State:
         if removal.phase is RemovalPhase.TERMINATING and removal.node_name and look.now_s % 3 == 0:
-            return module.uncordon(look, state, removal, "changed our mind")
+            return autoscaler.decide.progress.moves.uncordon(look, state, removal, "changed our mind")
         return advance(look, state, removal, **more)
 
     _put(autoscaler.decide.decision, "advance_removal", back)

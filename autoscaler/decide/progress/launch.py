@@ -84,7 +84,12 @@ def _adopt(look: Look, launch: LaunchOperation) -> LaunchOperation:
 
 
 def _has_joined(look: Look, node: Node, instance: Instance | None) -> bool:
-    """A Ready Node has joined, whatever its taints say: only known start-up taints are waited for, and not for ever."""
+    """A Ready Node has joined, whatever its taints say: only known start-up taints are waited for, and not for ever.
+
+    An answer that is not whole proves no Node Ready: what it lacks may be the row that says otherwise.
+    """
+    if not look.snapshot.cluster_known:
+        return False
     if node.ready is not True or not node.starting:
         return node.ready is True
     return instance is None or look.now_s - instance.launched_at_s > look.policy.workers.join_timeout_s

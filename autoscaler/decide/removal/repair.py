@@ -184,6 +184,7 @@ def _end_orphans(look: Look, state: State, fleet: FleetView, blocked: list[Block
         if worker.node is None
         and worker.instance is not None
         and worker.ours
+        and worker.removal is None
         and look.now_s - worker.instance.launched_at_s > limit_s
     }
     first_seen_s = {n.subject: n.received_at_s for n in state.notices if n.kind == ORPHAN}

@@ -15,10 +15,10 @@ from autoscaler.observe.series import (
     SIGHT_FAMILIES,
 )
 from autoscaler.simulator.cluster import SimCluster
-from autoscaler.simulator.fakes import DYNAMODB, EC2, SSM
 from autoscaler.simulator.metrics.faults import MetricFaults
 from autoscaler.simulator.soak.fates import FateKind, Fates
 from autoscaler.simulator.soak.watch import Watch
+from autoscaler.simulator.wires import DYNAMODB, EC2, SSM
 from autoscaler.simulator.world.objects import Faults
 from autoscaler.state.modes import set_mode
 
@@ -206,8 +206,10 @@ def _interrupt(stage: Stage, episode: Episode) -> None:
     kind = ("interruption", "interruption", "retirement", "rebalance")[int(episode.size * 4)]
     stage.watch.tell(f"EC2 gives notice of {victim}: {kind}")
     now_s = stage.cluster.now_s
-    if kind != "rebalance":
+    if kind == "interruption":
         stage.watch.truth.noticed.setdefault(victim, now_s)
+    elif kind == "retirement":
+        stage.watch.truth.announced.add(victim)
     stage.notify((Notice(kind=kind, subject=victim, received_at_s=int(now_s)),))
     if kind == "interruption":
         stage.later(INTERRUPTION_S, lambda: _end_if_alive(stage, victim))
@@ -337,6 +339,7 @@ KINDS: Final[Mapping[str, tuple[Action, Action]]] = {
     "node cordoned by hand": (_cordon, _uncordon),
     "SSM agent offline": (_server_offline, _servers_online),
     "SSM delivers late": _ssm("delay_s", lambda episode: 55.0 * episode.size),
+    "SSM takes no commands": _ssm("refusing"),
     "node command crashes": _ssm("crashing"),
     "node command never reports": _ssm("mute"),
     "Kubernetes API unreachable": _world("api_unreachable"),

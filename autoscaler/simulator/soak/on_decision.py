@@ -1,6 +1,6 @@
 """Invariants of what is begun: growth has a cause, a shrink has complete metrics, a removal has a reason."""
 
-from autoscaler.model import OPERATION_TAG, CommandOutcome, RemovalOperation, RemovalPhase
+from autoscaler.model import OPERATION_TAG, RemovalOperation, RemovalPhase
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, NOTICED_WITHIN_S
 from autoscaler.simulator.soak.on_state import new_launches, new_removals
 from autoscaler.simulator.soak.truth import Moment
@@ -106,6 +106,8 @@ def _caused(watch: Watch, saved: Saved, reason: str) -> bool:
             return any(len(workers) < watch.policy.workers.min for workers in healthy)
         case "interruption":
             return bool(watch.truth.noticed)
+        case "retirement":
+            return bool(watch.truth.announced)
         case "blind_growth":
             return saved.seen.alerted and saved.seen.metrics_complete is False
         case _:
@@ -161,8 +163,10 @@ def _justified(watch: Watch, removal: RemovalOperation, lately: list[Moment]) ->
     old_enough = age_s > watch.policy.workers.join_timeout_s - CLOCKS_DIFFER_S
     unready = any(instance_id not in moment.ready for moment in lately)
     match removal.reason:
-        case "interruption" | "retirement":
+        case "interruption":
             return instance_id in watch.truth.noticed
+        case "retirement":
+            return instance_id in watch.truth.announced
         case "join_timeout":
             return old_enough and unready
         case "no_node":
@@ -191,39 +195,6 @@ def nothing_is_decided_for_another_cluster(_watch: Watch, saved: Saved) -> str |
     for removal in new_removals(saved):
         if removal.reason not in {"interruption", "retirement", "instance_gone"}:
             return f"removal of {removal.instance_id} says {removal.reason}, of another cluster's metrics"
-    return None
-
-
-def nothing_is_repaired_while_volumes_are_hidden(_watch: Watch, saved: Saved) -> str | None:
-    """A NotReady worker may hold the only copy of something: without metrics of volumes it stays."""
-    repaired = [removal for removal in new_removals(saved) if removal.reason == "not_ready"]
-    if repaired and saved.seen.hidden_volumes:
-        return f"{repaired[0].instance_id} is replaced, and nobody knows what volumes it holds"
-    return None
-
-
-def termination_is_earned(watch: Watch, saved: Saved) -> str | None:
-    """A removal comes to `terminating` by its own finished drain, and otherwise only for a worker without a future.
-
-    That is: taken back by EC2, dead, never joined, long NotReady, or forced out by the policy.
-    """
-    before = {removal.operation_id: removal.phase for removal in saved.old.removals}
-    lately = list(watch.truth.lately(NOTICED_WITHIN_S))
-    for removal in saved.new.removals:
-        if removal.phase is not RemovalPhase.TERMINATING:
-            continue
-        if before.get(removal.operation_id) is RemovalPhase.TERMINATING:
-            continue
-        if watch.drained(removal.operation_id) or not watch.truth.alive(removal.instance_id):
-            continue
-        if removal.instance_id in watch.truth.noticed:
-            continue
-        if watch.policy.drain.force and watch.drained(removal.operation_id, CommandOutcome.TIMED_OUT):
-            continue
-        exempt = removal.reason in {"join_timeout", "no_node", "not_ready"}
-        if exempt and _justified(watch, removal, lately):
-            continue
-        return f"{removal.instance_id} is terminated ({removal.reason}), and its operation has no finished drain"
     return None
 
 

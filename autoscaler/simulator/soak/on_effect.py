@@ -5,6 +5,7 @@ from autoscaler.simulator.soak.watch import Effect, Watch
 from autoscaler.simulator.world.controllers import evictable_pods
 
 PHASE_OF = {
+    Verb.INSPECT: RemovalPhase.INSPECTING,
     Verb.DRAIN: RemovalPhase.DRAINING,
     Verb.DELETE_NODE: RemovalPhase.DELETING,
     Verb.UNCORDON: RemovalPhase.UNCORDONING,
@@ -92,7 +93,9 @@ def nothing_runs_on_what_is_terminated(watch: Watch, effect: Effect) -> str | No
     node = watch.truth.node_of(effect.subject)
     if node is None or not node.ready or node.name in watch.truth.hand_cordoned:
         return None
-    drained = [r for r in watch.state.removals if r.instance_id == effect.subject and watch.drained(r.operation_id)]
+    drained = [
+        r for r in watch.state.removals if r.instance_id == effect.subject and watch.answers.drained(r.operation_id)
+    ]
     left = [pod.title for pod in evictable_pods(node) if not pod.finished]
     if drained and left:
         return f"{effect.subject} is terminated with {left[0]} on it, although it was drained"

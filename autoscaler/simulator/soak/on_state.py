@@ -12,6 +12,7 @@ MAX_BYTES: Final = 64 * 1024
 MAX_OPERATIONS: Final = 50
 
 FORWARD: Final = {
+    RemovalPhase.INSPECTING: {RemovalPhase.TERMINATING, RemovalPhase.DELETING},
     RemovalPhase.DRAINING: {
         RemovalPhase.DRAINED,
         RemovalPhase.TERMINATING,

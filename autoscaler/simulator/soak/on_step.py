@@ -39,7 +39,7 @@ class FleetRules:
         moment = watch.truth.moments[-1]
         unknown = [
             i
-            for i in moment.ours - moment.nodes - known
+            for i in moment.ours - moment.nodes - known - watch.cluster.ec2.bill.protected_terminations
             if watch.cluster.ec2.instances[i].tags.get(OPERATION_TAG) not in launches
         ]
         elapsed_s, self._last_s = now_s - self._last_s, now_s

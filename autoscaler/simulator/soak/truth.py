@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from autoscaler.model import CLUSTER_TAG, MANAGED_BY_TAG, MANAGED_BY_VALUE
+from autoscaler.model import ALIVE, CLUSTER_TAG, MANAGED_BY_TAG, MANAGED_BY_VALUE
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.ec2 import SimInstance
 from autoscaler.simulator.world.objects import SimNode
+from autoscaler.simulator.world.preflight import movable_pods
 
 KEPT_S: Final = 900.0
 
@@ -26,6 +27,12 @@ class Moment:
     """Instance ids of workers whose Node is Ready."""
     nodes: frozenset[str]
     """Instance ids that have a Node."""
+    closed: frozenset[str]
+    """Instance ids whose Node is cordoned."""
+    busy: frozenset[str]
+    """Instance ids with pods that a drain would move."""
+    keeping: frozenset[str]
+    """Instance ids with volumes that would be lost with them."""
     waiting: int
     """Unschedulable pods that nobody is deleting."""
     cpu: float | None
@@ -40,7 +47,9 @@ class Truth:
         self.cluster = cluster
         self.moments: deque[Moment] = deque()
         self.noticed: dict[str, float] = {}
-        """Instances that EC2 takes back or retires, and since when that is known."""
+        """Instances that EC2 takes at any moment, and since when that is known."""
+        self.announced: set[str] = set()
+        """Instances that EC2 said it would retire, days ahead perhaps."""
         self.ever_ready: set[str] = set()
         """Instances that were Ready workers once."""
         self.hand_cordoned: set[str] = set()
@@ -63,6 +72,11 @@ class Truth:
         """Whether the instance lives."""
         instance = self.cluster.ec2.instances.get(instance_id)
         return instance is not None and instance.ended_at_s is None
+
+    def running(self, instance_id: str) -> bool:
+        """Whether the instance runs, or is about to."""
+        instance = self.cluster.ec2.instances.get(instance_id)
+        return instance is not None and instance.state(self.now_s) in ALIVE
 
     def node_of(self, instance_id: str) -> SimNode | None:
         """Its Node object."""
@@ -100,6 +114,7 @@ class Truth:
                 elif (node := self.node_of(instance.instance_id)) is not None and not node.machine.server:
                     others.add(instance.instance_id)
         workers = [node for node in state.nodes.values() if not node.machine.server]
+        volumes = {volume.node_name for volume in state.volumes.values()}
         ready = [node for node in workers if node.ready]
         self.ever_ready.update(node.machine.instance_id for node in ready)
         takers = [node for node in ready if not node.cordoned]
@@ -111,6 +126,9 @@ class Truth:
             others=frozenset(others),
             ready=frozenset(node.machine.instance_id for node in ready),
             nodes=frozenset(node.machine.instance_id for node in workers),
+            closed=frozenset(node.machine.instance_id for node in workers if node.cordoned),
+            busy=frozenset(node.machine.instance_id for node in workers if movable_pods(node)),
+            keeping=frozenset(node.machine.instance_id for node in workers if node.name in volumes),
             waiting=sum(pod.waits for pod in state.unbound.values()),
             cpu=sum(node.machine.cpu.rate(self.now_s) for node in takers) / cores if takers else None,
             memory=sum(node.machine.memory.rate(self.now_s) for node in takers) / memory if takers else None,

@@ -50,6 +50,13 @@ def test_when_a_worker_has_joined(node_changes: dict[str, Any], is_over: bool) -
     assert (left is None) is is_over
 
 
+def test_an_answer_that_is_not_whole_proves_no_node_ready() -> None:
+    """The soak, seed 214: of a broken image's Node the row that says NotReady was among those that did not arrive."""
+    young = worker(1, of={"launched_at_s": YOUNG})
+    left, _ = after(launch(ids=[1]), young, status=MetricsStatus.PARTIAL, known=False)
+    assert left is not None
+
+
 @pytest.mark.parametrize("taint", [{"tainted": True}, {"tainted": True, "starting": True}])
 def test_a_ready_worker_is_never_ended_for_its_taints(taint: dict[str, Any]) -> None:
     """A taint of the operator's own, a pressure, a start-up taint that somebody forgot: pods may run there."""

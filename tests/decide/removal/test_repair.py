@@ -330,6 +330,12 @@ def test_instances_without_a_node(machines: list[Machine], state: State, expecte
     assert begun(decision) == ([(iid(1), "no_node", Phase.INSPECTING)] if expected else [])
 
 
+def test_an_orphan_that_is_asked_about_already_is_in_no_second_removal() -> None:
+    """The soak, seed 9: it never joined, and no server had answered for five minutes."""
+    asked = State(removals=(removal(1, Phase.INSPECTING, reason="join_timeout"),), notices=(ORPHAN,))
+    assert [r.operation_id for r in look(bare(1), state=asked).state.removals] == ["r1"]
+
+
 def test_in_another_clusters_metrics_nobody_is_an_orphan() -> None:
     """A Prometheus of the other stage: its Nodes are unknown to EC2, and ours have none there."""
     state = State(fence=9)
