@@ -151,7 +151,8 @@ def test_a_node_whose_instance_ec2_has_forgotten(result: CommandResult | None, e
 def test_the_node_that_goes_after_is_the_one_that_was_inspected(reason: str, expected: Phase) -> None:
     seen = msgspec.structs.replace(inspection(), node="worker-i-001-1f2e3d4c")
     said = CommandResult(outcome=CommandOutcome.SUCCEEDED, inspection=seen)
-    _, left = look(said, reason=reason, machine=bare(1) if reason == "no_node" else ghost(1, **NOT_READY))
+    machine = bare(1) if reason == "no_node" else ghost(1, **NOT_READY)
+    _, left = look(said, reason=reason, machine=machine, looked_up=frozenset({"i-001"}))
     assert left is not None
     assert (left.phase, left.node_name) == (expected, "worker-i-001-1f2e3d4c")
 
