@@ -131,14 +131,11 @@ def pool_gave(state: State, pool: Pool) -> State:
 
 
 def remember_refusal(
-    state: State, node_name: str, reason: str, *, now_s: int, policy: Policy, longest: bool = False
+    state: State, node_name: str, reason: str, *, now_s: int, policy: Policy, at_least_s: int = 0
 ) -> State:
-    """Do not nominate this worker again for a while, twice as long each time in a row; its removal forgets it.
-
-    `longest`: at once as long as it may be.
-    """
-    failures = max(times_refused(state, node_name) + 1, REFUSED_AT_MOST if longest else 0)
-    wait_s = policy.scale_down.refused_for_s * min(2 ** (failures - 1), REFUSED_AT_MOST)
+    """Do not nominate this worker again for a while, twice as long each time in a row; its removal forgets it."""
+    failures = times_refused(state, node_name) + 1
+    wait_s = max(at_least_s, policy.scale_down.refused_for_s * min(2 ** (failures - 1), REFUSED_AT_MOST))
     fresh = Refusal(node_name=node_name, reason=reason[:REFUSED_REASON], until_s=now_s + wait_s, failures=failures)
     others = without_refusal(state, node_name).refusals
     return msgspec.structs.replace(state, refusals=(*others, fresh)[-MAX_REFUSALS:])

@@ -11,6 +11,7 @@ from autoscaler.state.memory import MAX_REMOVED, remember_refusal, without_refus
 
 MAX_OPEN_OPERATIONS: Final = 50
 """At the limit nothing new is opened: the item stays far below its 64 KB."""
+PROTECTED_FOR_S: Final = 86_400
 HANDED_BACK_WITHIN_S: Final = 120
 """Until then the uncordon of a worker that is given back must have started, or it is sent anew."""
 _FORWARD: Final[dict[RemovalPhase, frozenset[RemovalPhase]]] = {
@@ -139,13 +140,13 @@ def command_sent(state: State, operation_id: str, phase: RemovalPhase, command: 
 def hand_back(state: State, operation_id: str, why: str, *, now_s: int, policy: Policy) -> State:
     """Give a worker back that EC2 refuses to end: nothing of a terminate that is refused like this can happen later.
 
-    Each further try would move its pods for nothing, so it waits as long as a worker may, from the first time on.
+    Each further try would move its pods for nothing, and the protection is a person's will: it is asked again in a day.
     """
     operation = next((o for o in state.removals if o.operation_id == operation_id), None)
     if operation is None or operation.phase is not RemovalPhase.TERMINATING:
         return state
     title = operation.node_name or operation.instance_id
-    state = remember_refusal(state, title, why, now_s=now_s, policy=policy, longest=True)
+    state = remember_refusal(state, title, why, now_s=now_s, policy=policy, at_least_s=PROTECTED_FOR_S)
     returning = enter_phase(
         operation,
         RemovalPhase.UNCORDONING,

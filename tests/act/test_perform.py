@@ -253,7 +253,7 @@ def test_a_worker_that_is_protected_from_termination_is_handed_back() -> None:
     assert (operation.phase, operation.fence, operation.attempts) == (RemovalPhase.UNCORDONING, 7, 0)
     assert (operation.phase_since_s, operation.command, operation.told_failure) == (NOW_S, None, "")
     [refused] = bench.store.state.refusals
-    assert (refused.node_name, refused.until_s - NOW_S) == ("worker-i-001", 7200), "at once as long as may be"
+    assert (refused.node_name, refused.until_s - NOW_S) == ("worker-i-001", 86_400), "a day"
     assert actor.fresh_failure
     assert actor.events == [
         "worker-i-001 is given back: EC2 protects it from termination; "
