@@ -121,7 +121,7 @@ def _terminating(look: Look, state: State, removal: RemovalOperation) -> State:
         if is_out_of_date(look, removal):
             return uncordon(look, state, removal, "EC2 did not take it at the time that it gave notice of")
         return state
-    if removal.reason in INSPECTED_FOR:
+    if removal.reason in INSPECTED_FOR or not removal.node_name:
         return _inspected(look, state, removal, age_s=age_s)
     instead = overtaken(look, state, removal, since_s=removal.phase_since_s)
     return state if instead is None else instead
