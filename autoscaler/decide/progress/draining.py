@@ -141,7 +141,7 @@ def _failed(look: Look, state: State, removal: RemovalOperation, result: Command
     why = _words(result)
     look.events.append(f"{removal.node_name}: {why}")
     if look.policy.drain.force and result.outcome is CommandOutcome.TIMED_OUT:
-        return terminate(look, began_to_go(state, removal, now_s=look.now_s), removal)
+        return terminate(look, began_to_go(state, removal, now_s=look.now_s), removal, although=why)
     state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
     if _something_went(result):
         state = began_to_go(state, removal, now_s=look.now_s)

@@ -33,7 +33,7 @@ def overtaken(
     if node.cordoned is True and not look.snapshot.rooms_known:
         look.asks_rooms = True
         return state
-    why = _contradiction(node)
+    why = _contradiction(node, emptied=not removal.failure)
     if why is None:
         return None
     if age_s <= shown_after_s:
@@ -42,10 +42,10 @@ def overtaken(
     return uncordon(look, state, removal, why)
 
 
-def _contradiction(node: Node) -> str | None:
+def _contradiction(node: Node, *, emptied: bool) -> str | None:
     if node.cordoned is not True:
         return "somebody uncordoned it while it was drained"
-    if node.movable:
+    if emptied and node.movable:
         return f"{node.movable} pods run there again"
     if node.local_volumes:
         return f"{node.local_volumes} node-local volumes live on it"

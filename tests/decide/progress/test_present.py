@@ -12,6 +12,7 @@ from autoscaler.model import (
     RemovalPhase,
     State,
 )
+from autoscaler.policy import Drain
 from tests.decide.builders import (
     NOW_S,
     SERVER,
@@ -21,6 +22,7 @@ from tests.decide.builders import (
     decided,
     full,
     pod,
+    policy,
     removal,
     snapshot,
     told,
@@ -94,6 +96,21 @@ def test_a_success_of_days_ago_is_history_and_the_present_look_decides(
     """Paused in the middle of a drain, or before its terminate, and resumed two days later."""
     decision = look(removal(1, phase, age_s=LONG_AGO_S), machine, commands=told(Outcome.SUCCEEDED))
     assert phase_of(decision) is expected
+
+
+@pytest.mark.parametrize(
+    ("machine", "expected"),
+    [
+        pytest.param(worker(1, cordoned=True, pods=IN_USE), Phase.TERMINATING, id="with the pods that would not go"),
+        pytest.param(worker(1, pods=IN_USE), Phase.UNCORDONING, id="a person's uncordon stands all the same"),
+    ],
+)
+def test_what_drain_force_overruled_does_not_speak_against_it_again(machine: Machine, expected: Phase) -> None:
+    forced = policy(drain=Drain(force=True))
+    first = left_of(look(removal(1), machine, commands=told(Outcome.TIMED_OUT), its_policy=forced))
+    assert first is not None
+    assert (first.phase, first.failure) == (Phase.TERMINATING, "drain timed_out")
+    assert phase_of(look(first, machine, its_policy=forced, at_s=NOW_S + 130)) is expected
 
 
 @pytest.mark.parametrize("phase", [Phase.DRAINING, Phase.TERMINATING])
