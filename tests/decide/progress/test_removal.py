@@ -25,6 +25,7 @@ from tests.decide.builders import (
     decided,
     full,
     ghost,
+    iid,
     pod,
     policy,
     removal,
@@ -446,3 +447,10 @@ def test_a_reclaim_is_ended_whatever_came_back() -> None:
     """The machine goes away whatever we do."""
     decision = look(removal(1, reclaim=True), worker(1, pods=[pod("p")]), commands=told(Outcome.SUCCEEDED))
     assert phase_of(decision) is Phase.TERMINATING
+
+
+def test_a_node_that_was_not_seen_yet_goes_by_its_own_name_once_it_is() -> None:
+    """The soak, with K3s' `--with-node-id`: the name that workers register under was a guess."""
+    renamed = worker(1, name=f"worker-{iid(1)}-1a2b3c4d", ready=False, of={"state": InstanceState.TERMINATED})
+    [going] = look(removal(1, Phase.TERMINATING, reclaim=True), renamed).state.removals
+    assert (going.phase, going.node_name) == (Phase.DELETING, f"worker-{iid(1)}-1a2b3c4d")
