@@ -26,6 +26,7 @@ def plan(rng: random.Random, *, begin_s: float, end_s: float) -> list[Episode]:
 
 def mend_everything(stage: Stage) -> None:
     """Every fault that is still on ends."""
+    stage.over = True
     episode = Episode(-1, "", stage.cluster.now_s, 0.0, 0.0, 0.0)
     for field in fields(MetricFaults):
         value = field.default_factory() if field.default_factory is not MISSING else field.default

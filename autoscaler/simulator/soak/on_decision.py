@@ -176,7 +176,7 @@ def _justified(watch: Watch, removal: RemovalOperation, lately: list[Moment]) ->
         case "not_ready":
             return unready and _was_unready(watch, instance_id, lately)
         case "instance_gone":
-            return not watch.truth.running(instance_id)
+            return not all(instance_id in moment.ours | moment.others for moment in lately)
         case _:
             return False
 

@@ -1,6 +1,6 @@
 """What is really so, and what was so a little while ago: decisions rest on pictures that are seconds old."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -48,8 +48,8 @@ class Truth:
         self.moments: deque[Moment] = deque()
         self.noticed: dict[str, float] = {}
         """Instances that EC2 takes at any moment, and since when that is known."""
-        self.announced: set[str] = set()
-        """Instances that EC2 said it would retire, days ahead perhaps."""
+        self.announced: Counter[str] = Counter()
+        """Instances that EC2 said it would retire, days ahead perhaps, and how often it said so."""
         self.ever_ready: set[str] = set()
         """Instances that were Ready workers once."""
         self.hand_cordoned: set[str] = set()

@@ -5,7 +5,13 @@
 
 from typing import Final
 
-from tests.soak.mutants import fleet, protocol, removals, sight
+from tests.soak.mutants import endings, fleet, protocol, removals, sight
 from tests.soak.mutants.put import Mutant
 
-MUTANTS: Final[tuple[Mutant, ...]] = (*protocol.MUTANTS, *sight.MUTANTS, *fleet.MUTANTS, *removals.MUTANTS)
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    *protocol.MUTANTS,
+    *sight.MUTANTS,
+    *fleet.MUTANTS,
+    *removals.MUTANTS,
+    *endings.MUTANTS,
+)

@@ -1,4 +1,4 @@
-"""Bugs of removals on their way, and of what may end a machine."""
+"""Bugs of removals on their way."""
 
 from typing import Any, Final
 

@@ -79,7 +79,7 @@ def _retire(stage: Stage, episode: Episode) -> None:
     if victim is None:
         return
     now_s, ahead_s = stage.cluster.now_s, AHEAD_S[int(episode.size * len(AHEAD_S))]
-    stage.watch.truth.announced.add(victim)
+    stage.watch.truth.announced[victim] += 1
     if ahead_s is None:
         stage.watch.tell(f"EC2 will retire {victim}, and does not say when")
         stage.notify((Notice(kind="retirement", subject=victim, received_at_s=int(now_s)),))
@@ -125,14 +125,16 @@ def _notice_of_stranger(stage: Stage, episode: Episode) -> None:
     stage.notify((Notice(kind="interruption", subject=subject, received_at_s=int(stage.cluster.now_s)),))
 
 
-def _break_node(stage: Stage, episode: Episode) -> None:
+def break_node(stage: Stage, episode: Episode) -> None:
+    """A kubelet stops working."""
     name = stage.node(episode.pick)
     if name is not None and stage.cluster.world.state.nodes[name].kubelet_works:
         stage.cluster.world.break_node(name)
         stage.broken.add(name)
 
 
-def _mend_nodes(stage: Stage, _episode: Episode) -> None:
+def mend_nodes(stage: Stage, _episode: Episode) -> None:
+    """Every kubelet works again."""
     for name in sorted(stage.broken):
         if name in stage.cluster.world.state.nodes:
             stage.cluster.world.mend_node(name)
@@ -150,5 +152,5 @@ KINDS: Final[Kinds] = {
     "EC2 announces a retirement": (_retire, nothing),
     "notice out of date": (_notice_of_the_past, nothing),
     "notice of a stranger": (_notice_of_stranger, nothing),
-    "kubelet breaks": (_break_node, _mend_nodes),
+    "kubelet breaks": (break_node, mend_nodes),
 }

@@ -48,9 +48,9 @@ def _in_a_drain(strike: Callable[[Stage, str], None]) -> Action:
 
         def look() -> None:
             server_id = _draining_server(stage)
-            if server_id is not None:
+            if server_id is not None and not stage.over:
                 strike(stage, server_id)
-            elif stage.cluster.now_s < until_s:
+            elif stage.cluster.now_s < until_s and not stage.over:
                 stage.later(LOOKS_EVERY_S, look)
 
         look()

@@ -44,6 +44,8 @@ class Stage:
         """Do something after so many seconds."""
         self.notify = notify
         """EventBridge brings a notice."""
+        self.over = False
+        """Whether the time of faults is over: who still waits for a moment to strike has missed it."""
         self.broken: set[str] = set()
         """Names of nodes whose kubelet a fault broke."""
         self._tags: dict[tuple[str, str], str] = {}
