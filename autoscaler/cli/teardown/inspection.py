@@ -97,14 +97,14 @@ def _with_node(
         state = worker_joined(state)  # it was counted among those that did not come
     # A machine that EC2 shows as stopped runs nothing, whatever its Node still says.
     runs = instance.state in ALIVE and (seen.ready or seen.movable_pods > 0)
+    condition = "is not Ready" if instance.state in ALIVE else f"is {instance.state.value}"
     forced = wishes.force and notes.refused_for_s(key, look.now_s) >= look.policy.drain.timeout_s
     if seen.local_volumes.count and not forced and not (instance.state in ALIVE and seen.ready):
-        why = f"its Node {seen.node} is not Ready and holds node-local volumes ({_names(seen.local_volumes)})"
+        why = f"its Node {seen.node} {condition} and holds node-local volumes ({_names(seen.local_volumes)})"
         return _refuse(look, state, removal, why, notes)
     if not runs:
         lost = _lost(seen) if forced else ""
-        why = "is not Ready and nothing runs on it" if instance.state in ALIVE else f"is {instance.state.value}"
-        look.events.append(f"{seen.node} {why}: it is terminated{lost}")
+        look.events.append(f"{seen.node} {condition} and nothing runs on it: it is terminated{lost}")
         return _enter(look, state, named, RemovalPhase.TERMINATING)
     if late is not None and not forced:
         return _refuse(look, state, removal, late, notes)

@@ -355,6 +355,48 @@ def test_a_drain_that_ran_out_of_time_is_looked_at_once_more(
     assert expected is not None or "shop/web-1 does not end" in done.memory.refused[iid(1)]
 
 
+SUCCESS = CommandResult(outcome=CommandOutcome.SUCCEEDED)
+
+
+def test_that_second_look_comes_before_another_worker_has_its_turn() -> None:
+    back = removal(1, Phase.UNCORDONING, reason="teardown", node_name=RENAMED)
+    seen = look(bare(1), bare(2), result=SUCCESS)
+    done = plan(seen, State(fence=9, removals=(back,)), memory=Memory(late={iid(1): "a pod does not end"}))
+    assert [(r.instance_id, r.phase) for r in done.state.removals] == [(iid(1), Phase.INSPECTING)]
+
+
+@pytest.mark.parametrize(
+    ("phase", "changes", "instance", "expected"),
+    [
+        pytest.param(Phase.DRAINING, {}, OLD, DRAINED, id="a drain that had ended: drained anew"),
+        pytest.param(Phase.DRAINED, {}, OLD, DRAINED, id="drained: drained anew"),
+        pytest.param(Phase.TERMINATING, {}, OLD, DRAINED, id="its terminate not sent, or lost: drained anew"),
+        pytest.param(Phase.TERMINATING, {"node_name": ""}, OLD, ASKING, id="let go without a Node: asked anew"),
+        pytest.param(Phase.TERMINATING, {}, STOPPED, ASKING, id="let go, and stopped: asked anew"),
+        pytest.param(Phase.TERMINATING, {"reclaim": True}, OLD, (Phase.TERMINATING, RENAMED, True), id="EC2 takes it"),
+        pytest.param(Phase.TERMINATING, {}, DEAD, (Phase.DELETING, RENAMED, False), id="dead: its Node is deleted"),
+    ],
+)
+def test_what_was_found_out_before_this_process_looked_is_found_out_anew(
+    phase: Phase, changes: dict[str, Any], instance: dict[str, Any], expected: tuple[Phase, str, bool]
+) -> None:
+    operation = removal(1, phase, **{"reason": "teardown", "node_name": RENAMED, **changes})
+    result = SUCCESS if phase is Phase.DRAINING else None
+    done = answered(result, instance, operation=operation)
+    assert under_way(done) == expected
+    anew = expected[0] in {Phase.DRAINING, Phase.INSPECTING}
+    assert (done.state.removals[0].operation_id != operation.operation_id) is anew
+    watched = answered(result, instance, operation=operation, memory=Memory(inherited=frozenset()))
+    assert under_way(watched) != expected or not anew
+
+
+def test_a_drain_that_was_seen_at_work_is_believed() -> None:
+    operation = removal(1, reason="teardown", node_name=RENAMED)
+    running = answered(CommandResult(outcome=CommandOutcome.RUNNING), OLD, operation=operation)
+    assert under_way(running) == DRAINED
+    assert under_way(answered(SUCCESS, OLD, operation=operation, memory=running.memory)) == ENDED
+
+
 def test_after_an_end_without_a_node_a_server_is_asked_whether_one_came_after_all() -> None:
     dead = look(bare(1, **DEAD))
     done = plan(dead, State(fence=9, removals=(removal(1, Phase.TERMINATING, node_name="", reason="teardown"),)))
