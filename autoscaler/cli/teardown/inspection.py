@@ -29,8 +29,6 @@ from autoscaler.state.transitions import enter_phase, open_removal, removal_ende
 
 FIRM_RULES: Final = frozenset({"identity", "control-plane"})
 """Nobody knows whose Node it is, or it is a server that carries a worker's tags."""
-_SAYS_NOTHING: Final = frozenset({CommandOutcome.RUNNING, CommandOutcome.SUCCEEDED, CommandOutcome.NO_SUCH_NODE})
-"""Outcomes that are no failure to answer."""
 
 
 def judge_answer(
@@ -50,7 +48,7 @@ def judge_answer(
         return refuse_for_good(look, state, removal, result, notes)
     if result is not None and result.inspection is not None:
         return _with_node(look, state, removal, instance, result.inspection, wishes=wishes, notes=notes)
-    if result is not None and result.outcome not in _SAYS_NOTHING:
+    if result is not None and result.outcome is not CommandOutcome.RUNNING:
         words = f"{result.outcome.value}: {result.message}" if result.message else result.outcome.value
         look.events.append(f"{instance.instance_id}: no server says what it holds ({words}); it is asked again")
     return send_again(look, state, removal, result)
@@ -110,10 +108,8 @@ def _with_node(
         return _refuse(look, state, removal, late, notes)
     if notes.refused and not wishes.force:
         return _close(state, removal)  # another one stops the teardown: nothing more is emptied for it
-    if forced:
-        look.events.append(f"{seen.node} is emptied without regard to budgets and rules (--force){_lost(seen)}")
-    else:
-        look.events.append(f"draining {seen.node}")
+    does = f"{seen.node} is emptied without regard to budgets and rules (--force){_lost(seen)}"
+    look.events.append(does if forced else f"draining {seen.node}")
     drain = new_removal(look, instance, None, reason=TEARDOWN, phase=RemovalPhase.DRAINING, reclaim=forced)
     drain = msgspec.structs.replace(drain, node_name=seen.node)
     return open_removal(_close(state, removal), drain, counts_as_scale_down=False)

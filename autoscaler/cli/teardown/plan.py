@@ -111,8 +111,11 @@ def _settle_launch(look: Look, state: State, launch: LaunchOperation) -> State:
 
 def _note_protected(look: Look, state: State, notes: Notes) -> None:
     """A terminate that is over although its instance lives was refused by EC2, and its worker was given back."""
+    # Where it has no Node there is nothing to uncordon, and only the refusal under its id is left.
+    back = {r.instance_id for r in state.removals if r.phase is RemovalPhase.UNCORDONING}
+    back |= {refusal.node_name for refusal in state.refusals}
     going = {r.instance_id for r in state.removals if r.phase is RemovalPhase.TERMINATING}
-    for key in sorted(notes.ending - going):
+    for key in sorted((notes.ending & back) - going):
         instance = look.instances.get(key)
         if instance is not None and instance.managed and instance.state not in ENDING:
             why = "EC2 protects it from termination: switch the protection off, or terminate it yourself."
