@@ -20,22 +20,12 @@ from autoscaler.observe.query import sight_query
 from autoscaler.policy import Policy
 from autoscaler.reconcile import Ports, reconcile
 from autoscaler.simulator.ec2 import Ec2, Ec2Settings
-from autoscaler.simulator.fakes import (
-    Inline,
-    Invocation,
-    MemoryStore,
-    SimCommands,
-    SimFleet,
-    SimIds,
-    SimMetrics,
-    SimNotifier,
-    SimTime,
-    Ssm,
-    StateItem,
-    Wires,
-)
+from autoscaler.simulator.fakes import SimFleet, SimMetrics, SimNotifier
 from autoscaler.simulator.metrics.faults import MetricFaults
 from autoscaler.simulator.metrics.recorded import Recorder
+from autoscaler.simulator.ssm import SimCommands, Ssm
+from autoscaler.simulator.table import MemoryStore, StateItem
+from autoscaler.simulator.wires import Inline, Invocation, SimIds, SimTime, Wires
 from autoscaler.simulator.world.workload import Workload
 from autoscaler.simulator.world.world import SERVER, FixedNode, World, WorldSettings
 

@@ -35,7 +35,7 @@ from autoscaler.policy import Policy
 from autoscaler.ports import Conflict, FleetUnavailable, MetricsUnavailable, StateStore
 from autoscaler.reconcile import Ports
 from autoscaler.simulator.cluster import START_S, SimCluster
-from autoscaler.simulator.fakes import Inline, SimClock, SimTime
+from autoscaler.simulator.wires import Inline, SimClock, SimTime
 from tests.race.evidence import Commanded, Entry, Evidence, Launched, Saved, Terminated, WriteLost, me
 from tests.reconcile.conftest import deployment, make_one_superfluous
 
@@ -196,6 +196,9 @@ class SharedFleet:
             launches = [entry for entry in self._evidence.read() if isinstance(entry, Launched) and not entry.replayed]
             rows += [_row(launch, instance_id) for launch in launches for instance_id in launch.instance_ids]
         return rows
+
+    def look_up(self, instance_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        return [row for row in self.describe() if row["InstanceId"] in instance_ids]
 
     def launch_context(self) -> LaunchContext:
         return self._seen.context

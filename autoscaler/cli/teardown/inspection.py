@@ -25,7 +25,8 @@ from autoscaler.model import (
     RemovalPhase,
     State,
 )
-from autoscaler.state.transitions import enter_phase, open_removal, removal_ended, update_removal, worker_joined
+from autoscaler.state.memory import worker_joined
+from autoscaler.state.transitions import enter_phase, open_removal, removal_ended, update_removal
 
 FIRM_RULES: Final = frozenset({"identity", "control-plane"})
 """Nobody knows whose Node it is, or it is a server that carries a worker's tags."""

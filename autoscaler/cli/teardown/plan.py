@@ -8,7 +8,6 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.act.effects import node_command
 from autoscaler.cli.teardown.inspection import FIRM_RULES, judge_answer, refuse_for_good
 from autoscaler.cli.teardown.memory import Memory, Notes, Wishes
 from autoscaler.decide.looking import TEARDOWN, Look, new_removal
@@ -26,7 +25,6 @@ from autoscaler.model import (
     RemovalPhase,
     Snapshot,
     State,
-    Verb,
 )
 from autoscaler.policy import Policy
 from autoscaler.state.transitions import (
@@ -202,7 +200,7 @@ def _overdue(look: Look, removal: RemovalOperation) -> bool:
     if removal.phase is RemovalPhase.TERMINATING:
         return False
     draining = removal.phase is RemovalPhase.DRAINING
-    own_s = node_command(removal, Verb.DRAIN, look.policy).timeout_s if draining else 0
+    own_s = look.policy.drain_timeout_s(reclaim=removal.reclaim) if draining else 0
     return look.now_s - removal.phase_since_s > own_s + look.policy.drain.timeout_s + 2 * GRACE_AFTER_DRAIN_S
 
 

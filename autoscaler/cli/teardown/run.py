@@ -35,7 +35,8 @@ from autoscaler.observe.snapshot import observe
 from autoscaler.policy import Policy
 from autoscaler.ports import Conflict, MetricsUnavailable, PortError, StoreUnavailable
 from autoscaler.reconcile import LEASE_MARGIN_S, Ports
-from autoscaler.state.transitions import forget_old, lease_held_by_other, release_lease, take_lease
+from autoscaler.state.memory import forget_old
+from autoscaler.state.transitions import lease_held_by_other, release_lease, take_lease
 
 POLL_S: Final = 5.0
 FAILURES_IN_A_ROW: Final = 5

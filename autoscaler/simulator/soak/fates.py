@@ -10,8 +10,8 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.simulator.fakes import DYNAMODB, EC2, PROMETHEUS, SSM
 from autoscaler.simulator.soak.assumptions import FROZEN_S, LANDS_LATE_S
+from autoscaler.simulator.wires import DYNAMODB, EC2, PROMETHEUS, SSM
 
 
 class FateKind(StrEnum):

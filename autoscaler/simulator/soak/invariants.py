@@ -1,6 +1,6 @@
 """Every invariant of the soak, by the moment at which it is checked."""
 
-from autoscaler.simulator.soak import on_decision, on_effect, on_state
+from autoscaler.simulator.soak import on_decision, on_effect, on_ending, on_state, on_telling
 from autoscaler.simulator.soak.on_step import FleetRules
 from autoscaler.simulator.soak.on_telling import TellRules
 from autoscaler.simulator.soak.on_turns import TurnRules
@@ -33,17 +33,20 @@ def rules() -> Rules:
             on_decision.growth_is_no_more_than_waits,
             on_decision.removal_has_a_reason,
             on_decision.nothing_is_decided_for_another_cluster,
-            on_decision.nothing_is_repaired_while_volumes_are_hidden,
-            on_decision.termination_is_earned,
+            on_ending.termination_is_earned,
+            on_ending.no_step_rests_on_an_old_answer,
             on_decision.no_failure_is_counted_for_what_we_removed,
             on_decision.nothing_is_removed_twice,
             turns.a_refused_worker_waits,
+            turns.a_retirement_is_replaced_once,
         ),
         on_send=(
             on_effect.intent_comes_first,
             on_effect.a_launch_is_sent_to_the_letter,
             on_effect.only_ours_is_touched,
             on_effect.hands_off_while_paused,
+            on_ending.nothing_is_lost_unasked,
+            on_ending.no_end_rests_on_an_old_look,
         ),
         on_effect=(
             on_effect.never_above_max,
@@ -57,5 +60,9 @@ def rules() -> Rules:
             fleet.nodes_are_deleted_only_when_dead,
             fleet.fences_of_nodes_only_rise,
         ),
-        on_end=(turns.every_removable_worker_is_tried, tells.a_lasting_failure_is_told_once),
+        on_end=(
+            turns.every_removable_worker_is_tried,
+            tells.a_lasting_failure_is_told_once,
+            on_telling.a_protected_worker_is_given_back,
+        ),
     )

@@ -1,6 +1,6 @@
 """Invariants of what is begun: growth has a cause, a shrink has complete metrics, a removal has a reason."""
 
-from autoscaler.model import OPERATION_TAG, CommandOutcome, RemovalOperation, RemovalPhase
+from autoscaler.model import OPERATION_TAG, RemovalOperation, RemovalPhase
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, NOTICED_WITHIN_S
 from autoscaler.simulator.soak.on_state import new_launches, new_removals
 from autoscaler.simulator.soak.truth import Moment
@@ -26,9 +26,11 @@ def no_shrink_without_complete_metrics(_watch: Watch, saved: Saved) -> str | Non
 
 
 def no_shrink_on_an_unknown_window(watch: Watch, saved: Saved) -> str | None:
-    """'Low for ten minutes' is not known by a Prometheus that is younger than that."""
+    """'Low for ten minutes' is not known by a Prometheus that is younger than that, or that looked too seldom."""
     since_s, window_s = watch.metrics_since_s, watch.policy.scale_down.window_s
     low = [removal for removal in _voluntary(saved) if removal.reason == "low_utilisation"]
+    if low and saved.seen.thin_windows:
+        return f"{low[0].instance_id} is removed, and the rules were evaluated too seldom"
     if low and since_s is not None and watch.cluster.now_s - since_s < 0.9 * window_s - 60:
         return f"{low[0].instance_id} is removed with {watch.cluster.now_s - since_s:.0f} s of {window_s} s known"
     return None
@@ -106,6 +108,8 @@ def _caused(watch: Watch, saved: Saved, reason: str) -> bool:
             return any(len(workers) < watch.policy.workers.min for workers in healthy)
         case "interruption":
             return bool(watch.truth.noticed)
+        case "retirement":
+            return bool(watch.truth.announced)
         case "blind_growth":
             return saved.seen.alerted and saved.seen.metrics_complete is False
         case _:
@@ -161,8 +165,10 @@ def _justified(watch: Watch, removal: RemovalOperation, lately: list[Moment]) ->
     old_enough = age_s > watch.policy.workers.join_timeout_s - CLOCKS_DIFFER_S
     unready = any(instance_id not in moment.ready for moment in lately)
     match removal.reason:
-        case "interruption" | "retirement":
+        case "interruption":
             return instance_id in watch.truth.noticed
+        case "retirement":
+            return instance_id in watch.truth.announced
         case "join_timeout":
             return old_enough and unready
         case "no_node":
@@ -170,7 +176,7 @@ def _justified(watch: Watch, removal: RemovalOperation, lately: list[Moment]) ->
         case "not_ready":
             return unready and _was_unready(watch, instance_id, lately)
         case "instance_gone":
-            return not watch.truth.alive(instance_id)
+            return not all(instance_id in moment.ours | moment.others for moment in lately)
         case _:
             return False
 
@@ -194,39 +200,6 @@ def nothing_is_decided_for_another_cluster(_watch: Watch, saved: Saved) -> str |
     return None
 
 
-def nothing_is_repaired_while_volumes_are_hidden(_watch: Watch, saved: Saved) -> str | None:
-    """A NotReady worker may hold the only copy of something: without metrics of volumes it stays."""
-    repaired = [removal for removal in new_removals(saved) if removal.reason == "not_ready"]
-    if repaired and saved.seen.hidden_volumes:
-        return f"{repaired[0].instance_id} is replaced, and nobody knows what volumes it holds"
-    return None
-
-
-def termination_is_earned(watch: Watch, saved: Saved) -> str | None:
-    """A removal comes to `terminating` by its own finished drain, and otherwise only for a worker without a future.
-
-    That is: taken back by EC2, dead, never joined, long NotReady, or forced out by the policy.
-    """
-    before = {removal.operation_id: removal.phase for removal in saved.old.removals}
-    lately = list(watch.truth.lately(NOTICED_WITHIN_S))
-    for removal in saved.new.removals:
-        if removal.phase is not RemovalPhase.TERMINATING:
-            continue
-        if before.get(removal.operation_id) is RemovalPhase.TERMINATING:
-            continue
-        if watch.drained(removal.operation_id) or not watch.truth.alive(removal.instance_id):
-            continue
-        if removal.instance_id in watch.truth.noticed:
-            continue
-        if watch.policy.drain.force and watch.drained(removal.operation_id, CommandOutcome.TIMED_OUT):
-            continue
-        exempt = removal.reason in {"join_timeout", "no_node", "not_ready"}
-        if exempt and _justified(watch, removal, lately):
-            continue
-        return f"{removal.instance_id} is terminated ({removal.reason}), and its operation has no finished drain"
-    return None
-
-
 def no_failure_is_counted_for_what_we_removed(watch: Watch, saved: Saved) -> str | None:
     """A launch failed when its own worker did not come or did not last, and never because we or EC2 ended it."""
     old, new = saved.old.join_failures, saved.new.join_failures
@@ -238,7 +211,8 @@ def no_failure_is_counted_for_what_we_removed(watch: Watch, saved: Saved) -> str
     lost |= {
         instance.instance_id
         for instance in watch.cluster.ec2.instances.values()
-        if instance.ended_at_s is not None and instance.tags.get(OPERATION_TAG) in launches
+        if (instance.ended_at_s is not None or instance.instance_id in watch.truth.untagged_s)
+        and instance.tags.get(OPERATION_TAG) in launches
     }
     never_came = {r.instance_id for r in opened if r.reason == "join_timeout"}
     noticed = {n.subject for n in saved.old.notices if n.kind in {"interruption", "retirement"}}

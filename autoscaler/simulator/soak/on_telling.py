@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Final
 
-from autoscaler.model import Action
+from autoscaler.model import Action, RemovalPhase
 from autoscaler.simulator.soak.watch import Watch
 
 OFTEN: Final = 5
@@ -29,3 +29,15 @@ class TellRules:
             if len(times) > OFTEN:
                 return f"it was told {len(times)} times within an hour: {failure}"
         return None
+
+
+def a_protected_worker_is_given_back(watch: Watch, document: Mapping[str, Any]) -> str | None:
+    """Whoever heard that EC2 does not end a worker has left no removal that waits for its end."""
+    if any(failure.startswith("stopped: ") for failure in document["failures"]):
+        return None  # it lost its lease, and the next one hears the same
+    for removal in watch.state.removals:
+        waits = removal.phase is RemovalPhase.TERMINATING and not removal.reclaim
+        refused = f"terminate of {removal.instance_id}: The instance '{removal.instance_id}' may not be terminated"
+        if waits and any(failure.startswith(refused) for failure in document["failures"]):
+            return f"{removal.instance_id} is protected, and its removal waits for its end"
+    return None

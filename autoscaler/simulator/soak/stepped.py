@@ -6,10 +6,10 @@ from typing import Final, Protocol, TypeVar
 
 from autoscaler.model import Mode
 from autoscaler.ports import Conflict, PortError
-from autoscaler.simulator.fakes import Invocation, SimClock, SimTime, Wires
 from autoscaler.simulator.soak.assumptions import INVOCATION_S
 from autoscaler.simulator.soak.fates import Fate, FateKind
 from autoscaler.simulator.soak.process import Process
+from autoscaler.simulator.wires import Invocation, SimClock, SimTime, Wires
 
 Result = TypeVar("Result")
 TIMEOUT_S: Final = 6.0
@@ -43,8 +43,8 @@ class Seen:
     """Whether each answer of Prometheus to its last look was the whole truth; None: not to be judged."""
     another_cluster: bool = False
     """Whether its last look was at another cluster too, or at nothing else."""
-    hidden_volumes: bool = False
-    """Whether its last look could not tell which volumes are where."""
+    thin_windows: bool = False
+    """Whether in its last look the rules had been evaluated too seldom to know a window."""
     alerted: bool = False
     """Whether a scale-up alert woke it."""
     late_effects: bool = False

@@ -8,7 +8,6 @@ from typing import Any, Final
 import msgspec
 
 from autoscaler.model import (
-    CommandOutcome,
     LaunchOperation,
     LaunchRequest,
     LaunchResult,
@@ -17,28 +16,27 @@ from autoscaler.model import (
     RemovalOperation,
     RemovalPhase,
     State,
-    Verb,
 )
 from autoscaler.observe.series import MOVING_FAMILIES, ROOM_FAMILIES, SIGHT_FAMILIES
 from autoscaler.policy import Policy
 from autoscaler.ports import PortError
 from autoscaler.reconcile import Busy
 from autoscaler.simulator.cluster import SimCluster
-from autoscaler.simulator.fakes import PROMETHEUS
 from autoscaler.simulator.metrics.faults import MetricFaults, spoil
 from autoscaler.simulator.metrics.promql import Moving, Rooms, Sight
+from autoscaler.simulator.soak.answers import Answers
 from autoscaler.simulator.soak.fates import KILLS, Fate
 from autoscaler.simulator.soak.stepped import Call, Seen, SteppedInvocation
 from autoscaler.simulator.soak.truth import Truth
 from autoscaler.simulator.soak.violation import Violation
-from autoscaler.simulator.world.preflight import ResultLine
-from autoscaler.state.transitions import effective_mode
+from autoscaler.simulator.wires import PROMETHEUS
+from autoscaler.state.modes import effective_mode
 
 EFFECTS: Final = frozenset({"launch", "terminate", "send"})
 """Calls that change the world outside."""
-HARMLESS: Final = frozenset({"scraped_every_s", "lag_s", "no_allow_lists", "missing"})
+HARMLESS: Final = frozenset({"scraped_every_s", "lag_s", "no_allow_lists", "missing", "slow_rules"})
 """Metric faults on which a shrink may go on: a picture that is older, within its limits, and one in which a server's
-own look at volumes and annotations has to do."""
+own look at volumes and annotations has to do. What windows are worth is judged by a rule of its own."""
 ANSWERS: Final = {Sight: SIGHT_FAMILIES, Rooms: ROOM_FAMILIES, Moving: MOVING_FAMILIES}
 HIDDEN_BY_ALLOW_LISTS: Final = frozenset({"node_local_volumes", "node_managed"})
 ENDINGS: Final = frozenset({RemovalPhase.TERMINATING, RemovalPhase.DELETING})
@@ -106,8 +104,7 @@ class Watch:
         """Instances whose end was ever intended."""
         self.removed: set[str] = set()
         """Instances whose end by us was under way before the last write."""
-        self.drains: dict[str, list[str]] = {}
-        """Command ids of drains, by operation id."""
+        self.answers = Answers(cluster.world)
         self.last_scaling_s: float | None = None
         """When workers were last asked for, or last chosen to go."""
         self.metrics_since_s: float | None = None
@@ -150,18 +147,22 @@ class Watch:
         who, subject = invocation.process.name, call.subject
         if call.service == PROMETHEUS:
             seen.answers[-1] = self._is_complete(str(subject), result)
+            faults = self.cluster.metric_faults
+            another_cluster = faults.foreign or faults.two_clusters
             if self._asks_anew(call):
-                faults = self.cluster.metric_faults
-                seen.another_cluster = faults.foreign or faults.two_clusters
-                seen.hidden_volumes = faults.no_allow_lists or "node_local_volumes" in faults.missing
+                seen.another_cluster = another_cluster
+                seen.thin_windows = faults.slow_rules
+            elif another_cluster and not seen.another_cluster:
+                # Within one look Prometheus became another cluster's: what it adds of our Nodes is nothing, and the
+                # drain's own preflight is what looks at their pods.
+                seen.answers[-1] = None
         elif call.name == "load" and isinstance(result, tuple):
             # A pause that ends while the answer travels (below a second) is over for whoever reads it.
             seen.mode = effective_mode(result[0], self.policy, invocation.clock.now_s() + 1)
         elif isinstance(subject, State):
             self.saved(Saved(self.state, subject, invocation, seen))
         elif isinstance(subject, NodeCommand):
-            if subject.verb is Verb.DRAIN:
-                self.drains.setdefault(subject.operation_id, []).append(str(result))
+            self.answers.asked(subject, str(result))
             self.tell(f"  {who}: {subject.verb} of {subject.node_name} (fence {subject.fence}) reached SSM")
         elif isinstance(subject, LaunchRequest) and isinstance(result, LaunchResult):
             self.tell(f"  {who}: launch {subject.client_token} gave {', '.join(result.instance_ids) or 'nothing'}")
@@ -234,10 +235,6 @@ class Watch:
         elif not isinstance(error, PortError):
             self.fail(Violation("only_known_errors", f"{invocation.process.name} raised {error!r}"))
 
-    def drained(self, operation_id: str, outcome: CommandOutcome = CommandOutcome.SUCCEEDED) -> bool:
-        """Whether a drain of the operation ended so on the server."""
-        return any(self._outcome(command_id) is outcome for command_id in self.drains.get(operation_id, ()))
-
     def fail(self, violation: Violation) -> None:
         """Keep the first violation."""
         if self.violation is None:
@@ -274,12 +271,6 @@ class Watch:
             if at_s < began_s:
                 before = False
         return False
-
-    def _outcome(self, command_id: str) -> CommandOutcome | None:
-        status = self.cluster.world.command_status(command_id)
-        if status is None or not status.stdout:
-            return None
-        return msgspec.json.decode(status.stdout, type=ResultLine).outcome
 
     def _asks_anew(self, call: Call) -> bool:
         """Whether the call is the first of a look."""

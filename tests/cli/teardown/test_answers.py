@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from autoscaler.act.effects import LEAST_DRAIN_S, SendCommand, Terminate, due_effects
+from autoscaler.act.effects import SendCommand, Terminate, due_effects
 from autoscaler.cli.teardown.memory import Memory, Wishes
 from autoscaler.cli.teardown.plan import RETRY_S, Plan, plan_teardown
 from autoscaler.model import (
@@ -16,7 +16,7 @@ from autoscaler.model import (
     State,
     Verb,
 )
-from autoscaler.policy import Interruption
+from autoscaler.policy import LEAST_DRAIN_S, Interruption
 from tests.cli.teardown.answers import (
     ASKING,
     BARE,

@@ -6,7 +6,7 @@ from autoscaler.cli.teardown.run import End
 from autoscaler.model import Mode, ModeSetting, RemovalPhase, Verb
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.world.preflight import movable_pods
-from autoscaler.state.transitions import set_mode
+from autoscaler.state.modes import set_mode
 from tests.cli.teardown.teardowns import Undrained, assert_nothing_of_ours_is_left, named, run
 from tests.simulator.worlds import deployment
 

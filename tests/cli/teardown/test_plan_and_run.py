@@ -10,7 +10,8 @@ from autoscaler.policy import Drain, Policy, Workers
 from autoscaler.ports import FleetUnavailable, StoreUnavailable
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.world.workload import Budget
-from autoscaler.state.transitions import set_mode, take_lease
+from autoscaler.state.modes import set_mode
+from autoscaler.state.transitions import take_lease
 from tests.cli.teardown.teardowns import ME, POLICY, assert_nothing_of_ours_is_left, run, teardown_of
 from tests.simulator.worlds import SERVER_ID, bare, database, deployment
 
