@@ -220,7 +220,7 @@ def _show_plan(plan: Plan, cluster_id: str, wishes: Wishes, policy: Policy, *, a
     typer.echo("The autoscaler is paused first and stays so. Static workers and servers are left alone.")
     typer.echo(
         "A server is asked about each worker by its provider-id: what could still run is drained, a machine without a "
-        "Node or with nothing on it is ended, and node-local volumes keep theirs."
+        "Node or with nothing on it is ended, and one with node-local volumes stays."
     )
     if wishes.force:
         typer.echo(

@@ -30,8 +30,6 @@ from autoscaler.state.transitions import enter_phase, open_removal, removal_ende
 
 FIRM_RULES: Final = frozenset({"identity", "control-plane"})
 """Nobody knows whose Node it is, or it is a server that carries a worker's tags."""
-_SAYS_NOTHING: Final = frozenset({CommandOutcome.RUNNING, CommandOutcome.SUCCEEDED, CommandOutcome.NO_SUCH_NODE})
-"""Outcomes that are no failure to answer."""
 
 
 def judge_answer(
@@ -51,7 +49,7 @@ def judge_answer(
         return refuse_for_good(look, state, removal, result, notes)
     if result is not None and result.inspection is not None:
         return _with_node(look, state, removal, instance, result.inspection, wishes=wishes, notes=notes)
-    if result is not None and result.outcome not in _SAYS_NOTHING:
+    if result is not None and result.outcome is not CommandOutcome.RUNNING:
         words = f"{result.outcome.value}: {result.message}" if result.message else result.outcome.value
         look.events.append(f"{instance.instance_id}: no server says what it holds ({words}); it is asked again")
     return send_again(look, state, removal, result)
@@ -98,23 +96,21 @@ def _with_node(
         state = worker_joined(state)  # it was counted among those that did not come
     # A machine that EC2 shows as stopped runs nothing, whatever its Node still says.
     runs = instance.state in ALIVE and (seen.ready or seen.movable_pods > 0)
+    condition = "is not Ready" if instance.state in ALIVE else f"is {instance.state.value}"
     forced = wishes.force and notes.refused_for_s(key, look.now_s) >= look.policy.drain.timeout_s
     if seen.local_volumes.count and not forced and not (instance.state in ALIVE and seen.ready):
-        why = f"its Node {seen.node} is not Ready and holds node-local volumes ({_names(seen.local_volumes)})"
+        why = f"its Node {seen.node} {condition} and holds node-local volumes ({_names(seen.local_volumes)})"
         return _refuse(look, state, removal, why, notes)
     if not runs:
         lost = _lost(seen) if forced else ""
-        why = "is not Ready and nothing runs on it" if instance.state in ALIVE else f"is {instance.state.value}"
-        look.events.append(f"{seen.node} {why}: it is terminated{lost}")
+        look.events.append(f"{seen.node} {condition} and nothing runs on it: it is terminated{lost}")
         return _enter(look, state, named, RemovalPhase.TERMINATING)
     if late is not None and not forced:
         return _refuse(look, state, removal, late, notes)
     if notes.refused and not wishes.force:
         return _close(state, removal)  # another one stops the teardown: nothing more is emptied for it
-    if forced:
-        look.events.append(f"{seen.node} is emptied without regard to budgets and rules (--force){_lost(seen)}")
-    else:
-        look.events.append(f"draining {seen.node}")
+    does = f"{seen.node} is emptied without regard to budgets and rules (--force){_lost(seen)}"
+    look.events.append(does if forced else f"draining {seen.node}")
     drain = new_removal(look, instance, None, reason=TEARDOWN, phase=RemovalPhase.DRAINING, reclaim=forced)
     drain = msgspec.structs.replace(drain, node_name=seen.node)
     return open_removal(_close(state, removal), drain, counts_as_scale_down=False)

@@ -31,6 +31,8 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """EC2 is being told to terminate these."""
     cleared: frozenset[str] = frozenset()
     """Ended instances whose Node is known to be gone."""
+    inherited: frozenset[str] | None = None
+    """Ids of operations that were under way at the first look, and were not seen at work since; None before it."""
 
 
 class Notes:
@@ -44,6 +46,7 @@ class Notes:
         self.late = dict(memory.late)
         self.ending = set(memory.ending)
         self.cleared = set(memory.cleared)
+        self.inherited = set(memory.inherited or ())
 
     def refuse(self, key: str, why: str, *, now_s: int, firm: bool = False) -> None:
         """A worker stays, for a reason that a person can do something about."""
@@ -73,4 +76,5 @@ class Notes:
             late=self.late,
             ending=frozenset(self.ending),
             cleared=frozenset(self.cleared),
+            inherited=frozenset(self.inherited),
         )

@@ -66,6 +66,8 @@ def plan_teardown(
     for launch in state.launches:
         state = _settle_launch(look, state, launch)
     notes = Notes(memory)
+    if memory.inherited is None:
+        notes.inherited = {removal.operation_id for removal in state.removals}
     _note_protected(look, state, notes)
     for removal in state.removals:
         state = _advance(look, state, removal, wishes, notes)
@@ -107,8 +109,11 @@ def _settle_launch(look: Look, state: State, launch: LaunchOperation) -> State:
 
 def _note_protected(look: Look, state: State, notes: Notes) -> None:
     """A terminate that is over although its instance lives was refused by EC2, and its worker was given back."""
+    # Where it has no Node there is nothing to uncordon, and only the refusal under its id is left.
+    back = {r.instance_id for r in state.removals if r.phase is RemovalPhase.UNCORDONING}
+    back |= {refusal.node_name for refusal in state.refusals}
     going = {r.instance_id for r in state.removals if r.phase is RemovalPhase.TERMINATING}
-    for key in sorted(notes.ending - going):
+    for key in sorted((notes.ending & back) - going):
         instance = look.instances.get(key)
         if instance is not None and instance.managed and instance.state not in ENDING:
             why = "EC2 protects it from termination: switch the protection off, or terminate it yourself."
@@ -120,6 +125,8 @@ def _advance(look: Look, state: State, removal: RemovalOperation, wishes: Wishes
     result = look.commands.get(removal.operation_id)
     if wishes.force and _overdue(look, removal):
         return _overrule(look, state, removal, notes)
+    if instance is not None and _is_history(look, removal, instance, notes):
+        return _anew(look, state, removal, instance)
     if removal.phase is RemovalPhase.INSPECTING and instance is not None:
         return judge_answer(look, state, removal, instance, wishes=wishes, notes=notes)
     if removal.phase is RemovalPhase.DRAINING and result is not None:
@@ -135,6 +142,32 @@ def _advance(look: Look, state: State, removal: RemovalOperation, wishes: Wishes
     if all(r.operation_id != removal.operation_id for r in after.removals):
         _note_end(look, removal, instance, notes)
     return after
+
+
+def _is_history(look: Look, removal: RemovalOperation, instance: Instance, notes: Notes) -> bool:
+    """Whether what lets this machine go was found out before this process looked: it may be in use again since.
+
+    Not where EC2 takes it, or a forced end was begun: that was decided against all that runs there.
+    """
+    if removal.operation_id not in notes.inherited or removal.reclaim or instance.state in ENDING:
+        return False
+    if removal.phase is not RemovalPhase.DRAINING:
+        return removal.phase in {RemovalPhase.DRAINED, RemovalPhase.TERMINATING}
+    result = look.commands.get(removal.operation_id)
+    if result is not None and result.outcome is CommandOutcome.RUNNING:
+        notes.inherited.discard(removal.operation_id)
+    return result is not None and result.outcome is CommandOutcome.SUCCEEDED
+
+
+def _anew(look: Look, state: State, removal: RemovalOperation, instance: Instance) -> State:
+    """The same intent as a new operation. One that may have left a cordon is a drain again: it can still be undone."""
+    drained = bool(removal.node_name) and instance.state in ALIVE
+    name = removal.node_name or removal.instance_id
+    does = "it is drained anew" if drained else "its machine is asked about anew"
+    look.events.append(f"{name} was let go before this teardown began: {does}")
+    closed = update_removal(state, removal.operation_id, lambda _: None)
+    phase = RemovalPhase.DRAINING if drained else RemovalPhase.INSPECTING
+    return _open(look, closed, instance, phase, node_name=removal.node_name if drained else "")
 
 
 def _note_refusal(look: Look, before: State, after: State, removal: RemovalOperation, notes: Notes) -> None:

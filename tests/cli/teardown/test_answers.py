@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 import pytest
 
 from autoscaler.act.effects import SendCommand, Terminate, due_effects
@@ -11,108 +10,41 @@ from autoscaler.cli.teardown.plan import RETRY_S, Plan, plan_teardown
 from autoscaler.model import (
     CommandOutcome,
     CommandResult,
-    Cordon,
     Found,
-    Inspection,
-    Instance,
     InstanceState,
     JoinFailures,
-    MetricsStatus,
-    RemovalOperation,
-    RemovalPhase,
-    Snapshot,
     State,
     Verb,
 )
 from autoscaler.policy import LEAST_DRAIN_S, Interruption
-from tests.decide.builders import NOW_S, SERVER, bare, iid, policy, removal, snapshot
-
-Phase = RemovalPhase
-RENAMED = "worker-i-001-1f2e3d4c"
-"""K3s' --with-node-id: not the name that we gave."""
-NONE = Found(count=0)
-DATA = Found(count=1, names=("pvc-7",))
-BARE = Found(count=1, names=("batch/job",))
-OLD: dict[str, Any] = {}
-YOUNG = {"launched_at_s": NOW_S - 60}
-STOPPED = {"state": InstanceState.STOPPED}
-DEAD = {"state": InstanceState.TERMINATED}
-FORCE = Wishes(force=True)
-HELD = Memory(refused={iid(1): "it stays"}, refused_since_s={iid(1): NOW_S - 300})
-"""Refused for as long as a drain may take."""
-FRESH = Memory(refused={iid(1): "it stays"}, refused_since_s={iid(1): NOW_S - 299})
-
-
-def node(*, ready: bool = True, **changes: Any) -> CommandResult:
-    """The server found its Node."""
-    seen = Inspection(
-        node=RENAMED,
-        uid="u",
-        created_at_s=NOW_S - 7200,
-        ready=ready,
-        ready_since_s=NOW_S - 400,
-        cordon=Cordon.NONE,
-        operation="",
-        fence=0,
-        taints=(),
-        local_volumes=NONE,
-        bare_pods=NONE,
-        critical_pods=NONE,
-        do_not_evict_pods=NONE,
-        movable_pods=0,
-        ending_pods=0,
-    )
-    return CommandResult(
-        outcome=CommandOutcome.SUCCEEDED, inspection=msgspec.structs.replace(seen, **changes), message="The Node."
-    )
-
-
-def refused(rule: str) -> CommandResult:
-    return CommandResult(outcome=CommandOutcome.REFUSED, rule=rule, message=f"It is refused by {rule}.")
-
-
-NO_NODE = CommandResult(outcome=CommandOutcome.NO_SUCH_NODE)
-
-
-def look(*machines: Any, result: CommandResult | None = None, servers: tuple[Instance, ...] = (SERVER,)) -> Snapshot:
-    """A desk that sees EC2 and what commands came to, and no metrics."""
-    commands = () if result is None else (("r1", result),)
-    return snapshot(machines, status=MetricsStatus.UNAVAILABLE, commands=commands, servers=servers)
-
-
-def plan(seen: Snapshot, state: State, *, wishes: Wishes | None = None, memory: Memory | None = None) -> Plan:
-    return plan_teardown(seen, state, policy(), wishes or Wishes(), memory or Memory(), now_s=NOW_S, decision_id="d1")
-
-
-def asked(**changes: Any) -> RemovalOperation:
-    """The question about worker 1, asked 30 s ago."""
-    return removal(1, Phase.INSPECTING, **{"reason": "teardown", "node_name": "", **changes})
-
-
-def answered(
-    result: CommandResult | None,
-    instance: dict[str, Any],
-    *,
-    operation: RemovalOperation | None = None,
-    wishes: Wishes | None = None,
-    memory: Memory | None = None,
-) -> Plan:
-    state = State(fence=9, removals=(operation or asked(),))
-    return plan(look(bare(1, **instance), result=result), state, wishes=wishes, memory=memory)
-
-
-def under_way(done: Plan) -> tuple[Phase, str, bool] | None:
-    """Phase, Node and whether without checks; None where nothing is under way."""
-    return next(((r.phase, r.node_name, r.reclaim) for r in done.state.removals), None)
-
-
-DRAINED = (Phase.DRAINING, RENAMED, False)
-FORCED = (Phase.DRAINING, RENAMED, True)
-ENDED = (Phase.TERMINATING, RENAMED, False)
-NAMELESS = (Phase.TERMINATING, "", False)
-ASKING = (Phase.INSPECTING, "", False)
-STAYS = None
-
+from tests.cli.teardown.answers import (
+    ASKING,
+    BARE,
+    DATA,
+    DEAD,
+    DRAINED,
+    ENDED,
+    FORCE,
+    FORCED,
+    FRESH,
+    HELD,
+    NAMELESS,
+    NO_NODE,
+    OLD,
+    RENAMED,
+    STAYS,
+    STOPPED,
+    YOUNG,
+    Phase,
+    answered,
+    asked,
+    look,
+    node,
+    plan,
+    refused,
+    under_way,
+)
+from tests.decide.builders import NOW_S, bare, iid, policy, removal
 
 # --------------------------------------------------------------------------------------------------- one row an answer
 
@@ -321,55 +253,3 @@ def test_without_a_server_nobody_is_ended_but_by_force(instance: dict[str, Any])
     [effect] = due_effects(forced.state, seen, policy())
     assert isinstance(effect, Terminate)
     assert any("no server of the cluster is running" in event for event in forced.events)
-
-
-# ------------------------------------------------------------------------------------------- drains, and after them
-
-
-@pytest.mark.parametrize("reclaim", [False, True])
-def test_a_node_that_is_gone_when_it_is_drained_is_no_leave_to_end_its_machine(reclaim: bool) -> None:
-    operation = removal(1, reason="teardown", node_name=RENAMED, reclaim=reclaim)
-    done = answered(NO_NODE, OLD, operation=operation, wishes=Wishes(force=reclaim))
-    assert under_way(done) == ASKING
-    assert done.state.removals[0].operation_id != operation.operation_id
-
-
-@pytest.mark.parametrize(
-    ("result", "expected"),
-    [
-        pytest.param(node(ready=False, ending_pods=2), ENDED, id="NotReady: no pod can end on a dead machine"),
-        pytest.param(node(ready=False, movable_pods=1), STAYS, id="NotReady, and a pod that stays"),
-        pytest.param(node(ending_pods=1), STAYS, id="Ready: a pod that does not end"),
-    ],
-)
-def test_a_drain_that_ran_out_of_time_is_looked_at_once_more(
-    result: CommandResult, expected: tuple[Phase, str, bool] | None
-) -> None:
-    late = CommandResult(outcome=CommandOutcome.TIMED_OUT, message="shop/web-1 does not end")
-    drained = answered(late, OLD, operation=removal(1, reason="teardown", node_name=RENAMED))
-    assert under_way(drained) == (Phase.UNCORDONING, RENAMED, False)
-    assert drained.memory.refused == {}
-    done = answered(result, OLD, memory=drained.memory)
-    assert under_way(done) == expected
-    assert done.stopped is (expected is None)
-    assert expected is not None or "shop/web-1 does not end" in done.memory.refused[iid(1)]
-
-
-def test_after_an_end_without_a_node_a_server_is_asked_whether_one_came_after_all() -> None:
-    dead = look(bare(1, **DEAD))
-    done = plan(dead, State(fence=9, removals=(removal(1, Phase.TERMINATING, node_name="", reason="teardown"),)))
-    assert under_way(done) == ASKING
-    cleared = answered(NO_NODE, DEAD)
-    assert (cleared.done, cleared.state.removed[0].instance_id) == (True, iid(1))
-
-
-def test_dead_workers_take_no_turn_from_living_ones() -> None:
-    seen = look(bare(1, **DEAD), bare(2, **DEAD), bare(3), bare(4))
-    assert [r.instance_id for r in plan(seen, State()).state.removals] == [iid(1), iid(2), iid(3)]
-
-
-def test_a_node_of_a_machine_that_ec2_has_forgotten_stops_nothing() -> None:
-    operation = asked(reason="instance_gone")
-    done = plan(look(bare(2), result=node()), State(fence=9, removals=(operation,)))
-    assert [r.instance_id for r in done.state.removals] == [iid(2)]
-    assert done.memory.refused == {}

@@ -5,6 +5,7 @@ import pytest
 from autoscaler.cli.teardown.run import End
 from autoscaler.model import Mode, ModeSetting, RemovalPhase, Verb
 from autoscaler.simulator.cluster import SimCluster
+from autoscaler.simulator.world.preflight import movable_pods
 from autoscaler.state.modes import set_mode
 from tests.cli.teardown.teardowns import Undrained, assert_nothing_of_ours_is_left, named, run
 from tests.simulator.worlds import deployment
@@ -106,6 +107,30 @@ def test_a_worker_that_boots_outlives_a_teardown_that_only_asked_about_it() -> N
     cluster.sweep_for(600, every_s=60)
     assert young in cluster.workers()
     assert all(r.instance_id != young for r in cluster.state.removals)
+
+
+@pytest.mark.parametrize("call", [("ssm", "result"), ("ec2", "terminate")], ids="-".join)
+def test_what_was_drained_before_somebody_used_it_again_is_drained_anew(call: tuple[str, str]) -> None:
+    cluster = small("-1f2e3d4c")
+
+    def hook(service: str, name: str, when: str) -> None:
+        drained = any(node.cordoned and not movable_pods(node) for node in cluster.world.state.nodes.values())
+        if (service, name, when) == (*call, "before") and drained:
+            raise Killed
+
+    cluster.wires.hook = hook
+    with pytest.raises(Killed):
+        run(cluster)
+    cluster.run(120)
+    [used] = [node for node in cluster.world.state.nodes.values() if node.cordoned]
+    cluster.world.uncordon(used.name)
+    cluster.apply(deployment("more", replicas=6, cpu=300))
+    cluster.run(120)
+    assert movable_pods(used)
+    watch = Undrained(cluster)
+    assert run(cluster).end is End.DONE
+    assert watch.victims == []
+    assert_nothing_of_ours_is_left(cluster)
 
 
 def test_every_machine_is_asked_about_before_it_is_touched() -> None:

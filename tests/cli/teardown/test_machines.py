@@ -131,6 +131,15 @@ def test_a_worker_that_ec2_protects_is_given_back_and_named(cluster: SimCluster,
     assert not node_of(cluster, protected).cordoned
 
 
+def test_a_protected_machine_without_a_node_is_named_as_well(cluster: SimCluster) -> None:
+    cluster.world.faults.never_join = True
+    lost = cluster.add_worker(2)
+    cluster.ec2.protected.add(lost)
+    report = run(cluster)
+    assert (report.end, report.left) == (End.REFUSED, (lost,))
+    assert "EC2 protects it from termination" in report.refused[0]
+
+
 def test_the_first_worker_that_is_refused_stops_those_that_were_only_asked_about() -> None:
     cluster = SimCluster(QUICK, workers=3, static_workers=1)
     cluster.apply(bare())
