@@ -1,5 +1,6 @@
 """What somebody with a role of ours might try, and IAM's answer to it in every reading of AWS' reference."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -56,6 +57,41 @@ def test_the_sdk_would_send_it(attack: Attack, full_service: Rendered, world: Wo
     report = ParamValidator().validate(dict(fields), shape)
     missing = [said for said in report.generate_report().splitlines() if "Missing required" not in said]
     assert not missing, "a field that the operation does not have"
+
+
+# Condition keys that no attack of the table needs, and why they stand there all the same.
+SECOND_LOCKS = {
+    "ec2:LaunchTemplate": "another template is refused by its own ARN first",
+    "iam:PassedToService": "the functions may call no other service that takes a role",
+}
+
+
+def keys_that_limit(document: dict[str, Any]) -> set[str]:
+    allowing = [row for row in document["Statement"] if row["Effect"] == "Allow"]
+    return {key for row in allowing for keys in row.get("Condition", {}).values() for key in keys}
+
+
+def without(document: dict[str, Any], key: str) -> dict[str, Any]:
+    """The policy with one key less in its conditions."""
+    changed: dict[str, Any] = json.loads(json.dumps(document))
+    for statement in changed["Statement"]:
+        for keys in statement.get("Condition", {}).values():
+            keys.pop(key, None)
+    return changed
+
+
+def test_every_condition_stops_an_attack(full_service: Rendered, world: World) -> None:
+    """Each key taken away, one at a time: some attack then goes through in some reading, or the key were for show."""
+    refused = [attack for attack in ATTACKS if attack.role == "SweepRole" and attack.answer is Answer.DENIED]
+    denied = [attack.make(full_service, world) for attack in refused]
+    asked = [requests_of(call, world, reading) for call in denied for reading in READINGS]
+    documents = full_service.policies("SweepRole")
+    for document in documents:
+        others = [row for row in documents if row is not document]
+        for key in keys_that_limit(document):
+            loose = [*others, without(document, key)]
+            stopped = not any(all(judge(loose, r) is Answer.ALLOWED for r in requests) for requests in asked)
+            assert stopped is (key in SECOND_LOCKS), key
 
 
 @pytest.mark.parametrize("role", FUNCTIONS)
