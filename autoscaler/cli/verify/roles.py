@@ -173,13 +173,12 @@ def _servers(account: Account, deployed: Deployed) -> Iterator[Finding]:
             {"Name": "instance-state-name", "Values": ["running"]},
         ]
     )["Reservations"]
-    profiles = {
-        row.get("IamInstanceProfile", {}).get("Arn", ""): row["InstanceId"]
-        for reservation in rows
-        for row in reservation["Instances"]
-    }
-    for profile, instance in profiles.items():
-        name = f"role of the server {instance}"
+    by_profile: dict[str, list[str]] = defaultdict(list)
+    for reservation in rows:
+        for row in reservation["Instances"]:
+            by_profile[row.get("IamInstanceProfile", {}).get("Arn", "")].append(row["InstanceId"])
+    for profile, instances in by_profile.items():
+        name = f"role of the server {', '.join(instances)}"
         if not profile:
             todo = (
                 "Give it a profile with AmazonSSMManagedInstanceCore, or see that the check `servers` finds it online."

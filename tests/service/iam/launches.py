@@ -92,7 +92,7 @@ def _instance_requests(launch: Launch, world: World, reading: Reading) -> Iterat
         if launch.template is not None and reading.template_keys:
             context["ec2:LaunchTemplate"] = launch.template
             context["ec2:IsLaunchTemplateResource"] = str(of_template).lower()
-        if resource.endswith("/*"):
+        if resource.endswith("/*") and (kind != "volume" or reading.disks_tagged):
             context |= tag_context(launch.tags.get(kind, {}), by_fleet=kind == "instance" and reading.system_tags)
         yield Request("ec2:RunInstances", resource, context)
     for kind, tags in launch.tags.items():

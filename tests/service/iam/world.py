@@ -30,20 +30,28 @@ class Reading:
     """
     system_tags: bool
     """The tags that a fleet adds itself stand in aws:TagKeys."""
+    disks_tagged: bool
+    """The tags that the template gives volumes count as the request's own.
+
+    Those of interfaces do: Karpenter tags these by its templates alone, and its policy demands the tag of them.
+    """
     ssm_key: str
     """By which key SendCommand knows a machine's tags."""
 
     def __str__(self) -> str:
-        words = [name for name in ("template_keys", "fleet_touches_all", "system_tags") if getattr(self, name)]
+        words = [
+            name
+            for name in ("template_keys", "fleet_touches_all", "system_tags", "disks_tagged")
+            if getattr(self, name)
+        ]
         return " ".join([*words, self.ssm_key])
 
 
+_EITHER = (True, False)
 READINGS = tuple(
-    Reading(keys, everything, system, key)
-    for keys, everything, system, key in product(
-        (True, False), (True, False), (True, False), ("aws:ResourceTag", "ssm:resourceTag")
-    )
+    Reading(*answers) for answers in product(_EITHER, _EITHER, _EITHER, _EITHER, ("aws:ResourceTag", "ssm:resourceTag"))
 )
+
 Tags = Mapping[str, str]
 
 
