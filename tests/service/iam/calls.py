@@ -19,9 +19,7 @@ from tests.decide.builders import NOW_S, snapshot
 from tests.handlers.support import FakeContext
 from tests.service.iam.rendered import Rendered
 
-FUNCTIONS = {"AlertsRole": "AlertsLambdaFunction", "SweepRole": "SweepLambdaFunction"} | {
-    "LifecycleRole": "LifecycleLambdaFunction"
-}
+FUNCTIONS = {f"{name}Role": f"{name}LambdaFunction" for name in ("Alerts", "Sweep", "Lifecycle")}
 WORKER, SERVER = "i-0a0a0a0a0a0a0a0a0", "i-0b0b0b0b0b0b0b0b0"
 
 Call = tuple[str, Mapping[str, Any]]
