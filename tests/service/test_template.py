@@ -63,7 +63,7 @@ def test_the_webhook_is_the_only_route_and_is_throttled(template: Template) -> N
     routes = template.of_type("AWS::ApiGatewayV2::Route").values()
     assert [route["Properties"]["RouteKey"] for route in routes] == ["POST /alerts"]
     settings = template.properties("HttpApiStage")["DefaultRouteSettings"]
-    assert settings == {"ThrottlingRateLimit": 10, "ThrottlingBurstLimit": 20}
+    assert settings == {"ThrottlingRateLimit": 2, "ThrottlingBurstLimit": 20}
 
 
 def test_the_sweep_comes_every_two_minutes_and_is_never_retried(template: Template, full_template: Template) -> None:

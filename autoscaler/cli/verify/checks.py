@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from autoscaler.aws.failures import error_code, error_message, in_one_line
 from autoscaler.deploy.stack import find_stack
@@ -23,6 +24,9 @@ DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException", "Unauthorize
 
 
 NOT_DEPLOYED: Final = "the service is not deployed yet"
+UNREADABLE: Final = (ResponseParserError, LookupError, ValueError, TypeError, AttributeError)
+"""What an answer without the fields that AWS documents ends in: botocore reads a page of HTML as an empty answer."""
+NOT_FROM_AWS_TODO: Final = "See what answers in AWS' place: a proxy, a captive portal, AWS_ENDPOINT_URL."
 
 
 class Verdict(StrEnum):
@@ -116,6 +120,13 @@ def run_check(name: str, check: Check, account: Account, subject: Subject) -> Se
         return [unknown(name, error)]
     except (BotoCoreError, OSError) as error:
         return [warning(name, f"not known: {type(error).__name__}: {in_one_line(str(error))}")]
+    except UNREADABLE as error:
+        return [warning(name, not_from_aws(error), NOT_FROM_AWS_TODO)]
+
+
+def not_from_aws(error: Exception) -> str:
+    """The answer did not read: in one line, without the page."""
+    return f"not known: the answer was not what AWS documents ({type(error).__name__}: {in_one_line(str(error))[:120]})"
 
 
 def stack_outputs(account: Account, subject: Subject) -> dict[str, str] | None:

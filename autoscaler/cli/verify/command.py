@@ -40,6 +40,7 @@ from autoscaler.cli.verify.checks import (
     read_subject,
     run_check,
 )
+from autoscaler.cli.verify.roles import check_roles
 from autoscaler.cli.verify.service import (
     check_endpoints,
     check_http_api,
@@ -54,6 +55,7 @@ CHECKS: Final[dict[str, Check]] = {
     "credentials": check_identity,
     "deploy permissions": check_deployer,
     "DryRun launches": check_dry_runs,
+    "roles": check_roles,
     "service-linked roles": check_linked_roles,
     "region": check_region,
     "quotas": check_quotas,

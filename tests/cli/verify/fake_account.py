@@ -77,6 +77,53 @@ def instances(*rows: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"Reservations": [{"Instances": list(rows)}]}
 
 
+def simulated(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """IAM's answers for roles as they are deployed, and for whoever deploys."""
+    role = str(request["PolicySourceArn"]).rpartition("/")[2]
+    context = {row["ContextKeyName"]: row["ContextKeyValues"] for row in request.get("ContextEntries", ())}
+    tagged = {key.partition("/")[2]: values for key, values in context.items() if key.startswith("aws:ResourceTag/")}
+
+    def refused(action: str, resource: str) -> bool:
+        if "aws:RequestTag/k3s-autoscaler/role" in context:
+            return True
+        if action == "ec2:CreateTags":
+            return "ec2:CreateAction" not in context
+        if action == "ec2:TerminateInstances":
+            return "ManagedBy" not in tagged
+        if action == "ssm:SendCommand" and resource.endswith("instance/*"):
+            return tagged.get("k3s-autoscaler/role") != ["server"]
+        if resource.endswith(("webhook-token", "table/physical-IdempotencyTable")):
+            return role != "physical-AlertsRole"
+        return resource.endswith("agent-token") and str(role) not in {"physical-WorkerRole", "server"}
+
+    return {
+        "EvaluationResults": [
+            {
+                "EvalActionName": action,
+                "EvalResourceName": resource,
+                "EvalDecision": "implicitDeny" if refused(action, resource) else "allowed",
+            }
+            for action in request["ActionNames"]
+            for resource in request.get("ResourceArns", ("*",))
+        ]
+    }
+
+
+def only_refusing(*refused: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    """As `simulated`, with these actions refused whatever they touch."""
+
+    def answer(request: Mapping[str, Any]) -> Mapping[str, Any]:
+        rows = simulated(request)["EvaluationResults"]
+        changed = [r | {"EvalDecision": "explicitDeny"} if r["EvalActionName"] in refused else r for r in rows]
+        return {"EvaluationResults": changed}
+
+    return answer
+
+
+STACK_RESOURCES = (
+    "AlertsRole", "SweepRole", "LifecycleRole", "WorkerRole", "StateTable", "IdempotencyTable", "WorkerLaunchTemplate",
+    "NodeCommandDocument",
+)  # fmt: skip
 OUTPUTS = [
     {"OutputKey": "LaunchTemplateId", "OutputValue": "lt-0a0a0a0a0a0a0a0a0"},
     {"OutputKey": "WebhookUrl", "OutputValue": "https://abc.execute-api.eu-central-1.amazonaws.com/alerts"},
@@ -85,11 +132,18 @@ SERVER = {
     "InstanceId": "i-0a0a0a0a0a0a0a0a0",
     "InstanceType": "t3.medium",
     "CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 2},
+    "IamInstanceProfile": {"Arn": "arn:aws:iam::111122223333:instance-profile/server"},
 }
 GOOD: dict[str, Answer] = {
     "GetCallerIdentity": {"Arn": "arn:aws:sts::111122223333:assumed-role/Deployer/ada", "Account": "111122223333"},
-    "SimulatePrincipalPolicy": lambda r: {
-        "EvaluationResults": [{"EvalActionName": n, "EvalDecision": "allowed"} for n in r["ActionNames"]]
+    "SimulatePrincipalPolicy": simulated,
+    "ListStackResources": {
+        "StackResourceSummaries": [
+            {"LogicalResourceId": name, "PhysicalResourceId": f"physical-{name}"} for name in STACK_RESOURCES
+        ]
+    },
+    "GetInstanceProfile": {
+        "InstanceProfile": {"Roles": [{"RoleName": "server", "Arn": "arn:aws:iam::111122223333:role/server"}]}
     },
     "GetParameter": parameter,
     "RunInstances": "DryRunOperation",

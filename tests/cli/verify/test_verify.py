@@ -5,14 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
 from typer.testing import CliRunner
 
 from autoscaler.cli.main import app
 from autoscaler.cli.verify.account import _principal
-from autoscaler.cli.verify.checks import Subject, SubjectError, empty_account, read_subject
-from autoscaler.cli.verify.command import ACCOUNT_ONLY, CHECKS, conduct
-from tests.aws.loopback import closed_url
+from autoscaler.cli.verify.checks import Subject, SubjectError, Verdict, empty_account, read_subject, run_check
+from autoscaler.cli.verify.command import ACCOUNT_ONLY, CHECKS, RealAccount, conduct
+from tests.aws.loopback import closed_url, serving
 from tests.cli.verify.fake_account import (
     GOOD,
     PATTERNS,
@@ -22,7 +23,9 @@ from tests.cli.verify.fake_account import (
     SUBNETS,
     FakeAccount,
     instances,
+    only_refusing,
     parameter,
+    simulated,
 )
 
 
@@ -54,7 +57,7 @@ def test_a_good_account_has_neither_problems_nor_warnings() -> None:
         if operation in {"RunInstances", "CreateLaunchTemplate", "CreateFleet"}:
             assert request["DryRun"] is True
         else:
-            assert operation.startswith(("Get", "Describe", "Simulate", "TestEventPattern")), "it may only read"
+            assert operation.startswith(("Get", "Describe", "List", "Simulate", "TestEventPattern")), "it may only read"
 
 
 WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
@@ -83,6 +86,41 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
             "EvaluationResults": [{"EvalActionName": "iam:CreateRole", "EvalDecision": "implicitDeny"}]
         }},
         "deploy permissions", "warning", "would refuse iam:CreateRole",
+    ),
+    "a function that may not launch": (
+        {"SimulatePrincipalPolicy": only_refusing("ec2:CreateFleet")},
+        "role of the function sweep", "problem", "IAM would refuse ec2:CreateFleet on fleet/*, instance/*, volume/*",
+    ),
+    "a function that may do everything": (
+        {"SimulatePrincipalPolicy": lambda r: {"EvaluationResults": [
+            row | {"EvalDecision": "allowed"} for row in simulated(r)["EvaluationResults"]
+        ]}},
+        "role of the function lifecycle", "problem", "IAM would allow ec2:TerminateInstances on instance/*",
+    ),
+    "workers that may not read how to join": (
+        {"SimulatePrincipalPolicy": only_refusing("ssm:GetParameter")},
+        "role of the workers", "problem", "refuse ssm:GetParameter on parameter/k3s/main/server-url, ",
+    ),
+    "a server whose agent takes no commands": (
+        {"SimulatePrincipalPolicy": only_refusing("ssmmessages:OpenDataChannel")},
+        f"role of the server {SERVER['InstanceId']}", "problem", "IAM would refuse ssmmessages:OpenDataChannel on *",
+    ),
+    "a server that does not publish": (
+        {"SimulatePrincipalPolicy": only_refusing("ssm:PutParameter")},
+        f"role of the server {SERVER['InstanceId']}, publishing", "warning", "may not write all of server-url, version",
+    ),
+    "a server without a profile": (
+        {"DescribeInstances": instances({"InstanceId": "i-1", "InstanceType": "t3.medium"})},
+        "role of the server i-1", "warning", "no instance profile",
+    ),
+    "roles that may not be asked about": (
+        {"ListStackResources": "AccessDenied"}, "roles", "warning", "AWS answered AccessDenied",
+    ),
+    "an IAM that judges half of the questions": (
+        {"SimulatePrincipalPolicy": {"EvaluationResults": []}}, "roles", "warning", "IAM judged 0 of 2 requests",
+    ),
+    "a service whose roles are not made yet": (
+        {"DescribeStacks": "ValidationError: Stack with id s does not exist"}, "roles", "warning", "not deployed yet",
     ),
     "an account that never had Spot": (
         {"GetRole": "NoSuchEntity"}, "service-linked role for Spot", "warning", "does not exist",
@@ -143,6 +181,38 @@ def test_what_is_wrong_is_said_and_what_to_do(changes: dict[str, Any], check: st
     assert (code == 1) is any(f["verdict"] == "problem" for f in findings.values())
     if verdict == "problem":
         assert finding["todo"]
+
+
+@pytest.mark.parametrize("operation", GOOD)
+@pytest.mark.parametrize("answer", [{}, {"message": "<html>Blocked</html>"}], ids=["nothing", "a page"])
+def test_an_answer_that_is_not_aws_ends_in_no_traceback_and_in_no_false_ok(operation: str, answer: Any) -> None:
+    code, findings, _ = verify(**{operation: answer})
+    assert findings
+    assert any(finding["verdict"] != "ok" for finding in findings.values())
+    if operation == "GetCallerIdentity":
+        assert (code, list(findings)) == (1, ["credentials"])
+
+
+PAGE = b"<!DOCTYPE html><html><body>Sign in to the network</body></html>"
+
+
+@pytest.mark.parametrize("status", [200, 403, 407])
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_proxys_page_is_told_in_one_line(name: str, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def page(request: Any, _: bytes) -> None:
+        request.send_response(status)
+        request.send_header("Content-Type", "text/html")
+        request.send_header("Content-Length", str(len(PAGE)))
+        request.end_headers()
+        request.wfile.write(PAGE)
+
+    with serving(page) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        account = RealAccount(botocore.session.get_session(), REGION)
+        findings = run_check(name, CHECKS[name], account, SUBJECT)
+    assert findings
+    assert all(finding.verdict is not Verdict.OK for finding in findings)
+    assert all("\n" not in finding.said and len(finding.said) < 400 for finding in findings)
 
 
 def test_before_the_deployment_missing_servers_and_parameters_are_no_problem() -> None:
