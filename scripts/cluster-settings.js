@@ -1,7 +1,7 @@
 // What the parameters of cluster.yml may be.
 "use strict";
 
-const { DUAL_STACK_REGIONS } = require("./dual-stack-regions.js");
+const { lacksIpv6, unknownRegion } = require("./regions.js");
 const patterns = require("./setting-patterns.js");
 
 const { clusterId, imageId, optional, parameterName, releasesUrl, rootDevice, volumeGb } = patterns;
@@ -47,9 +47,10 @@ const SECRET_ARGUMENTS = /(^| )--?(token|t|agent-token|datastore-endpoint|etcd-s
 
 // Rules about several parameters: the sentence, or nothing.
 const together = [
+  unknownRegion,
   ({ functionEgress }, { region }) =>
     functionEgress === "ipv6" &&
-    !DUAL_STACK_REGIONS.includes(region) &&
+    lacksIpv6(region) &&
     `Parameter functionEgress is "ipv6" and region ${region} is not known to have dual-stack endpoints of EC2 and SNS: set functionEgress to existing and give the functions' route table a NAT gateway, or take another region.`,
   ({ zones }, { region }) => {
     const [first, second] = String(zones ?? "").split(",");

@@ -4,6 +4,7 @@ Nothing is created or changed. Tested for its messages only (docs/deploy.md): wh
 """
 
 import json
+import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -40,8 +41,8 @@ from autoscaler.cli.verify.checks import (
     read_subject,
     run_check,
 )
+from autoscaler.cli.verify.network import check_dynamodb_route, check_endpoints
 from autoscaler.cli.verify.service import (
-    check_endpoints,
     check_http_api,
     check_parameters,
     check_rules,
@@ -59,6 +60,7 @@ CHECKS: Final[dict[str, Check]] = {
     "quotas": check_quotas,
     "Lambda concurrency": check_concurrency,
     "dual-stack endpoints": check_endpoints,
+    "way to DynamoDB": check_dynamodb_route,
     "event rules": check_rules,
     "HTTP API": check_http_api,
     "servers": check_servers,
@@ -76,6 +78,8 @@ ACCOUNT_ONLY: Final = (
 FIRST: Final = "credentials"
 TEMPLATE: Final = ".serverless/cloudformation-template-update-stack.json"
 TIMEOUT_S: Final = 10.0
+EMULATOR: Final = "AWS_ENDPOINT_URL"
+"""The SDK's own variable: something else answers in the place of AWS."""
 
 
 class RealAccount:
@@ -95,6 +99,8 @@ class RealAccount:
 
     def dual_stack_host(self, service: str) -> str:
         """The host of the service's dual-stack endpoint. Raises ValueError where the SDK knows none."""
+        if EMULATOR in os.environ:
+            raise OSError(f"{EMULATOR} stands for AWS here, whose own endpoints are not looked at")
         try:
             client = self._session.create_client(
                 service, region_name=self._region, config=Config(use_dualstack_endpoint=True)

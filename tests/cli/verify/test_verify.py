@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -14,6 +15,7 @@ from autoscaler.cli.verify.checks import Subject, SubjectError, empty_account, r
 from autoscaler.cli.verify.command import ACCOUNT_ONLY, CHECKS, conduct
 from tests.aws.loopback import closed_url
 from tests.cli.verify.fake_account import (
+    FUNCTION_SUBNETS,
     GOOD,
     PATTERNS,
     REGION,
@@ -23,6 +25,7 @@ from tests.cli.verify.fake_account import (
     FakeAccount,
     instances,
     parameter,
+    route_tables,
 )
 
 
@@ -88,7 +91,9 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
         {"GetRole": "NoSuchEntity"}, "service-linked role for Spot", "warning", "does not exist",
     ),
     "workers in one zone": (
-        {"DescribeSubnets": {"Subnets": [{"SubnetId": s, "AvailabilityZone": "eu-central-1a"} for s in SUBNETS]}},
+        {"DescribeSubnets": lambda r: {
+            "Subnets": [{"SubnetId": s, "AvailabilityZone": "eu-central-1a", "VpcId": "vpc-1"} for s in r["SubnetIds"]]
+        }},
         "zones", "warning", "all workers' subnets lie in eu-central-1a",
     ),
     "a type that one zone lacks": (
@@ -114,6 +119,18 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "an endpoint without IPv6": (
         {"ipv6": lambda host: not host.startswith("ec2")},
         "dual-stack endpoint of ec2", "problem", "has no IPv6 address",
+    ),
+    "a VPC without a way to DynamoDB": (
+        {"DescribeVpcEndpoints": {"VpcEndpoints": []}},
+        f"way to DynamoDB from {FUNCTION_SUBNETS[0]}", "problem", "rtb-main has neither a gateway endpoint nor a way",
+    ),
+    "a gateway endpoint for other subnets only": (
+        {"DescribeVpcEndpoints": {"VpcEndpoints": [{"VpcEndpointType": "Gateway", "RouteTableIds": ["rtb-main"]}]}},
+        f"way to DynamoDB from {FUNCTION_SUBNETS[1]}", "problem", "rtb-functions has neither",
+    ),
+    "an interface endpoint without a private name": (
+        {"DescribeVpcEndpoints": {"VpcEndpoints": [{"VpcEndpointType": "Interface", "PrivateDnsEnabled": False}]}},
+        f"way to DynamoDB from {FUNCTION_SUBNETS[0]}", "problem", "has neither",
     ),
     "a desk without a way out": (
         {"status": raised()}, "dual-stack endpoint of ssm", "warning", "did not answer from here",
@@ -143,6 +160,38 @@ def test_what_is_wrong_is_said_and_what_to_do(changes: dict[str, Any], check: st
     assert (code == 1) is any(f["verdict"] == "problem" for f in findings.values())
     if verdict == "problem":
         assert finding["todo"]
+
+
+WAYS_TO_DYNAMODB: dict[str, dict[str, Any]] = {
+    "NAT or the internet": {
+        "DescribeVpcEndpoints": {"VpcEndpoints": []},
+        "DescribeRouteTables": route_tables("rtb-main", None, ipv4="0.0.0.0/0"),
+    },
+    "an interface endpoint with the service's name": {
+        "DescribeVpcEndpoints": {"VpcEndpoints": [{"VpcEndpointType": "Interface", "PrivateDnsEnabled": True}]},
+    },
+}
+
+
+@pytest.mark.parametrize("changes", WAYS_TO_DYNAMODB.values(), ids=WAYS_TO_DYNAMODB.keys())
+def test_another_way_to_dynamodb_is_as_good(changes: dict[str, Any]) -> None:
+    code, findings, _ = verify(**changes)
+    assert code == 0
+    ways = {f["verdict"] for name, f in findings.items() if name.startswith("way to DynamoDB")}
+    assert ways == {"ok"}
+
+
+def test_functions_outside_a_vpc_need_no_endpoint() -> None:
+    subject = msgspec.structs.replace(SUBJECT, function_subnet_ids=())
+    _, findings, account = verify(subject)
+    assert findings["way to DynamoDB"]["verdict"] == "ok"
+    assert "DescribeVpcEndpoints" not in {name for name, _ in account.asked}
+
+
+def test_dynamodb_needs_no_ipv6_address() -> None:
+    code, findings, _ = verify(ipv6=lambda host: not host.startswith("dynamodb"))
+    assert code == 0
+    assert "dual-stack endpoint of dynamodb" not in findings
 
 
 def test_before_the_deployment_missing_servers_and_parameters_are_no_problem() -> None:
@@ -221,7 +270,7 @@ def template_file(folder: Path, **launch: Any) -> Path:
     function = {
         "FunctionName": "k3s-autoscaler-main-sweep",
         "Environment": {"Variables": variables},
-        "VpcConfig": {},
+        "VpcConfig": {"SubnetIds": {"Fn::Split": [",", ",".join(FUNCTION_SUBNETS)]}},
         "ReservedConcurrentExecutions": "5",
     }
     data = {"ImageId": {"Ref": "WorkerImage"}, "SecurityGroupIds": {"Fn::Split": [",", "sg-0a0a0a0a0a0a0a0a0"]}}
