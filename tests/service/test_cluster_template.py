@@ -1,6 +1,5 @@
 """The cluster stack's template: the network, who reaches whom, and a server whose address and data outlive it."""
 
-import base64
 import ipaddress
 import json
 import subprocess
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.service.conftest import ROOT, Template
+from tests.service.conftest import ROOT, Template, without_comments
 
 USER_DATA_LIMIT_BYTES = 16 * 1024
 SERVER, WORKERS, FUNCTIONS = "ServerGroup", "WorkerGroup", "FunctionGroup"
@@ -207,9 +206,16 @@ def test_the_server_carries_the_tags_by_which_the_functions_find_it(full_cluster
 
 
 def test_the_server_runs_its_bootstrap_with_the_parameters(full_cluster_template: Template) -> None:
-    script = base64.b64decode(full_cluster_template.properties("Server")["UserData"])
+    before, volume, after = full_cluster_template.properties("Server")["UserData"]["Fn::Base64"]["Fn::Join"][1]
+    assert volume == {"Ref": "ServerData"}, "found by its own id, whatever an image calls it"
+    script = f"{before}vol-0123456789abcdef0{after}"
     assert len(script) < USER_DATA_LIMIT_BYTES
-    lines = script.decode().splitlines()
+    lines = script.splitlines()
+    scripts = ROOT / "cloudformation" / "scripts"
+    machine = (scripts / "machine.sh").read_text().splitlines()[1:]
+    head, _, tail = (scripts / "server-bootstrap.sh").read_text().partition('. "${0%/*}/machine.sh"\n')
+    source = without_comments([*head.splitlines()[1:], *machine, *tail.splitlines()])
+    assert lines[-len(source) :] == source, "the framework changed nothing in between"
     assert lines[0] == "#!/bin/bash"
     for wanted in (
         "export CLUSTER_ID='shop'",

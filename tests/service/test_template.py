@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.conftest import ROOT, Template
+from tests.service.conftest import ROOT, Template, without_comments
 
 FUNCTIONS = {"AlertsLambdaFunction": "alerts", "SweepLambdaFunction": "sweep", "LifecycleLambdaFunction": "lifecycle"}
 CONTRACT = {  # DESIGN: the environment that the handlers read
@@ -192,8 +192,7 @@ def test_user_data_is_the_bootstrap_script_and_holds_no_secret(full_template: Te
     scripts = ROOT / "cloudformation" / "scripts"
     machine = (scripts / "machine.sh").read_text().splitlines()[1:]
     before, _, after = (scripts / "worker-bootstrap.sh").read_text().partition('. "${0%/*}/machine.sh"\n')
-    source = [*before.splitlines()[1:], *machine, *after.splitlines()]
-    assert lines[5:] == [line for line in source if not line.lstrip().startswith("#")]
+    assert lines[5:] == without_comments([*before.splitlines()[1:], *machine, *after.splitlines()])
 
 
 def test_the_image_is_the_public_parameters_or_a_fixed_one(template: Template, full_template: Template) -> None:
