@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from autoscaler.deploy.versions import read_versions
 from tests.service.conftest import ROOT, Template, without_comments
 
 USER_DATA_LIMIT_BYTES = 16 * 1024
@@ -219,7 +220,7 @@ def test_the_server_runs_its_bootstrap_with_the_parameters(full_cluster_template
     assert lines[0] == "#!/bin/bash"
     for wanted in (
         "export CLUSTER_ID='shop'",
-        "export K3S_VERSION='v1.36.1+k3s1'",
+        f"export K3S_VERSION='{read_versions()['k3s']}'",
         f"export K3S_SHA256_ARM64='{'a' * 64}'",
         "export EXTRA_SERVER_ARGUMENTS='--flannel-backend=wireguard-native'",
         "export REGISTRIES_PARAMETER='/k3s/shop/registries'",
