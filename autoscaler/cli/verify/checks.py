@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from autoscaler.aws.failures import error_code, error_message, in_one_line
 from autoscaler.deploy.stack import find_stack
@@ -117,6 +118,10 @@ def run_check(name: str, check: Check, account: Account, subject: Subject) -> Se
         return [unknown(name, error)]
     except (BotoCoreError, OSError) as error:
         return [warning(name, f"not known: {type(error).__name__}: {in_one_line(str(error))}")]
+    except (ResponseParserError, LookupError, TypeError, ValueError) as error:
+        # A proxy's page of HTML, or an answer without what AWS' model promises.
+        said = f"not known: what answered is not AWS as it is documented ({type(error).__name__})"
+        return [warning(name, said, "Look for a proxy or an emulator in between.")]
 
 
 def stack_outputs(account: Account, subject: Subject) -> dict[str, str] | None:

@@ -75,6 +75,8 @@ ACCOUNT_ONLY: Final = (
     "dual-stack endpoints",
 )
 """What needs no subnet, no rule and no server: these can be asked of an empty account."""
+RUNNING: Final = ("HTTP API", "servers", "parameters")
+"""What a deployment may be what mends it."""
 FIRST: Final = "credentials"
 TEMPLATE: Final = ".serverless/cloudformation-template-update-stack.json"
 TIMEOUT_S: Final = 10.0
@@ -135,6 +137,9 @@ def verify_aws(
     account_only: Annotated[
         bool, typer.Option("--account-only", help="Only what an empty account can be asked; no template is read.")
     ] = False,
+    before_deployment: Annotated[
+        bool, typer.Option("--before-deployment", help="Leave out what runs: deploying may be what mends it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check an AWS account before or after a deployment: permissions, quotas, roles, endpoints, rules.
@@ -156,6 +161,8 @@ def verify_aws(
     if session.get_credentials() is None:
         end("There are no AWS credentials: set them (AWS_PROFILE, or a role), then run this again.", FAILED)
     names = ACCOUNT_ONLY if account_only else tuple(CHECKS)
+    if before_deployment:
+        names = tuple(name for name in names if name not in RUNNING)
     account = RealAccount(session, known_region)
     raise typer.Exit(conduct(account, subject, as_json=as_json, tell=typer.echo, names=names))
 
