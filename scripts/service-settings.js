@@ -61,6 +61,7 @@ const together = [
     String(settings.alarms) === "false" &&
     Boolean(settings.alarmEmail || settings.alarmTopicArn) &&
     "Parameter alarms is false and alarmEmail or alarmTopicArn is set: there would be nothing to tell, so set alarms to true or leave both empty.",
+  patterns.noSecretIn("k3sAgentArguments"),
 ];
 
 module.exports = { file: "serverless.yml", rules, together };

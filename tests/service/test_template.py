@@ -139,11 +139,11 @@ def test_tables_are_on_demand_encrypted_and_recoverable(template: Template, tabl
 @pytest.mark.parametrize("table", ["StateTable", "IdempotencyTable"])
 def test_tables_are_protected_by_stage(template: Template, full_template: Template, table: str) -> None:
     local, kept = template.body["Resources"][table], full_template.body["Resources"][table]
-    assert (local["DeletionPolicy"], str(local["Properties"]["DeletionProtectionEnabled"]).lower()) == (
-        "Delete",
-        "false",
-    )
-    assert (kept["DeletionPolicy"], str(kept["Properties"]["DeletionProtectionEnabled"]).lower()) == ("Retain", "true")
+    assert (local["DeletionPolicy"], local["UpdateReplacePolicy"]) == ("Delete", "Delete")
+    assert local["Properties"]["DeletionProtectionEnabled"] is False
+    # But not the tables of a first deployment that fails.
+    assert (kept["DeletionPolicy"], kept["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+    assert kept["Properties"]["DeletionProtectionEnabled"] is True
 
 
 def test_logs_are_kept_for_a_time(template: Template) -> None:
