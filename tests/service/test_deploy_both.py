@@ -55,6 +55,9 @@ class Runs:
 
     account: Account
     first: Deployed
+    restarting: str
+    """What is said of an argument that K3s takes at its start only; then of a deployment without a change."""
+    quiet: str
     again: Deployed
     """After a second person's `sls deploy` of both, without a parameter."""
     packaged: dict[str, Any]
@@ -168,7 +171,10 @@ def runs(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
         account = Account(ready, CLUSTER)
         given = [option for name, value in GIVEN.items() for option in ("--param", f"{name}={value}")]
         first = look(account, up(ready, *given))
-        sls(ready, "deploy", "cluster.yml", "--stage", STAGE)
+        restarting = sls(
+            ready, "deploy", "cluster.yml", "--stage", STAGE, "--param=k3sServerArguments=--disable=traefik"
+        )
+        quiet = sls(ready, "deploy", "cluster.yml", "--stage", STAGE)
         again = look(account, sls(ready, "deploy", "serverless.yml", "--stage", STAGE))
         keeping = "--param=keepTables=true"
         packaged = package(ready, STAGE, keeping)
@@ -177,6 +183,8 @@ def runs(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
         yield Runs(
             account=account,
             first=first,
+            restarting=restarting.stderr,
+            quiet=quiet.stderr,
             again=again,
             packaged=packaged,
             unheard_of=unheard_of,
@@ -286,6 +294,12 @@ def test_a_second_person_needs_none_of_the_parameters(runs: Runs) -> None:
     ), "what was given to the first `make up` is taken up by a plain `sls package`"
     environment = runs.packaged["Resources"]["SweepLambdaFunction"]["Properties"]["Environment"]["Variables"]
     assert environment["SUBNET_IDS"] == runs.first.cluster["workerSubnetIds"]
+
+
+def test_a_deployment_that_stops_and_starts_the_server_says_so_first(runs: Runs) -> None:
+    warning = "Warning: this deployment stops and starts the server (UserData changes)"
+    assert warning in runs.restarting
+    assert warning not in runs.quiet, "the argument is kept: nothing changes"
 
 
 def test_what_is_kept_is_what_was_given_and_no_default(runs: Runs) -> None:

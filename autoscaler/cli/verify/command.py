@@ -41,6 +41,7 @@ from autoscaler.cli.verify.checks import (
     read_subject,
     run_check,
 )
+from autoscaler.cli.verify.image import check_image
 from autoscaler.cli.verify.network import check_dynamodb_route, check_endpoints
 from autoscaler.cli.verify.service import (
     check_http_api,
@@ -57,6 +58,7 @@ CHECKS: Final[dict[str, Check]] = {
     "DryRun launches": check_dry_runs,
     "service-linked roles": check_linked_roles,
     "region": check_region,
+    "workers' image": check_image,
     "quotas": check_quotas,
     "Lambda concurrency": check_concurrency,
     "dual-stack endpoints": check_endpoints,

@@ -84,6 +84,19 @@ def offerings(request: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"InstanceTypeOfferings": [{"Location": "eu-central-1a"}, {"Location": "eu-central-1b"}]}
 
 
+def instance_types(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """EC2 names every architecture that a type can run, 32 bits included."""
+    rows = [
+        {
+            "InstanceType": kind,
+            "VCpuInfo": {"DefaultVCpus": 2},
+            "ProcessorInfo": {"SupportedArchitectures": ["arm64"] if "g." in kind else ["i386", "x86_64"]},
+        }
+        for kind in request["InstanceTypes"]
+    ]
+    return {"InstanceTypes": rows}
+
+
 def quota(request: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"Quota": {"Value": {"L-1216C47A": 64.0, "L-34B43A08": 32.0, "L-F678F1CE": 5.0}[request["QuotaCode"]]}}
 
@@ -123,7 +136,8 @@ GOOD: dict[str, Answer] = {
     },
     "DescribeInstanceTypeOfferings": offerings,
     "GetServiceQuota": quota,
-    "DescribeInstanceTypes": {"InstanceTypes": [{"VCpuInfo": {"DefaultVCpus": 2}}]},
+    "DescribeInstanceTypes": instance_types,
+    "DescribeImages": {"Images": [{"ImageId": "ami-0a0a0a0a0a0a0a0a0", "Architecture": "x86_64"}]},
     "DescribeInstances": instances(SERVER),
     "DescribeVpcs": {"Vpcs": [{"VpcId": "vpc-1"}]},
     "GetAccountSettings": {"AccountLimit": {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 900}},

@@ -104,6 +104,16 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
         {"DescribeInstanceTypeOfferings": {"InstanceTypeOfferings": []}},
         "instance type t3.small", "problem", "eu-central-1a, eu-central-1b",
     ),
+    "an image for another processor": (
+        {"DescribeImages": {"Images": [{"ImageId": "ami-1", "Architecture": "arm64"}]}},
+        "workers' image on t3.small", "problem", "is arm64, the type runs i386 and x86_64",
+    ),
+    "an image that is gone": (
+        {"DescribeImages": "InvalidAMIID.NotFound"}, "workers' image", "problem", "there is no ami-0a0a0a0a0a0a0a0a0",
+    ),
+    "a proxy that answers in HTML": (
+        {"DescribeImages": {}}, "workers' image", "warning", "what answered is not AWS as it is documented (KeyError)",
+    ),
     "too few vCPUs": (
         {"GetServiceQuota": {"Quota": {"Value": 5.0}}},
         "on-demand vCPU quota", "problem", "5, of which 2 are in use; workers.max needs 20",
