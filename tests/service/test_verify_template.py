@@ -29,7 +29,7 @@ def test_the_least_deployment(template: Template, tmp_path: Path) -> None:
     subject = subject_of(template, tmp_path)
     assert (subject.cluster_id, subject.stack) == ("demo", "k3s-autoscaler-local")
     assert subject.image.startswith("/aws/service/ami-")
-    assert (subject.functions_in_vpc, subject.dual_stack, subject.reserved_concurrency) == (False, False, 0)
+    assert (subject.function_subnet_ids, subject.dual_stack, subject.reserved_concurrency) == ((), False, 0)
     assert subject.document == template.body["Resources"]["NodeCommandDocument"]["Properties"]["Name"]
 
 
@@ -37,7 +37,8 @@ def test_every_part(full_template: Template, tmp_path: Path) -> None:
     subject = subject_of(full_template, tmp_path)
     assert subject.cluster_id == EVERY_PART["clusterId"]
     assert subject.image == EVERY_PART["workerImageId"]
-    assert (subject.functions_in_vpc, subject.dual_stack, subject.reserved_concurrency) == (True, True, 15)
+    assert subject.function_subnet_ids == tuple(EVERY_PART["functionSubnetIds"].split(","))
+    assert (subject.dual_stack, subject.reserved_concurrency) == (True, 15)
 
 
 def test_the_generated_rules_match_the_documented_events_and_no_others(template: Template, tmp_path: Path) -> None:

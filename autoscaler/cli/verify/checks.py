@@ -59,7 +59,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     security_group_ids: tuple[str, ...]
     image: str
     """An AMI id, or the name of the public parameter that names one."""
-    functions_in_vpc: bool
+    function_subnet_ids: tuple[str, ...]
+    """Where the functions stand; none outside any VPC."""
     dual_stack: bool
     reserved_concurrency: int
     """Of all functions together."""
@@ -152,7 +153,7 @@ def empty_account(*, region: str, policy: Policy) -> Subject:
         subnet_ids=(),
         security_group_ids=(),
         image="",
-        functions_in_vpc=True,
+        function_subnet_ids=(),
         dual_stack=True,
         reserved_concurrency=0,
         rules=(),
@@ -175,9 +176,9 @@ def read_subject(path: str, *, region: str, policy: Policy) -> Subject:
             region=region,
             stack=str(functions[0]["FunctionName"]).rpartition("-")[0],
             subnet_ids=_listed(environment["SUBNET_IDS"]),
-            security_group_ids=_security_groups(launch["SecurityGroupIds"]),
+            security_group_ids=_ids(launch["SecurityGroupIds"]),
             image=_image(launch["ImageId"], template),
-            functions_in_vpc="VpcConfig" in functions[0],
+            function_subnet_ids=_ids(functions[0].get("VpcConfig", {}).get("SubnetIds", ())),
             dual_stack=str(environment["AWS_USE_DUALSTACK_ENDPOINT"]) == "true",
             reserved_concurrency=sum(int(f.get("ReservedConcurrentExecutions", 0)) for f in functions),
             rules=tuple((str(rule["Name"]), json.dumps(rule["EventPattern"])) for rule in rules),
@@ -200,7 +201,7 @@ def _listed(text: str) -> tuple[str, ...]:
     return tuple(part for part in text.split(",") if part)
 
 
-def _security_groups(value: Any) -> tuple[str, ...]:
+def _ids(value: Any) -> tuple[str, ...]:
     return _listed(value["Fn::Split"][1]) if isinstance(value, Mapping) else tuple(value)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import botocore.session
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -15,6 +16,7 @@ from autoscaler.cli.verify.checks import Subject, SubjectError, Verdict, empty_a
 from autoscaler.cli.verify.command import ACCOUNT_ONLY, CHECKS, RealAccount, conduct
 from tests.aws.loopback import closed_url, serving
 from tests.cli.verify.fake_account import (
+    FUNCTION_SUBNETS,
     GOOD,
     PATTERNS,
     REGION,
@@ -25,6 +27,7 @@ from tests.cli.verify.fake_account import (
     instances,
     only_refusing,
     parameter,
+    route_tables,
     simulated,
 )
 
@@ -126,7 +129,9 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
         {"GetRole": "NoSuchEntity"}, "service-linked role for Spot", "warning", "does not exist",
     ),
     "workers in one zone": (
-        {"DescribeSubnets": {"Subnets": [{"SubnetId": s, "AvailabilityZone": "eu-central-1a"} for s in SUBNETS]}},
+        {"DescribeSubnets": lambda r: {
+            "Subnets": [{"SubnetId": s, "AvailabilityZone": "eu-central-1a", "VpcId": "vpc-1"} for s in r["SubnetIds"]]
+        }},
         "zones", "warning", "all workers' subnets lie in eu-central-1a",
     ),
     "a type that one zone lacks": (
@@ -136,6 +141,16 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "a type that no zone has": (
         {"DescribeInstanceTypeOfferings": {"InstanceTypeOfferings": []}},
         "instance type t3.small", "problem", "eu-central-1a, eu-central-1b",
+    ),
+    "an image for another processor": (
+        {"DescribeImages": {"Images": [{"ImageId": "ami-1", "Architecture": "arm64"}]}},
+        "workers' image on t3.small", "problem", "is arm64, the type runs i386 and x86_64",
+    ),
+    "an image that is gone": (
+        {"DescribeImages": "InvalidAMIID.NotFound"}, "workers' image", "problem", "there is no ami-0a0a0a0a0a0a0a0a0",
+    ),
+    "a proxy that answers in HTML": (
+        {"DescribeImages": {}}, "workers' image", "warning", "what answered is not AWS as it is documented (KeyError)",
     ),
     "too few vCPUs": (
         {"GetServiceQuota": {"Quota": {"Value": 5.0}}},
@@ -152,6 +167,18 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "an endpoint without IPv6": (
         {"ipv6": lambda host: not host.startswith("ec2")},
         "dual-stack endpoint of ec2", "problem", "has no IPv6 address",
+    ),
+    "a VPC without a way to DynamoDB": (
+        {"DescribeVpcEndpoints": {"VpcEndpoints": []}},
+        f"way to DynamoDB from {FUNCTION_SUBNETS[0]}", "problem", "rtb-main has neither a gateway endpoint nor a way",
+    ),
+    "a gateway endpoint for other subnets only": (
+        {"DescribeVpcEndpoints": {"VpcEndpoints": [{"VpcEndpointType": "Gateway", "RouteTableIds": ["rtb-main"]}]}},
+        f"way to DynamoDB from {FUNCTION_SUBNETS[1]}", "problem", "rtb-functions has neither",
+    ),
+    "an interface endpoint without a private name": (
+        {"DescribeVpcEndpoints": {"VpcEndpoints": [{"VpcEndpointType": "Interface", "PrivateDnsEnabled": False}]}},
+        f"way to DynamoDB from {FUNCTION_SUBNETS[0]}", "problem", "has neither",
     ),
     "a desk without a way out": (
         {"status": raised()}, "dual-stack endpoint of ssm", "warning", "did not answer from here",
@@ -213,6 +240,38 @@ def test_a_proxys_page_is_told_in_one_line(name: str, status: int, monkeypatch: 
     assert findings
     assert all(finding.verdict is not Verdict.OK for finding in findings)
     assert all("\n" not in finding.said and len(finding.said) < 400 for finding in findings)
+
+
+WAYS_TO_DYNAMODB: dict[str, dict[str, Any]] = {
+    "NAT or the internet": {
+        "DescribeVpcEndpoints": {"VpcEndpoints": []},
+        "DescribeRouteTables": route_tables("rtb-main", None, ipv4="0.0.0.0/0"),
+    },
+    "an interface endpoint with the service's name": {
+        "DescribeVpcEndpoints": {"VpcEndpoints": [{"VpcEndpointType": "Interface", "PrivateDnsEnabled": True}]},
+    },
+}
+
+
+@pytest.mark.parametrize("changes", WAYS_TO_DYNAMODB.values(), ids=WAYS_TO_DYNAMODB.keys())
+def test_another_way_to_dynamodb_is_as_good(changes: dict[str, Any]) -> None:
+    code, findings, _ = verify(**changes)
+    assert code == 0
+    ways = {f["verdict"] for name, f in findings.items() if name.startswith("way to DynamoDB")}
+    assert ways == {"ok"}
+
+
+def test_functions_outside_a_vpc_need_no_endpoint() -> None:
+    subject = msgspec.structs.replace(SUBJECT, function_subnet_ids=())
+    _, findings, account = verify(subject)
+    assert findings["way to DynamoDB"]["verdict"] == "ok"
+    assert "DescribeVpcEndpoints" not in {name for name, _ in account.asked}
+
+
+def test_dynamodb_needs_no_ipv6_address() -> None:
+    code, findings, _ = verify(ipv6=lambda host: not host.startswith("dynamodb"))
+    assert code == 0
+    assert "dual-stack endpoint of dynamodb" not in findings
 
 
 def test_before_the_deployment_missing_servers_and_parameters_are_no_problem() -> None:
@@ -291,7 +350,7 @@ def template_file(folder: Path, **launch: Any) -> Path:
     function = {
         "FunctionName": "k3s-autoscaler-main-sweep",
         "Environment": {"Variables": variables},
-        "VpcConfig": {},
+        "VpcConfig": {"SubnetIds": {"Fn::Split": [",", ",".join(FUNCTION_SUBNETS)]}},
         "ReservedConcurrentExecutions": "5",
     }
     data = {"ImageId": {"Ref": "WorkerImage"}, "SecurityGroupIds": {"Fn::Split": [",", "sg-0a0a0a0a0a0a0a0a0"]}}
