@@ -45,6 +45,11 @@ class Workers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ValueError(f"workers.min is {self.min} and workers.max is {self.max}: min may not exceed max")
         if not self.instance_types:
             raise ValueError("workers.instance_types is empty: name at least one EC2 instance type")
+        twice = [t for index, t in enumerate(self.instance_types) if t in self.instance_types[:index]]
+        if twice:
+            raise ValueError(
+                f"workers.instance_types names {twice[0]} twice: EC2 takes each type once, so name it once"
+            )
 
 
 class ScaleUp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

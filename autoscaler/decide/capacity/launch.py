@@ -8,6 +8,7 @@ import msgspec
 from autoscaler.decide.capacity.catalogue import nominal_resources
 from autoscaler.decide.fleet import Standing, view_fleet
 from autoscaler.model import (
+    ALIVE,
     CLUSTER_TAG,
     MANAGED_BY_TAG,
     MANAGED_BY_VALUE,
@@ -25,6 +26,7 @@ from autoscaler.policy import Policy
 from autoscaler.state.memory import remember_owner
 from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_launch, open_operations
 
+SUBNET_FULL: Final = "InsufficientFreeAddressesInSubnet"
 _LIVING: Final = (Standing.READY, Standing.JOINING, Standing.UNHEALTHY)
 
 
@@ -49,9 +51,7 @@ def plan_launch(
     decision_id: str,
 ) -> LaunchPlan:
     """Open one launch for each (instance type, zone), the emptiest zones first. Pure."""
-    subnets: dict[str, list[str]] = {}
-    for subnet, zone in sorted(context.subnet_zones):
-        subnets.setdefault(zone, []).append(subnet)
+    subnets = _subnet_of_each_zone(context, snapshot, state)
     in_zone = _workers_by_zone(snapshot, state, tuple(subnets))
     exhausted = {b.pool for b in state.backoffs if now_s < b.until_s}
     tried = {zone for record in growth.unhelped if record.unhelped for zone in record.zones}
@@ -76,10 +76,9 @@ def plan_launch(
             continue
         operation_id = f"{decision_id}-l{len(opened)}"
         overrides = tuple(
-            LaunchOverride(instance_type=t, subnet_id=subnet, zone=zone)
+            LaunchOverride(instance_type=t, subnet_id=subnets[zone], zone=zone)
             for t in _at_least(instance_type, policy)
             if Pool(instance_type=t, zone=zone) not in exhausted
-            for subnet in subnets[zone]
         )
         operation = LaunchOperation(
             operation_id=operation_id,
@@ -110,6 +109,24 @@ def plan_launch(
             merged = tuple(dict.fromkeys((*record.zones, *zones)))
             state = remember_owner(state, msgspec.structs.replace(record, zones=merged))
     return LaunchPlan(state=state, opened=tuple(opened), refused=refused)
+
+
+def _subnet_of_each_zone(context: LaunchContext, snapshot: Snapshot, state: State) -> dict[str, str]:
+    """One subnet for each zone: EC2 refuses a fleet that names a (type, zone) twice as "duplicate instance pools".
+
+    The emptiest of our workers, then the first by its id; each time in a row that EC2 found too few free addresses in
+    the zone, the one after it. More subnets than one are worth having for their addresses only.
+    """
+    in_subnet = Counter(i.subnet_id for i in snapshot.instances if i.managed and i.state in ALIVE)
+    by_zone: dict[str, set[str]] = {}
+    for subnet, zone in context.subnet_zones:
+        by_zone.setdefault(zone, set()).add(subnet)
+    full = {b.pool.zone: b.failures for b in state.backoffs if b.error_code == SUBNET_FULL}
+    chosen = {}
+    for zone, subnets in sorted(by_zone.items()):
+        order = sorted(subnets, key=lambda subnet: (in_subnet[subnet], subnet))
+        chosen[zone] = order[full.get(zone, 0) % len(order)]
+    return chosen
 
 
 def _workers_by_zone(snapshot: Snapshot, state: State, zones: tuple[str, ...]) -> Counter[str]:

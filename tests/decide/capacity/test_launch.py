@@ -24,6 +24,7 @@ from tests.decide.builders import (
     DECISION_ID,
     NOW_S,
     ZONES,
+    Machine,
     bare,
     decided,
     full,
@@ -78,6 +79,20 @@ def out_of(*pools: tuple[str, str], for_s: int = 60) -> State:
     )
 
 
+def in_subnet(number: int, subnet_id: str) -> Machine:
+    machine = full(number)
+    assert machine.instance is not None
+    return msgspec.structs.replace(machine, instance=msgspec.structs.replace(machine.instance, subnet_id=subnet_id))
+
+
+def without_addresses(times: int) -> State:
+    """EC2 found no free address in zone A that often; the back-off is over."""
+    [backoff] = out_of(("t3.small", A), for_s=0).backoffs
+    return State(
+        backoffs=(msgspec.structs.replace(backoff, error_code="InsufficientFreeAddressesInSubnet", failures=times),)
+    )
+
+
 @pytest.mark.parametrize(
     ("seen", "state", "count", "expected"),
     [
@@ -115,10 +130,30 @@ def test_the_wanted_type_stands_first_then_the_policys_order() -> None:
     assert [o.instance_type for o in operation.request.overrides] == ["t3.small", "t3.large", "t3.medium"]
 
 
-def test_every_subnet_of_the_zone_may_take_the_worker() -> None:
-    context = msgspec.structs.replace(CONTEXT, subnet_zones=(*CONTEXT.subnet_zones, ("subnet-c", A)))
-    [operation] = plan(1, context=context).opened
-    assert [o.subnet_id for o in operation.request.overrides] == ["subnet-a", "subnet-c"]
+MORE_SUBNETS = msgspec.structs.replace(CONTEXT, subnet_zones=(("subnet-c", A), *CONTEXT.subnet_zones, ("subnet-c", A)))
+
+
+@pytest.mark.parametrize(
+    ("seen", "state", "subnet"),
+    [
+        pytest.param(snapshot(0), State(), "subnet-a", id="the first by its id"),
+        pytest.param(
+            snapshot([in_subnet(2, "subnet-a")]), State(), "subnet-c", id="the one with fewer workers of ours"
+        ),
+        pytest.param(
+            snapshot(0), without_addresses(1), "subnet-c", id="the next one once the first had no address left"
+        ),
+        pytest.param(snapshot(0), without_addresses(2), "subnet-a", id="they take turns"),
+    ],
+)
+def test_a_request_names_each_type_and_zone_once(seen: Snapshot, state: State, subnet: str) -> None:
+    """EC2 refuses the whole fleet otherwise: InvalidFleetConfig, "duplicate instance pools"."""
+    types = policy(types=("t3.small", "t3.medium"))
+    opened = plan(4, context=MORE_SUBNETS, its_policy=types, seen=seen, state=state).opened
+    for operation in opened:
+        pools = [(row.instance_type, row.zone) for row in operation.request.overrides]
+        assert sorted(pools) == sorted(set(pools))
+    assert {row.subnet_id for o in opened for row in o.request.overrides if row.zone == A} == {subnet}
 
 
 def test_the_request_is_complete_and_names_itself() -> None:
