@@ -26,8 +26,10 @@ def in_words(
         message = "An alert fires, and nothing is launched: the cluster was never seen whole, so max cannot be kept."
         return Action.REFUSED, grow.limit, message
     if grow.limit:
+        because = f" ({grow.because})" if grow.because else ""
         message = (
-            f"{grow.wanted} workers are wanted, {fleet.existing} exist and {grow.limit} holds: nothing is launched."
+            f"{grow.wanted} workers are wanted, {fleet.existing} exist and {grow.limit} holds{because}: "
+            "nothing is launched."
         )
         return Action.REFUSED, grow.limit, message
     if snapshot.metrics_status is MetricsStatus.UNAVAILABLE:

@@ -95,6 +95,8 @@ class JoinFailures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     until_s: int
     after_ready: bool = False
     """A worker was Ready and lost soon after: being Ready proves nothing any more, only staying so does."""
+    cause: str = ""
+    """Why EC2 ended the last one, in EC2's words; empty where it lived, or EC2 gave no reason."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

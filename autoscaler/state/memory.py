@@ -44,10 +44,10 @@ def forget_old(state: State, now_s: int) -> State:
     )
 
 
-def join_failed(state: State, *, launched_at_s: int, now_s: int, after_ready: bool = False) -> State:
+def join_failed(state: State, *, launched_at_s: int, now_s: int, after_ready: bool = False, cause: str = "") -> State:
     """A worker launched then did not come, or did not last. From the second launch in a row on the next one waits.
 
-    Not for what we removed ourselves (`was_removed`). The wait doubles each time.
+    Not for what we removed ourselves (`was_removed`). The wait doubles each time. `cause`: EC2's word why it ended it.
     """
     known = state.join_failures
     if known is not None and launched_at_s < known.failed_at_s:
@@ -60,6 +60,7 @@ def join_failed(state: State, *, launched_at_s: int, now_s: int, after_ready: bo
         failed_at_s=now_s,
         until_s=now_s + wait_s,
         after_ready=after_ready or (known is not None and known.after_ready),
+        cause=cause,
     )
     return msgspec.structs.replace(state, join_failures=fresh)
 

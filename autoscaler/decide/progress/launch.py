@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.decide.looking import INSTANCE_GONE, JOIN_TIMEOUT, Look, maybe_its_node, new_removal
+from autoscaler.decide.looking import INSTANCE_GONE, JOIN_TIMEOUT, Look, maybe_its_node, new_removal, why_ended
 from autoscaler.model import ALIVE, Instance, InstanceState, LaunchOperation, Node, RemovalPhase, State
 from autoscaler.state.memory import join_failed, taken_by_ec2, was_removed, worker_joined
 from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations, open_removal, update_launch
@@ -48,7 +48,9 @@ def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
             finished.append(instance_id)
             taken = instance.state not in ALIVE and taken_by_ec2(state, instance_id)
             if not taken and not was_removed(state, instance_id):
-                state = join_failed(state, launched_at_s=launch.created_at_s, now_s=look.now_s)
+                state = join_failed(
+                    state, launched_at_s=launch.created_at_s, now_s=look.now_s, cause=why_ended(instance)
+                )
             state = _clear_away(look, state, instance, node)
         else:
             waiting.append(instance_id)
@@ -107,7 +109,8 @@ def _nameless(look: Look, instance: Instance, node: Node | None) -> str | None:
 def _lost(look: Look, instance: Instance) -> str | None:
     """Why a worker that has not joined will not join any more; None while it may."""
     if instance.state not in ALIVE:
-        return f"ended ({instance.state.value}) before its Node was Ready"
+        why = f": {reason}" if (reason := why_ended(instance)) else ""
+        return f"ended ({instance.state.value}{why}) before its Node was Ready"
     limit_s = look.policy.workers.join_timeout_s
     # Whether it has joined is known only with the cluster in sight: missing metrics never end a worker.
     if look.snapshot.cluster_known and look.now_s - instance.launched_at_s > limit_s:
