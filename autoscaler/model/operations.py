@@ -73,7 +73,9 @@ class LaunchResult(msgspec.Struct, frozen=True, kw_only=True):
 
     instance_ids: tuple[str, ...] = ()
     errors: tuple[tuple[str, str, str], ...] = ()
-    """(error code, instance type, zone) of each pool that gave nothing."""
+    """(error code, instance type, zone) of each pool that gave nothing; the last two are empty where EC2 names none."""
+    words: tuple[tuple[str, str], ...] = ()
+    """(error code, what EC2 says of it), once a code."""
 
 
 class RemovalPhase(StrEnum):
@@ -160,5 +162,7 @@ class RemovalOperation(
     """Why the drain was given up, for the phase `uncordoning`."""
     told_failure: str = ""
     """As of a launch: cause of the failed call of this phase that people know of."""
+    retry_at_s: int | None = None
+    """EC2 refused to end it, `attempts` times: not tried again before."""
     scale_down: bool = False
     """It begins a cool-down once something really went, or began to go."""

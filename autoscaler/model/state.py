@@ -47,13 +47,15 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A worker was launched in its place already."""
 
 
-class Backoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A pool that EC2 had nothing left of."""
+class Backoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A pool that EC2 gave nothing of, or all of them (state/backoffs.py)."""
 
     pool: Pool
     error_code: str
     until_s: int
     failures: int
+    told: bool = False
+    """Whether people have heard of the code: it is told and recorded once, until it changes or ends."""
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.model import Backoff, JoinFailures, OwnerLaunches, Pool, Refusal, Removed, State
+from autoscaler.model import JoinFailures, OwnerLaunches, Refusal, Removed, State
 from autoscaler.policy import Policy
 from autoscaler.state.modes import operators_mode
 from autoscaler.state.notices import INTERRUPTION, RETIREMENT, is_to_be_forgotten
@@ -114,21 +114,6 @@ def forget_removed(state: State, shown: Container[str], *, metrics_at_s: int | N
 
 def _is_newer(metrics_at_s: int | None, removed: Removed) -> bool:
     return metrics_at_s is not None and metrics_at_s - removed.ended_at_s >= METRICS_LAG_S
-
-
-def back_off(state: State, pool: Pool, error_code: str, *, now_s: int, policy: Policy) -> State:
-    """Leave an exhausted pool alone, twice as long each time in a row."""
-    previous = next((b for b in state.backoffs if b.pool == pool), None)
-    failures = previous.failures + 1 if previous is not None else 1
-    wait_s = min(policy.capacity.back_off_s * 2 ** (failures - 1), policy.capacity.max_back_off_s)
-    others = tuple(b for b in state.backoffs if b.pool != pool)
-    fresh = Backoff(pool=pool, error_code=error_code, until_s=now_s + wait_s, failures=failures)
-    return msgspec.structs.replace(state, backoffs=(*others, fresh))
-
-
-def pool_gave(state: State, pool: Pool) -> State:
-    """Capacity is back: forget its failures."""
-    return msgspec.structs.replace(state, backoffs=tuple(b for b in state.backoffs if b.pool != pool))
 
 
 def remember_refusal(

@@ -29,11 +29,9 @@ from autoscaler.state.memory import (
     METRICS_LAG_S,
     REFUSED_REASON,
     REMOVED_KEPT_S,
-    back_off,
     forget_old,
     forget_removed,
     maybe_still_shown,
-    pool_gave,
     remember_owner,
     remember_refusal,
     times_refused,
@@ -263,18 +261,7 @@ def test_a_command_is_noted_only_in_the_phase_that_it_was_sent_for() -> None:
     assert command_sent(state, "r1", RemovalPhase.UNCORDONING, sent) == state
 
 
-# ----------------------------------------------------------------------------------------------------------- back-offs
-
-
-def test_an_exhausted_pool_is_left_alone_twice_as_long_each_time() -> None:
-    state, waits = State(), []
-    for _ in range(7):
-        state = back_off(state, POOL, "InsufficientInstanceCapacity", now_s=NOW_S, policy=Policy(version=1))
-        [entry] = state.backoffs
-        waits.append(entry.until_s - NOW_S)
-    assert waits == [120, 240, 480, 960, 1800, 1800, 1800]
-    assert entry.failures == 7
-    assert pool_gave(state, POOL).backoffs == ()
+# ------------------------------------------------------------------------------------------------------------ refusals
 
 
 def test_a_worker_is_refused_twice_as_long_each_time_until_it_goes() -> None:
@@ -325,20 +312,6 @@ def test_only_so_many_removals_are_remembered_each_once() -> None:
         state = removal_ended(state, removal(n), now_s=NOW_S)
     assert len(state.removed) == MAX_REMOVED
     assert state.removed[-1].instance_id == iid(MAX_REMOVED)
-
-
-def test_pools_are_told_apart_by_type_zone_and_market() -> None:
-    state = State()
-    pools = [
-        POOL,
-        msgspec.structs.replace(POOL, zone="us-east-1b"),
-        msgspec.structs.replace(POOL, instance_type="t3.large"),
-        msgspec.structs.replace(POOL, market="spot"),
-    ]
-    for pool in pools:
-        state = back_off(state, pool, "e", now_s=NOW_S, policy=Policy(version=1))
-    assert [b.failures for b in state.backoffs] == [1, 1, 1, 1]
-    assert {b.pool for b in pool_gave(state, POOL).backoffs} == set(pools[1:])
 
 
 def test_refusals_and_owners_are_replaced_not_piled_up() -> None:

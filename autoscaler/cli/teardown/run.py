@@ -12,12 +12,13 @@ import msgspec
 
 from autoscaler.act.effects import Effect, due_effects
 from autoscaler.act.holder import Holder, LostLease
-from autoscaler.act.perform import THROTTLE_CODES, Actor
+from autoscaler.act.perform import Actor
 from autoscaler.cli.mode import change_mode
 from autoscaler.cli.teardown.plan import REASON, Memory, Plan, Wishes, plan_teardown
 from autoscaler.decide.progress.launch import SETTLE_S
 from autoscaler.document import Outcome, decision_document
 from autoscaler.model import (
+    THROTTLES,
     Action,
     Decision,
     Instance,
@@ -121,7 +122,7 @@ class Teardown:
                 failures = 0
             except PortError as error:
                 failures += 1
-                hopeless = error.refused and error.code not in THROTTLE_CODES
+                hopeless = error.refused and error.code not in THROTTLES
                 if hopeless or failures >= FAILURES_IN_A_ROW:
                     raise
                 self._tell(str(error))

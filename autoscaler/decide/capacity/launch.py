@@ -23,6 +23,7 @@ from autoscaler.model import (
     State,
 )
 from autoscaler.policy import Policy
+from autoscaler.state.backoffs import left_alone
 from autoscaler.state.memory import remember_owner
 from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_launch, open_operations
 
@@ -36,7 +37,11 @@ class LaunchPlan(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     opened: tuple[LaunchOperation, ...]
     refused: int
-    """Workers for which every pool is left alone for now."""
+    """Workers that are not launched now."""
+    codes: tuple[str, ...] = ()
+    """EC2's error codes for which they are not: none where no subnet lies in the zone, or the state is full."""
+    state_full: bool = False
+    """Whether some wait because as many operations are open as the state holds."""
 
 
 def plan_launch(
@@ -53,10 +58,11 @@ def plan_launch(
     """Open one launch for each (instance type, zone), the emptiest zones first. Pure."""
     subnets = _subnet_of_each_zone(context, snapshot, state)
     in_zone = _workers_by_zone(snapshot, state, tuple(subnets))
-    exhausted = {b.pool for b in state.backoffs if now_s < b.until_s}
+    exhausted = left_alone(state, now_s)
     tried = {zone for record in growth.unhelped if record.unhelped for zone in record.zones}
     shares: Counter[tuple[str, str]] = Counter()
-    refused = 0
+    refused, state_full = 0, False
+    codes: dict[str, None] = {}
     for new in growth.workers:
         instance_type, count = new.instance_type, new.count
         types = _at_least(instance_type, policy)
@@ -64,6 +70,12 @@ def plan_launch(
         open_zones = [z for z in allowed if any(Pool(instance_type=t, zone=z) not in exhausted for t in types)]
         if not open_zones:
             refused += count
+            codes |= {
+                exhausted[pool]: None
+                for zone in allowed
+                for pool in (Pool(instance_type=t, zone=zone) for t in types)
+                if pool in exhausted
+            }
             continue
         for _ in range(count):
             zone = min(open_zones, key=lambda z: (z in tried, in_zone[z], z))
@@ -72,7 +84,7 @@ def plan_launch(
     opened: list[LaunchOperation] = []
     for (instance_type, zone), count in sorted(shares.items()):
         if open_operations(state) >= MAX_OPEN_OPERATIONS:
-            refused += count
+            refused, state_full = refused + count, True
             continue
         operation_id = f"{decision_id}-l{len(opened)}"
         overrides = tuple(
@@ -108,7 +120,7 @@ def plan_launch(
         for record in growth.unhelped:
             merged = tuple(dict.fromkeys((*record.zones, *zones)))
             state = remember_owner(state, msgspec.structs.replace(record, zones=merged))
-    return LaunchPlan(state=state, opened=tuple(opened), refused=refused)
+    return LaunchPlan(state=state, opened=tuple(opened), refused=refused, codes=tuple(codes), state_full=state_full)
 
 
 def _subnet_of_each_zone(context: LaunchContext, snapshot: Snapshot, state: State) -> dict[str, str]:

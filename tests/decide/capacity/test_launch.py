@@ -37,6 +37,7 @@ from tests.decide.builders import (
 )
 
 A, B = ZONES
+GONE = "InsufficientInstanceCapacity"
 RECORD = OwnerLaunches(owner="shop/ReplicaSet/web", launched_at_s=NOW_S, zones=(), unhelped=0, retry_at_s=NOW_S)
 
 
@@ -70,7 +71,7 @@ def out_of(*pools: tuple[str, str], for_s: int = 60) -> State:
         backoffs=tuple(
             Backoff(
                 pool=Pool(instance_type=t, zone=z),
-                error_code="InsufficientInstanceCapacity",
+                error_code=GONE,
                 until_s=NOW_S + for_s,
                 failures=1,
             )
@@ -220,18 +221,48 @@ def test_nothing_is_remembered_where_nothing_could_be_launched() -> None:
 # --------------------------------------------------------------------------------------------------- what is told of it
 
 
-def test_a_decision_that_found_every_pool_exhausted_is_a_refusal() -> None:
-    seen, state = snapshot(2, waiting_pods(4)), out_of(("t3.small", A), ("t3.small", B))
-    decision = decided(seen, state)
-    made = planned(decision, seen)
-    final = with_plan(decision, made.state, refused=made.refused)
-    assert (final.action, final.reason, final.growth) == (Action.REFUSED, "capacity_backoff", None)
-    assert final.message.startswith("2 workers wanted, but no pool can be asked now: EC2 had nothing left")
+DENIED, BUSY = "UnauthorizedOperation", "RequestLimitExceeded"
+
+
+@pytest.mark.parametrize(
+    ("codes", "reason", "said"),
+    [
+        pytest.param((GONE,), "capacity_backoff", "EC2 has nothing left there", id="capacity"),
+        pytest.param((GONE, BUSY), "launch_busy", "EC2 is busy", id="busy"),
+        pytest.param((GONE, DENIED), "launch_refused", "`make verify-aws` names what is missing", id="permanent"),
+        pytest.param(("SomethingNew",), "launch_refused", "does not know the code", id="unknown"),
+    ],
+)
+def test_a_decision_that_can_launch_nothing_names_the_true_cause(
+    codes: tuple[str, ...], reason: str, said: str
+) -> None:
+    decision = decided(snapshot(2, waiting_pods(4)))
+    final = with_plan(decision, LaunchPlan(state=State(), opened=(), refused=2, codes=codes))
+    assert (final.action, final.reason, final.growth, final.refused_for) == (Action.REFUSED, reason, None, codes)
+    assert final.message.startswith(f"2 workers must wait and no pool can be asked now. {codes[0]}: ")
+    assert said in final.message
+
+
+def test_every_code_that_keeps_a_launch_back_is_named() -> None:
+    seen = snapshot(2, waiting_pods(4))
+    [first] = out_of(("t3.small", A)).backoffs
+    other = msgspec.structs.replace(first, pool=Pool(instance_type="t3.small", zone=B), error_code=DENIED)
+    state = State(backoffs=(first, other))
+    final = with_plan(decision := decided(seen, state), planned(decision, seen))
+    assert final.refused_for == (GONE, DENIED)
     assert final.state.launches == ()
+
+
+def test_no_subnet_in_the_zone_is_not_told_as_ec2s_lack() -> None:
+    growth = Growth(workers=(NewWorkers("t3.small", 1, "eu-central-1z"),), reason="pods_unschedulable")
+    decision = msgspec.structs.replace(decided(snapshot(2, waiting_pods(4))), growth=growth)
+    final = with_plan(decision, plan(1, growth=growth))
+    assert (final.reason, final.refused_for) == ("no_subnet", ())
+    assert final.message == "1 worker must wait: no subnet of ours lies in the zone that the pods select."
 
 
 def test_a_decision_that_could_be_carried_out_in_part_says_so() -> None:
     decision = decided(snapshot(2, waiting_pods(4)))
-    final = with_plan(decision, decision.state, refused=1)
+    final = with_plan(decision, LaunchPlan(state=decision.state, opened=(), refused=1, codes=(GONE,)))
     assert final.action is Action.SCALE_UP
-    assert final.message.endswith("For 1 of them no pool can be asked now.")
+    assert "1 worker must wait and no pool can be asked now" in final.message
