@@ -58,6 +58,7 @@ from autoscaler.state.backoffs import codes_told, untold
 from autoscaler.state.memory import forget_old, forget_removed
 from autoscaler.state.modes import begin_after, effective_mode, set_mode
 from autoscaler.state.notices import add_notices, take_back_notices
+from autoscaler.state.size import fitted
 from autoscaler.state.transitions import failure_told, lease_held_by_other, release_lease, take_lease
 
 LEASE_MARGIN_S: Final = 10
@@ -149,7 +150,7 @@ class _Run:
             return
         for _ in range(FACT_ATTEMPTS):
             state, version = self.ports.store.load()
-            changed = add_notices(self._begun(state, version), self.facts)
+            changed = fitted(add_notices(self._begun(state, version), self.facts))
             if changed == state:
                 return
             try:
@@ -204,7 +205,7 @@ class _Run:
         expires_at_s = now_s + int(ports.clock.remaining_s()) + LEASE_MARGIN_S
         intended = take_lease(_tidied(decision.state, snapshot, now_s), self.owner, expires_at_s)
         untold = state.told_refusal if refusal else ""
-        intended = msgspec.structs.replace(_noted(intended, snapshot, untold), node_count=decision.nodes.ready)
+        intended = fitted(msgspec.structs.replace(_noted(intended, snapshot, untold), node_count=decision.nodes.ready))
         saved = self._save(intended, version)
         if saved is None:
             return None

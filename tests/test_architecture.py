@@ -23,7 +23,7 @@ ALLOWED = {
     "launching": {"model", "policy", "ports", "decide", "state"},
     "reconcile": {"model", "policy", "ports", "observe", "decide", "state", "act", "document", "launching"},
     "redaction": set(),
-    "aws": {"model", "policy", "ports", "redaction"},
+    "aws": {"model", "policy", "ports", "redaction", "state"},
 }
 IO_MODULES = {
     "asyncio", "boto3", "botocore", "datetime.datetime.now", "http", "os", "pathlib", "random", "requests", "secrets",

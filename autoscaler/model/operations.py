@@ -51,7 +51,7 @@ class LaunchOperation(
     absent_since_s: tuple[tuple[str, int], ...] = ()
     """When an id was first not listed: DescribeInstances is eventually consistent."""
     for_owners: tuple[str, ...] = ()
-    """Pod owners (`namespace/kind/name`) that these workers were launched for."""
+    """Pod owners that these workers are for, in states older than `OwnerLaunches.decision_id`; not written any more."""
     sent_at_s: int | None = None
     """When the call was last sent, or is about to be."""
     told_failure: str = ""

@@ -83,6 +83,8 @@ class OwnerLaunches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     zones: tuple[str, ...]
     unhelped: int = 0
     retry_at_s: int = 0
+    decision_id: str = ""
+    """Of the decision that launched for it last: ids of its launches begin with that. Empty in older states."""
 
 
 class JoinFailures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

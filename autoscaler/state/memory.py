@@ -1,6 +1,6 @@
 """What is remembered of workers, pools and owners, and forgotten in time: pure `State -> State` functions."""
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from typing import Final
 
 import msgspec
@@ -11,6 +11,9 @@ from autoscaler.state.modes import operators_mode
 from autoscaler.state.notices import INTERRUPTION, RETIREMENT, is_to_be_forgotten
 
 OWNER_KEPT_S: Final = 3600
+MAX_OWNERS_BYTES: Final = 12 * 1024
+"""Launches are remembered for this many owners; more of them wait until some are forgotten."""
+OWNER_RECORD_BYTES: Final = 200
 MAX_REMOVED: Final = 50
 REMOVED_KEPT_S: Final = 3600
 MAX_REFUSALS: Final = 30
@@ -36,7 +39,7 @@ def forget_old(state: State, now_s: int) -> State:
         notices=tuple(n for n in state.notices if not is_to_be_forgotten(n, now_s)),
         backoffs=tuple(b for b in state.backoffs if now_s < b.until_s + OWNER_KEPT_S),
         refusals=tuple(r for r in state.refusals if now_s < r.until_s + OWNER_KEPT_S),
-        owners=tuple(o for o in state.owners if now_s - o.launched_at_s < OWNER_KEPT_S or now_s < o.retry_at_s),
+        owners=remembered_owners(state, now_s),
         join_failures=None
         if state.join_failures and state.join_failures.until_s + OWNER_KEPT_S < now_s
         else state.join_failures,
@@ -141,6 +144,35 @@ def refused_lately(state: State, node_name: str, now_s: int) -> str | None:
 def without_refusal(state: State, node_name: str) -> State:
     """Forget what a worker was refused for."""
     return msgspec.structs.replace(state, refusals=tuple(r for r in state.refusals if r.node_name != node_name))
+
+
+def remembered_owners(state: State, now_s: int) -> tuple[OwnerLaunches, ...]:
+    """What is known of launches made for pod owners, without what has lost its meaning."""
+    return tuple(o for o in state.owners if now_s - o.launched_at_s < OWNER_KEPT_S or now_s < o.retry_at_s)
+
+
+def owner_bytes(record: OwnerLaunches) -> int:
+    """What one record takes of `MAX_OWNERS_BYTES`, with the id and the zones that its launch adds."""
+    return len(record.owner.encode()) + OWNER_RECORD_BYTES
+
+
+def launched_for(state: State, owners: Iterable[str], decision_id: str) -> State:
+    """Note that this decision launches for these owners, where anything is remembered of them.
+
+    Of an owner of which nothing is, nobody asks whether a launch is under way for it.
+    """
+    asked = set(owners)
+    records = tuple(
+        msgspec.structs.replace(o, decision_id=decision_id) if o.owner in asked else o for o in state.owners
+    )
+    return msgspec.structs.replace(state, owners=records)
+
+
+def owners_under_way(state: State) -> frozenset[str]:
+    """Owners of which something is remembered and for which a launch is open."""
+    decisions = {launch.operation_id.rsplit("-l", 1)[0] for launch in state.launches}
+    old = (owner for launch in state.launches for owner in launch.for_owners)
+    return frozenset((*old, *(o.owner for o in state.owners if o.decision_id in decisions)))
 
 
 def remember_owner(state: State, record: OwnerLaunches) -> State:

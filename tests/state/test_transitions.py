@@ -1,6 +1,5 @@
 """The pure functions that are the only way in which the state changes."""
 
-import string
 from typing import Any, get_args, get_type_hints
 
 import msgspec
@@ -9,8 +8,6 @@ import pytest
 from autoscaler.model import (
     Backoff,
     CommandRef,
-    LaunchOverride,
-    LaunchRequest,
     Mode,
     ModeSetting,
     Notice,
@@ -18,7 +15,6 @@ from autoscaler.model import (
     Pool,
     Refusal,
     RemovalPhase,
-    Removed,
     State,
 )
 from autoscaler.policy import Policy
@@ -39,7 +35,6 @@ from autoscaler.state.memory import (
 from autoscaler.state.modes import effective_mode, set_mode
 from autoscaler.state.notices import MAX_NOTICES, add_notices, is_over, mark_handled, take_back_notices
 from autoscaler.state.transitions import (
-    MAX_OPEN_OPERATIONS,
     began_to_go,
     command_sent,
     launch_landed,
@@ -56,7 +51,6 @@ from autoscaler.state.transitions import (
 from tests.decide.builders import NOW_S, iid, launch, notice, policy, removal
 
 POOL = Pool(instance_type="t3.small", zone="us-east-1a")
-ITEM_LIMIT_BYTES = 64 * 1024
 
 
 def test_the_state_holds_nothing_at_first_and_refuses_fields_that_it_does_not_know() -> None:
@@ -327,51 +321,6 @@ def test_nothing_here_changes_its_argument() -> None:
     with pytest.raises(AttributeError):
         State().fence = 1  # type: ignore[misc]  # frozen, which is what is tried
     assert transitions.__doc__
-
-
-# ---------------------------------------------------------------------------------------------------------------- size
-
-
-def test_a_full_state_stays_below_64_kb() -> None:
-    """50 operations with three types in two subnets each and four workers, 100 notices, pools, refusals and owners."""
-    long = string.hexdigits.lower()[:16]
-    overrides = tuple(
-        LaunchOverride(instance_type=t, subnet_id=f"subnet-0{long}{s}", zone="ap-southeast-2a")
-        for t in ("m6i.2xlarge", "m5.2xlarge", "r5.xlarge")
-        for s in range(2)
-    )
-    operation = launch(ids=[])
-    operation = msgspec.structs.replace(
-        operation,
-        request=LaunchRequest(
-            client_token="0" * 30,
-            template_id=f"lt-0{long}",
-            template_version="123",
-            count=4,
-            overrides=overrides,
-            tags=tuple((f"k3s-autoscaler/tag-{n}", "production-cluster-eu") for n in range(4)),
-        ),
-        instance_ids=tuple(f"i-0{long}{n}" for n in range(4)),
-        for_owners=tuple(f"production/ReplicaSet/storefront-{n}-5d9c7b8f6d" for n in range(3)),
-    )
-    state = State(
-        launches=(operation,) * (MAX_OPEN_OPERATIONS // 2),
-        removals=tuple(
-            msgspec.structs.replace(removal(n), operation_id="0" * 48, node_name=f"worker-i-0{long}", failure="x" * 80)
-            for n in range(MAX_OPEN_OPERATIONS // 2)
-        ),
-        notices=tuple(notice(n, subject=f"i-0{long}{n}") for n in range(MAX_NOTICES)),
-        backoffs=tuple(
-            Backoff(pool=POOL, error_code="InsufficientInstanceCapacity", until_s=NOW_S, failures=1) for _ in range(12)
-        ),
-        removed=tuple(Removed(instance_id=f"i-0{long}", ended_at_s=NOW_S) for _ in range(MAX_REMOVED)),
-        refusals=tuple(
-            Refusal(node_name=f"worker-i-0{long}", reason="x" * REFUSED_REASON, until_s=NOW_S, failures=2)
-            for _ in range(MAX_REFUSALS)
-        ),
-        owners=tuple(owner(n) for n in range(20)),
-    )
-    assert len(msgspec.json.encode(state)) < ITEM_LIMIT_BYTES
 
 
 # -------------------------------------------------------------------------------------------------------- what is kept

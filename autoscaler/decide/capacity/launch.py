@@ -24,9 +24,12 @@ from autoscaler.model import (
 )
 from autoscaler.policy import Policy
 from autoscaler.state.backoffs import left_alone
-from autoscaler.state.memory import remember_owner
+from autoscaler.state.memory import launched_for, remember_owner
+from autoscaler.state.size import workers_that_fit
 from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_launch, open_operations
 
+MAX_ROWS: Final = 10
+"""Types of one request, the preferred ones: what has nothing left makes room for the next ones at the next look."""
 SUBNET_FULL: Final = "InsufficientFreeAddressesInSubnet"
 _LIVING: Final = (Standing.READY, Standing.JOINING, Standing.UNHEALTHY)
 
@@ -83,15 +86,12 @@ def plan_launch(
             shares[instance_type, zone] += 1
     opened: list[LaunchOperation] = []
     for (instance_type, zone), count in sorted(shares.items()):
-        if open_operations(state) >= MAX_OPEN_OPERATIONS:
-            refused, state_full = refused + count, True
-            continue
         operation_id = f"{decision_id}-l{len(opened)}"
         overrides = tuple(
             LaunchOverride(instance_type=t, subnet_id=subnets[zone], zone=zone)
             for t in _at_least(instance_type, policy)
             if Pool(instance_type=t, zone=zone) not in exhausted
-        )
+        )[:MAX_ROWS]
         operation = LaunchOperation(
             operation_id=operation_id,
             created_at_s=now_s,
@@ -110,8 +110,15 @@ def plan_launch(
                 ),
             ),
             unidentified=count,
-            for_owners=growth.for_owners,
             sent_at_s=now_s,
+        )
+        fits = workers_that_fit(state, operation) if open_operations(state) < MAX_OPEN_OPERATIONS else 0
+        if fits < count:
+            refused, state_full = refused + count - fits, True
+        if not fits:
+            continue
+        operation = msgspec.structs.replace(
+            operation, request=msgspec.structs.replace(operation.request, count=fits), unidentified=fits
         )
         state = open_launch(state, operation)
         opened.append(operation)
@@ -120,6 +127,7 @@ def plan_launch(
         for record in growth.unhelped:
             merged = tuple(dict.fromkeys((*record.zones, *zones)))
             state = remember_owner(state, msgspec.structs.replace(record, zones=merged))
+        state = launched_for(state, growth.for_owners, decision_id)
     return LaunchPlan(state=state, opened=tuple(opened), refused=refused, codes=tuple(codes), state_full=state_full)
 
 

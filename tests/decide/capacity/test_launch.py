@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from autoscaler.decide.capacity.catalogue import CATALOGUE
 from autoscaler.decide.capacity.launch import LaunchPlan, plan_launch
 from autoscaler.decide.decision import with_plan
 from autoscaler.model import (
@@ -17,7 +18,9 @@ from autoscaler.model import (
     Snapshot,
     State,
 )
-from autoscaler.policy import Policy
+from autoscaler.policy import Policy, Size, Workers
+from autoscaler.state.memory import owners_under_way
+from autoscaler.state.size import STATE_LIMIT_BYTES, encoded
 from autoscaler.state.transitions import MAX_OPEN_OPERATIONS
 from tests.decide.builders import (
     CONTEXT,
@@ -196,6 +199,45 @@ def test_operations_never_exceed_the_limit() -> None:
     assert len(made.state.launches) == MAX_OPEN_OPERATIONS
 
 
+def test_many_types_and_zones_open_as_many_launches_as_the_state_holds_and_the_rest_waits_a_look() -> None:
+    """Each type the only one that some pods want, in each of three zones: 150 KB of requests."""
+    order = tuple(sorted(CATALOGUE, key=lambda t: (CATALOGUE[t].cpu_millicores, CATALOGUE[t].memory_mib)))
+    zones = ("eu-central-1a", "eu-central-1b", "eu-central-1c")
+    context = msgspec.structs.replace(
+        CONTEXT, subnet_zones=tuple((f"subnet-{n:017x}", zone) for n, zone in enumerate(zones))
+    )
+    workers = tuple(NewWorkers(t, 2, zone) for t in order for zone in zones)
+    growth = Growth(workers=workers, reason="pods_unschedulable")
+    made = plan(1, growth=growth, context=context, its_policy=policy(high=300, types=order))
+    assert 20 <= len(made.opened) < len(workers)
+    assert sum(o.request.count for o in made.opened) + made.refused == growth.count
+    assert all(o.unidentified == o.request.count for o in made.opened)
+    assert (made.state_full, made.codes) == (True, ())
+    assert len(encoded(made.state)) < STATE_LIMIT_BYTES / 1.5
+    decision = msgspec.structs.replace(decided(snapshot(2, waiting_pods(4))), growth=growth)
+    final = with_plan(decision, made)
+    assert (final.action, "as many operations are open as the state holds" in final.message) == (Action.SCALE_UP, True)
+    landed = tuple(msgspec.structs.replace(o, landed=True, unidentified=0) for o in made.opened[:10])
+    again = plan(
+        1, growth=growth, context=context, its_policy=policy(high=300, types=order), state=State(launches=landed)
+    )
+    assert again.opened, "there is room again: the next look goes on"
+
+
+def test_a_request_names_the_preferred_types_only_and_others_once_those_have_nothing_left() -> None:
+    types = tuple(f"m5.{n}xlarge" for n in range(1, 31))
+    sizes = {t: Size(cpu_millicores=4000, memory_mib=16_000) for t in types}
+    its_policy = Policy(version=1, workers=Workers(instance_types=types, sizes=sizes))
+    growth = Growth(workers=(NewWorkers(types[0], 1),), reason="pods_unschedulable")
+
+    def asked(state: State) -> list[str]:
+        [operation] = plan(1, growth=growth, its_policy=its_policy, state=state).opened
+        return [row.instance_type for row in operation.request.overrides]
+
+    assert asked(State()) == [*types[:10]]
+    assert asked(out_of(*((t, A) for t in types[:10]), *((t, B) for t in types))) == [*types[10:20]]
+
+
 # ------------------------------------------------------------------------------------------------------ not helped pods
 
 
@@ -210,6 +252,18 @@ def test_pods_that_a_launch_did_not_help_get_another_zone() -> None:
     made = plan(1, growth=growth)
     assert shares(made) == {B: 1}
     assert [r.zones for r in made.state.owners] == [(A, B)]
+
+
+def test_launches_are_noted_for_owners_of_which_something_is_remembered_once() -> None:
+    """A storm of one-pod Jobs: whoever is not remembered is not asked about."""
+    jobs = tuple(f"batch/Job/nightly-{n}" for n in range(600))
+    known = OwnerLaunches(owner=jobs[7], launched_at_s=NOW_S - 60, zones=(A,))
+    growth = Growth(workers=(NewWorkers("t3.small", 4),), reason="pods_unschedulable", for_owners=jobs)
+    made = plan(1, growth=growth, state=State(owners=(known, RECORD)))
+    assert [(o.owner, o.decision_id) for o in made.state.owners] == [(jobs[7], DECISION_ID), (RECORD.owner, "")]
+    assert owners_under_way(made.state) == {jobs[7]}
+    assert len(encoded(made.state)) < 3000
+    assert owners_under_way(msgspec.structs.replace(made.state, launches=())) == frozenset()
 
 
 def test_nothing_is_remembered_where_nothing_could_be_launched() -> None:
