@@ -16,6 +16,7 @@ from autoscaler.model import (
     Trigger,
 )
 from autoscaler.policy import Policy, policy_hash
+from autoscaler.state.backoffs import refused_in_a_row
 
 LAUNCH_SPARE_S: Final = 900
 """Beyond the policy's time to join: a launch is sent again for 600 s, and an id that vanishes is waited for 300 s."""
@@ -32,6 +33,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     failures: tuple[str, ...] = ()
     fresh_failure: bool = False
     """Whether a failure is one that people do not know of yet."""
+    in_vain: bool = False
+    """Whether all that was begun were launches that gave nothing, for a cause that people know of."""
 
 
 def decision_document(
@@ -117,11 +120,12 @@ def _age(since_s: int, now_s: int | None, *, allowed_s: int) -> dict[str, Any]:
 
 
 def _join_failures(state: State, now_s: int | None) -> int | None:
-    """Launches in a row of which no worker joined; None where nobody looked."""
+    """Launches in a row of which no worker joined, or that EC2 refuses for good; None where nobody looked."""
     if now_s is None:
         return None
     failed = state.join_failures
-    return failed.failures if failed is not None and now_s <= failed.until_s + JOIN_FAILURES_KEPT_S else 0
+    joined_not = failed.failures if failed is not None and now_s <= failed.until_s + JOIN_FAILURES_KEPT_S else 0
+    return max(joined_not, refused_in_a_row(state, now_s, kept_s=JOIN_FAILURES_KEPT_S))
 
 
 def paused_decision(policy: Policy, state: State) -> Decision:

@@ -15,9 +15,19 @@ Seconds = Annotated[int, msgspec.Meta(ge=0, le=86_400)]
 PositiveSeconds = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
 Ratio = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000)]
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-LabelName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$")]
+Step = Annotated[int, msgspec.Meta(ge=1, le=1_000)]
+TypeName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$", max_length=40)]
+"""An EC2 instance type, `m6i.2xlarge`."""
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+"""A Kubernetes name, or two with a slash between them."""
+Names = Annotated[tuple[Name, ...], msgspec.Meta(max_length=100)]
+LabelName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$", max_length=100)]
 """A label of Prometheus' data model."""
+LabelValue = Annotated[str, msgspec.Meta(max_length=200)]
+
+
+_OURS: Final = frozenset({"job", "node", "pod", "namespace", "uid", "instance", "resource", "bound", "le"})
+"""Labels that rules and queries select or group by."""
 
 
 class PolicyError(ValueError):
@@ -25,10 +35,10 @@ class PolicyError(ValueError):
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What an instance type has before anything is reserved."""
+    """What an instance type has before anything is reserved. EC2's largest has 896 vCPU and 32 TiB."""
 
-    cpu_millicores: Positive
-    memory_mib: Positive
+    cpu_millicores: Annotated[int, msgspec.Meta(ge=1, le=2_000_000)]
+    memory_mib: Annotated[int, msgspec.Meta(ge=1, le=64 * 1024 * 1024)]
 
 
 class Workers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,8 +46,8 @@ class Workers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     min: Count = 2
     max: Count = 10
-    instance_types: tuple[str, ...] = ("t3.small",)
-    sizes: dict[str, Size] = {}
+    instance_types: Annotated[tuple[TypeName, ...], msgspec.Meta(max_length=50)] = ("t3.small",)
+    sizes: Annotated[dict[TypeName, Size], msgspec.Meta(max_length=100)] = {}
     join_timeout_s: PositiveSeconds = 600
 
     def __post_init__(self) -> None:
@@ -45,6 +55,11 @@ class Workers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ValueError(f"workers.min is {self.min} and workers.max is {self.max}: min may not exceed max")
         if not self.instance_types:
             raise ValueError("workers.instance_types is empty: name at least one EC2 instance type")
+        twice = [t for index, t in enumerate(self.instance_types) if t in self.instance_types[:index]]
+        if twice:
+            raise ValueError(
+                f"workers.instance_types names {twice[0]} twice: EC2 takes each type once, so name it once"
+            )
 
 
 class ScaleUp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,7 +69,7 @@ class ScaleUp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     cpu_above: Ratio = 0.70
     memory_above: Ratio = 0.80
     window_s: PositiveSeconds = 60
-    max_step: Positive | None = None
+    max_step: Step | None = None
 
 
 class ScaleDown(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -66,10 +81,10 @@ class ScaleDown(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     cool_down_s: Seconds = 600
     target_margin: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.10
     min_age_s: Seconds = 600
-    max_empty_step: Positive = 5
-    protected_priority_classes: tuple[str, ...] = ("system-cluster-critical", "system-node-critical")
-    protected_namespaces: tuple[str, ...] = ()
-    movable: tuple[str, ...] = ()
+    max_empty_step: Step = 5
+    protected_priority_classes: Names = ("system-cluster-critical", "system-node-critical")
+    protected_namespaces: Names = ()
+    movable: Names = ()
     refused_for_s: Seconds = 1800
 
 
@@ -109,23 +124,46 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     back_off_s: PositiveSeconds = 120
     max_back_off_s: PositiveSeconds = 1800
 
+    def __post_init__(self) -> None:
+        if self.back_off_s > self.max_back_off_s:
+            raise ValueError(
+                f"capacity.back_off_s is {self.back_off_s} and capacity.max_back_off_s is {self.max_back_off_s}: "
+                "the first wait may not exceed the longest"
+            )
+
 
 class MetricsPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How Prometheus is asked, and the intervals that the rendered rules and scrapes use."""
 
-    timeout_s: Annotated[float, msgspec.Meta(gt=0.0, le=20.0)] = 5.0
-    matchers: dict[LabelName, str] = {}
+    timeout_s: Annotated[float, msgspec.Meta(ge=0.5, le=20.0)] = 5.0
+    matchers: Annotated[dict[LabelName, LabelValue], msgspec.Meta(max_length=10)] = {}
     cluster_interval_s: PositiveSeconds = 2
     utilisation_interval_s: PositiveSeconds = 15
     cpu_rate_window_s: PositiveSeconds = 60
     max_age_s: PositiveSeconds = 30
 
     def __post_init__(self) -> None:
-        if self.max_age_s < 2 * max(self.cluster_interval_s, self.utilisation_interval_s):
-            raise ValueError(
-                f"metrics.max_age_s is {self.max_age_s}: it must be at least twice the longer interval, "
-                "or every look finds stale metrics"
-            )
+        for label, value in self.matchers.items():
+            if label.startswith("__") or label in _OURS:
+                raise ValueError(
+                    f"metrics.matchers names the label {label}, which Prometheus or our own selectors use: "
+                    "choose one that tells the clusters apart"
+                )
+            # Backquotes and braces belong to Go's templates, $ to Prometheus' own replacements.
+            if not value.isprintable() or any(part in value for part in ("`", "{{", "$")):
+                raise ValueError(
+                    f"metrics.matchers.{label} is {value!r}, which the rules cannot carry: give the label a value "
+                    "without line breaks, backquotes, '$' and '{{'"
+                )
+        for name, interval_s in (
+            ("cluster_interval_s", self.cluster_interval_s),
+            ("utilisation_interval_s", self.utilisation_interval_s),
+        ):
+            if self.max_age_s < 2 * interval_s:
+                raise ValueError(
+                    f"metrics.max_age_s is {self.max_age_s} and metrics.{name} is {interval_s}: the age must be at "
+                    "least twice the interval, or every look finds stale metrics"
+                )
         if self.cpu_rate_window_s < 2 * self.utilisation_interval_s:
             raise ValueError(
                 f"metrics.cpu_rate_window_s is {self.cpu_rate_window_s}: "

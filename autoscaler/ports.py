@@ -13,7 +13,8 @@ Result = TypeVar("Result")
 
 
 _SDK_ENDING = "Error"
-"""botocore's exceptions end like this, AWS' error codes do not (but InternalError, whose effect is unknown)."""
+"""botocore's exceptions end like this, AWS' codes do not, but InternalError, whose effect is unknown, and these."""
+_AWS_ALSO = frozenset({"ValidationError"})
 
 
 class PortError(Exception):
@@ -27,7 +28,8 @@ class PortError(Exception):
     @property
     def refused(self) -> bool:
         """Whether the service itself said no. Without a code, or with the SDK's own, it was never asked or heard."""
-        return bool(self.code) and not self.effect_unknown and not self.code.endswith(_SDK_ENDING)
+        by_the_sdk = self.code.endswith(_SDK_ENDING) and self.code not in _AWS_ALSO
+        return bool(self.code) and not self.effect_unknown and not by_the_sdk
 
 
 class MetricsUnavailable(PortError):

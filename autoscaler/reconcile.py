@@ -21,15 +21,14 @@ import msgspec
 from autoscaler.act.effects import due_effects
 from autoscaler.act.holder import Holder, LostLease
 from autoscaler.act.perform import Actor
-from autoscaler.decide.capacity.launch import plan_launch
-from autoscaler.decide.decision import decide, with_plan
+from autoscaler.decide.decision import decide
 from autoscaler.decide.demand.growth import BLIND_ALERT
 from autoscaler.decide.fleet import view_fleet
 from autoscaler.document import Outcome, decision_document, paused_decision
+from autoscaler.launching import open_launches
 from autoscaler.model import (
     Action,
     Asks,
-    Blocked,
     Decision,
     MetricsStatus,
     Mode,
@@ -48,7 +47,6 @@ from autoscaler.ports import (
     Clock,
     Conflict,
     Fleet,
-    FleetUnavailable,
     Ids,
     Metrics,
     NodeCommands,
@@ -56,9 +54,11 @@ from autoscaler.ports import (
     StateStore,
     StoreUnavailable,
 )
+from autoscaler.state.backoffs import codes_told, untold
 from autoscaler.state.memory import forget_old, forget_removed
 from autoscaler.state.modes import begin_after, effective_mode, set_mode
 from autoscaler.state.notices import add_notices, take_back_notices
+from autoscaler.state.size import fitted
 from autoscaler.state.transitions import failure_told, lease_held_by_other, release_lease, take_lease
 
 LEASE_MARGIN_S: Final = 10
@@ -150,7 +150,7 @@ class _Run:
             return
         for _ in range(FACT_ATTEMPTS):
             state, version = self.ports.store.load()
-            changed = add_notices(self._begun(state, version), self.facts)
+            changed = fitted(add_notices(self._begun(state, version), self.facts))
             if changed == state:
                 return
             try:
@@ -188,13 +188,14 @@ class _Run:
         decision, snapshot = self._decide(snapshot, state, now_s, decision_id)
         effects = due_effects(decision.state, snapshot, policy)
         refusal = decision.reason if decision.action is Action.REFUSED else ""
-        fresh_refusal = bool(refusal) and refusal != state.told_refusal
+        fresh_refusal = bool(refusal) and _is_fresh(decision, state)
         if mode is Mode.OBSERVE or (decision.state == state and not effects):
             document = self._tell(
                 decision, decision_id, mode=mode, snapshot=snapshot, state=state, fresh_refusal=fresh_refusal
             )
             # Told first: who is killed in between tells it once more. Where another one was faster, its look notes it.
-            noted = _noted(state, snapshot, refusal)
+            noted = _noted(msgspec.structs.replace(state, backoffs=decision.state.backoffs), snapshot, refusal)
+            noted = codes_told(noted, decision.refused_for)
             if noted != state:
                 self._save(noted, version)
                 self._measure(document)
@@ -204,7 +205,7 @@ class _Run:
         expires_at_s = now_s + int(ports.clock.remaining_s()) + LEASE_MARGIN_S
         intended = take_lease(_tidied(decision.state, snapshot, now_s), self.owner, expires_at_s)
         untold = state.told_refusal if refusal else ""
-        intended = msgspec.structs.replace(_noted(intended, snapshot, untold), node_count=decision.nodes.ready)
+        intended = fitted(msgspec.structs.replace(_noted(intended, snapshot, untold), node_count=decision.nodes.ready))
         saved = self._save(intended, version)
         if saved is None:
             return None
@@ -248,25 +249,16 @@ class _Run:
         """The decision with its growth turned into operations."""
         # An alert that no launch followed from is no reason for a write, and may ask again.
         unanswered = take_back_notices(decision.state, BLIND_ALERT, state)
-        if decision.growth is None:
-            return msgspec.structs.replace(decision, state=unanswered)
-        try:
-            context = self.ports.fleet.launch_context()
-        except FleetUnavailable as error:
-            reason = f"launch_context: {error}"
-            blocked = (Blocked(subject="ec2", reason=reason),)
-            return with_plan(decision, unanswered, refused=decision.growth.count, blocked=blocked)
-        plan = plan_launch(
-            decision.growth,
-            context,
+        return open_launches(
+            decision,
+            unanswered,
+            self.ports.fleet,
             snapshot,
-            decision.state,
             self.policy,
             cluster_id=self.cluster_id,
             now_s=now_s,
             decision_id=decision_id,
         )
-        return with_plan(decision, plan.state if plan.opened else unanswered, refused=plan.refused)
 
     def _save(self, intended: State, version: int) -> int | None:
         """The new version, or None when somebody else was first. Raises StoreUnavailable: nothing was written."""
@@ -306,7 +298,10 @@ class _Run:
             actor.failures.append(f"stopped: {error}")
             lost = True
         outcome = Outcome(
-            events=tuple(actor.events), failures=tuple(actor.failures), fresh_failure=actor.fresh_failure or lost
+            events=tuple(actor.events),
+            failures=tuple(actor.failures),
+            fresh_failure=actor.fresh_failure or lost,
+            in_vain=actor.in_vain and not lost,
         )
         document = self._tell(
             decision,
@@ -318,7 +313,7 @@ class _Run:
             fresh_refusal=fresh_refusal,
         )
         if not lost:
-            self._let_go(holder, actor, refusal)
+            self._let_go(holder, actor, decision, refusal)
             self._measure(document)
         arrived = [n for n in holder.state.notices if not n.handled and n not in known_notices]
         if arrived:
@@ -328,12 +323,13 @@ class _Run:
                 return {**again, "earlier": [document, *again.get("earlier", [])]}
         return document
 
-    def _let_go(self, holder: Holder, actor: Actor, refusal: str) -> None:
+    def _let_go(self, holder: Holder, actor: Actor, decision: Decision, refusal: str) -> None:
         """Release the lease, and keep in mind what people have heard. Raises StoreUnavailable."""
 
         def told_and_released(state: State) -> State:
             for operation_id, cause in actor.told:
                 state = failure_told(state, operation_id, cause)
+            state = codes_told(state, (*actor.codes, *decision.refused_for))
             return release_lease(msgspec.structs.replace(state, told_refusal=refusal), self.owner)
 
         try:
@@ -366,7 +362,8 @@ class _Run:
             outcome=outcome or Outcome(),
         )
         self._measure(document)
-        began = outcome is not None and (decision.action in BEGINNINGS or decision.news)
+        begun = decision.action in BEGINNINGS and not (outcome is not None and outcome.in_vain)
+        began = outcome is not None and (begun or decision.news)
         news = began or fresh_refusal or (outcome is not None and outcome.fresh_failure)
         if news or (outcome is not None and document["events"]):
             self._record(decision_id, document)
@@ -390,6 +387,13 @@ class _Run:
 def _learned(snapshot: Snapshot) -> tuple[bool, frozenset[str], frozenset[str]]:
     """What closer looks add to."""
     return snapshot.rooms_known, snapshot.pods_of, snapshot.looked_up
+
+
+def _is_fresh(decision: Decision, state: State) -> bool:
+    """Whether people have not heard of this refusal: of the codes behind it, where EC2 gave some."""
+    if decision.refused_for:
+        return bool(untold(state, decision.refused_for))
+    return decision.reason != state.told_refusal
 
 
 def _noted(state: State, snapshot: Snapshot, refusal: str) -> State:

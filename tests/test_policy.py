@@ -32,6 +32,10 @@ def test_every_default_stands_in_the_committed_policy() -> None:
         ("version: 1\nworkers: {min: -1}", "Expected `int` >= 0 - at `$.workers.min`"),
         ("version: 1\nworkers: {min: 11}", "min may not exceed max"),
         ("version: 1\nworkers: {instance_types: []}", "name at least one EC2 instance type"),
+        (
+            "version: 1\nworkers: {instance_types: [t3.small, t3.medium, t3.small]}",
+            "workers.instance_types names t3.small twice",
+        ),
         ("version: 1\nmode: on", "`$.mode`"),
         ("version: 1\nscale_up: {cpu_above: 70}", "Expected `float` <= 1.0 - at `$.scale_up.cpu_above`"),
         ("version: 1\nscale_down: {cpu_below: 0.65}", "or the fleet swings"),

@@ -14,6 +14,7 @@ from autoscaler.model import (
     Verb,
 )
 from autoscaler.policy import Policy
+from autoscaler.state.backoffs import path_held
 
 _VERBS = {
     RemovalPhase.INSPECTING: Verb.INSPECT,
@@ -50,7 +51,13 @@ def due_effects(state: State, snapshot: Snapshot, policy: Policy) -> tuple[Effec
     """Launches first (somebody waits), then commands, then terminations."""
     existing = {i.instance_id: i for i in snapshot.instances if i.state not in ENDING}
     servers = sorted(i.instance_id for i in snapshot.instances if i.server and i.state in ALIVE)
-    launches = [SendLaunch(operation=launch) for launch in state.launches if not launch.landed and launch.unidentified]
+    now_s = snapshot.taken_at_s
+    held = path_held(state, now_s) is not None
+    launches = [
+        SendLaunch(operation=launch)
+        for launch in state.launches
+        if not held and not launch.landed and launch.unidentified
+    ]
     commands: list[Effect] = []
     terminations: list[Effect] = []
     for removal in state.removals:
@@ -58,7 +65,8 @@ def due_effects(state: State, snapshot: Snapshot, policy: Policy) -> tuple[Effec
         if removal.phase is RemovalPhase.TERMINATING:
             # Only what EC2 itself shows as ours, and not yet ending, now: the tag is the licence.
             instance = existing.get(removal.instance_id)
-            if instance is not None and instance.managed:
+            due = removal.retry_at_s is None or now_s >= removal.retry_at_s
+            if due and instance is not None and instance.managed:
                 terminations.append(Terminate(operation=removal))
         elif verb is not None and removal.command is None and servers:
             server_id = servers[removal.attempts % len(servers)]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from autoscaler.model import State
 from autoscaler.ports import Conflict, StateStore, StoreUnavailable
+from autoscaler.state.size import fitted
 
 SAVE_ATTEMPTS = 5
 
@@ -28,7 +29,7 @@ class Holder:
         is applied to what is there now (transitions are idempotent), else we stop.
         """
         for _ in range(SAVE_ATTEMPTS):
-            changed = transition(self.state)
+            changed = fitted(transition(self.state))
             if changed == self.state:
                 return
             try:

@@ -1,21 +1,44 @@
 """Carry out effects. Before each: enough time left. After each: its answer is saved."""
 
+from collections.abc import Sequence
 from typing import Final, assert_never
 
 import msgspec
 
 from autoscaler.act.effects import Effect, SendCommand, SendLaunch, Terminate
 from autoscaler.act.holder import Holder
-from autoscaler.model import CommandRef, LaunchOperation, LaunchResult, Mode, Pool, RemovalOperation, State
+from autoscaler.model import (
+    NO_CODE,
+    THROTTLES,
+    Cause,
+    CommandRef,
+    LaunchOperation,
+    LaunchResult,
+    Mode,
+    Pool,
+    RemovalOperation,
+    State,
+    cause_of,
+)
 from autoscaler.policy import Policy
 from autoscaler.ports import Clock, CommandsUnavailable, Fleet, FleetUnavailable, NodeCommands, PortError
-from autoscaler.state.memory import back_off, pool_gave
+from autoscaler.state.backoffs import (
+    LAUNCH_PATH,
+    back_off,
+    call_answered,
+    path_held,
+    pools_gave,
+    spread_of,
+    untold,
+    wait_s,
+)
 from autoscaler.state.modes import effective_mode
 from autoscaler.state.transitions import (
     command_sent,
-    failure_told,
+    end_taken,
     hand_back,
     launch_landed,
+    not_ended,
     update_launch,
     update_removal,
 )
@@ -25,33 +48,12 @@ EFFECT_TIMEOUT_S: Final = 7.0
 LAUNCH_TIMEOUT_S: Final = 15.0
 """An instant fleet may take EC2 longer than other calls (autoscaler/aws/ec2.py gives it 12 s to answer)."""
 
-CAPACITY_CODES: Final = frozenset(
-    {
-        "InsufficientInstanceCapacity",
-        "InsufficientHostCapacity",
-        "MaxSpotInstanceCountExceeded",
-        "VcpuLimitExceeded",
-        "InstanceLimitExceeded",
-        "UnfulfillableCapacity",
-        "Unsupported",
-        "InsufficientFreeAddressesInSubnet",
-        "MaxFleetCountExceeded",
-        "InsufficientCapacity",
-    }
-)
-"""Worth a back-off of the pool. Source: EC2 API reference, "Error codes"."""
-THROTTLE_CODES: Final = frozenset(
-    {
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
 PROTECTED_CODE: Final = "OperationNotPermitted"
-"""Termination protection is on (EC2 API reference, "Error codes"): the instance lives, and nothing will end it."""
+"""EC2 will not end this instance; most often a person protects it (EC2 API reference, "Error codes")."""
+PROTECTION: Final = "disableApiTermination"
+"""Stands in EC2's sentence where termination protection is the cause."""
+MAX_WORDS: Final = 300
+"""Characters of EC2's own words about a pool that are told: an encoded authorization message has thousands."""
 LANDED_CODES: Final = frozenset({"IdempotentParameterMismatch", "IdempotentInstanceTerminated"})
 """The token is known to EC2: an earlier copy of the call landed, and its instances carry the operation's tag."""
 
@@ -71,15 +73,22 @@ class Actor:
         self._policy = policy
         self.events: list[str] = []
         self.failures: list[str] = []
-        self.short = False
-        """Whether EC2 gave fewer workers than were asked for."""
         self.told: list[tuple[str, str]] = []
         """Operation ids with the fresh cause of their failure: to be saved once people have heard of it."""
+        self.codes: dict[str, bool] = {}
+        """Codes that launches failed with, and whether people have heard of each."""
+        self.launched = False
+        """Whether a launch gave a worker, or may have."""
 
     @property
     def fresh_failure(self) -> bool:
         """Whether a failure is new to people."""
-        return self.short or bool(self.told)
+        return bool(self.told) or not all(self.codes.values())
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether launches were sent, none gave anything, and people know why."""
+        return bool(self.codes) and not self.launched and not self.fresh_failure
 
     def perform(self, effects: tuple[Effect, ...], *, under: Mode = Mode.ACTIVE) -> None:
         """Carry out each effect in turn, as far as the time goes. Raises LostLease, StoreUnavailable.
@@ -109,30 +118,51 @@ class Actor:
                     assert_never(effect)
 
     def _launch(self, operation: LaunchOperation) -> None:
+        now_s = self._clock.now_s()
+        held = path_held(self._holder.state, now_s)
+        if held is not None:
+            # An earlier launch of this look met it. What was never sent need not stay: a fresh look asks anew.
+            if _is_first_copy(operation):
+                self._holder.apply(lambda state: update_launch(state, operation.operation_id, lambda _: None))
+                self.failures.append(f"launch {operation.operation_id} was not sent ({held.error_code})")
+            return
         request = operation.request
         try:
             result = self._fleet.launch(request)
         except FleetUnavailable as error:
             self._launch_failed(operation, error)
             return
+        got = len(result.instance_ids)
+        if got:
+            self.launched = True
+            self.events.append(f"EC2 launched {got} of {request.count} workers: {', '.join(result.instance_ids)}")
+        if got < request.count:
+            words = dict(result.words)
+            codes = sorted({code for code, _, _ in result.errors}) or [NO_CODE]
+            self._note_codes(codes)
+            why = "; ".join(f"{code}: {words[code][:MAX_WORDS]}" if words.get(code) else code for code in codes)
+            self.failures.append(f"EC2 gave {got} of {request.count} workers ({why})")
         now_s = self._clock.now_s()
         self._holder.apply(lambda state: _landed(state, operation, result, now_s, self._policy))
-        got = len(result.instance_ids)
-        ids = ", ".join(result.instance_ids) or "none"
-        self.events.append(f"EC2 launched {got} of {request.count} workers: {ids}")
-        if got < request.count:
-            codes = ", ".join(sorted({code for code, _, _ in result.errors})) or "no reason given"
-            self.failures.append(f"EC2 gave {got} of {request.count} workers ({codes})")
-            self.short = True
 
     def _launch_failed(self, operation: LaunchOperation, error: FleetUnavailable) -> None:
-        self._failed(operation, f"launch {operation.operation_id}: {error}", error)
+        sentence = f"launch {operation.operation_id}: {error}"
         if error.code in LANDED_CODES:
+            self.launched = True
+            self._failed(operation, sentence, error)
             self._holder.apply(lambda state: update_launch(state, operation.operation_id, _never_again))
-        elif not error.effect_unknown and error.refused and error.code not in THROTTLE_CODES:
-            now_s = self._clock.now_s()
-            self._holder.apply(lambda state: _refused(state, operation, error.code, now_s, self._policy))
-        # Else it may have landed, or was not looked at: the identical request goes out again.
+            return
+        self._note_codes([error.code])
+        self.failures.append(sentence)
+        now_s = self._clock.now_s()
+        # What was not refused may have landed, or was not looked at: it stays open, and goes out again to the letter.
+        closes = error.refused
+        self._holder.apply(lambda state: _call_failed(state, operation, error.code, now_s, self._policy, closes=closes))
+
+    def _note_codes(self, codes: Sequence[str]) -> None:
+        fresh = untold(self._holder.state, codes)
+        for code in codes:
+            self.codes[code] = self.codes.get(code, code not in fresh)
 
     def _command(self, effect: SendCommand) -> None:
         command, operation = effect.command, effect.operation
@@ -141,7 +171,7 @@ class Actor:
             command_id = self._commands.send(command, effect.server_id)
         except CommandsUnavailable as error:
             self._failed(operation, f"{what}: {error}", error)
-            if error.refused and error.code not in THROTTLE_CODES:
+            if error.refused and error.code not in THROTTLES:
                 # SSM does not hand commands to this server: the next look asks another one.
                 self._holder.apply(lambda state: _next_server(state, operation))
             return
@@ -156,21 +186,27 @@ class Actor:
         except FleetUnavailable as error:
             self._failed(operation, f"terminate of {operation.instance_id}: {error}", error)
             if error.code == PROTECTED_CODE and error.refused and not operation.reclaim:
-                self._hand_back(operation)
+                self._hand_back(operation, protected=PROTECTION in str(error))
+                return
+            now_s = self._clock.now_s()
+            spread = _spread(operation, now_s)
+            waited_s = wait_s(cause_of(error.code), operation.attempts + 1, self._policy, spread=spread)
+            self._holder.apply(lambda state: not_ended(state, operation, retry_at_s=now_s + waited_s))
             return
-        if operation.told_failure:
-            self._holder.apply(lambda state: failure_told(state, operation.operation_id, ""))
+        if operation.told_failure or operation.retry_at_s is not None:
+            self._holder.apply(lambda state: end_taken(state, operation.operation_id))
         self.events.append(f"terminate of {operation.instance_id} was sent")
 
-    def _hand_back(self, operation: RemovalOperation) -> None:
-        """EC2 protects the worker: it goes on working, and is asked again much later."""
+    def _hand_back(self, operation: RemovalOperation, *, protected: bool) -> None:
+        """EC2 will not end the worker: it goes on working, and is asked again much later."""
         title = operation.node_name or operation.instance_id
-        why = "EC2 protects it from termination"
+        why = "EC2 protects it from termination" if protected else "EC2 does not permit its termination"
+        mend = "switch the protection off, or terminate it yourself" if protected else "EC2's own words say why"
         now_s = self._clock.now_s()
         self._holder.apply(
             lambda state: hand_back(state, operation.operation_id, why, now_s=now_s, policy=self._policy)
         )
-        self.events.append(f"{title} is given back: {why}; switch the protection off, or terminate it yourself")
+        self.events.append(f"{title} is given back: {why}; {mend}")
 
     def _failed(self, operation: LaunchOperation | RemovalOperation, sentence: str, error: PortError) -> None:
         cause = error.code or "no answer"
@@ -182,29 +218,44 @@ class Actor:
 def _landed(state: State, operation: LaunchOperation, result: LaunchResult, now_s: int, policy: Policy) -> State:
     """EC2 answered. Failed pools are left alone only if the request came up short: else another covered for them."""
     state = launch_landed(state, operation.operation_id, result.instance_ids)
+    pools = _pools(operation)
     if len(result.instance_ids) < operation.request.count:
-        for code, instance_type, zone in result.errors:
-            if code in CAPACITY_CODES:
-                pool = Pool(instance_type=instance_type, zone=zone)
-                state = back_off(state, pool, code, now_s=now_s, policy=policy)
-        return state
-    if not result.errors:
-        for pool in _pools(operation):
-            state = pool_gave(state, pool)
-    return state
+        failed = [
+            (pool, code)
+            for code, instance_type, zone in result.errors or ((NO_CODE, "", ""),)
+            # What EC2 says of no pool, or of nothing at all, it says of each.
+            for pool in ([Pool(instance_type=instance_type, zone=zone)] if instance_type and zone else pools)
+        ]
+        if all(cause_of(code) is not Cause.BUSY for _, code in failed):
+            state = call_answered(state)
+        return back_off(state, failed, now_s=now_s, policy=policy, spread=_spread(operation, now_s))
+    return call_answered(state) if result.errors else pools_gave(state, pools)
 
 
-def _refused(state: State, operation: LaunchOperation, code: str, now_s: int, policy: Policy) -> State:
-    """EC2 said no, and its pools are left alone for a while.
+def _call_failed(
+    state: State, operation: LaunchOperation, code: str, now_s: int, policy: Policy, *, closes: bool
+) -> State:
+    """The call itself failed: what is no matter of its pools holds for every launch.
 
-    Of an earlier copy that says nothing: it may have landed, and its instances may not be listed yet, so the launch is
-    closed only if there was none.
+    Of an earlier copy a refusal says nothing: it may have landed, and its instances may not be listed yet, so the
+    launch is closed only if there was none.
     """
-    first = operation.sent_at_s is None or operation.sent_at_s <= operation.created_at_s
-    state = update_launch(state, operation.operation_id, lambda current: None if first else _never_again(current))
-    for pool in _pools(operation):
-        state = back_off(state, pool, code, now_s=now_s, policy=policy)
-    return state
+    if closes:
+        first = _is_first_copy(operation)
+        state = update_launch(state, operation.operation_id, lambda current: None if first else _never_again(current))
+    places = _pools(operation) if cause_of(code) is Cause.CAPACITY else [LAUNCH_PATH]
+    failed = [(place, code) for place in places]
+    return back_off(state, failed, now_s=now_s, policy=policy, spread=_spread(operation, now_s))
+
+
+def _spread(operation: LaunchOperation | RemovalOperation, now_s: int) -> float:
+    """Another one at each try, and for each cluster."""
+    return spread_of(f"{operation.operation_id} {now_s}")
+
+
+def _is_first_copy(operation: LaunchOperation) -> bool:
+    """Whether nobody can have sent it before: a later look marks what it finds as sent again (`advance_launch`)."""
+    return operation.sent_at_s is None or operation.sent_at_s <= operation.created_at_s
 
 
 def _next_server(state: State, operation: RemovalOperation) -> State:

@@ -13,18 +13,17 @@ from autoscaler.aws.clients import Clients
 from autoscaler.aws.failures import error_code, told_as
 from autoscaler.model import State
 from autoscaler.ports import Conflict, StateMalformed, StoreUnavailable
+from autoscaler.state.size import STATE_LIMIT_BYTES, encoded
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, PutItemInputTypeDef
 
 STATE_RECORD: Final = "STATE"
 DECISION_PREFIX: Final = "DECISION#"
-STATE_LIMIT_BYTES: Final = 64 * 1024
 HISTORY_LIMIT_BYTES: Final = 300 * 1024
 """DynamoDB's own limit is 400 KB an item."""
 SCHEMA: Final = 1
 
-_encoder: Final = msgspec.json.Encoder(order="deterministic")
 _decoder: Final = msgspec.json.Decoder(State)
 
 
@@ -59,7 +58,7 @@ class DynamoStateStore:
         sent the request twice (FACTS: an SDK's retry of a write that had landed reports ConditionalCheckFailed).
         """
         version = expected_version + 1
-        document = _encoder.encode(state).decode()
+        document = encoded(state).decode()
         if len(document.encode()) > STATE_LIMIT_BYTES:
             raise StoreUnavailable(
                 f"the state of {self._cluster_id} has {len(document.encode())} bytes and may have "

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from autoscaler.aws.clients import LAUNCH_READ_TIMEOUT_S, Clients
-from autoscaler.aws.failures import told_as
-from autoscaler.model import CLUSTER_TAG, LaunchContext, LaunchRequest, LaunchResult
+from autoscaler.aws.failures import in_one_line, told_as
+from autoscaler.model import CLUSTER_TAG, NO_CODE, LaunchContext, LaunchRequest, LaunchResult
 from autoscaler.ports import FleetUnavailable
 
 if TYPE_CHECKING:
@@ -176,15 +176,19 @@ def _fleet_request(request: LaunchRequest) -> "CreateFleetRequestTypeDef":
 
 def _launch_result(answer: "CreateFleetResultTypeDef", zones: Mapping[str, str]) -> LaunchResult:
     errors: list[tuple[str, str, str]] = []
+    words: dict[str, str] = {}
     for error in answer.get("Errors", []):
         override = error.get("LaunchTemplateAndOverrides", {}).get("Overrides", {})
         zone = override.get("AvailabilityZone") or zones.get(override.get("SubnetId", ""), "")
-        row = (error.get("ErrorCode", "Unknown"), str(override.get("InstanceType", "")), zone)
+        code = error.get("ErrorCode") or NO_CODE
+        row = (code, str(override.get("InstanceType", "")), zone)
         if row not in errors:
             errors.append(row)
+        words.setdefault(code, in_one_line(error.get("ErrorMessage") or ""))
     return LaunchResult(
         instance_ids=tuple(
             instance_id for group in answer.get("Instances", []) for instance_id in group.get("InstanceIds", [])
         ),
         errors=tuple(errors),
+        words=tuple(words.items()),
     )

@@ -14,24 +14,9 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
+from autoscaler.model import THROTTLES
 from autoscaler.ports import PortError
 from autoscaler.redaction import without_signature
-
-THROTTLED = frozenset(
-    {
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
-"""Turned away at the door, although EC2 tells it with status 503: nothing happened.
-
-Source: EC2 developer guide, "Request throttling" (RequestLimitExceeded).
-"""
 
 NEVER_SENT = (ConnectTimeoutError, EndpointConnectionError, ProxyConnectionError, SSLError)
 """No connection stood, so that no request can have arrived."""
@@ -51,7 +36,7 @@ def may_have_happened(error: Exception) -> bool:
     """Whether a call that failed like this can have had its effect: lost answers and answers of a broken service."""
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status >= 500 and error_code(error) not in THROTTLED
+        return status >= 500 and error_code(error) not in THROTTLES
     if isinstance(error, HTTPClientError):
         return not isinstance(error, NEVER_SENT)
     return isinstance(error, ResponseParserError)

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from autoscaler.cli.duration import say_duration
 from autoscaler.model import LaunchOperation, ModeSetting, RemovalOperation, State
+from autoscaler.state.backoffs import LAUNCH_PATH
 from autoscaler.state.modes import operators_mode
 
 
@@ -110,7 +111,7 @@ def show_status(
         ("pool", "why", "for"),
         [
             (
-                f"{b.pool.instance_type} {b.pool.zone} {b.pool.market}",
+                "every launch" if b.pool == LAUNCH_PATH else f"{b.pool.instance_type} {b.pool.zone} {b.pool.market}",
                 b.error_code,
                 say_duration(b.until_s - now_s) if b.until_s > now_s else "over",
             )

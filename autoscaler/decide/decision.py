@@ -4,6 +4,7 @@ from collections.abc import Container
 
 import msgspec
 
+from autoscaler.decide.capacity.launch import LaunchPlan
 from autoscaler.decide.demand.growth import GrowPlan, plan_blind_growth, plan_growth
 from autoscaler.decide.demand.pods import PodDemand, pod_demand, take_backable
 from autoscaler.decide.fleet import FleetView, Standing, view_fleet
@@ -14,7 +15,7 @@ from autoscaler.decide.removal.reclaim import reclaim_noticed
 from autoscaler.decide.removal.repair import repair_unhealthy, trust_launches_again
 from autoscaler.decide.removal.retire import Retirement, plan_retirement
 from autoscaler.decide.removal.shrink import ShrinkPlan, movable_pods, plan_shrink
-from autoscaler.decide.words import count, in_words
+from autoscaler.decide.words import count, in_words, not_launched
 from autoscaler.model import (
     Action,
     Asks,
@@ -185,17 +186,14 @@ def _desired(fleet: FleetView, grow: GrowPlan, shrink: ShrinkPlan) -> int:
     return fleet.ready + fleet.joining - len(shrink.candidates)
 
 
-def with_plan(decision: Decision, state: State, *, refused: int, blocked: tuple[Blocked, ...] = ()) -> Decision:
-    """The decision once its growth became operations; `refused` workers found every pool exhausted."""
-    if decision.growth is not None and refused >= decision.growth.count:
+def with_plan(decision: Decision, plan: LaunchPlan, *, blocked: tuple[Blocked, ...] = ()) -> Decision:
+    """The decision once its growth became operations, or could not."""
+    if decision.growth is not None and plan.refused >= decision.growth.count:
+        reason, message = not_launched(plan)
         decision = msgspec.structs.replace(
-            decision,
-            action=Action.REFUSED,
-            reason="capacity_backoff",
-            message=f"{count(refused, 'worker')} wanted, but no pool can be asked now: EC2 had nothing left, or no "
-            "subnet of ours lies in the zone that the pods select. Each is tried again later.",
+            decision, action=Action.REFUSED, reason=reason, message=message, refused_for=plan.codes
         )
-    elif decision.growth is not None and refused:
-        told = f"{decision.message} For {refused} of them no pool can be asked now."
+    elif decision.growth is not None and plan.refused:
+        told = f"{decision.message} {not_launched(plan)[1]}"
         decision = msgspec.structs.replace(decision, message=told)
-    return msgspec.structs.replace(decision, state=state, growth=None, blocked=(*decision.blocked, *blocked))
+    return msgspec.structs.replace(decision, state=plan.state, growth=None, blocked=(*decision.blocked, *blocked))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from autoscaler.model import Instance, Node, RemovalOperation, RemovalPhase, Snapshot
+from autoscaler.model import ALIVE, Instance, Node, RemovalOperation, RemovalPhase, Snapshot
 from autoscaler.policy import Policy
 from autoscaler.state.notices import STOPPED
 
@@ -61,6 +61,11 @@ class Look:
 def node_name_of(instance: Instance) -> str:
     """The name under which a worker of ours registers (cloudformation/scripts/worker-bootstrap.sh)."""
     return f"worker-{instance.instance_id}"
+
+
+def why_ended(instance: Instance) -> str:
+    """EC2's word why a machine does not live any more; empty while it does, and where EC2 gave none."""
+    return "" if instance.state in ALIVE else instance.state_reason
 
 
 def maybe_its_node(nodes: Sequence[Node], instance: Instance) -> str | None:

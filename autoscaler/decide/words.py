@@ -1,11 +1,13 @@
 """The sentences of a decision: judgement and prose change apart."""
 
+from autoscaler.decide.capacity.launch import LaunchPlan
 from autoscaler.decide.demand.growth import GrowPlan
 from autoscaler.decide.demand.pods import PodDemand
 from autoscaler.decide.fleet import FleetView
 from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.shrink import ShrinkPlan
-from autoscaler.model import Action, MetricsStatus, Signal, Snapshot
+from autoscaler.model import Action, Cause, MetricsStatus, Signal, Snapshot, cause_of
+from autoscaler.model import in_words as meaning
 
 
 def in_words(
@@ -26,8 +28,10 @@ def in_words(
         message = "An alert fires, and nothing is launched: the cluster was never seen whole, so max cannot be kept."
         return Action.REFUSED, grow.limit, message
     if grow.limit:
+        because = f" ({grow.because})" if grow.because else ""
         message = (
-            f"{grow.wanted} workers are wanted, {fleet.existing} exist and {grow.limit} holds: nothing is launched."
+            f"{grow.wanted} workers are wanted, {fleet.existing} exist and {grow.limit} holds{because}: "
+            "nothing is launched."
         )
         return Action.REFUSED, grow.limit, message
     if snapshot.metrics_status is MetricsStatus.UNAVAILABLE:
@@ -76,6 +80,22 @@ def _why_shrink(snapshot: Snapshot) -> str:
         if u.shrink_max is not None
     ]
     return " and ".join(parts)
+
+
+def not_launched(plan: LaunchPlan) -> tuple[str, str]:
+    """Stable reason code and one sentence: why workers that are wanted are not launched now."""
+    wanted = count(plan.refused, "worker")
+    if not plan.codes:
+        if plan.state_full:
+            return "state_full", f"{wanted} must wait: as many operations are open as the state holds."
+        return "no_subnet", f"{wanted} must wait: no subnet of ours lies in the zone that the pods select."
+    causes = {cause_of(code) for code in plan.codes}
+    if causes <= {Cause.CAPACITY}:
+        reason = "capacity_backoff"
+    else:
+        reason = "launch_busy" if causes <= {Cause.CAPACITY, Cause.BUSY} else "launch_refused"
+    because = "; ".join(meaning(code) for code in plan.codes)
+    return reason, f"{wanted} must wait and no pool can be asked now. {because}. Each is tried again later."
 
 
 def count(number: int, what: str) -> str:

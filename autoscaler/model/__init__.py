@@ -4,6 +4,7 @@ Every value is frozen and typed. Units stand in the names (`_s` seconds, `_milli
 epoch seconds. `None` means *unknown* wherever it stands for something measured; it never means zero.
 """
 
+from autoscaler.model.causes import NO_CODE, THROTTLES, Cause, cause_of, in_words, lasts
 from autoscaler.model.decided import (
     Action,
     Blocked,
@@ -77,13 +78,16 @@ __all__ = [
     "ENDING",
     "MANAGED_BY_TAG",
     "MANAGED_BY_VALUE",
+    "NO_CODE",
     "OPERATION_TAG",
     "ROLE_TAG",
+    "THROTTLES",
     "UNKNOWN_COMMAND_RULE",
     "Action",
     "Asks",
     "Backoff",
     "Blocked",
+    "Cause",
     "CommandOutcome",
     "CommandRef",
     "CommandResult",
@@ -126,4 +130,7 @@ __all__ = [
     "Unshown",
     "Utilisation",
     "Verb",
+    "cause_of",
+    "in_words",
+    "lasts",
 ]

@@ -94,5 +94,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     news: bool = False
     """One of the events is for people, although nothing begins."""
+    refused_for: tuple[str, ...] = ()
+    """Error codes of EC2 for which a launch is refused: people hear of each once."""
     asks: Asks = Asks()
     """What it could not judge because it was not seen: look closer, and decide again."""

@@ -172,6 +172,8 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     server: bool
     operation_id: str | None
     private_dns_name: str = ""
+    state_reason: str = ""
+    """Why EC2 changed its state last (`Client.InvalidKMSKey.InvalidState: ...`); empty where EC2 gives no reason."""
 
 
 class CommandOutcome(StrEnum):

@@ -51,7 +51,7 @@ class LaunchOperation(
     absent_since_s: tuple[tuple[str, int], ...] = ()
     """When an id was first not listed: DescribeInstances is eventually consistent."""
     for_owners: tuple[str, ...] = ()
-    """Pod owners (`namespace/kind/name`) that these workers were launched for."""
+    """Pod owners that these workers are for, in states older than `OwnerLaunches.decision_id`; not written any more."""
     sent_at_s: int | None = None
     """When the call was last sent, or is about to be."""
     told_failure: str = ""
@@ -73,7 +73,9 @@ class LaunchResult(msgspec.Struct, frozen=True, kw_only=True):
 
     instance_ids: tuple[str, ...] = ()
     errors: tuple[tuple[str, str, str], ...] = ()
-    """(error code, instance type, zone) of each pool that gave nothing."""
+    """(error code, instance type, zone) of each pool that gave nothing; the last two are empty where EC2 names none."""
+    words: tuple[tuple[str, str], ...] = ()
+    """(error code, what EC2 says of it), once a code."""
 
 
 class RemovalPhase(StrEnum):
@@ -160,5 +162,7 @@ class RemovalOperation(
     """Why the drain was given up, for the phase `uncordoning`; or what was overruled (`drain.force`) to terminate."""
     told_failure: str = ""
     """As of a launch: cause of the failed call of this phase that people know of."""
+    retry_at_s: int | None = None
+    """EC2 refused to end it, `attempts` times: not tried again before."""
     scale_down: bool = False
     """It begins a cool-down once something really went, or began to go."""

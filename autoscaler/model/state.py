@@ -47,13 +47,15 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A worker was launched in its place already."""
 
 
-class Backoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A pool that EC2 had nothing left of."""
+class Backoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A pool that EC2 gave nothing of, or all of them (state/backoffs.py)."""
 
     pool: Pool
     error_code: str
     until_s: int
     failures: int
+    told: bool = False
+    """Whether people have heard of the code: it is told and recorded once, until it changes or ends."""
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -81,6 +83,8 @@ class OwnerLaunches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     zones: tuple[str, ...]
     unhelped: int = 0
     retry_at_s: int = 0
+    decision_id: str = ""
+    """Of the decision that launched for it last: ids of its launches begin with that. Empty in older states."""
 
 
 class JoinFailures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,6 +99,8 @@ class JoinFailures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     until_s: int
     after_ready: bool = False
     """A worker was Ready and lost soon after: being Ready proves nothing any more, only staying so does."""
+    cause: str = ""
+    """Why EC2 ended the last one, in EC2's words; empty where it lived, or EC2 gave no reason."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -19,6 +19,8 @@ from autoscaler.model import (
 )
 from autoscaler.ports import Fleet, FleetUnavailable
 
+STATE_REASON: Final = 200
+"""Characters of it that are kept."""
 ASKED_AT_ONCE: Final = 100
 """Ids in one question; a filter takes 200 values (EC2 API reference, DescribeInstances)."""
 
@@ -65,6 +67,7 @@ def parse_instances(rows: Sequence[Mapping[str, Any]], cluster_id: str) -> tuple
                     server=server,
                     operation_id=tags.get(OPERATION_TAG),
                     private_dns_name=row.get("PrivateDnsName", ""),
+                    state_reason=_state_reason(row.get("StateReason") or {}),
                 )
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -72,3 +75,10 @@ def parse_instances(rows: Sequence[Mapping[str, Any]], cluster_id: str) -> tuple
                 f"DescribeInstances returned a row that cannot be read ({error!r}): nothing is decided on half a fleet"
             ) from error
     return tuple(sorted(instances, key=lambda i: (i.launched_at_s, i.instance_id)))
+
+
+def _state_reason(reason: Mapping[str, str]) -> str:
+    """Code and words; the words often begin with the code. Source: EC2 API reference, StateReason."""
+    code, words = reason.get("Code") or "", " ".join((reason.get("Message") or "").split())
+    told = words if words.startswith(code) else f"{code}: {words}" if words else code
+    return told[:STATE_REASON]

@@ -265,7 +265,11 @@ class Ec2:
             raise FleetUnavailable(f"Not authorised to terminate {instance_id}.", code="UnauthorizedOperation")
         if instance_id in self.protected:
             self.bill.protected_terminations.add(instance_id)
-            raise FleetUnavailable(f"The instance '{instance_id}' may not be terminated.", code="OperationNotPermitted")
+            raise FleetUnavailable(
+                f"The instance '{instance_id}' may not be terminated. Modify its 'disableApiTermination' instance "
+                "attribute and try again.",
+                code="OperationNotPermitted",
+            )
         self.end(instance_id)
 
     # -------------------------------------------------------------------------------------------------------- machines

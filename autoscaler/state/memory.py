@@ -1,16 +1,19 @@
 """What is remembered of workers, pools and owners, and forgotten in time: pure `State -> State` functions."""
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from typing import Final
 
 import msgspec
 
-from autoscaler.model import Backoff, JoinFailures, OwnerLaunches, Pool, Refusal, Removed, State
+from autoscaler.model import JoinFailures, OwnerLaunches, Refusal, Removed, State
 from autoscaler.policy import Policy
 from autoscaler.state.modes import operators_mode
 from autoscaler.state.notices import INTERRUPTION, RETIREMENT, is_to_be_forgotten
 
 OWNER_KEPT_S: Final = 3600
+MAX_OWNERS_BYTES: Final = 12 * 1024
+"""Launches are remembered for this many owners; more of them wait until some are forgotten."""
+OWNER_RECORD_BYTES: Final = 200
 MAX_REMOVED: Final = 50
 REMOVED_KEPT_S: Final = 3600
 MAX_REFUSALS: Final = 30
@@ -36,7 +39,7 @@ def forget_old(state: State, now_s: int) -> State:
         notices=tuple(n for n in state.notices if not is_to_be_forgotten(n, now_s)),
         backoffs=tuple(b for b in state.backoffs if now_s < b.until_s + OWNER_KEPT_S),
         refusals=tuple(r for r in state.refusals if now_s < r.until_s + OWNER_KEPT_S),
-        owners=tuple(o for o in state.owners if now_s - o.launched_at_s < OWNER_KEPT_S or now_s < o.retry_at_s),
+        owners=remembered_owners(state, now_s),
         join_failures=None
         if state.join_failures and state.join_failures.until_s + OWNER_KEPT_S < now_s
         else state.join_failures,
@@ -44,10 +47,10 @@ def forget_old(state: State, now_s: int) -> State:
     )
 
 
-def join_failed(state: State, *, launched_at_s: int, now_s: int, after_ready: bool = False) -> State:
+def join_failed(state: State, *, launched_at_s: int, now_s: int, after_ready: bool = False, cause: str = "") -> State:
     """A worker launched then did not come, or did not last. From the second launch in a row on the next one waits.
 
-    Not for what we removed ourselves (`was_removed`). The wait doubles each time.
+    Not for what we removed ourselves (`was_removed`). The wait doubles each time. `cause`: EC2's word why it ended it.
     """
     known = state.join_failures
     if known is not None and launched_at_s < known.failed_at_s:
@@ -60,6 +63,7 @@ def join_failed(state: State, *, launched_at_s: int, now_s: int, after_ready: bo
         failed_at_s=now_s,
         until_s=now_s + wait_s,
         after_ready=after_ready or (known is not None and known.after_ready),
+        cause=cause,
     )
     return msgspec.structs.replace(state, join_failures=fresh)
 
@@ -115,21 +119,6 @@ def _is_newer(metrics_at_s: int | None, removed: Removed) -> bool:
     return metrics_at_s is not None and metrics_at_s - removed.ended_at_s >= METRICS_LAG_S
 
 
-def back_off(state: State, pool: Pool, error_code: str, *, now_s: int, policy: Policy) -> State:
-    """Leave an exhausted pool alone, twice as long each time in a row."""
-    previous = next((b for b in state.backoffs if b.pool == pool), None)
-    failures = previous.failures + 1 if previous is not None else 1
-    wait_s = min(policy.capacity.back_off_s * 2 ** (failures - 1), policy.capacity.max_back_off_s)
-    others = tuple(b for b in state.backoffs if b.pool != pool)
-    fresh = Backoff(pool=pool, error_code=error_code, until_s=now_s + wait_s, failures=failures)
-    return msgspec.structs.replace(state, backoffs=(*others, fresh))
-
-
-def pool_gave(state: State, pool: Pool) -> State:
-    """Capacity is back: forget its failures."""
-    return msgspec.structs.replace(state, backoffs=tuple(b for b in state.backoffs if b.pool != pool))
-
-
 def remember_refusal(
     state: State, node_name: str, reason: str, *, now_s: int, policy: Policy, at_least_s: int = 0
 ) -> State:
@@ -155,6 +144,35 @@ def refused_lately(state: State, node_name: str, now_s: int) -> str | None:
 def without_refusal(state: State, node_name: str) -> State:
     """Forget what a worker was refused for."""
     return msgspec.structs.replace(state, refusals=tuple(r for r in state.refusals if r.node_name != node_name))
+
+
+def remembered_owners(state: State, now_s: int) -> tuple[OwnerLaunches, ...]:
+    """What is known of launches made for pod owners, without what has lost its meaning."""
+    return tuple(o for o in state.owners if now_s - o.launched_at_s < OWNER_KEPT_S or now_s < o.retry_at_s)
+
+
+def owner_bytes(record: OwnerLaunches) -> int:
+    """What one record takes of `MAX_OWNERS_BYTES`, with the id and the zones that its launch adds."""
+    return len(record.owner.encode()) + OWNER_RECORD_BYTES
+
+
+def launched_for(state: State, owners: Iterable[str], decision_id: str) -> State:
+    """Note that this decision launches for these owners, where anything is remembered of them.
+
+    Of an owner of which nothing is, nobody asks whether a launch is under way for it.
+    """
+    asked = set(owners)
+    records = tuple(
+        msgspec.structs.replace(o, decision_id=decision_id) if o.owner in asked else o for o in state.owners
+    )
+    return msgspec.structs.replace(state, owners=records)
+
+
+def owners_under_way(state: State) -> frozenset[str]:
+    """Owners of which something is remembered and for which a launch is open."""
+    decisions = {launch.operation_id.rsplit("-l", 1)[0] for launch in state.launches}
+    old = (owner for launch in state.launches for owner in launch.for_owners)
+    return frozenset((*old, *(o.owner for o in state.owners if o.decision_id in decisions)))
 
 
 def remember_owner(state: State, record: OwnerLaunches) -> State:

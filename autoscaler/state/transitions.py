@@ -123,6 +123,7 @@ def enter_phase(
         attempts=0,
         failure=failure or operation.failure,
         told_failure="",
+        retry_at_s=None,
     )
 
 
@@ -162,6 +163,24 @@ def failure_told(state: State, operation_id: str, cause: str) -> State:
     """Remember that people know of this failure of an operation; an empty cause: it is over."""
     state = update_launch(state, operation_id, lambda o: msgspec.structs.replace(o, told_failure=cause))
     return update_removal(state, operation_id, lambda o: msgspec.structs.replace(o, told_failure=cause))
+
+
+def not_ended(state: State, operation: RemovalOperation, *, retry_at_s: int) -> State:
+    """EC2 did not end the machine: once more, and not before that time."""
+
+    def change(current: RemovalOperation) -> RemovalOperation:
+        if current.phase is not operation.phase:
+            return current
+        return msgspec.structs.replace(current, attempts=operation.attempts + 1, retry_at_s=retry_at_s)
+
+    return update_removal(state, operation.operation_id, change)
+
+
+def end_taken(state: State, operation_id: str) -> State:
+    """EC2 took the call to end the machine: what failed before it is over."""
+    return update_removal(
+        state, operation_id, lambda o: msgspec.structs.replace(o, told_failure="", attempts=0, retry_at_s=None)
+    )
 
 
 def removal_ended(state: State, removal: RemovalOperation, *, now_s: int) -> State:

@@ -7,9 +7,22 @@ import pytest
 
 from autoscaler.act.effects import Effect, SendCommand, SendLaunch, Terminate, due_effects
 from autoscaler.act.holder import Holder, LostLease
-from autoscaler.act.perform import CAPACITY_CODES, LANDED_CODES, THROTTLE_CODES, Actor
-from autoscaler.model import Backoff, LaunchOverride, LaunchResult, Lease, Mode, ModeSetting, Pool, RemovalPhase, State
+from autoscaler.act.perform import LANDED_CODES, Actor
+from autoscaler.model import (
+    THROTTLES,
+    Backoff,
+    LaunchOverride,
+    LaunchResult,
+    Lease,
+    Mode,
+    ModeSetting,
+    Pool,
+    RemovalPhase,
+    State,
+    cause_of,
+)
 from autoscaler.ports import CommandsUnavailable, FleetUnavailable
+from autoscaler.state.backoffs import LAUNCH_PATH, codes_told, path_held
 from autoscaler.state.transitions import failure_told
 from tests.act.fakes import Clock, Commands, Fleet, Store
 from tests.act.test_holder import take_over
@@ -31,15 +44,18 @@ class Bench:
         self.commands = commands or Commands()
         self.holder = Holder(self.store, "me", self.store.state, self.store.version)
 
-    def perform(self, *, clock: Clock | None = None, effects: tuple[Effect, ...] | None = None) -> Actor:
-        actor = Actor(self.holder, self.fleet, self.commands, clock or Clock(NOW_S), policy())
-        seen = snapshot([worker(1), worker(2)])
+    def perform(
+        self, *, clock: Clock | None = None, effects: tuple[Effect, ...] | None = None, at_s: int = NOW_S
+    ) -> Actor:
+        actor = Actor(self.holder, self.fleet, self.commands, clock or Clock(at_s), policy())
+        seen = snapshot([worker(1), worker(2)], at_s=at_s)
         actor.perform(due_effects(self.store.state, seen, policy()) if effects is None else effects)
         return actor
 
-    def perform_and_tell(self) -> Actor:
+    def perform_and_tell(self, *, at_s: int = NOW_S) -> Actor:
         """As the loop does: what people have heard of is kept in mind after it."""
-        actor = self.perform()
+        actor = self.perform(at_s=at_s)
+        self.holder.apply(lambda state: codes_told(state, actor.codes))
         for operation_id, cause in actor.told:
             self.holder.apply(lambda state, what=(operation_id, cause): failure_told(state, *what))  # type: ignore[misc]
         return actor
@@ -86,11 +102,43 @@ def test_another_pool_that_covered_for_one_leaves_neither_alone() -> None:
     assert bench.store.state.backoffs == ()
 
 
-@pytest.mark.parametrize("code", ["InvalidParameter", "SomethingNew"])
-def test_errors_of_a_pool_that_are_not_about_capacity_do_not_back_it_off(code: str) -> None:
+@pytest.mark.parametrize("code", ["InvalidParameterValue", "UnauthorizedOperation", "SomethingNew"])
+def test_whatever_a_pool_fails_with_it_is_left_alone(code: str) -> None:
     bench, actor = launching(LaunchResult(instance_ids=(iid(1),), errors=((code, "t3.small", A),)))
-    assert bench.store.state.backoffs == ()
-    assert code in actor.failures[0]
+    assert [(b.pool, b.error_code, b.until_s) for b in bench.store.state.backoffs] == [(POOL, code, NOW_S + 120)]
+    assert actor.failures == [f"EC2 gave 1 of 2 workers ({code})"]
+
+
+def test_a_pool_that_ec2_was_too_busy_for_holds_every_launch_for_seconds() -> None:
+    bench, _ = launching(LaunchResult(errors=(("InternalError", "t3.small", A),)))
+    assert bench.store.state.launches == ()
+    [held] = bench.store.state.backoffs
+    assert (held.pool, held.error_code) == (LAUNCH_PATH, "InternalError")
+    assert 5 <= held.until_s - NOW_S <= 10
+
+
+@pytest.mark.parametrize(
+    ("errors", "code"),
+    [
+        pytest.param((("VcpuLimitExceeded", "", ""),), "VcpuLimitExceeded", id="an error of no pool"),
+        pytest.param((), "no reason given", id="nothing at all"),
+    ],
+)
+def test_what_ec2_says_of_no_pool_holds_for_each(errors: tuple[tuple[str, str, str], ...], code: str) -> None:
+    bench, actor = launching(LaunchResult(errors=errors))
+    assert [(b.pool, b.error_code) for b in bench.store.state.backoffs] == [(POOL, code)]
+    assert actor.failures == [f"EC2 gave 0 of 2 workers ({code})"]
+
+
+def test_ec2s_own_words_are_told_as_far_as_they_are_short() -> None:
+    answer = LaunchResult(
+        errors=((GONE, "t3.small", A), ("UnauthorizedOperation", "t3.large", A)),
+        words=((GONE, "We currently do not have sufficient capacity."), ("UnauthorizedOperation", "x" * 4000)),
+    )
+    _, actor = launching(answer)
+    [told] = actor.failures
+    assert told.startswith(f"EC2 gave 0 of 2 workers ({GONE}: We currently do not have sufficient capacity.; Unauth")
+    assert len(told) < 500
 
 
 def test_a_full_answer_ends_the_back_off_of_its_pools() -> None:
@@ -100,31 +148,46 @@ def test_a_full_answer_ends_the_back_off_of_its_pools() -> None:
     assert bench.store.state.backoffs == (other,)
 
 
-@pytest.mark.parametrize("code", sorted({*CAPACITY_CODES, "UnauthorizedOperation", "InvalidLaunchTemplateId.NotFound"}))
-def test_a_refused_launch_is_over_and_all_its_pools_are_left_alone(code: str) -> None:
+def test_a_call_that_is_refused_for_capacity_leaves_its_pools_alone() -> None:
     operation = launch(count=2)
     request = msgspec.structs.replace(
         operation.request,
         overrides=(
             *operation.request.overrides,
-            LaunchOverride(instance_type="t3.small", subnet_id="subnet-c", zone=A),
             LaunchOverride(instance_type="t3.large", subnet_id="subnet-a", zone=A),
         ),
     )
     state = State(launches=(msgspec.structs.replace(operation, request=request),))
-    bench, actor = launching(refusal(code), state=state)
+    bench, actor = launching(refusal("VcpuLimitExceeded"), state=state)
     assert bench.store.state.launches == ()
     assert [(b.pool.instance_type, b.failures) for b in bench.store.state.backoffs] == [
         ("t3.small", 1),
         ("t3.large", 1),
     ]
-    assert actor.failures == [f"launch l1: AWS refused: {code}"]
+    assert actor.failures == ["launch l1: AWS refused: VcpuLimitExceeded"]
+
+
+@pytest.mark.parametrize(
+    "code", ["UnauthorizedOperation", "InvalidFleetConfig", "PendingVerification", "SomethingNew", *sorted(THROTTLES)]
+)
+def test_a_call_that_is_refused_for_anything_else_is_over_and_holds_every_launch(code: str) -> None:
+    """What was turned away at the door did nothing: no operation has to stay for it, and a fresh look asks anew."""
+    others = (launch("l2"), launch("l3", sent_at_s=NOW_S))
+    bench, actor = launching(refusal(code), state=State(launches=(launch(count=2), *others)))
+    assert len(bench.fleet.requests) == 1, "the second was not sent"
+    assert [o.operation_id for o in bench.store.state.launches] == ["l3"], "it may have been sent before"
+    held = path_held(bench.store.state, NOW_S)
+    assert held is not None
+    assert (held.error_code, held.failures) == (code, 1)
+    assert (held.until_s - NOW_S == 120) is (cause_of(code) in {"permanent", "unknown"})
+    assert actor.failures == [f"launch l1: AWS refused: {code}", f"launch l2 was not sent ({code})"]
+    assert bench.perform(at_s=held.until_s - 1).codes == {}
+    assert len(bench.fleet.requests) == 1
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        *(pytest.param(refusal(code), id=code) for code in sorted(THROTTLE_CODES)),
         pytest.param(refusal("InternalError", effect_unknown=True), id="a broken EC2: it may have landed"),
         pytest.param(refusal("ReadTimeoutError", effect_unknown=True), id="a lost answer: it may have landed"),
         pytest.param(refusal("ConnectTimeoutError"), id="never connected: EC2 refused nothing"),
@@ -136,13 +199,15 @@ def test_a_refused_launch_is_over_and_all_its_pools_are_left_alone(code: str) ->
 def test_a_launch_that_ec2_did_not_answer_stays_open_and_goes_out_again_to_the_letter(error: FleetUnavailable) -> None:
     state = State(launches=(launch(count=2),))
     bench = Bench(state, Fleet(error, ALL_TOLD))
-    before = bench.store.state
     actor = bench.perform()
-    assert bench.store.state == before, "nothing changed"
-    assert actor.told == [("l1", error.code or "no answer")]
+    assert bench.store.state.launches == state.launches, "nothing of it changed"
+    assert actor.codes == {error.code: False}
     assert len(actor.failures) == 1
-    bench.perform()
+    bench.perform(at_s=NOW_S + 4)
+    assert len(bench.fleet.requests) == 1, "not at once"
+    bench.perform(at_s=NOW_S + 10)
     assert bench.fleet.requests[0] == bench.fleet.requests[1]
+    assert bench.store.state.backoffs == ()
 
 
 def test_a_copy_that_is_refused_says_nothing_of_an_earlier_one_whose_answer_was_lost() -> None:
@@ -150,7 +215,7 @@ def test_a_copy_that_is_refused_says_nothing_of_an_earlier_one_whose_answer_was_
     bench, actor = launching(refusal("UnauthorizedOperation"), state=State(launches=(again,)))
     [operation] = bench.store.state.launches
     assert (operation.landed, operation.unidentified) == (True, 2), "waited for, and never sent again"
-    assert [b.pool for b in bench.store.state.backoffs] == [POOL]
+    assert [b.pool for b in bench.store.state.backoffs] == [LAUNCH_PATH]
     assert len(actor.failures) == 1
 
 
@@ -207,6 +272,24 @@ def test_a_command_that_was_not_taken_is_sent_again(error: CommandsUnavailable, 
 # ----------------------------------------------------------------------------------------------------------- terminate
 
 
+DENIED = "UnauthorizedOperation"
+
+
+def test_why_launches_fail_is_news_once_until_it_changes_or_they_give() -> None:
+    """Each is a fresh operation, as a later look opens it."""
+    at_s, news, vain = NOW_S, [], []
+    state = State()
+    for number, code in enumerate([DENIED, DENIED, GONE, DENIED, "", DENIED]):
+        answer = LaunchResult(errors=((code, "t3.small", A),)) if code else LaunchResult(instance_ids=(iid(1),))
+        bench = Bench(msgspec.structs.replace(state, launches=(launch(f"l{number}"),)), Fleet(answer))
+        actor = bench.perform_and_tell(at_s=at_s)
+        news.append(actor.fresh_failure)
+        vain.append(actor.in_vain)
+        state, at_s = bench.store.state, at_s + 3000
+    assert news == [True, False, True, True, False, True]
+    assert vain == [False, True, False, False, False, False]
+
+
 def test_a_terminate_changes_no_state() -> None:
     bench = Bench(State(removals=(removal(1, RemovalPhase.TERMINATING, sent=False),)))
     actor = bench.perform()
@@ -218,19 +301,36 @@ def test_a_terminate_that_failed_is_told_and_comes_again() -> None:
     fleet = Fleet(refuse_terminate=refusal("RequestLimitExceeded"))
     bench = Bench(State(removals=(removal(1, RemovalPhase.TERMINATING, sent=False),)), fleet)
     assert bench.perform().failures == ["terminate of i-001: AWS refused: RequestLimitExceeded"]
-    bench.perform()
+    bench.perform(at_s=NOW_S + 4)
+    assert bench.fleet.terminated == [iid(1)], "not at once"
+    bench.perform(at_s=NOW_S + 10)
     assert bench.fleet.terminated == [iid(1), iid(1)]
+
+
+@pytest.mark.parametrize(
+    ("code", "most"), [("RequestLimitExceeded", 30), ("UnauthorizedOperation", 6), ("SomethingNew", 6)]
+)
+def test_a_terminate_that_fails_for_an_hour_is_tried_ever_more_rarely_and_told_once(code: str, most: int) -> None:
+    going = removal(1, RemovalPhase.TERMINATING, sent=False)
+    bench = Bench(State(removals=(going,)), Fleet(refuse_terminate=refusal(code)))
+    news = [bench.perform_and_tell(at_s=NOW_S + s).fresh_failure for s in range(0, 3600, 10)]
+    assert news.count(True) == 1
+    assert 5 <= len(bench.fleet.terminated) <= most, "360 looks"
+    bench.fleet.refuse_terminate = None
+    bench.perform(at_s=NOW_S + 7200)
+    [operation] = bench.store.state.removals
+    assert (operation.attempts, operation.retry_at_s, operation.told_failure) == (0, None, "")
 
 
 def test_a_failure_is_news_once_until_its_cause_changes_or_it_ends() -> None:
     answers = {"UnauthorizedOperation": True, "Unavailable": True, "": False}
     bench = Bench(State(removals=(removal(1, RemovalPhase.TERMINATING, sent=False),)))
+    at_s = NOW_S
     for code, fails in [*answers.items(), ("Unavailable", True)]:
         bench.fleet.refuse_terminate = refusal(code) if fails else None
-        saves = len(bench.store.saves)
-        fresh = [bench.perform_and_tell().fresh_failure for _ in range(3)]
+        fresh = [bench.perform_and_tell(at_s=at_s + after_s).fresh_failure for after_s in (3000, 6000, 9000)]
         assert fresh == [fails, False, False]
-        assert len(bench.store.saves) == saves + 1, "what is known is not written again"
+        at_s += 9000
 
 
 def test_news_of_a_command_that_no_server_takes_is_told_once() -> None:
@@ -240,7 +340,19 @@ def test_news_of_a_command_that_no_server_takes_is_told_once() -> None:
     assert [bench.perform_and_tell().fresh_failure for _ in range(2)] == [True, False]
 
 
-PROTECTED = refusal("OperationNotPermitted")
+PROTECTED = FleetUnavailable(
+    "AWS refused to terminate i-001: OperationNotPermitted: The instance 'i-001' may not be terminated. Modify its "
+    "'disableApiTermination' instance attribute and try again.",
+    code="OperationNotPermitted",
+)
+
+
+def test_what_is_not_permitted_for_another_reason_is_not_told_as_protection() -> None:
+    going = removal(1, RemovalPhase.TERMINATING, sent=False)
+    bench = Bench(State(fence=7, removals=(going,)), Fleet(refuse_terminate=refusal("OperationNotPermitted")))
+    actor = bench.perform()
+    assert actor.events == ["worker-i-001 is given back: EC2 does not permit its termination; EC2's own words say why"]
+    assert [r.phase for r in bench.store.state.removals] == [RemovalPhase.UNCORDONING]
 
 
 def test_a_worker_that_is_protected_from_termination_is_handed_back() -> None:
@@ -291,7 +403,7 @@ def test_one_failure_does_not_hold_up_the_others() -> None:
         launches=(launch("l1"), launch("l2")),
         removals=(removal(1, RemovalPhase.TERMINATING, sent=False),),
     )
-    bench = Bench(state, Fleet(refusal("Throttling"), LaunchResult(instance_ids=(iid(9),))))
+    bench = Bench(state, Fleet(refusal("VcpuLimitExceeded"), LaunchResult(instance_ids=(iid(9),))))
     actor = bench.perform()
     assert len(bench.fleet.requests) == 2
     assert bench.fleet.terminated == [iid(1)]

@@ -377,4 +377,4 @@ def opened(seen: Snapshot, state: State | None = None, its_policy: Policy | None
     if decision.growth is None:
         return decision
     plan = planned(decision, seen, its_policy)
-    return with_plan(decision, plan.state, refused=plan.refused)
+    return with_plan(decision, plan)

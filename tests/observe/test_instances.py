@@ -52,6 +52,35 @@ def test_a_terminated_row_has_no_subnet_any_more() -> None:
     assert (one.state, one.subnet_id) == (InstanceState.TERMINATED, "")
 
 
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        pytest.param(..., "", id="none given, as of a running one"),
+        pytest.param(None, "", id="null"),
+        pytest.param({}, "", id="empty"),
+        pytest.param(
+            {"Code": "Client.InternalError", "Message": "Client.InternalError: Client error on launch"},
+            "Client.InternalError: Client error on launch",
+            id="EC2's words begin with its code",
+        ),
+        pytest.param(
+            {"Code": "Client.InvalidKMSKey.InvalidState", "Message": "The KMS key provided is\n in an incorrect state"},
+            "Client.InvalidKMSKey.InvalidState: The KMS key provided is in an incorrect state",
+            id="they do not",
+        ),
+        pytest.param({"Code": "Server.InsufficientInstanceCapacity"}, "Server.InsufficientInstanceCapacity", id="code"),
+        pytest.param({"Code": "Server.X", "Message": None}, "Server.X", id="no words"),
+        pytest.param({"Code": "x" * 900, "Message": "y"}, "x" * 200, id="bounded"),
+    ],
+)
+def test_why_ec2_changed_its_state(reason: object, told: str) -> None:
+    ended = row(State={"Name": "terminated"})
+    if reason is not ...:
+        ended["StateReason"] = reason
+    [one] = parse_instances([ended], CLUSTER_ID)
+    assert one.state_reason == told
+
+
 def test_oldest_first_and_ties_by_id() -> None:
     same = {"LaunchTime": row()["LaunchTime"]}
     ids = [i.instance_id for i in parse_instances([row(3), row(2, **same), row(1, **same)], CLUSTER_ID)]

@@ -1,6 +1,5 @@
 """The pure functions that are the only way in which the state changes."""
 
-import string
 from typing import Any, get_args, get_type_hints
 
 import msgspec
@@ -9,8 +8,6 @@ import pytest
 from autoscaler.model import (
     Backoff,
     CommandRef,
-    LaunchOverride,
-    LaunchRequest,
     Mode,
     ModeSetting,
     Notice,
@@ -18,7 +15,6 @@ from autoscaler.model import (
     Pool,
     Refusal,
     RemovalPhase,
-    Removed,
     State,
 )
 from autoscaler.policy import Policy
@@ -29,11 +25,9 @@ from autoscaler.state.memory import (
     METRICS_LAG_S,
     REFUSED_REASON,
     REMOVED_KEPT_S,
-    back_off,
     forget_old,
     forget_removed,
     maybe_still_shown,
-    pool_gave,
     remember_owner,
     remember_refusal,
     times_refused,
@@ -41,7 +35,6 @@ from autoscaler.state.memory import (
 from autoscaler.state.modes import effective_mode, set_mode
 from autoscaler.state.notices import MAX_NOTICES, add_notices, is_over, mark_handled, take_back_notices
 from autoscaler.state.transitions import (
-    MAX_OPEN_OPERATIONS,
     began_to_go,
     command_sent,
     launch_landed,
@@ -58,7 +51,6 @@ from autoscaler.state.transitions import (
 from tests.decide.builders import NOW_S, iid, launch, notice, policy, removal
 
 POOL = Pool(instance_type="t3.small", zone="us-east-1a")
-ITEM_LIMIT_BYTES = 64 * 1024
 
 
 def test_the_state_holds_nothing_at_first_and_refuses_fields_that_it_does_not_know() -> None:
@@ -263,18 +255,7 @@ def test_a_command_is_noted_only_in_the_phase_that_it_was_sent_for() -> None:
     assert command_sent(state, "r1", RemovalPhase.UNCORDONING, sent) == state
 
 
-# ----------------------------------------------------------------------------------------------------------- back-offs
-
-
-def test_an_exhausted_pool_is_left_alone_twice_as_long_each_time() -> None:
-    state, waits = State(), []
-    for _ in range(7):
-        state = back_off(state, POOL, "InsufficientInstanceCapacity", now_s=NOW_S, policy=Policy(version=1))
-        [entry] = state.backoffs
-        waits.append(entry.until_s - NOW_S)
-    assert waits == [120, 240, 480, 960, 1800, 1800, 1800]
-    assert entry.failures == 7
-    assert pool_gave(state, POOL).backoffs == ()
+# ------------------------------------------------------------------------------------------------------------ refusals
 
 
 def test_a_worker_is_refused_twice_as_long_each_time_until_it_goes() -> None:
@@ -327,20 +308,6 @@ def test_only_so_many_removals_are_remembered_each_once() -> None:
     assert state.removed[-1].instance_id == iid(MAX_REMOVED)
 
 
-def test_pools_are_told_apart_by_type_zone_and_market() -> None:
-    state = State()
-    pools = [
-        POOL,
-        msgspec.structs.replace(POOL, zone="us-east-1b"),
-        msgspec.structs.replace(POOL, instance_type="t3.large"),
-        msgspec.structs.replace(POOL, market="spot"),
-    ]
-    for pool in pools:
-        state = back_off(state, pool, "e", now_s=NOW_S, policy=Policy(version=1))
-    assert [b.failures for b in state.backoffs] == [1, 1, 1, 1]
-    assert {b.pool for b in pool_gave(state, POOL).backoffs} == set(pools[1:])
-
-
 def test_refusals_and_owners_are_replaced_not_piled_up() -> None:
     state = remember_refusal(State(), "n", "one", now_s=NOW_S, policy=Policy(version=1))
     state = remember_refusal(state, "n", "two", now_s=NOW_S + 5, policy=Policy(version=1))
@@ -354,51 +321,6 @@ def test_nothing_here_changes_its_argument() -> None:
     with pytest.raises(AttributeError):
         State().fence = 1  # type: ignore[misc]  # frozen, which is what is tried
     assert transitions.__doc__
-
-
-# ---------------------------------------------------------------------------------------------------------------- size
-
-
-def test_a_full_state_stays_below_64_kb() -> None:
-    """50 operations with three types in two subnets each and four workers, 100 notices, pools, refusals and owners."""
-    long = string.hexdigits.lower()[:16]
-    overrides = tuple(
-        LaunchOverride(instance_type=t, subnet_id=f"subnet-0{long}{s}", zone="ap-southeast-2a")
-        for t in ("m6i.2xlarge", "m5.2xlarge", "r5.xlarge")
-        for s in range(2)
-    )
-    operation = launch(ids=[])
-    operation = msgspec.structs.replace(
-        operation,
-        request=LaunchRequest(
-            client_token="0" * 30,
-            template_id=f"lt-0{long}",
-            template_version="123",
-            count=4,
-            overrides=overrides,
-            tags=tuple((f"k3s-autoscaler/tag-{n}", "production-cluster-eu") for n in range(4)),
-        ),
-        instance_ids=tuple(f"i-0{long}{n}" for n in range(4)),
-        for_owners=tuple(f"production/ReplicaSet/storefront-{n}-5d9c7b8f6d" for n in range(3)),
-    )
-    state = State(
-        launches=(operation,) * (MAX_OPEN_OPERATIONS // 2),
-        removals=tuple(
-            msgspec.structs.replace(removal(n), operation_id="0" * 48, node_name=f"worker-i-0{long}", failure="x" * 80)
-            for n in range(MAX_OPEN_OPERATIONS // 2)
-        ),
-        notices=tuple(notice(n, subject=f"i-0{long}{n}") for n in range(MAX_NOTICES)),
-        backoffs=tuple(
-            Backoff(pool=POOL, error_code="InsufficientInstanceCapacity", until_s=NOW_S, failures=1) for _ in range(12)
-        ),
-        removed=tuple(Removed(instance_id=f"i-0{long}", ended_at_s=NOW_S) for _ in range(MAX_REMOVED)),
-        refusals=tuple(
-            Refusal(node_name=f"worker-i-0{long}", reason="x" * REFUSED_REASON, until_s=NOW_S, failures=2)
-            for _ in range(MAX_REFUSALS)
-        ),
-        owners=tuple(owner(n) for n in range(20)),
-    )
-    assert len(msgspec.json.encode(state)) < ITEM_LIMIT_BYTES
 
 
 # -------------------------------------------------------------------------------------------------------- what is kept

@@ -12,7 +12,7 @@ import msgspec
 
 from autoscaler.act.effects import Effect, due_effects
 from autoscaler.act.holder import Holder, LostLease
-from autoscaler.act.perform import THROTTLE_CODES, Actor
+from autoscaler.act.perform import Actor
 from autoscaler.cli.mode import change_mode
 from autoscaler.cli.teardown.memory import Memory, Wishes
 from autoscaler.cli.teardown.plan import Plan, plan_teardown
@@ -20,6 +20,7 @@ from autoscaler.decide.looking import TEARDOWN
 from autoscaler.decide.progress.launch import SETTLE_S
 from autoscaler.document import Outcome, decision_document
 from autoscaler.model import (
+    THROTTLES,
     Action,
     Decision,
     Instance,
@@ -123,7 +124,7 @@ class Teardown:
                 failures = 0
             except PortError as error:
                 failures += 1
-                hopeless = error.refused and error.code not in THROTTLE_CODES
+                hopeless = error.refused and error.code not in THROTTLES
                 if hopeless or failures >= FAILURES_IN_A_ROW:
                     raise
                 self._tell(str(error))

@@ -77,9 +77,14 @@ CATALOGUE: Final[dict[str, InstanceType]] = {
 
 
 def check_instance_types(policy: Policy) -> None:
-    """Raise UnknownInstanceType unless every instance type of the policy has a known size."""
+    """Raise UnknownInstanceType unless every type of the policy has a known size that leaves something to pods."""
     for instance_type in policy.workers.instance_types:
-        nominal_resources(instance_type, policy)
+        room = nominal_resources(instance_type, policy)
+        if not room.cpu_millicores or not room.memory_bytes:
+            raise UnknownInstanceType(
+                f"workers.instance_types names {instance_type}, which has nothing left for pods once K3s and the "
+                "system have theirs: choose a larger type, or mend its entry under workers.sizes"
+            )
 
 
 def nominal_resources(instance_type: str, policy: Policy) -> Resources:

@@ -8,6 +8,7 @@ import msgspec
 from autoscaler.decide.capacity.catalogue import nominal_resources
 from autoscaler.decide.fleet import Standing, view_fleet
 from autoscaler.model import (
+    ALIVE,
     CLUSTER_TAG,
     MANAGED_BY_TAG,
     MANAGED_BY_VALUE,
@@ -22,9 +23,14 @@ from autoscaler.model import (
     State,
 )
 from autoscaler.policy import Policy
-from autoscaler.state.memory import remember_owner
+from autoscaler.state.backoffs import left_alone
+from autoscaler.state.memory import launched_for, remember_owner
+from autoscaler.state.size import workers_that_fit
 from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_launch, open_operations
 
+MAX_ROWS: Final = 10
+"""Types of one request, the preferred ones: what has nothing left makes room for the next ones at the next look."""
+SUBNET_FULL: Final = "InsufficientFreeAddressesInSubnet"
 _LIVING: Final = (Standing.READY, Standing.JOINING, Standing.UNHEALTHY)
 
 
@@ -34,7 +40,11 @@ class LaunchPlan(msgspec.Struct, frozen=True, kw_only=True):
     state: State
     opened: tuple[LaunchOperation, ...]
     refused: int
-    """Workers for which every pool is left alone for now."""
+    """Workers that are not launched now."""
+    codes: tuple[str, ...] = ()
+    """EC2's error codes for which they are not: none where no subnet lies in the zone, or the state is full."""
+    state_full: bool = False
+    """Whether some wait because as many operations are open as the state holds."""
 
 
 def plan_launch(
@@ -49,14 +59,13 @@ def plan_launch(
     decision_id: str,
 ) -> LaunchPlan:
     """Open one launch for each (instance type, zone), the emptiest zones first. Pure."""
-    subnets: dict[str, list[str]] = {}
-    for subnet, zone in sorted(context.subnet_zones):
-        subnets.setdefault(zone, []).append(subnet)
+    subnets = _subnet_of_each_zone(context, snapshot, state)
     in_zone = _workers_by_zone(snapshot, state, tuple(subnets))
-    exhausted = {b.pool for b in state.backoffs if now_s < b.until_s}
+    exhausted = left_alone(state, now_s)
     tried = {zone for record in growth.unhelped if record.unhelped for zone in record.zones}
     shares: Counter[tuple[str, str]] = Counter()
-    refused = 0
+    refused, state_full = 0, False
+    codes: dict[str, None] = {}
     for new in growth.workers:
         instance_type, count = new.instance_type, new.count
         types = _at_least(instance_type, policy)
@@ -64,6 +73,12 @@ def plan_launch(
         open_zones = [z for z in allowed if any(Pool(instance_type=t, zone=z) not in exhausted for t in types)]
         if not open_zones:
             refused += count
+            codes |= {
+                exhausted[pool]: None
+                for zone in allowed
+                for pool in (Pool(instance_type=t, zone=zone) for t in types)
+                if pool in exhausted
+            }
             continue
         for _ in range(count):
             zone = min(open_zones, key=lambda z: (z in tried, in_zone[z], z))
@@ -71,16 +86,12 @@ def plan_launch(
             shares[instance_type, zone] += 1
     opened: list[LaunchOperation] = []
     for (instance_type, zone), count in sorted(shares.items()):
-        if open_operations(state) >= MAX_OPEN_OPERATIONS:
-            refused += count
-            continue
         operation_id = f"{decision_id}-l{len(opened)}"
         overrides = tuple(
-            LaunchOverride(instance_type=t, subnet_id=subnet, zone=zone)
+            LaunchOverride(instance_type=t, subnet_id=subnets[zone], zone=zone)
             for t in _at_least(instance_type, policy)
             if Pool(instance_type=t, zone=zone) not in exhausted
-            for subnet in subnets[zone]
-        )
+        )[:MAX_ROWS]
         operation = LaunchOperation(
             operation_id=operation_id,
             created_at_s=now_s,
@@ -99,8 +110,15 @@ def plan_launch(
                 ),
             ),
             unidentified=count,
-            for_owners=growth.for_owners,
             sent_at_s=now_s,
+        )
+        fits = workers_that_fit(state, operation) if open_operations(state) < MAX_OPEN_OPERATIONS else 0
+        if fits < count:
+            refused, state_full = refused + count - fits, True
+        if not fits:
+            continue
+        operation = msgspec.structs.replace(
+            operation, request=msgspec.structs.replace(operation.request, count=fits), unidentified=fits
         )
         state = open_launch(state, operation)
         opened.append(operation)
@@ -109,7 +127,26 @@ def plan_launch(
         for record in growth.unhelped:
             merged = tuple(dict.fromkeys((*record.zones, *zones)))
             state = remember_owner(state, msgspec.structs.replace(record, zones=merged))
-    return LaunchPlan(state=state, opened=tuple(opened), refused=refused)
+        state = launched_for(state, growth.for_owners, decision_id)
+    return LaunchPlan(state=state, opened=tuple(opened), refused=refused, codes=tuple(codes), state_full=state_full)
+
+
+def _subnet_of_each_zone(context: LaunchContext, snapshot: Snapshot, state: State) -> dict[str, str]:
+    """One subnet for each zone: EC2 refuses a fleet that names a (type, zone) twice as "duplicate instance pools".
+
+    The emptiest of our workers, then the first by its id; each time in a row that EC2 found too few free addresses in
+    the zone, the one after it. More subnets than one are worth having for their addresses only.
+    """
+    in_subnet = Counter(i.subnet_id for i in snapshot.instances if i.managed and i.state in ALIVE)
+    by_zone: dict[str, set[str]] = {}
+    for subnet, zone in context.subnet_zones:
+        by_zone.setdefault(zone, set()).add(subnet)
+    full = {b.pool.zone: b.failures for b in state.backoffs if b.error_code == SUBNET_FULL}
+    chosen = {}
+    for zone, subnets in sorted(by_zone.items()):
+        order = sorted(subnets, key=lambda subnet: (in_subnet[subnet], subnet))
+        chosen[zone] = order[full.get(zone, 0) % len(order)]
+    return chosen
 
 
 def _workers_by_zone(snapshot: Snapshot, state: State, zones: tuple[str, ...]) -> Counter[str]:

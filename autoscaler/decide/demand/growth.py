@@ -25,6 +25,8 @@ class GrowPlan(msgspec.Struct, frozen=True, kw_only=True):
     growth: Growth | None
     limit: str = ""
     """Which limit cut the growth short (`at_max`, `max_step`, `state_full`, `join_backoff`, `never_seen`), or empty."""
+    because: str = ""
+    """What lies behind the limit, where something more is known of it."""
     blind: Notice | None = None
     """The alert that a blind growth answers."""
 
@@ -62,7 +64,9 @@ def plan_growth(
         return GrowPlan(signals=signals, wanted=max(wanted, coming), growth=None)
     count, limit = _limited(missing, fleet, state, policy, now_s=snapshot.taken_at_s)
     if count == 0:
-        return GrowPlan(signals=signals, wanted=wanted, growth=None, limit=limit)
+        because = f"EC2 ended the last: {failed.cause}" if (failed := state.join_failures) and failed.cause else ""
+        because = because if limit == "join_backoff" else ""
+        return GrowPlan(signals=signals, wanted=wanted, growth=None, limit=limit, because=because)
     growth = Growth(
         workers=_first(pods.new_workers, count, policy),
         reason=reason,

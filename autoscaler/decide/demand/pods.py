@@ -10,6 +10,7 @@ from autoscaler.decide.scheduling.packing import pack, pack_new
 from autoscaler.decide.scheduling.rooms import Room, free_room, new_room, zone_of
 from autoscaler.model import Asks, Blocked, NewWorkers, OwnerLaunches, Pod, RemovalPhase, Snapshot, State
 from autoscaler.policy import Policy
+from autoscaler.state.memory import MAX_OWNERS_BYTES, owner_bytes, owners_under_way, remembered_owners
 
 DISAGREE_AFTER_S: Final = 30
 """A pod unschedulable for longer does not fit, whatever the model finds."""
@@ -253,7 +254,9 @@ def _judge_disputed(
     records_of = {record.owner: record for record in state.owners}
     stuck = {owner_of(pod) for pod in disputed if _outwaited(pod, records_of.get(owner_of(pod)))}
     known = {owner: record for owner, record in records_of.items() if owner in stuck}
-    under_way = {owner for launch in state.launches for owner in launch.for_owners}
+    under_way = owners_under_way(state)
+    remembered = {record.owner: owner_bytes(record) for record in remembered_owners(state, now_s)}
+    left_bytes = MAX_OWNERS_BYTES - sum(remembered.values())
     refused: list[tuple[Pod, str]] = []
     records: dict[str, OwnerLaunches] = {}
     for pod in disputed:
@@ -265,11 +268,18 @@ def _judge_disputed(
             continue
         unhelped = 0 if record is None else record.unhelped + (owner not in under_way)
         wait_s = 0 if unhelped == 0 else min(RETRY_S * 2 ** (unhelped - 1), MAX_RETRY_S)
-        records[owner] = OwnerLaunches(
+        fresh = OwnerLaunches(
             owner=owner,
             launched_at_s=now_s,
             zones=record.zones if record is not None else (),
             unhelped=unhelped,
             retry_at_s=now_s + wait_s,
         )
+        if owner not in records and owner not in remembered:
+            # A launch that nobody remembers would be made again and again for a pod that it does not help.
+            if left_bytes < owner_bytes(fresh):
+                refused.append((pod, "launches are remembered for as many owners as the state holds"))
+                continue
+            left_bytes -= owner_bytes(fresh)
+        records[owner] = fresh
     return refused, tuple(records.values())

@@ -4,8 +4,9 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.decide.looking import INSTANCE_GONE, JOIN_TIMEOUT, Look, maybe_its_node, new_removal
+from autoscaler.decide.looking import INSTANCE_GONE, JOIN_TIMEOUT, Look, maybe_its_node, new_removal, why_ended
 from autoscaler.model import ALIVE, Instance, InstanceState, LaunchOperation, Node, RemovalPhase, State
+from autoscaler.state.backoffs import path_held
 from autoscaler.state.memory import join_failed, taken_by_ec2, was_removed, worker_joined
 from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations, open_removal, update_launch
 
@@ -18,6 +19,8 @@ RESEND_FOR_S: Final = 600
 def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
     """Adopt what carries the operation's tag, let go of what is Ready or given up, close what has nothing left."""
     launch = _adopt(look, launch)
+    if not launch.landed and look.now_s - launch.created_at_s < RESEND_FOR_S:
+        launch = _sent_again(look, launch, held=path_held(state, look.now_s) is not None)
     absent = dict(launch.absent_since_s)
     waiting: list[str] = []
     finished = list(launch.finished_ids)
@@ -47,7 +50,9 @@ def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
             look.events.append(f"instance {instance_id} {gone_because}")
             finished.append(instance_id)
             if _is_failure(state, instance):
-                state = join_failed(state, launched_at_s=launch.created_at_s, now_s=look.now_s)
+                state = join_failed(
+                    state, launched_at_s=launch.created_at_s, now_s=look.now_s, cause=why_ended(instance)
+                )
             state = _clear_away(look, state, instance, node)
         else:
             waiting.append(instance_id)
@@ -76,10 +81,16 @@ def _adopt(look: Look, launch: LaunchOperation) -> LaunchOperation:
     settled = look.now_s - (launch.sent_at_s or launch.created_at_s) >= SETTLE_S
     if launch.landed and launch.unidentified and settled:
         launch = msgspec.structs.replace(launch, unidentified=0)
-    if not launch.landed and look.now_s - launch.created_at_s < RESEND_FOR_S:
-        # About to be sent again: it settles from then, and is no first copy any more, even within the same second.
-        launch = msgspec.structs.replace(launch, sent_at_s=max(look.now_s, launch.created_at_s + 1))
     return launch
+
+
+def _sent_again(look: Look, launch: LaunchOperation, *, held: bool) -> LaunchOperation:
+    """About to be sent again: it settles from then. It is no first copy any more, even within the same second.
+
+    `held`: no launch is sent now; what a killed invocation did with it is not known all the same.
+    """
+    sent_at_s = launch.sent_at_s or launch.created_at_s if held else look.now_s
+    return msgspec.structs.replace(launch, sent_at_s=max(sent_at_s, launch.created_at_s + 1))
 
 
 def _has_joined(look: Look, node: Node, instance: Instance | None) -> bool:
@@ -116,7 +127,8 @@ def _nameless(look: Look, instance: Instance, node: Node | None) -> str | None:
 def _lost(look: Look, instance: Instance) -> str | None:
     """Why a worker that has not joined will not join any more; None while it may."""
     if instance.state not in ALIVE:
-        return f"ended ({instance.state.value}) before its Node was Ready"
+        why = f": {reason}" if (reason := why_ended(instance)) else ""
+        return f"ended ({instance.state.value}{why}) before its Node was Ready"
     limit_s = look.policy.workers.join_timeout_s
     # Whether it has joined is known only with the cluster in sight: missing metrics never end a worker.
     if look.snapshot.cluster_known and look.now_s - instance.launched_at_s > limit_s:

@@ -3,7 +3,7 @@
 import msgspec
 
 from autoscaler.decide.fleet import FleetView, Standing, Worker
-from autoscaler.decide.looking import INSTANCE_GONE, NO_NODE, NOT_READY, Look, maybe_its_node, new_removal
+from autoscaler.decide.looking import INSTANCE_GONE, NO_NODE, NOT_READY, Look, maybe_its_node, new_removal, why_ended
 from autoscaler.decide.progress.launch import SETTLE_S
 from autoscaler.model import Blocked, InstanceState, Notice, RemovalOperation, RemovalPhase, State
 from autoscaler.policy import Policy
@@ -133,7 +133,8 @@ def _delete_left_node(look: Look, state: State, fleet: FleetView, worker: Worker
         not_after_s=look.start_by_s,
     )
     does = "a server is asked what it holds" if instance is None else "its Node is deleted"
-    look.events.append(f"{worker.title} lost its instance: {does}")
+    why = f" ({reason})" if instance is not None and (reason := why_ended(instance)) else ""
+    look.events.append(f"{worker.title} lost its instance{why}: {does}")
     if instance is not None:
         state = _lost_young(look, state, worker, worked_until_s=look.now_s)
     return open_removal(state, removal, counts_as_scale_down=False)
@@ -156,7 +157,13 @@ def _lost_young(look: Look, state: State, worker: Worker, *, worked_until_s: int
         return state
     if worked_until_s - instance.launched_at_s >= PROVEN_AFTER_S:
         return state
-    return join_failed(state, launched_at_s=instance.launched_at_s, now_s=look.now_s, after_ready=True)
+    return join_failed(
+        state,
+        launched_at_s=instance.launched_at_s,
+        now_s=look.now_s,
+        after_ready=True,
+        cause=why_ended(instance),
+    )
 
 
 def trust_launches_again(look: Look, state: State, fleet: FleetView) -> State:

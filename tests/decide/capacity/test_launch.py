@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from autoscaler.decide.capacity.catalogue import CATALOGUE
 from autoscaler.decide.capacity.launch import LaunchPlan, plan_launch
 from autoscaler.decide.decision import with_plan
 from autoscaler.model import (
@@ -17,13 +18,16 @@ from autoscaler.model import (
     Snapshot,
     State,
 )
-from autoscaler.policy import Policy
+from autoscaler.policy import Policy, Size, Workers
+from autoscaler.state.memory import owners_under_way
+from autoscaler.state.size import STATE_LIMIT_BYTES, encoded
 from autoscaler.state.transitions import MAX_OPEN_OPERATIONS
 from tests.decide.builders import (
     CONTEXT,
     DECISION_ID,
     NOW_S,
     ZONES,
+    Machine,
     bare,
     decided,
     full,
@@ -36,6 +40,7 @@ from tests.decide.builders import (
 )
 
 A, B = ZONES
+GONE = "InsufficientInstanceCapacity"
 RECORD = OwnerLaunches(owner="shop/ReplicaSet/web", launched_at_s=NOW_S, zones=(), unhelped=0, retry_at_s=NOW_S)
 
 
@@ -69,12 +74,26 @@ def out_of(*pools: tuple[str, str], for_s: int = 60) -> State:
         backoffs=tuple(
             Backoff(
                 pool=Pool(instance_type=t, zone=z),
-                error_code="InsufficientInstanceCapacity",
+                error_code=GONE,
                 until_s=NOW_S + for_s,
                 failures=1,
             )
             for t, z in pools
         )
+    )
+
+
+def in_subnet(number: int, subnet_id: str) -> Machine:
+    machine = full(number)
+    assert machine.instance is not None
+    return msgspec.structs.replace(machine, instance=msgspec.structs.replace(machine.instance, subnet_id=subnet_id))
+
+
+def without_addresses(times: int) -> State:
+    """EC2 found no free address in zone A that often; the back-off is over."""
+    [backoff] = out_of(("t3.small", A), for_s=0).backoffs
+    return State(
+        backoffs=(msgspec.structs.replace(backoff, error_code="InsufficientFreeAddressesInSubnet", failures=times),)
     )
 
 
@@ -115,10 +134,30 @@ def test_the_wanted_type_stands_first_then_the_policys_order() -> None:
     assert [o.instance_type for o in operation.request.overrides] == ["t3.small", "t3.large", "t3.medium"]
 
 
-def test_every_subnet_of_the_zone_may_take_the_worker() -> None:
-    context = msgspec.structs.replace(CONTEXT, subnet_zones=(*CONTEXT.subnet_zones, ("subnet-c", A)))
-    [operation] = plan(1, context=context).opened
-    assert [o.subnet_id for o in operation.request.overrides] == ["subnet-a", "subnet-c"]
+MORE_SUBNETS = msgspec.structs.replace(CONTEXT, subnet_zones=(("subnet-c", A), *CONTEXT.subnet_zones, ("subnet-c", A)))
+
+
+@pytest.mark.parametrize(
+    ("seen", "state", "subnet"),
+    [
+        pytest.param(snapshot(0), State(), "subnet-a", id="the first by its id"),
+        pytest.param(
+            snapshot([in_subnet(2, "subnet-a")]), State(), "subnet-c", id="the one with fewer workers of ours"
+        ),
+        pytest.param(
+            snapshot(0), without_addresses(1), "subnet-c", id="the next one once the first had no address left"
+        ),
+        pytest.param(snapshot(0), without_addresses(2), "subnet-a", id="they take turns"),
+    ],
+)
+def test_a_request_names_each_type_and_zone_once(seen: Snapshot, state: State, subnet: str) -> None:
+    """EC2 refuses the whole fleet otherwise: InvalidFleetConfig, "duplicate instance pools"."""
+    types = policy(types=("t3.small", "t3.medium"))
+    opened = plan(4, context=MORE_SUBNETS, its_policy=types, seen=seen, state=state).opened
+    for operation in opened:
+        pools = [(row.instance_type, row.zone) for row in operation.request.overrides]
+        assert sorted(pools) == sorted(set(pools))
+    assert {row.subnet_id for o in opened for row in o.request.overrides if row.zone == A} == {subnet}
 
 
 def test_the_request_is_complete_and_names_itself() -> None:
@@ -160,6 +199,45 @@ def test_operations_never_exceed_the_limit() -> None:
     assert len(made.state.launches) == MAX_OPEN_OPERATIONS
 
 
+def test_many_types_and_zones_open_as_many_launches_as_the_state_holds_and_the_rest_waits_a_look() -> None:
+    """Each type the only one that some pods want, in each of three zones: 150 KB of requests."""
+    order = tuple(sorted(CATALOGUE, key=lambda t: (CATALOGUE[t].cpu_millicores, CATALOGUE[t].memory_mib)))
+    zones = ("eu-central-1a", "eu-central-1b", "eu-central-1c")
+    context = msgspec.structs.replace(
+        CONTEXT, subnet_zones=tuple((f"subnet-{n:017x}", zone) for n, zone in enumerate(zones))
+    )
+    workers = tuple(NewWorkers(t, 2, zone) for t in order for zone in zones)
+    growth = Growth(workers=workers, reason="pods_unschedulable")
+    made = plan(1, growth=growth, context=context, its_policy=policy(high=300, types=order))
+    assert 20 <= len(made.opened) < len(workers)
+    assert sum(o.request.count for o in made.opened) + made.refused == growth.count
+    assert all(o.unidentified == o.request.count for o in made.opened)
+    assert (made.state_full, made.codes) == (True, ())
+    assert len(encoded(made.state)) < STATE_LIMIT_BYTES / 1.5
+    decision = msgspec.structs.replace(decided(snapshot(2, waiting_pods(4))), growth=growth)
+    final = with_plan(decision, made)
+    assert (final.action, "as many operations are open as the state holds" in final.message) == (Action.SCALE_UP, True)
+    landed = tuple(msgspec.structs.replace(o, landed=True, unidentified=0) for o in made.opened[:10])
+    again = plan(
+        1, growth=growth, context=context, its_policy=policy(high=300, types=order), state=State(launches=landed)
+    )
+    assert again.opened, "there is room again: the next look goes on"
+
+
+def test_a_request_names_the_preferred_types_only_and_others_once_those_have_nothing_left() -> None:
+    types = tuple(f"m5.{n}xlarge" for n in range(1, 31))
+    sizes = {t: Size(cpu_millicores=4000, memory_mib=16_000) for t in types}
+    its_policy = Policy(version=1, workers=Workers(instance_types=types, sizes=sizes))
+    growth = Growth(workers=(NewWorkers(types[0], 1),), reason="pods_unschedulable")
+
+    def asked(state: State) -> list[str]:
+        [operation] = plan(1, growth=growth, its_policy=its_policy, state=state).opened
+        return [row.instance_type for row in operation.request.overrides]
+
+    assert asked(State()) == [*types[:10]]
+    assert asked(out_of(*((t, A) for t in types[:10]), *((t, B) for t in types))) == [*types[10:20]]
+
+
 # ------------------------------------------------------------------------------------------------------ not helped pods
 
 
@@ -176,6 +254,18 @@ def test_pods_that_a_launch_did_not_help_get_another_zone() -> None:
     assert [r.zones for r in made.state.owners] == [(A, B)]
 
 
+def test_launches_are_noted_for_owners_of_which_something_is_remembered_once() -> None:
+    """A storm of one-pod Jobs: whoever is not remembered is not asked about."""
+    jobs = tuple(f"batch/Job/nightly-{n}" for n in range(600))
+    known = OwnerLaunches(owner=jobs[7], launched_at_s=NOW_S - 60, zones=(A,))
+    growth = Growth(workers=(NewWorkers("t3.small", 4),), reason="pods_unschedulable", for_owners=jobs)
+    made = plan(1, growth=growth, state=State(owners=(known, RECORD)))
+    assert [(o.owner, o.decision_id) for o in made.state.owners] == [(jobs[7], DECISION_ID), (RECORD.owner, "")]
+    assert owners_under_way(made.state) == {jobs[7]}
+    assert len(encoded(made.state)) < 3000
+    assert owners_under_way(msgspec.structs.replace(made.state, launches=())) == frozenset()
+
+
 def test_nothing_is_remembered_where_nothing_could_be_launched() -> None:
     growth = Growth(workers=(NewWorkers("t3.small", 1),), reason="pods_unschedulable", unhelped=(RECORD,))
     state = out_of(("t3.small", A), ("t3.small", B))
@@ -185,18 +275,48 @@ def test_nothing_is_remembered_where_nothing_could_be_launched() -> None:
 # --------------------------------------------------------------------------------------------------- what is told of it
 
 
-def test_a_decision_that_found_every_pool_exhausted_is_a_refusal() -> None:
-    seen, state = snapshot(2, waiting_pods(4)), out_of(("t3.small", A), ("t3.small", B))
-    decision = decided(seen, state)
-    made = planned(decision, seen)
-    final = with_plan(decision, made.state, refused=made.refused)
-    assert (final.action, final.reason, final.growth) == (Action.REFUSED, "capacity_backoff", None)
-    assert final.message.startswith("2 workers wanted, but no pool can be asked now: EC2 had nothing left")
+DENIED, BUSY = "UnauthorizedOperation", "RequestLimitExceeded"
+
+
+@pytest.mark.parametrize(
+    ("codes", "reason", "said"),
+    [
+        pytest.param((GONE,), "capacity_backoff", "EC2 has nothing left there", id="capacity"),
+        pytest.param((GONE, BUSY), "launch_busy", "EC2 is busy", id="busy"),
+        pytest.param((GONE, DENIED), "launch_refused", "`make verify-aws` names what is missing", id="permanent"),
+        pytest.param(("SomethingNew",), "launch_refused", "does not know the code", id="unknown"),
+    ],
+)
+def test_a_decision_that_can_launch_nothing_names_the_true_cause(
+    codes: tuple[str, ...], reason: str, said: str
+) -> None:
+    decision = decided(snapshot(2, waiting_pods(4)))
+    final = with_plan(decision, LaunchPlan(state=State(), opened=(), refused=2, codes=codes))
+    assert (final.action, final.reason, final.growth, final.refused_for) == (Action.REFUSED, reason, None, codes)
+    assert final.message.startswith(f"2 workers must wait and no pool can be asked now. {codes[0]}: ")
+    assert said in final.message
+
+
+def test_every_code_that_keeps_a_launch_back_is_named() -> None:
+    seen = snapshot(2, waiting_pods(4))
+    [first] = out_of(("t3.small", A)).backoffs
+    other = msgspec.structs.replace(first, pool=Pool(instance_type="t3.small", zone=B), error_code=DENIED)
+    state = State(backoffs=(first, other))
+    final = with_plan(decision := decided(seen, state), planned(decision, seen))
+    assert final.refused_for == (GONE, DENIED)
     assert final.state.launches == ()
+
+
+def test_no_subnet_in_the_zone_is_not_told_as_ec2s_lack() -> None:
+    growth = Growth(workers=(NewWorkers("t3.small", 1, "eu-central-1z"),), reason="pods_unschedulable")
+    decision = msgspec.structs.replace(decided(snapshot(2, waiting_pods(4))), growth=growth)
+    final = with_plan(decision, plan(1, growth=growth))
+    assert (final.reason, final.refused_for) == ("no_subnet", ())
+    assert final.message == "1 worker must wait: no subnet of ours lies in the zone that the pods select."
 
 
 def test_a_decision_that_could_be_carried_out_in_part_says_so() -> None:
     decision = decided(snapshot(2, waiting_pods(4)))
-    final = with_plan(decision, decision.state, refused=1)
+    final = with_plan(decision, LaunchPlan(state=decision.state, opened=(), refused=1, codes=(GONE,)))
     assert final.action is Action.SCALE_UP
-    assert final.message.endswith("For 1 of them no pool can be asked now.")
+    assert "1 worker must wait and no pool can be asked now" in final.message

@@ -266,11 +266,38 @@ def test_pods_that_came_after_a_launch_do_not_count_against_it() -> None:
     assert [r.unhelped for r in wanted.unhelped] == [0]
 
 
-def test_a_launch_under_way_is_not_judged_yet() -> None:
+@pytest.mark.parametrize(
+    ("decision_id", "for_owners", "unhelped"),
+    [
+        pytest.param("d0", (), 0, id="by the decision that launched for the owner"),
+        pytest.param("", (OWNER,), 0, id="as older versions stored it"),
+        pytest.param("d9", (), 1, id="another decision's launch"),
+        pytest.param("", (), 1, id="nobody says so"),
+    ],
+)
+def test_a_launch_under_way_is_not_judged_yet(decision_id: str, for_owners: tuple[str, ...], unhelped: int) -> None:
     """Ten disputed pods, a step of one: the second launch must not count the first as failed."""
-    state = State(owners=(record(launched_s_ago=20),), launches=(launch(count=1, age_s=20, for_owners=(OWNER,)),))
-    wanted = demand(snapshot([worker(1)], waiting_pods(10, for_s=60)), state)
-    assert [r.unhelped for r in wanted.unhelped] == [0]
+    known = msgspec.structs.replace(record(launched_s_ago=20), decision_id=decision_id)
+    coming = launch("d0-l1", count=1, age_s=20, for_owners=for_owners)
+    wanted = demand(snapshot([worker(1)], waiting_pods(10, for_s=60)), State(owners=(known,), launches=(coming,)))
+    assert [r.unhelped for r in wanted.unhelped] == [unhelped]
+
+
+def test_no_launch_is_made_that_could_not_be_remembered() -> None:
+    """Six hundred Jobs for which the model finds room and the scheduler does not, each an owner of its own."""
+    storm = [
+        waiting(f"j{n}", for_s=60, cpu=20, owner_kind="Job", owner_name=f"nightly-report-{n:06d}") for n in range(600)
+    ]
+    seen = snapshot([worker(1)], storm)
+    first = demand(seen)
+    kept = len(first.unhelped)
+    assert 40 <= kept < 100
+    assert len(first.blocked) == 600 - kept
+    assert first.blocked[0].reason == "unhelped: launches are remembered for as many owners as the state holds"
+    later = demand(seen, State(owners=first.unhelped))
+    assert {r.owner for r in later.unhelped} == {r.owner for r in first.unhelped}
+    old = tuple(msgspec.structs.replace(r, launched_at_s=NOW_S - 4000, retry_at_s=0) for r in first.unhelped)
+    assert len(demand(seen, State(owners=old)).unhelped) >= kept, "what has lost its meaning makes room"
 
 
 def test_the_owner_of_a_bare_pod_is_itself() -> None:

@@ -90,6 +90,38 @@ def test_a_worker_that_is_lost_young_counts(machine: Machine, *, counts: bool) -
     assert look(machine).state.join_failures == (expected if counts else None)
 
 
+KMS = "Client.InvalidKMSKey.InvalidState: The KMS key provided is in an incorrect state"
+
+
+def test_why_ec2_ended_it_is_told_counted_with_it_and_named_while_launches_wait() -> None:
+    """aws/karpenter-provider-aws #1407: the console output of such an instance is empty."""
+    ended = bare(1, **aged(40), state=InstanceState.TERMINATED, operation_id="l1", state_reason=KMS)
+    known = State(fence=9, launches=(launch("l1", ids=[1]),), join_failures=failures(1))
+    decision = look(ended, state=known, pods=waiting_pods(4))
+    assert decision.events == (f"instance i-001 ended (terminated: {KMS}) before its Node was Ready",)
+    assert decision.state.join_failures is not None
+    assert (decision.state.join_failures.failures, decision.state.join_failures.cause) == (2, KMS)
+    assert (decision.action, decision.reason) == (Action.REFUSED, "join_backoff")
+    assert f"(EC2 ended the last: {KMS})" in decision.message
+
+
+def test_why_ec2_ended_one_that_was_ready_is_told() -> None:
+    shortage = "Server.SpotInstanceTermination"
+    ended = worker(1, of={**aged(200), "state": InstanceState.TERMINATED, "state_reason": shortage})
+    decision = look(ended)
+    assert decision.events == (f"worker-i-001 lost its instance ({shortage}): its Node is deleted",)
+    assert decision.state.join_failures is not None
+    assert decision.state.join_failures.cause == shortage
+
+
+def test_a_living_machine_has_no_reason_for_its_end() -> None:
+    """EC2 keeps the reason of the last change: a machine that was stopped and started may still show it."""
+    late = bare(1, **aged(700), operation_id="l1", state_reason="Client.UserInitiatedShutdown")
+    decision = look(late, state=State(fence=9, launches=(launch("l1", ids=[1]),)))
+    assert decision.state.join_failures is not None
+    assert decision.state.join_failures.cause == ""
+
+
 @pytest.mark.parametrize("reclaim", [True, False])
 def test_one_that_we_remove_or_ec2_takes_is_no_failure(reclaim: bool) -> None:
     going = State(fence=9, removals=(removal(1, RemovalPhase.TERMINATING, reclaim=reclaim),))

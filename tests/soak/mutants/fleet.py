@@ -64,7 +64,9 @@ def lost_launch_counts_as_refused() -> None:
 
     def failed(self: Any, operation: Any, error: PortError) -> None:
         now_s = self._clock.now_s()
-        self._holder.apply(lambda state: module._refused(state, operation, error.code, now_s, self._policy))
+        self._holder.apply(
+            lambda state: module._call_failed(state, operation, error.code, now_s, self._policy, closes=True)
+        )
 
     put(module.Actor, "_launch_failed", failed)
 

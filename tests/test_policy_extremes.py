@@ -1,0 +1,292 @@
+"""Every field of the policy at its ends, through all that reads it: what cannot be carried is refused with a sentence.
+
+A field without an end would make the walk itself fail, so that a new one is bounded or named here.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+from msgspec import inspect
+
+from autoscaler.act.effects import node_command
+from autoscaler.decide.capacity.catalogue import CATALOGUE, UnknownInstanceType, check_instance_types
+from autoscaler.deploy.rules import Settings, render, render_manifests
+from autoscaler.model import Mode, Notice, RemovalPhase, Verb
+from autoscaler.policy import Policy, PolicyError, parse_policy
+from autoscaler.simulator.cluster import SimCluster
+from tests.decide.builders import removal
+from tests.monitoring.programs import run
+from tests.reconcile.conftest import deployment
+
+ROOT: Final = Path(__file__).parent.parent
+MANY_TYPES: Final = {f"m5.{n}xlarge": {"cpu_millicores": 4000, "memory_mib": 16_384} for n in range(1, 51)}
+STRINGS: Final[dict[str, list[Any]]] = {
+    "workers.instance_types": [
+        ["t3.small", "t3.small"],
+        [],
+        ["t3.nano2.x"],
+        ["T3.small"],
+        ["x" * 40 + ".large"],
+        ["u7in-32tb.224xlarge"],
+        ["t3.micro", "t3.medium"],
+        [f"m5.{n}xlarge" for n in range(51)],
+    ],
+    "workers.sizes": [
+        {},
+        {"t3.small": {"cpu_millicores": 1, "memory_mib": 1}},
+        {"t3.small": {"cpu_millicores": 2_000_000, "memory_mib": 64 * 1024 * 1024}},
+        {"t3.small": {"cpu_millicores": 95, "memory_mib": 700}},
+        {"t3.small": {"cpu_millicores": 96, "memory_mib": 700}},
+        {f"m5.{n}xlarge": {"cpu_millicores": 1, "memory_mib": 1} for n in range(101)},
+    ],
+    "metrics.matchers": [
+        {},
+        {"cluster": ""},
+        {"cluster": "é ü \" ' \\ {} }} , | = ~ #"},
+        {"cluster": "a\nb"},
+        {"cluster": "{{ a }}"},
+        {"cluster": "x" * 200},
+        {"cluster": "x" * 201},
+        {"l" * 100: "x"},
+        {"__name__": "x"},
+        {"job": "x"},
+        {"1x": "x"},
+        {f"l{n}": "x" for n in range(10)},
+        {f"l{n}": "x" for n in range(11)},
+    ],
+    **{
+        f"scale_down.{field}": [[], ["x" * 512], ["x" * 513], [""], [f"n{n}" for n in range(100)], ["n"] * 101]
+        for field in ("protected_priority_classes", "protected_namespaces", "movable")
+    },
+}
+WHOLE: Final[dict[str, dict[str, Any]]] = {
+    "every time at its shortest": {
+        "workers": {"min": 0, "max": 1000, "join_timeout_s": 1},
+        "scale_up": {"pending_for_s": 0, "window_s": 2, "cpu_above": 1e-9, "memory_above": 1e-9, "max_step": 1},
+        "scale_down": {
+            "window_s": 2, "cool_down_s": 0, "min_age_s": 0, "refused_for_s": 0, "max_empty_step": 1,
+            "target_margin": 0.0, "cpu_below": 1e-10, "memory_below": 1e-10,
+        },
+        "drain": {"timeout_s": 1, "force": True},
+        "repair": {"not_ready_s": 2, "max_unhealthy_share": 1e-9},
+        "interruption": {"grace_s": 0},
+        "capacity": {"back_off_s": 1, "max_back_off_s": 1},
+        "metrics": {
+            "timeout_s": 0.5, "cluster_interval_s": 1, "utilisation_interval_s": 1, "cpu_rate_window_s": 2,
+            "max_age_s": 2,
+        },
+        "history_days": 1,
+    },
+    "every time at its longest": {
+        "workers": {"min": 2, "max": 1000, "join_timeout_s": 86_400},
+        "scale_up": {"pending_for_s": 86_400, "cpu_above": 1.0, "memory_above": 1.0, "max_step": 1000},
+        "scale_down": {
+            "cool_down_s": 86_400, "min_age_s": 7200, "refused_for_s": 86_400, "max_empty_step": 1000,
+            "target_margin": 0.0, "cpu_below": 1.0, "memory_below": 1.0,
+        },
+        "drain": {"timeout_s": 86_400},
+        "repair": {"max_unhealthy_share": 1.0},
+        "interruption": {"grace_s": 86_400},
+        "blind_growth": {"step": 1000},
+        "capacity": {"back_off_s": 86_400, "max_back_off_s": 86_400},
+        "metrics": {"timeout_s": 20, "max_age_s": 86_400},
+        "history_days": 3650,
+    },
+    "as many types as there may be": {"workers": {"instance_types": [*MANY_TYPES], "sizes": MANY_TYPES}},
+    "workers for one pod each": {
+        "workers": {"instance_types": ["t3.micro"], "max": 1000, "sizes": {}},
+        "scale_up": {"max_step": 1000},
+    },
+    "a machine of EC2's largest": {
+        "workers": {"sizes": {"t3.small": {"cpu_millicores": 2_000_000, "memory_mib": 64 * 1024 * 1024}}}
+    },
+}  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------------ the walk
+
+
+def ends(of: inspect.Type) -> list[Any]:
+    """The values at the ends of what a field may be. Fails for a number without an end."""
+    match of:
+        case inspect.Metadata():
+            return ends(of.type)
+        case inspect.IntType():
+            assert of.ge is not None, "a number without an end"
+            assert of.le is not None, "a number without an end"
+            return [of.ge, of.le]
+        case inspect.FloatType():
+            low = math.nextafter(of.gt, math.inf) if of.gt is not None else of.ge
+            high = math.nextafter(of.lt, -math.inf) if of.lt is not None else of.le
+            assert low is not None, "a number without an end"
+            assert high is not None, "a number without an end"
+            return [low, high]
+        case inspect.BoolType():
+            return [False, True]
+        case inspect.EnumType():
+            return [member.value for member in of.cls]
+        case inspect.LiteralType():
+            return list(of.values)
+        case inspect.UnionType():
+            return [value for one in of.types for value in ends(one)]
+        case inspect.NoneType():
+            return [None]
+        case _:
+            raise AssertionError(f"{of!r} has no ends: give some in STRINGS")
+
+
+def fields(of: inspect.StructType, path: str = "") -> Iterator[tuple[str, list[Any]]]:
+    for field in of.fields:
+        name = f"{path}{field.name}"
+        if name in STRINGS:
+            yield name, STRINGS[name]
+        elif isinstance(field.type, inspect.StructType):
+            yield from fields(field.type, f"{name}.")
+        else:
+            yield name, ends(field.type)
+
+
+def policy_type() -> inspect.StructType:
+    found = inspect.type_info(Policy)
+    assert isinstance(found, inspect.StructType)
+    return found
+
+
+WALK: Final = [(name, value) for name, values in fields(policy_type()) for value in values]
+
+
+def text_of(name: str, value: Any) -> str:
+    document: dict[str, Any] = {"version": 1}
+    *sections, field = name.split(".")
+    inner = document
+    for section in sections:
+        inner = inner.setdefault(section, {})
+    inner[field] = value
+    return yaml.safe_dump(document, allow_unicode=True)
+
+
+def test_the_walk_meets_every_field() -> None:
+    names = {name for name, _ in WALK}
+    assert set(STRINGS) <= names
+    assert {"version", "mode", "history_days", "workers.max", "scale_up.max_step", "interruption.grace_s"} <= names
+    assert len(names) == sum(
+        len(section.type.fields) if isinstance(section.type, inspect.StructType) else 1
+        for section in policy_type().fields
+    )
+
+
+@pytest.mark.parametrize(("name", "value"), WALK, ids=[f"{n}={str(v)[:30]}" for n, v in WALK])
+def test_a_field_at_its_end_is_carried_through_everything_or_refused_with_one_sentence(name: str, value: Any) -> None:
+    carried(text_of(name, value), name.rsplit(".", 1)[-1])
+
+
+@pytest.mark.parametrize("whole", WHOLE.values(), ids=WHOLE)
+def test_whole_policies_at_their_ends_are_carried(whole: dict[str, Any]) -> None:
+    assert carried(yaml.safe_dump({"version": 1, **whole}), "") is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("scale_up.max_step", 1001),
+        ("scale_up.max_step", 0),
+        ("scale_down.max_empty_step", 10**30),
+        ("metrics.timeout_s", 0.1),
+        ("capacity.back_off_s", 86_400),
+        ("workers.sizes", {"t3.small": {"cpu_millicores": 95, "memory_mib": 700}}),
+        ("workers.instance_types", ["t3.small", "t3.small"]),
+        ("metrics.matchers", {"__name__": "x"}),
+        ("metrics.matchers", {"job": "x"}),
+    ],
+)
+def test_what_nothing_could_carry_is_refused(name: str, value: Any) -> None:
+    assert carried(text_of(name, value), name.rsplit(".", 1)[-1]) is None
+
+
+@pytest.mark.real_programs
+@pytest.mark.parametrize("whole", WHOLE.values(), ids=WHOLE)
+def test_prometheus_accepts_the_rules_of_policies_at_their_ends(whole: dict[str, Any], tmp_path: Path) -> None:
+    policy = parse_policy(yaml.safe_dump({"version": 1, **whole}))
+    for path, text in render(policy, Settings()).items():
+        if path.startswith("rules/"):
+            file = tmp_path / Path(path).name
+            file.write_text(text, encoding="utf-8")
+            done = run("promtool", "check", "rules", file)
+            assert done.returncode == 0, done.stdout + done.stderr
+
+
+# ------------------------------------------------------------------------------------------------ what reads the policy
+
+
+def carried(text: str, named: str) -> Policy | None:
+    """The policy if it is accepted, after all that reads it has; None where it is refused with a fitting sentence."""
+    policy = accepted(text)
+    if isinstance(policy, str):
+        assert "\n" not in policy
+        assert named in policy, "the sentence names the value"
+        return None
+    rendered(policy)
+    commanded(policy)
+    played(policy)
+    return policy
+
+
+def accepted(text: str) -> Policy | str:
+    """The policy, or the sentence that refuses it."""
+    try:
+        policy = parse_policy(text)
+        check_instance_types(policy)
+    except (PolicyError, UnknownInstanceType) as refused:
+        return str(refused)
+    return policy
+
+
+def rendered(policy: Policy) -> None:
+    for path, text in (render(policy, Settings()) | render_manifests(policy, "shop", {})).items():
+        assert list(yaml.safe_load_all(text)), path
+
+
+def commanded(policy: Policy) -> None:
+    """What each verb is sent with passes the patterns of the SSM document."""
+    document = (ROOT / "scripts" / "embedded-scripts.js").read_text(encoding="utf-8")
+    patterns = {
+        name: found[1]
+        for name in ("timeoutSeconds", "graceSeconds", "notAfter")
+        if (found := re.search(rf'{name}: {{.*allowedPattern: "(.*?)"', document)) is not None
+    }
+    assert len(patterns) == 3
+    allowed_s = re.search(r'timeoutSeconds: "(\d+)"', document)
+    assert allowed_s is not None
+    for verb in Verb:
+        for reclaim in (False, True):
+            command = node_command(removal(1, RemovalPhase.DRAINING, reclaim=reclaim), verb, policy)
+            assert re.fullmatch(patterns["timeoutSeconds"], str(command.timeout_s))
+            assert re.fullmatch(patterns["graceSeconds"], str(command.grace_s))
+            assert re.fullmatch(patterns["notAfter"], str(command.not_after_s))
+            assert command.timeout_s < int(allowed_s[1]), "the document would end the drain before its time"
+
+
+def played(policy: Policy) -> None:
+    """A look that grows, one that meets an interruption, and some that follow: none fails, and max holds."""
+    windows = (policy.scale_up.window_s, policy.scale_down.window_s, policy.repair.not_ready_s)
+    rates = (policy.metrics.cpu_rate_window_s, policy.metrics.utilisation_interval_s)
+    known = policy.workers.instance_types[0] in CATALOGUE
+    cluster = SimCluster(policy, workers=2 if known else 0, history_s=max(windows) + 2.0 * max(rates) + 600)
+    cluster.apply(deployment("web", 12))
+    cluster.run(30)
+    before = len(cluster.workers())
+    cluster.sweep()
+    taken = cluster.workers()[:1]
+    now_s = int(cluster.now_s)
+    cluster.sweep(facts=tuple(Notice(kind="interruption", subject=i, received_at_s=now_s) for i in taken))
+    cluster.sweep_for(600, every_s=120)
+    assert len(cluster.workers()) <= max(policy.workers.max, before)
+    if policy.mode is not Mode.ACTIVE:
+        assert cluster.wires.totals["ec2", "launch"] == 0
+    elif known and policy.workers.max > before and policy.scale_up.pending_for_s <= 30:
+        assert cluster.wires.totals["ec2", "launch"] > 0
