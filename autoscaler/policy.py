@@ -4,7 +4,7 @@ A wrong value is refused with one sentence that names it, what is allowed, and c
 """
 
 import hashlib
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import yaml
@@ -71,6 +71,10 @@ class ScaleDown(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     protected_namespaces: tuple[str, ...] = ()
     movable: tuple[str, ...] = ()
     refused_for_s: Seconds = 1800
+
+
+LEAST_DRAIN_S: Final = 10
+"""A policy may leave pods no grace at all; a drain still needs a moment, and 0 would be no time-out."""
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -170,6 +174,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                     f"{name} is {window_s}: a window holds at least two samples, and "
                     f"metrics.utilisation_interval_s is {interval_s}: give {2 * interval_s} or more"
                 )
+
+    def drain_timeout_s(self, *, reclaim: bool) -> int:
+        """How long a drain may take; `reclaim`: of a machine that EC2 takes away."""
+        return max(LEAST_DRAIN_S, self.interruption.grace_s) if reclaim else self.drain.timeout_s
 
 
 class _UniqueKeys(yaml.SafeLoader):

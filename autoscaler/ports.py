@@ -69,6 +69,10 @@ class Fleet(Protocol):
         """Return the raw DescribeInstances rows with the cluster's tag, dead ones too. Raises FleetUnavailable."""
         ...
 
+    def look_up(self, instance_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        """Return the raw rows of these instances, whatever tags they carry. Raises FleetUnavailable."""
+        ...
+
     def launch_context(self) -> LaunchContext:
         """Return what a new request must freeze. Raises FleetUnavailable."""
         ...

@@ -8,8 +8,8 @@ Told as one list (docs/architecture.md tells the same):
 4. decide: pure; what a decision could not see it asks for, then it decides again;
 5. nothing to do, or only to be told: return the document, having written nothing;
 6. save the lease, the next fence and every intent, whole, before any effect; lost the race: once more from 2;
-7. act: each effect's answer is saved at once;
-8. let go of the lease; if notices arrived meanwhile, look again.
+7. act: each effect's answer is saved at once; then people are told;
+8. let go of the lease, with what was told; if notices arrived meanwhile, look again.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,6 +40,7 @@ from autoscaler.model import (
     Trigger,
 )
 from autoscaler.observe.closer import look_closer, without_closer_look
+from autoscaler.observe.instances import look_up
 from autoscaler.observe.snapshot import observe
 from autoscaler.policy import Policy
 from autoscaler.ports import (
@@ -55,18 +56,10 @@ from autoscaler.ports import (
     StateStore,
     StoreUnavailable,
 )
-from autoscaler.state.transitions import (
-    add_notices,
-    begin_after,
-    effective_mode,
-    forget_old,
-    forget_removed,
-    lease_held_by_other,
-    release_lease,
-    set_mode,
-    take_back_notices,
-    take_lease,
-)
+from autoscaler.state.memory import forget_old, forget_removed
+from autoscaler.state.modes import begin_after, effective_mode, set_mode
+from autoscaler.state.notices import add_notices, take_back_notices
+from autoscaler.state.transitions import failure_told, lease_held_by_other, release_lease, take_lease
 
 LEASE_MARGIN_S: Final = 10
 """A killed Lambda's last call may still be on its way: the lease outlives the invocation by this."""
@@ -197,22 +190,26 @@ class _Run:
         refusal = decision.reason if decision.action is Action.REFUSED else ""
         fresh_refusal = bool(refusal) and refusal != state.told_refusal
         if mode is Mode.OBSERVE or (decision.state == state and not effects):
-            noted = _noted(state, snapshot, refusal)
-            if noted != state and self._save(noted, version) is None:
-                return None
-            return self._tell(
+            document = self._tell(
                 decision, decision_id, mode=mode, snapshot=snapshot, state=state, fresh_refusal=fresh_refusal
             )
+            # Told first: who is killed in between tells it once more. Where another one was faster, its look notes it.
+            noted = _noted(state, snapshot, refusal)
+            if noted != state:
+                self._save(noted, version)
+                self._measure(document)
+            return document
         if lease_held_by_other(state, self.owner, now_s):
             raise Busy("another invocation holds the lease and something is to do")
         expires_at_s = now_s + int(ports.clock.remaining_s()) + LEASE_MARGIN_S
         intended = take_lease(_tidied(decision.state, snapshot, now_s), self.owner, expires_at_s)
-        intended = msgspec.structs.replace(_noted(intended, snapshot, refusal), node_count=decision.nodes.ready)
+        untold = state.told_refusal if refusal else ""
+        intended = msgspec.structs.replace(_noted(intended, snapshot, untold), node_count=decision.nodes.ready)
         saved = self._save(intended, version)
         if saved is None:
             return None
         holder = Holder(ports.store, self.owner, intended, saved)
-        return self._act(decision, decision_id, mode, snapshot, holder, fresh_refusal=fresh_refusal)
+        return self._act(decision, decision_id, mode, snapshot, holder, refusal=refusal, fresh_refusal=fresh_refusal)
 
     def _begun(self, state: State, version: int) -> State:
         """The first state of a cluster: once it is stored, its mode is the operator's to change."""
@@ -233,7 +230,7 @@ class _Run:
                 break
             closer = self._look_closer(snapshot, decision.asks)
             decision = decide(closer, told, self.policy, now_s=now_s, decision_id=decision_id)
-            learned = (closer.rooms_known, closer.pods_of) != (snapshot.rooms_known, snapshot.pods_of)
+            learned = _learned(closer) != _learned(snapshot)
             snapshot = closer
             if not learned:
                 break
@@ -241,7 +238,10 @@ class _Run:
 
     def _look_closer(self, snapshot: Snapshot, asks: Asks) -> Snapshot:
         if self.ports.clock.remaining_s() <= self.policy.metrics.timeout_s + ACTING_S:
+            if not (asks.rooms or asks.pods_of):
+                return snapshot
             return without_closer_look(snapshot, "the time of this invocation is nearly up")
+        snapshot = look_up(self.ports.fleet, snapshot, asks.instances, self.cluster_id)
         return look_closer(self.ports.metrics, snapshot, asks, self.policy)
 
     def _planned(self, decision: Decision, snapshot: Snapshot, state: State, now_s: int, decision_id: str) -> Decision:
@@ -293,6 +293,7 @@ class _Run:
         snapshot: Snapshot,
         holder: Holder,
         *,
+        refusal: str,
         fresh_refusal: bool,
     ) -> dict[str, Any]:
         ports = self.ports
@@ -300,11 +301,13 @@ class _Run:
         known_notices = holder.state.notices
         try:
             actor.perform(due_effects(holder.state, snapshot, self.policy))
-            holder.apply(lambda state: release_lease(state, self.owner))
-        except LostLease as lost:
-            actor.failures.append(f"stopped: {lost}")
-            actor.fresh_failure = True
-        outcome = Outcome(events=tuple(actor.events), failures=tuple(actor.failures), fresh_failure=actor.fresh_failure)
+            lost = False
+        except LostLease as error:
+            actor.failures.append(f"stopped: {error}")
+            lost = True
+        outcome = Outcome(
+            events=tuple(actor.events), failures=tuple(actor.failures), fresh_failure=actor.fresh_failure or lost
+        )
         document = self._tell(
             decision,
             decision_id,
@@ -314,6 +317,9 @@ class _Run:
             outcome=outcome,
             fresh_refusal=fresh_refusal,
         )
+        if not lost:
+            self._let_go(holder, actor, refusal)
+            self._measure(document)
         arrived = [n for n in holder.state.notices if not n.handled and n not in known_notices]
         if arrived:
             # The invocation that brought the notice met our lease and went: its look is ours to do.
@@ -321,6 +327,19 @@ class _Run:
             if again is not None:
                 return {**again, "earlier": [document, *again.get("earlier", [])]}
         return document
+
+    def _let_go(self, holder: Holder, actor: Actor, refusal: str) -> None:
+        """Release the lease, and keep in mind what people have heard. Raises StoreUnavailable."""
+
+        def told_and_released(state: State) -> State:
+            for operation_id, cause in actor.told:
+                state = failure_told(state, operation_id, cause)
+            return release_lease(msgspec.structs.replace(state, told_refusal=refusal), self.owner)
+
+        try:
+            holder.apply(told_and_released)
+        except LostLease:
+            return  # all is done; who holds it now may tell the same once more
 
     def _tell(
         self,
@@ -366,6 +385,11 @@ class _Run:
     def _measure(self, document: dict[str, Any]) -> None:
         document["duration_ms"] = self.ports.clock.elapsed_ms() - self.started_ms
         document["calls"] = dict(self.ports.calls())
+
+
+def _learned(snapshot: Snapshot) -> tuple[bool, frozenset[str], frozenset[str]]:
+    """What closer looks add to."""
+    return snapshot.rooms_known, snapshot.pods_of, snapshot.looked_up
 
 
 def _noted(state: State, snapshot: Snapshot, refusal: str) -> State:

@@ -10,7 +10,7 @@ from autoscaler.document import open_operations_in_words
 from autoscaler.model import JoinFailures, Mode, ModeSetting, Notice, State, Trigger
 from autoscaler.policy import Drain, Policy, Workers
 from autoscaler.simulator.cluster import SimCluster
-from autoscaler.state.transitions import OWNER_KEPT_S
+from autoscaler.state.memory import OWNER_KEPT_S
 from tests.simulator.worlds import deployment
 
 

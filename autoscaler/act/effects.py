@@ -1,7 +1,5 @@
 """Which calls the open operations ask for now: derived from the state alone, so any later invocation resumes them."""
 
-from typing import Final
-
 import msgspec
 
 from autoscaler.model import (
@@ -17,8 +15,6 @@ from autoscaler.model import (
 )
 from autoscaler.policy import Policy
 
-LEAST_DRAIN_S: Final = 10
-"""A policy may leave pods no grace at all; a drain still needs a moment, and 0 would be no time-out."""
 _VERBS = {
     RemovalPhase.INSPECTING: Verb.INSPECT,
     RemovalPhase.DRAINING: Verb.DRAIN,
@@ -80,7 +76,7 @@ def node_command(removal: RemovalOperation, verb: Verb, policy: Policy) -> NodeC
         operation_id=removal.operation_id,
         fence=removal.fence,
         not_after_s=removal.not_after_s,
-        timeout_s=max(LEAST_DRAIN_S, policy.interruption.grace_s) if removal.reclaim else policy.drain.timeout_s,
+        timeout_s=policy.drain_timeout_s(reclaim=removal.reclaim),
         grace_s=policy.interruption.grace_s if removal.reclaim else -1,
         reclaim=removal.reclaim,
     )

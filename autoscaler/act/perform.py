@@ -9,14 +9,13 @@ from autoscaler.act.holder import Holder
 from autoscaler.model import CommandRef, LaunchOperation, LaunchResult, Mode, Pool, RemovalOperation, State
 from autoscaler.policy import Policy
 from autoscaler.ports import Clock, CommandsUnavailable, Fleet, FleetUnavailable, NodeCommands, PortError
+from autoscaler.state.memory import back_off, pool_gave
+from autoscaler.state.modes import effective_mode
 from autoscaler.state.transitions import (
-    back_off,
     command_sent,
-    effective_mode,
     failure_told,
     hand_back,
     launch_landed,
-    pool_gave,
     update_launch,
     update_removal,
 )
@@ -60,8 +59,8 @@ LANDED_CODES: Final = frozenset({"IdempotentParameterMismatch", "IdempotentInsta
 class Actor:
     """Carries out effects for the holder of the lease, and keeps sentences of what they came to.
 
-    A call that fails is told in `failures` and left to the next look: its operation stays open. `fresh_failure` says
-    whether one of them is new: the same cause for the same operation is news once.
+    A call that fails is told in `failures` and left to the next look: its operation stays open. The same cause for the
+    same operation is news once (`fresh_failure`), and counts as told only when it was.
     """
 
     def __init__(self, holder: Holder, fleet: Fleet, commands: NodeCommands, clock: Clock, policy: Policy) -> None:
@@ -72,7 +71,15 @@ class Actor:
         self._policy = policy
         self.events: list[str] = []
         self.failures: list[str] = []
-        self.fresh_failure = False
+        self.short = False
+        """Whether EC2 gave fewer workers than were asked for."""
+        self.told: list[tuple[str, str]] = []
+        """Operation ids with the fresh cause of their failure: to be saved once people have heard of it."""
+
+    @property
+    def fresh_failure(self) -> bool:
+        """Whether a failure is new to people."""
+        return self.short or bool(self.told)
 
     def perform(self, effects: tuple[Effect, ...], *, under: Mode = Mode.ACTIVE) -> None:
         """Carry out each effect in turn, as far as the time goes. Raises LostLease, StoreUnavailable.
@@ -116,7 +123,7 @@ class Actor:
         if got < request.count:
             codes = ", ".join(sorted({code for code, _, _ in result.errors})) or "no reason given"
             self.failures.append(f"EC2 gave {got} of {request.count} workers ({codes})")
-            self.fresh_failure = True
+            self.short = True
 
     def _launch_failed(self, operation: LaunchOperation, error: FleetUnavailable) -> None:
         self._failed(operation, f"launch {operation.operation_id}: {error}", error)
@@ -129,18 +136,18 @@ class Actor:
 
     def _command(self, effect: SendCommand) -> None:
         command, operation = effect.command, effect.operation
+        what = f"{command.verb.value} of {command.node_name or operation.instance_id}"
         try:
             command_id = self._commands.send(command, effect.server_id)
         except CommandsUnavailable as error:
-            verb = command.verb.value
-            self._failed(operation, f"{verb} of {command.node_name}: {error}", error)
+            self._failed(operation, f"{what}: {error}", error)
             if error.refused and error.code not in THROTTLE_CODES:
                 # SSM does not hand commands to this server: the next look asks another one.
                 self._holder.apply(lambda state: _next_server(state, operation))
             return
         sent = CommandRef(command_id=command_id, server_id=effect.server_id, sent_at_s=self._clock.now_s())
         self._holder.apply(lambda state: command_sent(state, operation.operation_id, operation.phase, sent))
-        self.events.append(f"{command.verb.value} of {command.node_name} was sent to {effect.server_id}")
+        self.events.append(f"{what} was sent to {effect.server_id}")
 
     def _terminate(self, effect: Terminate) -> None:
         operation = effect.operation
@@ -169,8 +176,7 @@ class Actor:
         cause = error.code or "no answer"
         self.failures.append(sentence)
         if operation.told_failure != cause:
-            self.fresh_failure = True
-            self._holder.apply(lambda state: failure_told(state, operation.operation_id, cause))
+            self.told.append((operation.operation_id, cause))
 
 
 def _landed(state: State, operation: LaunchOperation, result: LaunchResult, now_s: int, policy: Policy) -> State:

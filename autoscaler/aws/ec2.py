@@ -47,15 +47,19 @@ class Ec2Fleet:
         """Return the raw rows of every instance with the cluster's tag, dead ones too. Raises FleetUnavailable."""
         return self._rows([{"Name": f"tag:{CLUSTER_TAG}", "Values": [self._cluster_id]}])
 
+    def look_up(self, instance_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        """Return the raw rows of these instances, whatever tags they carry. Raises FleetUnavailable.
+
+        By a filter: an id that EC2 does not know is then missing from the answer and not an error.
+        """
+        return self._rows([{"Name": "instance-id", "Values": list(instance_ids)}])
+
     def is_ours(self, instance_id: str) -> bool:
         """Whether this instance carries the cluster's tag. Raises FleetUnavailable."""
         return instance_id in self.ours_among((instance_id,))
 
     def ours_among(self, instance_ids: Sequence[str]) -> frozenset[str]:
-        """Which of these carry the cluster's tag: events carry no tags. Raises FleetUnavailable.
-
-        Filters, because an id that EC2 does not know is then missing from the answer and not an error.
-        """
+        """Which of these carry the cluster's tag: events carry no tags. Raises FleetUnavailable."""
         rows = self._rows(
             [
                 {"Name": "instance-id", "Values": list(instance_ids)},

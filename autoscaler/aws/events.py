@@ -136,8 +136,10 @@ def _health(health: _HealthDetail) -> Happening:
 
 
 def _moment(text: str) -> int | None:
-    """Epoch seconds of `Sat, 05 Nov 2026 15:09:33 GMT`, as Health writes times; None for anything else."""
-    try:
-        return int(parsedate_to_datetime(text).timestamp())
-    except ValueError:
-        return None
+    """Epoch seconds of `Thu, 05 Nov 2026 15:09:33 GMT`, as Health writes times, or of ISO 8601; else None."""
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            return int(read(text).timestamp())
+        except ValueError:
+            continue
+    return None

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from autoscaler.model import ModeSetting
 from autoscaler.ports import Conflict, StateStore, StoreUnavailable
-from autoscaler.state.transitions import set_mode
+from autoscaler.state.modes import set_mode
 
 ATTEMPTS: Final = 6
 PAUSE_S: Final = 0.2

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from autoscaler.cli.duration import say_duration
 from autoscaler.model import LaunchOperation, ModeSetting, RemovalOperation, State
-from autoscaler.state.transitions import operators_mode
+from autoscaler.state.modes import operators_mode
 
 
 def moment(at_s: int) -> str:

@@ -10,7 +10,8 @@ from autoscaler.decide.fleet import FleetView, Standing, view_fleet
 from autoscaler.decide.looking import Look, new_removal
 from autoscaler.decide.progress.launch import advance_launch
 from autoscaler.decide.progress.removal import advance_removal
-from autoscaler.decide.removal.repair import reclaim_noticed, repair_unhealthy, trust_launches_again
+from autoscaler.decide.removal.reclaim import reclaim_noticed
+from autoscaler.decide.removal.repair import repair_unhealthy, trust_launches_again
 from autoscaler.decide.removal.retire import Retirement, plan_retirement
 from autoscaler.decide.removal.shrink import ShrinkPlan, movable_pods, plan_shrink
 from autoscaler.decide.words import count, in_words
@@ -30,14 +31,8 @@ from autoscaler.model import (
     State,
 )
 from autoscaler.policy import Policy
-from autoscaler.state.transitions import (
-    MAX_OPEN_OPERATIONS,
-    mark_handled,
-    mark_replaced,
-    open_operations,
-    open_removal,
-    outbid_fences,
-)
+from autoscaler.state.notices import mark_handled, mark_replaced
+from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations, open_removal, outbid_fences
 
 _NO_DEMAND = PodDemand(waiting=0, new_workers=(), take_back=(), for_owners=(), unhelped=(), blocked=())
 
@@ -124,11 +119,12 @@ def _retire(
 
 def _asks(look: Look, pods: PodDemand, shrink: ShrinkPlan, unseen: tuple[str, ...], *, rooms: bool) -> Asks:
     """What to see before all of this can be judged. `unseen`: Nodes that EC2 takes away, whose pods need a place."""
+    instances = tuple(look.asks_instances)
     if not look.snapshot.cluster_known:
-        return Asks()
+        return Asks(instances=instances)
     rooms = rooms or pods.asks.rooms or shrink.asks.rooms or look.asks_rooms
     rooms = rooms or (bool(unseen) and not look.snapshot.rooms_known)
-    return Asks(rooms=rooms, pods_of=(*unseen, *shrink.asks.pods_of))
+    return Asks(rooms=rooms, pods_of=(*unseen, *shrink.asks.pods_of), instances=instances)
 
 
 def _pods(look: Look, fleet: FleetView, state: State, reclaimed: tuple[str, ...], joined: Container[str]) -> PodDemand:

@@ -1,9 +1,11 @@
 """One look in progress: the snapshot with its lookups, and the sentences that are told about it."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from autoscaler.model import Instance, Node, RemovalOperation, RemovalPhase, Snapshot
 from autoscaler.policy import Policy
+from autoscaler.state.notices import STOPPED
 
 START_WITHIN_S: Final = 120
 """A command that has not started by then must not start any more (delivery time-out 60 s, and as much to spare)."""
@@ -11,11 +13,16 @@ START_WITHIN_S: Final = 120
 
 INSTANCE_GONE: Final = "instance_gone"
 JOIN_TIMEOUT: Final = "join_timeout"
+TEARDOWN: Final = "teardown"
+NO_NODE: Final = "no_node"
+NOT_READY: Final = "not_ready"
 """Reasons of removals that more than one step knows."""
+INSPECTED_FOR: Final = frozenset({INSTANCE_GONE, JOIN_TIMEOUT, NO_NODE, NOT_READY, STOPPED})
+"""Those of machines that end without a drain of their own: a server was asked first."""
 
 
 class Look:
-    """What every step of one decision shares. `events` and `asks_rooms` collect what steps say; nothing else does."""
+    """What every step of one decision shares. `events` and what is asked collect what steps say; nothing else does."""
 
     def __init__(self, snapshot: Snapshot, policy: Policy, *, now_s: int, fence: int, decision_id: str) -> None:
         self.snapshot = snapshot
@@ -29,9 +36,21 @@ class Look:
         """Whether one of the events is for people, although nothing begins."""
         self.asks_rooms = False
         """Whether a step has to see what is free on the Nodes before it can go on."""
-        self.instances = {i.instance_id: i for i in snapshot.instances}
+        self.asks_instances: list[str] = []
+        """Machines that EC2 has to be asked for by id before a step can go on."""
+        self.instances = {i.instance_id: i for i in (*snapshot.instances, *snapshot.unlisted)}
+        """Those that carry the cluster's tag, and those that were asked for by id."""
         self.nodes = {n.instance_id: n for n in snapshot.nodes if n.instance_id is not None}
         self.commands = dict(snapshot.commands)
+
+    def is_unknown_to_ec2(self, instance_id: str) -> bool:
+        """Whether EC2 was asked for it by id and knows no such machine; where it was not, that is asked."""
+        if instance_id in self.instances:
+            return False
+        if instance_id in self.snapshot.looked_up:
+            return True
+        self.asks_instances.append(instance_id)
+        return False
 
     @property
     def start_by_s(self) -> int:
@@ -42,6 +61,23 @@ class Look:
 def node_name_of(instance: Instance) -> str:
     """The name under which a worker of ours registers (cloudformation/scripts/worker-bootstrap.sh)."""
     return f"worker-{instance.instance_id}"
+
+
+def maybe_its_node(nodes: Sequence[Node], instance: Instance) -> str | None:
+    """Name of a Node that shows no EC2 provider-id and may be this worker's; None where none may.
+
+    It registered with K3s' own (`k3s://<name>`) or without any. A Node of a foreign id under a foreign name is another
+    machine, and so is one that is older than the instance.
+    """
+    for node in nodes:
+        if node.instance_id is not None or node.control_plane:
+            continue
+        if node.created_at_s is not None and node.created_at_s < instance.launched_at_s:
+            continue
+        named = instance.instance_id in node.name or node.name == instance.private_dns_name
+        if named or node.managed or not node.provider_id:
+            return node.name
+    return None
 
 
 def new_removal(

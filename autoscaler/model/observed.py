@@ -269,6 +269,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     gated_pods: int
     utilisation: tuple[Utilisation, ...]
     instances: tuple[Instance, ...]
+    """All that carry the cluster's tag."""
+    looked_up: frozenset[str] = frozenset()
+    """Instance ids that EC2 was asked for whatever their tags: one that is not among `unlisted` does not exist."""
+    unlisted: tuple[Instance, ...] = ()
+    """Of these, the ones that there are."""
     commands: tuple[tuple[str, CommandResult], ...] = ()
     """By operation id: the state of the command that each open removal waits for."""
     unshown: tuple[Unshown, ...] = ()
@@ -293,6 +298,8 @@ class Asks(msgspec.Struct, frozen=True, kw_only=True):
     """What is free on each Node."""
     pods_of: tuple[str, ...] = ()
     """The single pods of these Nodes."""
+    instances: tuple[str, ...] = ()
+    """These instances, which the cluster's tag does not list."""
 
     def __bool__(self) -> bool:
-        return self.rooms or bool(self.pods_of)
+        return self.rooms or bool(self.pods_of) or bool(self.instances)

@@ -77,7 +77,7 @@ class LaunchResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RemovalPhase(StrEnum):
-    """`draining -> drained -> terminating -> deleting`; from the first two only: `-> uncordoning`. Never backwards.
+    """`draining -> drained -> terminating -> deleting`, or `-> uncordoning`: given back. Never backwards.
 
     What is not drained is inspected first: `inspecting -> terminating -> deleting`, or it is over and the worker stays.
     """
@@ -151,11 +151,13 @@ class RemovalOperation(
     """The script refuses to start later than this."""
     reclaim: bool = False
     """The machine goes away whatever we do: short grace, no take-back."""
+    due_at_s: int | None = None
+    """When EC2 takes a machine that is reclaimed; None where nobody said."""
     command: CommandRef | None = None
     attempts: int = 0
     absent_since_s: int | None = None
     failure: str = ""
-    """Why the drain was given up, for the phase `uncordoning`."""
+    """Why the drain was given up, for the phase `uncordoning`; or what was overruled (`drain.force`) to terminate."""
     told_failure: str = ""
     """As of a launch: cause of the failed call of this phase that people know of."""
     scale_down: bool = False

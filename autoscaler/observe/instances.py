@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from autoscaler.model import (
     ASG_TAG,
@@ -13,8 +15,27 @@ from autoscaler.model import (
     ROLE_TAG,
     Instance,
     InstanceState,
+    Snapshot,
 )
-from autoscaler.ports import FleetUnavailable
+from autoscaler.ports import Fleet, FleetUnavailable
+
+ASKED_AT_ONCE: Final = 100
+"""Ids in one question; a filter takes 200 values (EC2 API reference, DescribeInstances)."""
+
+
+def look_up(fleet: Fleet, snapshot: Snapshot, instance_ids: Sequence[str], cluster_id: str) -> Snapshot:
+    """Ask EC2 for instances that the cluster's tag does not list, by id. Raises FleetUnavailable.
+
+    A tag that somebody took off, or a renamed cluster, hides a machine that lives: not listed is not gone.
+    """
+    listed = {instance.instance_id for instance in snapshot.instances} | snapshot.looked_up
+    asked = tuple(dict.fromkeys(i for i in instance_ids if i not in listed))[:ASKED_AT_ONCE]
+    if not asked:
+        return snapshot
+    found = parse_instances(fleet.look_up(asked), cluster_id)
+    return msgspec.structs.replace(
+        snapshot, looked_up=snapshot.looked_up | {*asked}, unlisted=(*snapshot.unlisted, *found)
+    )
 
 
 def parse_instances(rows: Sequence[Mapping[str, Any]], cluster_id: str) -> tuple[Instance, ...]:

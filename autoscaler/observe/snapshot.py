@@ -14,11 +14,12 @@ from autoscaler.model import (
     Instance,
     MetricsStatus,
     Node,
+    RemovalPhase,
     Sample,
     Snapshot,
     State,
 )
-from autoscaler.observe.instances import parse_instances
+from autoscaler.observe.instances import look_up, parse_instances
 from autoscaler.observe.nodes import parse_nodes, parse_utilisation
 from autoscaler.observe.pods import parse_unbound
 from autoscaler.observe.presence import prove
@@ -45,6 +46,8 @@ def observe(
 ) -> Snapshot:
     """Ask Prometheus and EC2 at once, then for the result of each command that an open removal waits for.
 
+    EC2 is asked once more, by id, where an operation names a machine that the cluster's tag does not list.
+
     Raises FleetUnavailable. A Prometheus that cannot be asked is an observation: `metrics_status` says so.
     """
     answered = background.start(lambda: _ask(metrics, sight_query(policy)))
@@ -55,7 +58,15 @@ def observe(
         for removal in state.removals
         if removal.command is not None
     )
-    return assemble(answer, rows, results, state=state, cluster_id=cluster_id, policy=policy, now_s=now_s)
+    snapshot = assemble(answer, rows, results, state=state, cluster_id=cluster_id, policy=policy, now_s=now_s)
+    return look_up(fleet, snapshot, _named_in(state), cluster_id)
+
+
+def _named_in(state: State) -> tuple[str, ...]:
+    """Instances whose end, or whose silence, a decision may rest on: what is not listed has to be asked for."""
+    leaving = (r.instance_id for r in state.removals if r.phase is not RemovalPhase.DELETING)
+    servers = (r.command.server_id for r in state.removals if r.command is not None)
+    return (*leaving, *servers)
 
 
 def assemble(

@@ -190,12 +190,19 @@ class CommandRunner:
     def _inspect(self, command: NodeCommand) -> ResultLine:
         """By provider-id alone: a name proves nothing."""
         nodes = [node for node in self._state.nodes.values() if node.provider_id == command.provider_id]
+        bears = [n.name for n in self._state.nodes.values() if command.provider_id.rpartition("/")[2] in n.name]
+        if not nodes and bears:
+            words = f"The Node {bears[0]} bears the id of this machine, and not its provider-id."
+            return result_line(command, CommandOutcome.REFUSED, words, rule="identity")
         if not nodes:
             words = f"No Node carries the provider-id {command.provider_id}."
             return result_line(command, CommandOutcome.NO_SUCH_NODE, words)
         if len(nodes) > 1:
             words = f"{len(nodes)} Nodes carry the provider-id {command.provider_id}."
             return result_line(command, CommandOutcome.REFUSED, words, rule="identity")
+        refusal = check_identity(command, nodes[0])
+        if refusal is not None:
+            return refusal
         found = inspection_of(self._state, nodes[0])
         words = f"The Node {found.node}: ready={found.ready} cordon={found.cordon} movable-pods={found.movable_pods}"
         return result_line(command, CommandOutcome.SUCCEEDED, words, inspection=found)

@@ -188,6 +188,17 @@ class Ec2:
             and ((seen_s := now_s - self.lag_s(instance)) >= self._listed_from_s(instance) or instance.started_again)
         ]
 
+    def look_up(self, instance_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """DescribeInstances of these ids, whatever tags they carry; what it does not list yet is missing."""
+        now_s = self.world.now_s
+        self._forget(now_s)
+        return [
+            instance.row(seen_s)
+            for instance in self.instances.values()
+            if instance.instance_id in instance_ids
+            and ((seen_s := now_s - self.lag_s(instance)) >= self._listed_from_s(instance) or instance.started_again)
+        ]
+
     def _listed_from_s(self, instance: SimInstance) -> float:
         return instance.launched_at_s + self.settings.visibility_s
 

@@ -46,6 +46,10 @@ class SimFleet:
         """Raw DescribeInstances rows. Raises FleetUnavailable."""
         return self._invocation.call(EC2, "describe", FleetUnavailable, self._ec2.describe)
 
+    def look_up(self, instance_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        """Raw rows of these ids. Raises FleetUnavailable."""
+        return self._invocation.call(EC2, "look_up", FleetUnavailable, lambda: self._ec2.look_up(instance_ids))
+
     def launch_context(self) -> LaunchContext:
         """What a request freezes. Raises FleetUnavailable."""
         return self._invocation.call(EC2, "launch_context", FleetUnavailable, self._ec2.launch_context)

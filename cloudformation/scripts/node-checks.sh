@@ -161,7 +161,7 @@ check_pods() {
 # A kubelet writes its own Node: what it may have chosen is taken as JSON, in which a line break or a quote is escaped,
 # and is searched for with the quotes around it. \x1f parts the fields: JSON escapes it too, and `read` keeps empty ones.
 NODES_FIELDS='{range .items[*]}{.metadata.name}{"\x1f"}{.metadata.uid}{"\x1f"}{.metadata.creationTimestamp}{"\x1f"}{.spec}{"\x1f"}'
-NODES_FIELDS+='{.metadata.annotations}{"\x1f"}{.status.conditions[?(@.type=="Ready")]}{"\n"}{end}'
+NODES_FIELDS+='{.metadata.labels}{"\x1f"}{.metadata.annotations}{"\x1f"}{.status.conditions[?(@.type=="Ready")]}{"\n"}{end}'
 
 members() { # names; objects as JSON, one a line: the text of these members of each, parted by |; none holds a quote
   awk -v names="$*" '
@@ -203,21 +203,41 @@ taints_of() { # a Node's spec: the first ten as key=value:Effect
   done < <(grep -o '"taints":\[[^]]*' <<<"$1" | cut -c1-20000 | sed 's/},{/}\n{/g' | members key value effect | head -n 10)
 }
 
+# An agent that did not take the provider-id that we gave it registers with K3s' own (k3s://name), or with none, and its
+# machine runs pods all the same. A name with the instance id tells whose it is; our label without any id, that it may be
+# anybody's. A Node with neither is not ours. An instance id is unique: with another zone before it it is this machine too.
+refuse_unless_absent() { # ends where a Node of the list in $ANSWER may be this machine's all the same
+  local name spec labels id=${PROVIDER_ID##*/}
+  while IFS=$'\x1f' read -r name _ _ spec labels _; do
+    if [[ $spec == *"/$id\""* ]]; then
+      refuse identity "The Node $name carries another provider-id of this machine, not $PROVIDER_ID."
+    fi
+    if [[ $spec == *'"providerID":"aws:'* ]]; then continue; fi
+    if [[ $name == *"$id"* || ($labels == *"\"$PREFIX/managed\":\"true\""* && ! $name =~ i-[0-9a-f]{8}) ]]; then
+      refuse identity "The Node $name has no EC2 provider-id and may be this machine, $PROVIDER_ID."
+    fi
+  done <<<"$ANSWER"
+}
+
 find_by_provider_id() { # NODE and its row in FOUND; ends where there is none, or more than one
   local count
   ask get nodes -o "jsonpath=$NODES_FIELDS" --request-timeout="${CALL_S}s" || give_up "The Nodes could not be listed"
   if [ -z "$ANSWER" ]; then finish api_unreachable "" "The API server shows no Node at all: that proves nothing."; fi
   FOUND=$(grep -F "\"providerID\":\"$PROVIDER_ID\"" <<<"$ANSWER")
   count=$(grep -c . <<<"$FOUND")
-  if [ "$count" -eq 0 ]; then finish no_such_node "" "No Node carries the provider-id $PROVIDER_ID."; fi
+  if [ "$count" -eq 0 ]; then
+    refuse_unless_absent
+    finish no_such_node "" "No Node carries the provider-id $PROVIDER_ID."
+  fi
   if [ "$count" -gt 1 ]; then refuse identity "$count Nodes carry the provider-id $PROVIDER_ID: $(cut -d $'\x1f' -f 1 <<<"$FOUND" | tr '\n' ' ')"; fi
   NODE=${FOUND%%$'\x1f'*}
 }
 
 inspect() {
-  local uid created spec annotations ready condition since cordon=none taints operation fence
+  local uid created spec labels annotations ready condition since cordon=none taints operation fence
   find_by_provider_id
-  IFS=$'\x1f' read -r _ uid created spec annotations condition <<<"$FOUND"
+  IFS=$'\x1f' read -r _ uid created spec labels annotations condition <<<"$FOUND"
+  if runs_control_plane "$labels"; then refuse control-plane "The Node $NODE runs the control plane."; fi
   read_volumes || give_up "The volumes could not be listed"
   read_pods || give_up "The pods could not be listed"
   ready=false

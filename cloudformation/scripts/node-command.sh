@@ -174,11 +174,15 @@ check_fence() {
   if [ "$NODE_FENCE" -gt "$FENCE" ]; then finish fenced_off "" "A command with fence $NODE_FENCE spoke; this one has $FENCE."; fi
 }
 
+runs_control_plane() { # labels of a Node, as JSON
+  grep -qE '"node-role\.kubernetes\.io/(control-plane|master|etcd)"' <<<"$1"
+}
+
 check_identity() {
   if [ "$NODE_PROVIDER_ID" != "$PROVIDER_ID" ]; then
     refuse identity "The Node $NODE has provider-id \"$NODE_PROVIDER_ID\", not $PROVIDER_ID: it is another machine."
   fi
-  if grep -qE '"node-role\.kubernetes\.io/(control-plane|master|etcd)"' <<<"$NODE_LABELS"; then
+  if runs_control_plane "$NODE_LABELS"; then
     refuse control-plane "The Node $NODE runs the control plane."
   fi
 }

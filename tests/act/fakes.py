@@ -69,6 +69,9 @@ class Fleet:
     def describe(self) -> Sequence[Mapping[str, Any]]:
         raise NotImplementedError
 
+    def look_up(self, instance_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        raise NotImplementedError
+
     def launch_context(self) -> LaunchContext:
         raise NotImplementedError
 

@@ -8,7 +8,8 @@ import pytest
 from autoscaler.act.holder import SAVE_ATTEMPTS, Holder, LostLease
 from autoscaler.model import Lease, State
 from autoscaler.ports import Conflict, StoreUnavailable
-from autoscaler.state.transitions import add_notices, release_lease
+from autoscaler.state.notices import add_notices
+from autoscaler.state.transitions import release_lease
 from tests.act.fakes import LossyStore, Store
 from tests.decide.builders import NOW_S, notice
 

@@ -37,6 +37,13 @@ class Bench:
         actor.perform(due_effects(self.store.state, seen, policy()) if effects is None else effects)
         return actor
 
+    def perform_and_tell(self) -> Actor:
+        """As the loop does: what people have heard of is kept in mind after it."""
+        actor = self.perform()
+        for operation_id, cause in actor.told:
+            self.holder.apply(lambda state, what=(operation_id, cause): failure_told(state, *what))  # type: ignore[misc]
+        return actor
+
 
 def launching(*answers: LaunchResult | Exception, state: State | None = None) -> tuple[Bench, Actor]:
     bench = Bench(state if state is not None else State(launches=(launch(count=2),)), Fleet(*answers))
@@ -131,7 +138,8 @@ def test_a_launch_that_ec2_did_not_answer_stays_open_and_goes_out_again_to_the_l
     bench = Bench(state, Fleet(error, ALL_TOLD))
     before = bench.store.state
     actor = bench.perform()
-    assert bench.store.state == failure_told(before, "l1", error.code or "no answer"), "nothing else changed"
+    assert bench.store.state == before, "nothing changed"
+    assert actor.told == [("l1", error.code or "no answer")]
     assert len(actor.failures) == 1
     bench.perform()
     assert bench.fleet.requests[0] == bench.fleet.requests[1]
@@ -169,6 +177,13 @@ def test_a_command_that_was_taken_is_noted() -> None:
         NOW_S,
     )
     assert actor.events == ["drain of worker-i-001 was sent to i-0aaa"]
+
+
+def test_a_question_about_a_machine_whose_node_nobody_knows_is_told_by_its_instance() -> None:
+    asking = removal(1, RemovalPhase.INSPECTING, node_name="", sent=False)
+    assert Bench(State(removals=(asking,))).perform().events == ["inspect of i-001 was sent to i-0aaa"]
+    mute = Commands(CommandsUnavailable("x", code="InvalidInstanceId"))
+    assert Bench(State(removals=(asking,)), commands=mute).perform().failures == ["inspect of i-001: x"]
 
 
 @pytest.mark.parametrize(
@@ -213,7 +228,7 @@ def test_a_failure_is_news_once_until_its_cause_changes_or_it_ends() -> None:
     for code, fails in [*answers.items(), ("Unavailable", True)]:
         bench.fleet.refuse_terminate = refusal(code) if fails else None
         saves = len(bench.store.saves)
-        fresh = [bench.perform().fresh_failure for _ in range(3)]
+        fresh = [bench.perform_and_tell().fresh_failure for _ in range(3)]
         assert fresh == [fails, False, False]
         assert len(bench.store.saves) == saves + 1, "what is known is not written again"
 
@@ -221,7 +236,8 @@ def test_a_failure_is_news_once_until_its_cause_changes_or_it_ends() -> None:
 def test_news_of_a_command_that_no_server_takes_is_told_once() -> None:
     error = CommandsUnavailable("x", code="InvalidInstanceId")
     bench = Bench(State(removals=(removal(1, RemovalPhase.DELETING, sent=False),)), commands=Commands(error))
-    assert [bench.perform().fresh_failure for _ in range(2)] == [True, False]
+    assert [bench.perform().fresh_failure for _ in range(2)] == [True, True], "nobody has heard of it"
+    assert [bench.perform_and_tell().fresh_failure for _ in range(2)] == [True, False]
 
 
 PROTECTED = refusal("OperationNotPermitted")
@@ -237,7 +253,7 @@ def test_a_worker_that_is_protected_from_termination_is_handed_back() -> None:
     assert (operation.phase, operation.fence, operation.attempts) == (RemovalPhase.UNCORDONING, 7, 0)
     assert (operation.phase_since_s, operation.command, operation.told_failure) == (NOW_S, None, "")
     [refused] = bench.store.state.refusals
-    assert (refused.node_name, refused.until_s - NOW_S) == ("worker-i-001", 7200), "at once as long as may be"
+    assert (refused.node_name, refused.until_s - NOW_S) == ("worker-i-001", 86_400), "a day"
     assert actor.fresh_failure
     assert actor.events == [
         "worker-i-001 is given back: EC2 protects it from termination; "

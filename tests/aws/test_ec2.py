@@ -65,6 +65,8 @@ def test_launch_describe_and_terminate_on_an_emulated_ec2(clients: Clients) -> N
     assert not fleet.is_ours(stranger)
     assert not fleet.is_ours("i-0123456789abcdef0")
     assert fleet.ours_among((first, stranger, second)) == {first, second}
+    found = fleet.look_up((first, stranger, "i-0123456789abcdef0"))
+    assert {row["InstanceId"] for row in found} == {first, stranger}, "whatever their tags; an unknown id is no error"
 
     fleet.terminate(first)
     fleet.terminate(first)

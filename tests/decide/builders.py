@@ -196,6 +196,8 @@ def snapshot(
     commands: Sequence[tuple[str, CommandResult]] = (),
     at_s: int = NOW_S,
     gated: int = 0,
+    looked_up: frozenset[str] = frozenset(),
+    unlisted: tuple[Instance, ...] = (),
 ) -> Snapshot:
     """What one look saw. A number of workers: that many, Ready and full."""
     machines = [full(n + 1) for n in range(workers)] if isinstance(workers, int) else list(workers)
@@ -214,6 +216,8 @@ def snapshot(
         gated_pods=gated,
         utilisation=(use() if utilisation is None else utilisation) if there else (),
         instances=(*servers, *instances),
+        looked_up=looked_up,
+        unlisted=unlisted,
         commands=tuple(commands),
         rooms_known=cluster_known,
         daemons=daemons_of(on_nodes) if there else (),

@@ -257,5 +257,6 @@ def test_a_state_that_is_behind_its_nodes_catches_up_in_one_look(phase: RemovalP
     behind = State(fence=fence, removals=(removal(1, phase, fence=fence),))
     decision = decided(snapshot(machines, commands=told(CommandOutcome.FENCED_OFF)), behind)
     assert decision.state.fence == max(fence, NOW_S)
-    [operation] = decision.state.removals
-    assert (operation.phase, operation.fence) == (RemovalPhase.UNCORDONING, decision.state.fence + 1)
+    again = [(operation.phase, operation.fence) for operation in decision.state.removals]
+    # A drain that was fenced off cordoned nothing: it is over. An uncordon has to get through.
+    assert again == ([(phase, decision.state.fence + 1)] if phase is RemovalPhase.UNCORDONING else [])

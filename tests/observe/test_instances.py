@@ -1,12 +1,15 @@
 """DescribeInstances rows: what is ours, what is a server, what cannot be read."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from autoscaler.model import InstanceState
-from autoscaler.observe.instances import parse_instances
+from autoscaler.observe.instances import look_up, parse_instances
 from autoscaler.ports import FleetUnavailable
+from tests.act.fakes import Fleet
+from tests.decide.builders import snapshot, worker
 from tests.observe.answers import CLUSTER_ID, NOW_S, row
 
 OURS = {"ManagedBy": "autoscaler", "k3s-autoscaler/cluster": CLUSTER_ID}
@@ -74,3 +77,30 @@ def test_half_a_row_is_no_fleet(changes: dict[str, Any]) -> None:
             del broken[key]
     with pytest.raises(FleetUnavailable, match="nothing is decided on half a fleet"):
         parse_instances([row(2), broken], CLUSTER_ID)
+
+
+# --------------------------------------------------------------------------------------------------------- asked by id
+
+
+class ById(Fleet):
+    """EC2: rows by id, and what was asked."""
+
+    def __init__(self, *rows: dict[str, Any]) -> None:
+        super().__init__()
+        self.rows = {row["InstanceId"]: row for row in rows}
+        self.asked: list[tuple[str, ...]] = []
+
+    def look_up(self, instance_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        self.asked.append(tuple(instance_ids))
+        return [self.rows[instance_id] for instance_id in instance_ids if instance_id in self.rows]
+
+
+def test_what_the_clusters_tag_does_not_list_is_asked_for_by_id_once() -> None:
+    seen = snapshot([worker(1)])
+    ec2 = ById(row(2, Tags={"ManagedBy": "autoscaler"}))
+    looked = look_up(ec2, seen, ("i-001", "i-0002", "i-0003", "i-0002"), CLUSTER_ID)
+    assert ec2.asked == [("i-0002", "i-0003")], "what is listed needs no question"
+    assert looked.looked_up == {"i-0002", "i-0003"}
+    assert [(i.instance_id, i.managed) for i in looked.unlisted] == [("i-0002", False)]
+    assert look_up(ec2, looked, ("i-0003",), CLUSTER_ID) == looked
+    assert len(ec2.asked) == 1

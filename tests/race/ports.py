@@ -197,6 +197,9 @@ class SharedFleet:
             rows += [_row(launch, instance_id) for launch in launches for instance_id in launch.instance_ids]
         return rows
 
+    def look_up(self, instance_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        return [row for row in self.describe() if row["InstanceId"] in instance_ids]
+
     def launch_context(self) -> LaunchContext:
         return self._seen.context
 

@@ -14,13 +14,7 @@ from autoscaler.act.holder import Holder, LostLease
 from autoscaler.aws.dynamodb import DynamoStateStore
 from autoscaler.model import LaunchOperation, LaunchRequest, State
 from autoscaler.ports import Conflict
-from autoscaler.state.transitions import (
-    launch_landed,
-    lease_held_by_other,
-    open_launch,
-    release_lease,
-    take_lease,
-)
+from autoscaler.state.transitions import launch_landed, lease_held_by_other, open_launch, release_lease, take_lease
 from tests.aws.table import STATE
 from tests.race.play import Ground
 from tests.race.worker import store_of

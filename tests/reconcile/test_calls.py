@@ -2,7 +2,7 @@
 
 from autoscaler.model import Mode, ModeSetting
 from autoscaler.simulator.cluster import SimCluster
-from autoscaler.state.transitions import set_mode
+from autoscaler.state.modes import set_mode
 from tests.reconcile.conftest import make_one_superfluous, need_two_workers
 
 

@@ -432,6 +432,40 @@ def test_a_lasting_failure_is_told_once_and_recorded_once(
     assert cluster.state.removals == ()
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("kind", ["a failure", "a refusal"])
+def test_killed_while_people_are_told_it_is_told_at_the_next_look(cluster: SimCluster, kind: str, moment: str) -> None:
+    """Once more is a nuisance; never is a failure that nobody hears of."""
+    if kind == "a failure":
+        make_one_superfluous(cluster)
+        cluster.ec2.end(cluster.workers()[0])
+        cluster.fail("ssm", "send", code="InvalidInstanceId", times=None)
+    else:
+        cluster.metric_faults.down = True
+
+    def hook(service: str, _name: str, when: str) -> None:
+        if service == "sns" and when == moment:
+            raise _Killed
+
+    cluster.wires.hook = hook
+    killed = False
+    for _ in range(20):
+        cluster.run(120)
+        try:
+            reconcile(
+                cluster.ports(), cluster_id=cluster.cluster_id, policy=cluster.policy, trigger=Trigger(kind="sweep")
+            )
+        except _Killed:
+            killed = True
+            break
+    cluster.wires.hook = None
+    assert killed
+    heard = len(cluster.told)
+    cluster.sweep_for(600)
+    told = [document for document in [*cluster.told][heard:] if document["failures"] or document["action"] == "refused"]
+    assert len(told) == 1, "told, and once"
+
+
 def test_a_history_that_cannot_be_written_stops_nothing_and_is_told(cluster: SimCluster) -> None:
     need_two_workers(cluster)
     cluster.fail("dynamodb", "record", code="ThrottlingException")

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from autoscaler.model import Mode, ModeSetting, Notice, Trigger
 from autoscaler.policy import Policy
 from autoscaler.simulator.cluster import SimCluster
-from autoscaler.state.transitions import set_mode
+from autoscaler.state.modes import set_mode
 from tests.reconcile.conftest import deployment
 
 READS = frozenset({"query", "describe", "launch_context", "result", "load"})

@@ -1,6 +1,6 @@
 """Every worker that is launched is broken, for a whole day: launches stay few, and nobody else suffers.
 
-The bound follows from `join_failed` alone (state/transitions.py). A wave ends with its first failure; `MISSING` workers
+The bound follows from `join_failed` alone (state/memory.py). A wave ends with its first failure; `MISSING` workers
 are wanted all day, so a wave launches at most that many. The first wave's failure is tolerated, the later ones are
 waited for: 600 s, doubled up to 3600 s. So a day has room for `waves(86400)` of them.
 """
@@ -16,7 +16,7 @@ from autoscaler.policy import Policy, ScaleDown
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.world.objects import Faults
 from autoscaler.simulator.world.world import NodeView
-from autoscaler.state.transitions import JOIN_WAIT_S, MAX_JOIN_WAIT_S, PROVEN_AFTER_S, TOLERATED_JOIN_FAILURES
+from autoscaler.state.memory import JOIN_WAIT_S, MAX_JOIN_WAIT_S, PROVEN_AFTER_S, TOLERATED_JOIN_FAILURES
 from autoscaler.telemetry import JOIN_FAILURES, UNSCHEDULABLE, metric_values
 from tests.reconcile.conftest import deployment
 

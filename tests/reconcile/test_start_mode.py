@@ -8,7 +8,7 @@ from autoscaler.model import Mode, ModeSetting, Notice, State, Trigger
 from autoscaler.policy import Policy
 from autoscaler.reconcile import reconcile
 from autoscaler.simulator.cluster import SimCluster
-from autoscaler.state.transitions import set_mode
+from autoscaler.state.modes import set_mode
 from tests.reconcile.conftest import need_two_workers
 
 SWEEP = Trigger(kind="sweep")

@@ -71,10 +71,16 @@ def test_an_inspection_stays_one_line_of_json_whatever_a_kubelet_writes(server: 
 
 
 def test_no_node_passes_for_another_by_what_its_kubelet_wrote(server: Server) -> None:
-    forged = f'x","providerID":"{PROVIDER_ID}'
-    server.cluster.edit_node(NODE, spec={"providerID": forged}, annotations={"a": f'"providerID":"{PROVIDER_ID}"'})
-    assert server.run("inspect")["outcome"] == "no_such_node"
-    server.cluster.edit_node(NODE, spec={"providerID": f"x\n{NODE}\x1f{PROVIDER_ID}"})
-    assert server.run("inspect")["outcome"] == "no_such_node"
+    """It may at most hold up the end of the machine that it names."""
+    other = "worker-i-0fedcba9876543210"
+    server.cluster.nodes = {other: node(other)}
+    for provider_id, outcome in (
+        (f'x","providerID":"{PROVIDER_ID}', "refused"),
+        (f"x\n{NODE}\x1f{PROVIDER_ID}", "refused"),
+        (f"aws:///a/i-1\n{NODE}\x1f\x1f\x1f{PROVIDER_ID}x", "no_such_node"),
+    ):
+        spec = {"providerID": provider_id}
+        server.cluster.edit_node(other, spec=spec, annotations={"a": f'"providerID":"{PROVIDER_ID}"'})
+        assert server.run("inspect")["outcome"] == outcome
     server.cluster.nodes["true"] = node("true")
     assert server.run("inspect")["inspection"]["node"] == "true"

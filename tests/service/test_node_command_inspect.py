@@ -110,6 +110,53 @@ def test_no_node_is_an_answer_of_the_whole_list(server: Server) -> None:
     assert PROVIDER_ID in result["message"]
 
 
+OURS = {"k3s-autoscaler/managed": "true"}
+
+
+@pytest.mark.parametrize(
+    ("name", "provider_id", "labels"),
+    [
+        pytest.param(NODE, f"k3s://{NODE}", {}, id="K3s' own provider-id"),
+        pytest.param(f"{NODE}-1f2e3d4c", "", OURS, id="none, and --with-node-id"),
+        pytest.param(
+            "renamed", "k3s://renamed", OURS, id="our label, and no instance id in its name: it may be any of ours"
+        ),
+        pytest.param("renamed", PROVIDER_ID.replace("1a", "1b"), {}, id="its instance id after another zone"),
+    ],
+)
+def test_a_machine_that_registered_without_its_provider_id_is_no_absence(
+    server: Server, name: str, provider_id: str, labels: dict[str, str]
+) -> None:
+    server.cluster.nodes = {name: node(name, provider_id, **labels), "other": node("other", "aws:///a/i-0fedcba98")}
+    if not provider_id:
+        del server.cluster.nodes[name]["spec"]["providerID"]
+    result = server.run("inspect")
+    assert (result["outcome"], result["rule"]) == ("refused", "identity")
+    assert f"The Node {name} " in result["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "provider_id", "labels"),
+    [
+        pytest.param("pi-1", "k3s://pi-1", {}, id="a bare-metal Node"),
+        pytest.param("worker-i-0fedcba9876543210", "k3s://x", OURS, id="another machine of ours"),
+        pytest.param(NODE, "aws:///eu-central-1a/i-0fedcba9876543210", OURS, id="another instance under its name"),
+    ],
+)
+def test_a_node_of_another_machine_is_none_of_this_one(
+    server: Server, name: str, provider_id: str, labels: dict[str, str]
+) -> None:
+    server.cluster.nodes = {name: node(name, provider_id, **labels)}
+    assert server.run("inspect")["outcome"] == "no_such_node"
+
+
+@pytest.mark.parametrize("role", ["control-plane", "master", "etcd"])
+def test_a_server_is_refused_whatever_its_tags(server: Server, role: str) -> None:
+    server.cluster.nodes[NODE] = node(**{f"node-role.kubernetes.io/{role}": "true"})
+    result = server.run("inspect")
+    assert (result["outcome"], result["rule"]) == ("refused", "control-plane")
+
+
 def test_an_api_without_any_node_proves_nothing(server: Server) -> None:
     server.cluster.nodes.clear()
     assert server.run("inspect")["outcome"] == "api_unreachable"

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from autoscaler.runtime import read_policy
-from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, TOLERATED_JOIN_FAILURES
+from autoscaler.state.memory import TOLERATED_JOIN_FAILURES
+from autoscaler.state.transitions import MAX_OPEN_OPERATIONS
 from autoscaler.telemetry import METRICS, NAMESPACE
 from tests.service.conftest import EVERY_PART, ROOT, Template, generate
 from tests.service.dashboard import Shown, shown_metrics, widgets

@@ -413,6 +413,11 @@ def test_an_inspection_finds_the_node_by_its_provider_id_and_judges_as_a_preflig
     assert (gone.outcome, gone.inspection) == (CommandOutcome.NO_SUCH_NODE, None)
 
 
+def test_an_inspection_of_a_server_is_refused() -> None:
+    said = run(world(), verb=Verb.INSPECT, provider_id=f"aws:///us-east-1a/{SERVER_ID}")
+    assert (said.outcome, said.rule, said.inspection) == (CommandOutcome.REFUSED, "control-plane", None)
+
+
 def test_an_inspection_tells_whose_cordon_it_is() -> None:
     made = world(workers=1)
     run(made)

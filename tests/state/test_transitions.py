@@ -23,37 +23,35 @@ from autoscaler.model import (
 )
 from autoscaler.policy import Policy
 from autoscaler.state import transitions
-from autoscaler.state.transitions import (
-    MAX_NOTICES,
-    MAX_OPEN_OPERATIONS,
+from autoscaler.state.memory import (
     MAX_REFUSALS,
     MAX_REMOVED,
     METRICS_LAG_S,
     REFUSED_REASON,
     REMOVED_KEPT_S,
-    add_notices,
     back_off,
-    began_to_go,
-    command_sent,
-    effective_mode,
     forget_old,
     forget_removed,
+    maybe_still_shown,
+    pool_gave,
+    remember_owner,
+    remember_refusal,
+    times_refused,
+)
+from autoscaler.state.modes import effective_mode, set_mode
+from autoscaler.state.notices import MAX_NOTICES, add_notices, is_over, mark_handled, take_back_notices
+from autoscaler.state.transitions import (
+    MAX_OPEN_OPERATIONS,
+    began_to_go,
+    command_sent,
     launch_landed,
     lease_held_by_other,
-    mark_handled,
-    maybe_still_shown,
     open_launch,
     open_operations,
     open_removal,
-    pool_gave,
     release_lease,
-    remember_owner,
-    remember_refusal,
     removal_ended,
-    set_mode,
-    take_back_notices,
     take_lease,
-    times_refused,
     update_launch,
     update_removal,
 )
@@ -113,6 +111,27 @@ def test_the_same_fact_twice_is_one_even_once_it_is_handled() -> None:
 
 def test_the_same_fact_twice_in_one_event_is_one() -> None:
     assert len(add_notices(State(), (notice(1), notice(1))).notices) == 1
+
+
+def test_what_ec2_announces_for_another_time_is_a_new_fact() -> None:
+    first, later = notice(1, "retirement", due_at_s=NOW_S + 100), notice(1, "retirement", due_at_s=NOW_S + 9000)
+    handled = mark_handled(add_notices(State(), (first,)), "retirement", iid(1))
+    assert add_notices(handled, (first,)) == handled
+    assert add_notices(handled, (notice(1, "retirement"),)) == handled, "it says no time: nothing new"
+    assert add_notices(handled, (later,)).notices == (later,)
+
+
+@pytest.mark.parametrize(
+    ("notice_", "over_at_s"),
+    [
+        pytest.param(notice(1, received_at_s=NOW_S), NOW_S, id="an interruption is now"),
+        pytest.param(notice(1, "retirement", due_at_s=NOW_S + 50, received_at_s=NOW_S), NOW_S + 50, id="dated"),
+        pytest.param(notice(1, "retirement", received_at_s=NOW_S), NOW_S + 86_400, id="undated: within a day"),
+    ],
+)
+def test_a_notice_is_out_of_date_half_an_hour_after_its_time(notice_: Notice, over_at_s: int) -> None:
+    assert not is_over(notice_, over_at_s + 1800)
+    assert is_over(notice_, over_at_s + 1801)
 
 
 def test_only_so_many_notices_are_kept_and_the_newest_are() -> None:

@@ -14,7 +14,9 @@ from autoscaler.act.effects import Effect, due_effects
 from autoscaler.act.holder import Holder, LostLease
 from autoscaler.act.perform import THROTTLE_CODES, Actor
 from autoscaler.cli.mode import change_mode
-from autoscaler.cli.teardown.plan import REASON, Memory, Plan, Wishes, plan_teardown
+from autoscaler.cli.teardown.memory import Memory, Wishes
+from autoscaler.cli.teardown.plan import Plan, plan_teardown
+from autoscaler.decide.looking import TEARDOWN
 from autoscaler.decide.progress.launch import SETTLE_S
 from autoscaler.document import Outcome, decision_document
 from autoscaler.model import (
@@ -33,7 +35,8 @@ from autoscaler.observe.snapshot import observe
 from autoscaler.policy import Policy
 from autoscaler.ports import Conflict, MetricsUnavailable, PortError, StoreUnavailable
 from autoscaler.reconcile import LEASE_MARGIN_S, Ports
-from autoscaler.state.transitions import forget_old, lease_held_by_other, release_lease, take_lease
+from autoscaler.state.memory import forget_old
+from autoscaler.state.transitions import lease_held_by_other, release_lease, take_lease
 
 POLL_S: Final = 5.0
 FAILURES_IN_A_ROW: Final = 5
@@ -227,7 +230,7 @@ class Teardown:
         counts = NodeCounts(ready=None, joining=0, draining=len(state.removals), desired=0, min=0, max=0)
         decision = Decision(
             action=Action.SCALE_DOWN,
-            reason=REASON,
+            reason=TEARDOWN,
             message=f"Teardown: {len(plan.left)} workers are left.",
             nodes=counts,
             signals=(),
@@ -240,7 +243,7 @@ class Teardown:
             decision,
             decision_id=decision_id,
             cluster_id=self._cluster_id,
-            trigger=Trigger(kind=REASON),
+            trigger=Trigger(kind=TEARDOWN),
             mode=Mode.PAUSED,
             policy=self._policy,
             snapshot=snapshot,

@@ -22,7 +22,8 @@ from autoscaler.model import (
     State,
 )
 from autoscaler.policy import Policy
-from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_launch, open_operations, remember_owner
+from autoscaler.state.memory import remember_owner
+from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_launch, open_operations
 
 _LIVING: Final = (Standing.READY, Standing.JOINING, Standing.UNHEALTHY)
 

@@ -10,7 +10,8 @@ from autoscaler.decide.fleet import FleetView, Standing
 from autoscaler.decide.removal.repair import recovering_workers
 from autoscaler.model import Growth, MetricsStatus, NewWorkers, Notice, Signal, Snapshot, State
 from autoscaler.policy import Policy
-from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, only_probes_are_launched, open_operations
+from autoscaler.state.memory import only_probes_are_launched
+from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations
 
 BLIND_ALERT = "blind_alert"
 

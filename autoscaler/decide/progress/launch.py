@@ -4,18 +4,10 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.decide.looking import INSTANCE_GONE, JOIN_TIMEOUT, Look, new_removal
+from autoscaler.decide.looking import INSTANCE_GONE, JOIN_TIMEOUT, Look, maybe_its_node, new_removal
 from autoscaler.model import ALIVE, Instance, InstanceState, LaunchOperation, Node, RemovalPhase, State
-from autoscaler.state.transitions import (
-    MAX_OPEN_OPERATIONS,
-    join_failed,
-    open_operations,
-    open_removal,
-    taken_by_ec2,
-    update_launch,
-    was_removed,
-    worker_joined,
-)
+from autoscaler.state.memory import join_failed, taken_by_ec2, was_removed, worker_joined
+from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations, open_removal, update_launch
 
 SETTLE_S: Final = 300
 """DescribeInstances has shown whatever a call did by then (AWS: the EC2 API is eventually consistent)."""
@@ -44,11 +36,17 @@ def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
                 finished.append(instance_id)
             else:
                 waiting.append(instance_id)
+        elif (nameless := _nameless(look, instance, node)) is not None:
+            look.events.append(
+                f"{instance_id} stays: Node {nameless} has no EC2 provider-id and may be this instance; "
+                "let K3s set it (provider-id), or end the worker yourself"
+            )
+            look.news = True
+            finished.append(instance_id)
         elif (gone_because := _lost(look, instance)) is not None and open_operations(state) < MAX_OPEN_OPERATIONS:
             look.events.append(f"instance {instance_id} {gone_because}")
             finished.append(instance_id)
-            taken = instance.state not in ALIVE and taken_by_ec2(state, instance_id)
-            if not taken and not was_removed(state, instance_id):
+            if _is_failure(state, instance):
                 state = join_failed(state, launched_at_s=launch.created_at_s, now_s=look.now_s)
             state = _clear_away(look, state, instance, node)
         else:
@@ -96,6 +94,25 @@ def _has_joined(look: Look, node: Node, instance: Instance | None) -> bool:
     return instance is None or look.now_s - instance.launched_at_s > look.policy.workers.join_timeout_s
 
 
+def _is_failure(state: State, instance: Instance) -> bool:
+    """Whether it is the launch that failed: neither we, nor EC2, nor a person ended it.
+
+    A worker that shuts itself down is terminated (cloudformation/workers.yml): whoever is stopped was stopped by hand.
+    """
+    if instance.state in {InstanceState.STOPPING, InstanceState.STOPPED} or was_removed(state, instance.instance_id):
+        return False
+    return instance.state in ALIVE or not taken_by_ec2(state, instance.instance_id)
+
+
+def _nameless(look: Look, instance: Instance, node: Node | None) -> str | None:
+    """A Node that may be this worker's without its provider-id, once the time to join is over."""
+    if node is not None or instance.state not in ALIVE or not look.snapshot.cluster_known:
+        return None
+    if look.now_s - instance.launched_at_s <= look.policy.workers.join_timeout_s:
+        return None
+    return maybe_its_node(look.snapshot.nodes, instance)
+
+
 def _lost(look: Look, instance: Instance) -> str | None:
     """Why a worker that has not joined will not join any more; None while it may."""
     if instance.state not in ALIVE:
@@ -110,7 +127,9 @@ def _lost(look: Look, instance: Instance) -> str | None:
 def _clear_away(look: Look, state: State, instance: Instance, node: Node | None) -> State:
     alive = instance.state in ALIVE
     dead = instance.state is InstanceState.TERMINATED
-    if node is None and (dead or instance.state is InstanceState.SHUTTING_DOWN):
+    if not alive and not dead:
+        return state  # shutting down, its Node is repair's; stopped, it may be started again
+    if dead and node is None:
         return state
     if was_removed(state, instance.instance_id):
         return state  # EC2 gave notice of it while it joined
@@ -122,7 +141,7 @@ def _clear_away(look: Look, state: State, instance: Instance, node: Node | None)
         node,
         reason=JOIN_TIMEOUT if alive else INSTANCE_GONE,
         # The Node goes only once the instance is seen terminated: earlier, its agent would register it again.
-        phase=RemovalPhase.INSPECTING if alive else RemovalPhase.DELETING if dead else RemovalPhase.TERMINATING,
+        phase=RemovalPhase.INSPECTING if alive else RemovalPhase.DELETING,
     )
     return open_removal(state, removal, counts_as_scale_down=False)
 

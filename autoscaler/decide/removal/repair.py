@@ -1,101 +1,27 @@
-"""Workers that EC2 takes away, that stay NotReady, or that left only their Node behind."""
+"""Workers that stay NotReady, are stopped, have no Node, or left only their Node behind."""
 
 import msgspec
 
 from autoscaler.decide.fleet import FleetView, Standing, Worker
-from autoscaler.decide.looking import INSTANCE_GONE, Look, new_removal, node_name_of
+from autoscaler.decide.looking import INSTANCE_GONE, NO_NODE, NOT_READY, Look, maybe_its_node, new_removal
 from autoscaler.decide.progress.launch import SETTLE_S
-from autoscaler.model import ALIVE, Blocked, Instance, InstanceState, Notice, RemovalOperation, RemovalPhase, State
+from autoscaler.model import Blocked, InstanceState, Notice, RemovalOperation, RemovalPhase, State
 from autoscaler.policy import Policy
-from autoscaler.state.transitions import (
-    MAX_OPEN_OPERATIONS,
+from autoscaler.state.memory import (
     PROVEN_AFTER_S,
-    STOPPED,
-    add_notices,
     join_failed,
-    mark_handled,
     maybe_still_shown,
-    open_operations,
-    open_removal,
     refused_lately,
     taken_by_ec2,
-    update_removal,
     was_removed,
     workers_stay,
 )
+from autoscaler.state.notices import STOPPED, add_notices
+from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations, open_removal
 
-RETIREMENT = "retirement"
-RECLAIM_NOTICES = frozenset({"interruption", RETIREMENT})
-RECLAIM_BEFORE_S = 1800
-"""A retirement is prepared for in an ordinary way until this long before its start; then no time is left for checks."""
-OVER_AFTER_S = 1800
-"""EC2 has carried out what it announced by then, or has not meant it."""
 ORPHAN = "orphan"
 STOPPED_KEPT_S = 86_400
 """A stopped worker may be started again for this long."""
-_CAN_BE_UPGRADED = frozenset(
-    {RemovalPhase.INSPECTING, RemovalPhase.DRAINING, RemovalPhase.DRAINED, RemovalPhase.UNCORDONING}
-)
-
-
-def reclaim_noticed(look: Look, state: State, fleet: FleetView) -> tuple[State, tuple[str, ...]]:
-    """Begin to drain each worker of ours that a notice names; returns the instance ids of those that begin now.
-
-    No metrics are needed for it: the notice is the fact, and a worker of ours has a known Node name. A removal that
-    could still be taken back makes way for a new one, whose higher fence stops its command: a short drain without
-    the checks. Nothing is begun while the state is full: the notice waits.
-    """
-    workers = {worker.key: worker for worker in fleet.workers}
-    begun: list[str] = []
-    for notice in state.notices:
-        if notice.handled or notice.kind not in RECLAIM_NOTICES or is_far(notice, look):
-            continue
-        worker = workers.get(notice.subject)
-        if worker is None or worker.instance is None or not worker.ours or worker.instance.state not in ALIVE:
-            state = mark_handled(state, notice.kind, notice.subject)
-            continue
-        if _is_over(notice, look):
-            look.events.append(f"{worker.title}: EC2's notice ({notice.kind}) is out of date and it still runs")
-            state = mark_handled(state, notice.kind, notice.subject)
-            continue
-        if worker.key in begun:  # noticed twice, in two ways
-            state = mark_handled(state, notice.kind, notice.subject)
-            continue
-        if worker.removal is not None and (worker.removal.reclaim or worker.removal.phase not in _CAN_BE_UPGRADED):
-            state = mark_handled(state, notice.kind, notice.subject)
-            continue
-        if worker.removal is None and open_operations(state) >= MAX_OPEN_OPERATIONS:
-            look.events.append(f"{worker.title}: EC2 gave notice ({notice.kind}), but too many operations are open")
-            continue
-        never_joined = worker.node is None and look.snapshot.cluster_known
-        phase = RemovalPhase.TERMINATING if never_joined else RemovalPhase.DRAINING
-        removal = new_removal(look, worker.instance, worker.node, reason=notice.kind, phase=phase, reclaim=True)
-        if worker.removal is not None:
-            upgraded = worker.removal
-            removal = msgspec.structs.replace(
-                removal, node_name=upgraded.node_name or removal.node_name, provider_id=upgraded.provider_id
-            )
-            state = update_removal(state, upgraded.operation_id, lambda _: None)
-        elif not never_joined and worker.node is None:
-            removal = msgspec.structs.replace(removal, node_name=node_name_of(worker.instance))
-        state = mark_handled(state, notice.kind, notice.subject)
-        state = open_removal(state, removal, counts_as_scale_down=False)
-        look.events.append(f"{worker.title}: EC2 gave notice ({notice.kind}); draining it")
-        begun.append(worker.key)
-    return state, tuple(begun)
-
-
-def is_far(notice: Notice, look: Look) -> bool:
-    """Whether there is time for an ordinary removal with all its checks. A retirement that does not say when has it."""
-    if notice.kind != RETIREMENT:
-        return False
-    return notice.due_at_s is None or notice.due_at_s - look.now_s > RECLAIM_BEFORE_S
-
-
-def _is_over(notice: Notice, look: Look) -> bool:
-    """Whether its time passed long ago, perhaps during a pause: a machine that still runs was not taken."""
-    due_at_s = notice.due_at_s if notice.due_at_s is not None else notice.received_at_s
-    return look.now_s - due_at_s > OVER_AFTER_S
 
 
 def repair_unhealthy(look: Look, state: State, fleet: FleetView) -> tuple[State, tuple[Blocked, ...]]:
@@ -122,7 +48,7 @@ def repair_unhealthy(look: Look, state: State, fleet: FleetView) -> tuple[State,
         if why is not None:
             blocked.append(Blocked(subject=worker.title, reason=f"not_ready: {why}"))
         elif worker.instance is not None:
-            removal = new_removal(look, worker.instance, worker.node, reason="not_ready", phase=RemovalPhase.INSPECTING)
+            removal = new_removal(look, worker.instance, worker.node, reason=NOT_READY, phase=RemovalPhase.INSPECTING)
             look.events.append(
                 f"{worker.title} is NotReady for {look.policy.repair.not_ready_s} s: a server is asked what it holds"
             )
@@ -186,8 +112,10 @@ def _delete_left_node(look: Look, state: State, fleet: FleetView, worker: Worker
     if open_operations(state) >= MAX_OPEN_OPERATIONS:
         return state
     if instance is None:
-        # EC2 forgets an ended instance within the hour. Then its label shows that it was ours, and silence that it is.
-        gone = node.managed is True and node.unready_long is True and _kept(look, state, fleet, node.name) is None
+        # EC2 forgets an ended instance within the hour. Then its label shows that it was ours, and silence that it is;
+        # a tag that somebody took off hides a machine that lives, so that EC2 is asked for it by id.
+        silent = node.managed is True and node.unready_long is True and _kept(look, state, fleet, node.name) is None
+        gone = silent and look.is_unknown_to_ec2(node.instance_id)
     else:
         gone = worker.ours and instance.state is InstanceState.TERMINATED
     if not gone:
@@ -272,7 +200,7 @@ def _end_orphans(look: Look, state: State, fleet: FleetView, blocked: list[Block
         if look.now_s - first_seen_s.get(key, look.now_s) < SETTLE_S:
             continue
         why = None
-        nameless = _maybe_its_node(look, instance)
+        nameless = maybe_its_node(look.snapshot.nodes, instance)
         if not ours_seen:
             why = "no worker of ours has a Node in these metrics: they may be another cluster's"
         elif nameless is not None:
@@ -286,7 +214,7 @@ def _end_orphans(look: Look, state: State, fleet: FleetView, blocked: list[Block
         if why is not None:
             blocked.append(Blocked(subject=key, reason=f"no_node: {why}"))
             continue
-        removal = new_removal(look, instance, None, reason="no_node", phase=RemovalPhase.INSPECTING)
+        removal = new_removal(look, instance, None, reason=NO_NODE, phase=RemovalPhase.INSPECTING)
         state = open_removal(state, removal, counts_as_scale_down=False)
         look.events.append(f"instance {key} is a worker of ours without a Node: a server is asked whether it knows one")
     return state
@@ -311,36 +239,19 @@ def _end_stopped(look: Look, state: State, fleet: FleetView, blocked: list[Block
             look.events.append(f"{worker.title} is stopped: start it within {hours} hours, or it is ended")
             look.news = True
         elif look.now_s - since_s[key] >= STOPPED_KEPT_S:
-            why = _stays_stopped(look, state, worker)
+            why = _stays_stopped(look, state, fleet, worker)
             if why is not None:
                 blocked.append(Blocked(subject=worker.title, reason=f"stopped: {why}"))
             elif worker.instance is not None:
-                removal = new_removal(
-                    look, worker.instance, worker.node, reason=STOPPED, phase=RemovalPhase.TERMINATING
-                )
+                removal = new_removal(look, worker.instance, worker.node, reason=STOPPED, phase=RemovalPhase.INSPECTING)
                 state = open_removal(state, removal, counts_as_scale_down=False)
-                look.events.append(f"{worker.title} was stopped for {look.now_s - since_s[key]} s: it is ended")
+                stopped_s = look.now_s - since_s[key]
+                look.events.append(f"{worker.title} was stopped for {stopped_s} s: a server is asked what it holds")
     return state
 
 
-def _stays_stopped(look: Look, state: State, worker: Worker) -> str | None:
+def _stays_stopped(look: Look, state: State, fleet: FleetView, worker: Worker) -> str | None:
     """Why a worker that is stopped for long is not ended."""
-    if worker.node is None:
-        return "it has no Node, so which node-local volumes live on it is not known"
     if open_operations(state) >= MAX_OPEN_OPERATIONS:
         return "state_full: too many operations are open"
-    return _stays_unready(worker, too_many=False) or refused_lately(state, worker.title, look.now_s)
-
-
-def _maybe_its_node(look: Look, instance: Instance) -> str | None:
-    """A Node without an EC2 provider-id that is no older than the instance: it may have registered under that name."""
-    return next(
-        (
-            node.name
-            for node in look.snapshot.nodes
-            if node.instance_id is None
-            and not node.control_plane
-            and (node.created_at_s is None or node.created_at_s >= instance.launched_at_s)
-        ),
-        None,
-    )
+    return _stays_unready(worker, too_many=False) or _kept(look, state, fleet, worker.title)

@@ -7,9 +7,11 @@ import msgspec
 
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
-from autoscaler.decide.removal.repair import is_far
+from autoscaler.decide.removal.reclaim import is_far
 from autoscaler.decide.removal.shrink import cannot_lose
 from autoscaler.model import Asks, Blocked, MetricsStatus, Notice, State
+from autoscaler.state.memory import refused_lately
+from autoscaler.state.notices import RETIREMENT
 
 
 class Retirement(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,21 +26,34 @@ class Retirement(msgspec.Struct, frozen=True, kw_only=True):
 
 def plan_retirement(look: Look, state: State, fleet: FleetView) -> Retirement:
     """One worker at a time, the earliest first; nothing while anything else joins or leaves, or not all is known."""
+    workers = {worker.key: worker for worker in fleet.having(Standing.READY) if worker.ours}
     announced = sorted(
-        (n for n in state.notices if n.kind == "retirement" and not n.handled and is_far(n, look)),
+        (n for n in state.notices if n.kind == RETIREMENT and not n.handled and is_far(n, look.now_s)),
         key=lambda n: (n.due_at_s is None, n.due_at_s or 0, n.subject),
     )
-    workers = {worker.key: worker for worker in fleet.having(Standing.READY) if worker.ours}
-    notice = next((n for n in announced if n.subject in workers), None)
-    if notice is None or look.snapshot.metrics_status is not MetricsStatus.OK:
+    if look.snapshot.metrics_status is not MetricsStatus.OK or fleet.joining or state.launches or state.removals:
         return Retirement()
-    if fleet.joining or state.launches or state.removals:
-        return Retirement()
-    worker = workers[notice.subject]
-    refusal = next((r for r in state.refusals if r.node_name == worker.title and look.now_s < r.until_s), None)
-    if refusal is not None:
-        reason = f"refused: {refusal.reason}; asked again in {refusal.until_s - look.now_s} s, EC2 retires it"
-        return Retirement(blocked=(Blocked(subject=worker.title, reason=reason),))
+    blocked: list[Blocked] = []
+    for notice in announced:
+        worker = workers.get(notice.subject)
+        if worker is None:
+            continue
+        why = _stays(worker, state, look.now_s)
+        if why is None:
+            step = _next_step(look, fleet, worker, notice)
+            return msgspec.structs.replace(step, blocked=tuple(blocked))
+        blocked.append(Blocked(subject=worker.title, reason=f"retirement: {why}; EC2 retires it"))
+    return Retirement(blocked=tuple(blocked))
+
+
+def _stays(worker: Worker, state: State, now_s: int) -> str | None:
+    """Why its removal waits until EC2 takes it, or until a person has seen to it."""
+    if worker.node is not None and worker.node.local_volumes:
+        return f"{worker.node.local_volumes} node-local volumes live on it, so move them"
+    return refused_lately(state, worker.title, now_s)
+
+
+def _next_step(look: Look, fleet: FleetView, worker: Worker, notice: Notice) -> Retirement:
     asks = Asks(rooms=not look.snapshot.rooms_known, pods_of=() if worker.pods is not None else (worker.title,))
     if asks:
         return Retirement(asks=asks)

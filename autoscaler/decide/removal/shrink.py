@@ -11,7 +11,8 @@ from autoscaler.decide.scheduling.packing import pack
 from autoscaler.decide.scheduling.rooms import free_room
 from autoscaler.model import Asks, Blocked, MetricsStatus, Pod, RemovalOperation, RemovalPhase, Snapshot, State
 from autoscaler.policy import Policy
-from autoscaler.state.transitions import refused_lately, times_refused
+from autoscaler.state.memory import refused_lately, times_refused
+from autoscaler.state.notices import REBALANCE
 
 _STAYS_BEHIND = frozenset({"DaemonSet", "Node"})
 """Owner kinds whose pods need no new home: daemons, and static pods (owned by their Node)."""
@@ -66,7 +67,9 @@ def plan_shrink(
         elif worker.ours:
             blocked.append(Blocked(subject=worker.title, reason=why))
     places = [w for w in fleet.having(Standing.READY) if w.schedulable and not (w.empty and distrusted)]
-    eligible.sort(key=lambda worker: times_refused(state, worker.title))  # each gets its turn, the oldest first
+    at_risk = {notice.subject for notice in state.notices if notice.kind == REBALANCE}
+    # What EC2 may take soon goes first; of the others each gets its turn, the oldest first.
+    eligible.sort(key=lambda worker: (times_refused(state, worker.title), worker.key not in at_risk))
     chosen, unseen = _choose(snapshot, fleet, eligible, policy, blocked, places=places, above_max=above_max)
     if chosen:
         reason = "above_max" if above_max else "low_utilisation"

@@ -30,7 +30,7 @@ from autoscaler.simulator.soak.stepped import Call, Seen, SteppedInvocation
 from autoscaler.simulator.soak.truth import Truth
 from autoscaler.simulator.soak.violation import Violation
 from autoscaler.simulator.wires import PROMETHEUS
-from autoscaler.state.transitions import effective_mode
+from autoscaler.state.modes import effective_mode
 
 EFFECTS: Final = frozenset({"launch", "terminate", "send"})
 """Calls that change the world outside."""

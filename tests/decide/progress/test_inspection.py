@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from autoscaler.act.effects import SendCommand, due_effects
@@ -27,6 +28,8 @@ from tests.decide.builders import (
     decided,
     full,
     ghost,
+    instance,
+    node,
     policy,
     removal,
     snapshot,
@@ -86,11 +89,19 @@ def look(
         pytest.param(answer(ready=True), None, id="Ready: it stays"),
         pytest.param(answer(local_volumes=DATA), None, id="node-local volumes: it stays"),
         pytest.param(answer(ready=True, local_volumes=DATA), None, id="both"),
+        pytest.param(
+            CommandResult(outcome=CommandOutcome.REFUSED, rule="identity", message="2 Nodes carry it"),
+            None,
+            id="which Node it is cannot be told: it stays",
+        ),
+        pytest.param(
+            CommandResult(outcome=CommandOutcome.REFUSED, rule="late"), Phase.INSPECTING, id="too late: asked again"
+        ),
         pytest.param(None, Phase.INSPECTING, id="no answer yet"),
         *(
             pytest.param(CommandResult(outcome=outcome), Phase.INSPECTING, id=f"{outcome}: no answer, asked again")
             for outcome in CommandOutcome
-            if outcome != CommandOutcome.NO_SUCH_NODE
+            if outcome not in {CommandOutcome.NO_SUCH_NODE, CommandOutcome.REFUSED}
         ),
     ],
 )
@@ -131,8 +142,26 @@ def test_one_that_stays_is_told_and_not_asked_about_at_every_look() -> None:
     ],
 )
 def test_a_node_whose_instance_ec2_has_forgotten(result: CommandResult | None, expected: Phase | None) -> None:
-    _, left = look(result, reason="instance_gone", machine=ghost(1, **NOT_READY))
+    asked = frozenset({"i-001"})
+    _, left = look(result, reason="instance_gone", machine=ghost(1, **NOT_READY), looked_up=asked)
     assert (left.phase if left is not None else None) is expected
+
+
+@pytest.mark.parametrize(("reason", "expected"), [("no_node", Phase.TERMINATING), ("instance_gone", Phase.DELETING)])
+def test_the_node_that_goes_after_is_the_one_that_was_inspected(reason: str, expected: Phase) -> None:
+    seen = msgspec.structs.replace(inspection(), node="worker-i-001-1f2e3d4c")
+    said = CommandResult(outcome=CommandOutcome.SUCCEEDED, inspection=seen)
+    machine = bare(1) if reason == "no_node" else ghost(1, **NOT_READY)
+    _, left = look(said, reason=reason, machine=machine, looked_up=frozenset({"i-001"}))
+    assert left is not None
+    assert (left.phase, left.node_name) == (expected, "worker-i-001-1f2e3d4c")
+
+
+@pytest.mark.parametrize("result", [None, NO_NODE, answer(), answer(ready=True), answer(local_volumes=DATA)])
+def test_a_question_of_a_teardown_that_was_given_up_ends_nobody(result: CommandResult | None) -> None:
+    decision, left = look(result, reason="teardown", machine=bare(1, launched_at_s=NOW_S - 60))
+    assert (left, decision.state.removals, decision.state.refusals) == (None, (), ())
+    assert any("the teardown that asked about it was given up" in event for event in decision.events)
 
 
 def test_the_question_goes_to_a_server_by_provider_id_and_then_to_the_next() -> None:
@@ -143,6 +172,14 @@ def test_the_question_goes_to_a_server_by_provider_id_and_then_to_the_next() -> 
     assert isinstance(effect, SendCommand)
     assert (effect.command.verb, effect.server_id) == (Verb.INSPECT, "i-0bbb")
     assert effect.command.provider_id == "aws:///us-east-1b/i-001"
+
+
+@pytest.mark.parametrize("reason", ["not_ready", "join_timeout", "instance_gone"])
+def test_a_node_that_is_ready_again_stays_although_a_server_saw_it_not_ready(reason: str) -> None:
+    """The soak, seed 82: the answer was minutes old, for a pause lay between."""
+    decision, left = look(answer(ready=False), reason=reason, machine=worker(1))
+    assert left is None
+    assert decision.state.removals == ()
 
 
 def test_an_answer_from_before_a_pause_says_nothing_about_now() -> None:
@@ -165,3 +202,52 @@ def test_without_a_server_nobody_is_ended() -> None:
     decision = decided(snapshot([*FLEET, worker(1, **NOT_READY)], utilisation=use(cpu=0.5), servers=()))
     assert decision.state.removals == ()
     assert any("nobody could say what it holds" in b.reason for b in decision.blocked)
+
+
+@pytest.mark.parametrize("result", [NO_NODE, answer()])
+def test_a_machine_that_lost_its_tags_keeps_its_node(result: CommandResult) -> None:
+    living = instance(1, managed=False)
+    found: dict[str, Any] = {"looked_up": frozenset({"i-001"}), "unlisted": (living,)}
+    decision, left = look(result, reason="instance_gone", machine=ghost(1, **NOT_READY), **found)
+    assert left is None
+    assert any("EC2 knows i-001 (running), without the tags" in event for event in decision.events)
+    decision, left = look(result, reason="no_node", machine=bare(1, managed=False))
+    assert left is None
+    assert "worker-i-001 stays: it does not carry the tags of ours any more" in decision.events
+
+
+@pytest.mark.parametrize("reason", ["no_node", "join_timeout"])
+def test_a_node_that_may_be_it_without_a_provider_id_keeps_it(reason: str) -> None:
+    nameless = Machine(instance=None, node=node(2, name="worker-i-001", instance_id=None, provider_id="k3s://x"))
+    operation = removal(1, Phase.INSPECTING, reason=reason)
+    seen = snapshot([*FLEET, bare(1), nameless], utilisation=use(cpu=0.5), commands=(("r1", NO_NODE),))
+    decision = decided(seen, State(fence=9, removals=(operation,)))
+    assert decision.state.removals == ()
+    assert any("Node worker-i-001 has no EC2 provider-id and may be this instance" in e for e in decision.events)
+
+
+@pytest.mark.parametrize(("attempts", "news"), [(1, False), (2, True), (3, False)])
+def test_silence_ends_nothing_and_is_told_once(attempts: int, news: bool) -> None:
+    operation = removal(1, Phase.INSPECTING, reason="not_ready", attempts=attempts)
+    silent = (("r1", CommandResult(outcome=CommandOutcome.API_UNREACHABLE)),)
+    seen = snapshot([*FLEET, worker(1, **NOT_READY)], utilisation=use(cpu=0.5), commands=silent)
+    decision = decided(seen, State(fence=9, removals=(operation,)))
+    assert (decision.state.removals[0].phase, decision.news) == (Phase.INSPECTING, news)
+
+
+@pytest.mark.parametrize(
+    ("machine", "age_s", "expected"),
+    [
+        pytest.param(worker(1), 130, None, id="it is Ready by now: it stays"),
+        pytest.param(worker(1, **NOT_READY), 130, Phase.TERMINATING, id="as the server said"),
+        pytest.param(worker(1, **NOT_READY), 901, None, id="too long ago: looked at anew"),
+    ],
+)
+def test_what_a_server_said_is_held_against_each_further_look(
+    machine: Machine, age_s: int, expected: Phase | None
+) -> None:
+    """The terminate of a look before failed, or was never sent."""
+    operation = removal(1, Phase.TERMINATING, reason="not_ready", age_s=age_s, sent=False)
+    seen = snapshot([*FLEET, machine], utilisation=use(cpu=0.5), servers=())
+    left = decided(seen, State(fence=9, removals=(operation,))).state.removals
+    assert [r.phase for r in left] == ([expected] if expected else [])

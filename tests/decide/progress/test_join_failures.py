@@ -17,7 +17,7 @@ from autoscaler.model import (
     State,
 )
 from autoscaler.policy import ScaleDown
-from autoscaler.state.transitions import (
+from autoscaler.state.memory import (
     JOIN_WAIT_S,
     MAX_JOIN_WAIT_S,
     METRICS_LAG_S,

@@ -206,12 +206,10 @@ def test_missing_metrics_never_end_a_worker(launched_at_s: int, changes: dict[st
         ),
         pytest.param(
             worker(1, ready=False, of={"state": InstanceState.SHUTTING_DOWN}),
-            [RemovalPhase.TERMINATING],
+            [],
             id="shutting down: its Node goes only after `terminated`",
         ),
-        pytest.param(
-            bare(1, state=InstanceState.STOPPED), [RemovalPhase.TERMINATING], id="stopped: it would cost for ever"
-        ),
+        pytest.param(bare(1, state=InstanceState.STOPPED), [], id="stopped: it may be started again"),
     ],
 )
 def test_one_that_died_while_joining(machine: Machine, phases: list[RemovalPhase]) -> None:

@@ -5,59 +5,32 @@ from typing import Any
 import msgspec
 import pytest
 
-from autoscaler.decide.progress.removal import SEND_ATTEMPTS
+from autoscaler.decide.progress.draining import SEND_ATTEMPTS
 from autoscaler.model import (
     CommandOutcome,
-    Decision,
     InstanceState,
     MetricsStatus,
     RemovalOperation,
     RemovalPhase,
-    State,
 )
 from autoscaler.policy import Drain
 from autoscaler.state.transitions import _FORWARD, ForbiddenTransition, enter_phase
 from tests.decide.builders import (
     NOW_S,
-    Machine,
     bare,
-    daemon,
-    decided,
-    full,
     ghost,
     iid,
-    pod,
     policy,
     removal,
-    snapshot,
     told,
-    use,
     waiting_pods,
     worker,
 )
-from tests.decide.generators import unseen_rooms
+from tests.decide.progress.looks import left_of, look, phase_of
 
 Phase = RemovalPhase
 Outcome = CommandOutcome
 FORCE = policy(drain=Drain(force=True))
-BUSY = use(cpu=0.5)
-"""Neither growth nor shrink comes in between."""
-
-
-def look(operation: RemovalOperation, *machines: Machine, its_policy: Any = None, **changes: Any) -> Decision:
-    """One look at a fleet of three others and `machines` (worker 1, if none)."""
-    seen = snapshot([full(101), full(102), full(103), *(machines or (worker(1),))], utilisation=BUSY, **changes)
-    return decided(seen, State(fence=9, removals=(operation,)), its_policy)
-
-
-def left_of(decision: Decision) -> RemovalOperation | None:
-    return decision.state.removals[0] if decision.state.removals else None
-
-
-def phase_of(decision: Decision) -> Phase | None:
-    """None where the removal is over."""
-    left = left_of(decision)
-    return left.phase if left is not None else None
 
 
 # ------------------------------------------------------------------------------------------- what came of the command
@@ -72,7 +45,7 @@ def phase_of(decision: Decision) -> Phase | None:
         (Phase.DRAINING, Outcome.NO_SUCH_NODE, None),
         (Phase.DRAINING, Outcome.BLOCKED_BY_BUDGET, Phase.UNCORDONING),
         (Phase.DRAINING, Outcome.TIMED_OUT, Phase.UNCORDONING),
-        (Phase.DRAINING, Outcome.FENCED_OFF, Phase.UNCORDONING),
+        (Phase.DRAINING, Outcome.FENCED_OFF, None),
         (Phase.DRAINING, Outcome.FAILED, Phase.UNCORDONING),
         (Phase.DRAINING, Outcome.API_UNREACHABLE, Phase.DRAINING),
         (Phase.DRAINING, Outcome.UNDELIVERED, Phase.DRAINING),
@@ -270,7 +243,7 @@ def test_a_reclaimed_worker_whose_drain_was_fenced_off_is_drained_with_a_higher_
     ],
 )
 def test_pods_that_it_could_take_bring_a_worker_back(operation: RemovalOperation, expected: Phase) -> None:
-    decision = look(operation, pods=waiting_pods(2), commands=told(Outcome.RUNNING))
+    decision = look(operation, worker(1, cordoned=True), pods=waiting_pods(2), commands=told(Outcome.RUNNING))
     assert phase_of(decision) is expected
     assert bool(decision.state.refusals) == (expected is Phase.UNCORDONING)
 
@@ -302,7 +275,7 @@ def test_a_drained_worker_goes_on_to_its_end() -> None:
         (Phase.TERMINATING, InstanceState.TERMINATED, Phase.DELETING),
         (Phase.DRAINING, InstanceState.SHUTTING_DOWN, Phase.DRAINING),
         (Phase.DRAINING, InstanceState.TERMINATED, Phase.DELETING),
-        (Phase.DRAINING, InstanceState.STOPPED, Phase.TERMINATING),
+        (Phase.DRAINING, InstanceState.STOPPED, Phase.DRAINING),
         (Phase.UNCORDONING, InstanceState.TERMINATED, Phase.DELETING),
         (Phase.DELETING, InstanceState.TERMINATED, Phase.DELETING),
     ],
@@ -310,7 +283,7 @@ def test_a_drained_worker_goes_on_to_its_end() -> None:
 def test_the_node_is_deleted_only_once_the_instance_is_terminated(
     phase: Phase, state: InstanceState, expected: Phase
 ) -> None:
-    machine = worker(1, ready=False, of={"state": state})
+    machine = worker(1, ready=False, cordoned=True, of={"state": state})
     decision = look(removal(1, phase), machine, commands=told(Outcome.RUNNING))
     left = left_of(decision)
     assert left is not None
@@ -328,9 +301,12 @@ def test_an_instance_that_is_not_listed_counts_as_gone_after_two_looks_five_minu
     first = left_of(look(removal(1, Phase.TERMINATING, sent=False), ghost(1)))
     assert first is not None
     assert (first.phase, first.absent_since_s) == (Phase.TERMINATING, NOW_S)
-    assert phase_of(look(first, ghost(1), at_s=NOW_S + 299)) is Phase.TERMINATING
-    assert phase_of(look(first, ghost(1), at_s=NOW_S + 300)) is Phase.DELETING
-    listed_again = left_of(look(first, worker(1), at_s=NOW_S + 300))
+    asked = frozenset({"i-001"})
+    assert phase_of(look(first, ghost(1), at_s=NOW_S + 299, looked_up=asked)) is Phase.TERMINATING
+    assert phase_of(look(first, ghost(1), at_s=NOW_S + 300, looked_up=asked)) is Phase.DELETING
+    unasked = look(first, ghost(1), at_s=NOW_S + 300)
+    assert (phase_of(unasked), unasked.asks.instances) == (Phase.TERMINATING, ("i-001",))
+    listed_again = left_of(look(first, worker(1, cordoned=True), at_s=NOW_S + 300))
     assert listed_again is not None
     assert (listed_again.phase, listed_again.absent_since_s) == (Phase.TERMINATING, None)
 
@@ -371,14 +347,14 @@ def test_phases_only_move_forward(before: Phase, after: Phase) -> None:
             enter_phase(operation, after, now_s=NOW_S, fence=5, not_after_s=NOW_S)
 
 
-def test_no_phase_leads_back_from_terminating() -> None:
+def test_from_terminating_a_worker_is_given_back_or_gone_and_never_drained_again() -> None:
     reachable: set[Phase] = set()
     todo = [Phase.TERMINATING]
     while todo:
         for following in _FORWARD[todo.pop()] - reachable:
             reachable.add(following)
             todo.append(following)
-    assert reachable == {Phase.DELETING}
+    assert reachable == {Phase.UNCORDONING, Phase.DELETING}
 
 
 def test_nothing_else_of_the_operation_changes() -> None:
@@ -388,65 +364,6 @@ def test_nothing_else_of_the_operation_changes() -> None:
     for name in ("operation_id", "instance_id", "node_name", "provider_id", "created_at_s", "reason", "reclaim"):
         assert getattr(left, name) == getattr(operation, name)
     assert msgspec.structs.replace(operation, phase=Phase.DRAINED) != operation
-
-
-# ------------------------------------------------------------------------------- a verdict of the past, a present look
-
-RECENT_S, EARLIER_S, LONG_AGO_S = 30, 200, 2 * 86_400
-
-
-@pytest.mark.parametrize(
-    ("age_s", "machine", "known", "expected"),
-    [
-        pytest.param(RECENT_S, worker(1, cordoned=True), True, Phase.TERMINATING, id="cordoned and empty, as reported"),
-        pytest.param(
-            RECENT_S, worker(1, cordoned=True, pods=[daemon("d")]), True, Phase.TERMINATING, id="daemons stay behind"
-        ),
-        pytest.param(RECENT_S, worker(1), True, Phase.DRAINING, id="not seen cordoned yet: metrics may be older"),
-        pytest.param(EARLIER_S, worker(1), True, Phase.UNCORDONING, id="open again: somebody's word stands"),
-        pytest.param(
-            RECENT_S, worker(1, cordoned=True, pods=[pod("p")]), True, Phase.DRAINING, id="not seen empty yet: wait"
-        ),
-        pytest.param(
-            EARLIER_S, worker(1, cordoned=True, pods=[pod("p")]), True, Phase.UNCORDONING, id="pods run there: let go"
-        ),
-        pytest.param(RECENT_S, worker(1), False, Phase.TERMINATING, id="blind: the server's own young word"),
-        pytest.param(RECENT_S, bare(1), True, Phase.TERMINATING, id="its Node is gone"),
-    ],
-)
-def test_a_success_counts_as_far_as_the_present_look_bears_it_out(
-    age_s: int, machine: Machine, known: bool, expected: Phase
-) -> None:
-    changes: dict[str, Any] = {} if known else {"status": MetricsStatus.PARTIAL, "known": False}
-    decision = look(removal(1, age_s=age_s), machine, commands=told(Outcome.SUCCEEDED), **changes)
-    assert phase_of(decision) is expected
-    if expected is Phase.UNCORDONING:
-        assert decision.state.refusals[0].node_name == "worker-i-001"
-
-
-def test_what_is_not_known_of_its_pods_is_asked_first() -> None:
-    machines = [full(101), full(102), full(103), worker(1, cordoned=True)]
-    seen = unseen_rooms(snapshot(machines, utilisation=BUSY, commands=told(Outcome.SUCCEEDED)))
-    decision = decided(seen, State(fence=9, removals=(removal(1),)))
-    assert decision.asks.rooms
-    assert phase_of(decision) is Phase.DRAINING
-
-
-@pytest.mark.parametrize("cordoned", [True, False])
-def test_a_success_of_days_ago_is_history_and_the_drain_begins_anew(cordoned: bool) -> None:
-    """Paused in the middle of a drain and resumed two days later: SSM keeps results for a month."""
-    in_use = worker(1, cordoned=cordoned, pods=[pod("db", owner_kind="StatefulSet")])
-    decision = look(removal(1, age_s=LONG_AGO_S), in_use, commands=told(Outcome.SUCCEEDED))
-    left = left_of(decision)
-    assert left is not None
-    assert (left.phase, left.fence, left.command, left.reason) == (Phase.DRAINING, 10, None, "low_utilisation")
-    assert left.operation_id != "r1", "the script would only repeat the old result"
-
-
-def test_a_reclaim_is_ended_whatever_came_back() -> None:
-    """The machine goes away whatever we do."""
-    decision = look(removal(1, reclaim=True), worker(1, pods=[pod("p")]), commands=told(Outcome.SUCCEEDED))
-    assert phase_of(decision) is Phase.TERMINATING
 
 
 def test_a_node_that_was_not_seen_yet_goes_by_its_own_name_once_it_is() -> None:

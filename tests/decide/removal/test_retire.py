@@ -94,3 +94,21 @@ def test_what_has_to_be_seen_is_asked_for() -> None:
 
 def test_a_machine_that_is_not_ours_is_left_to_its_owner() -> None:
     assert going(look([worker(1, of={"managed": False}), worker(2), worker(3)])) == []
+
+
+def test_volumes_are_named_and_hold_up_no_other_retirement() -> None:
+    """A replacement would be launched for a worker that its removal would be refused for."""
+    machines = [worker(1, local_volumes=2), worker(2, pods=[pod("b", cpu=100)]), worker(3), worker(4)]
+    decision = look(machines, IN_TWO_WEEKS, notice(2, "retirement", due_at_s=NOW_S + 15 * 86_400))
+    assert going(decision) == [(iid(2), RemovalPhase.DRAINING, False)]
+    told = [b.reason for b in decision.blocked if b.subject == "worker-i-001"]
+    assert "retirement: 2 node-local volumes live on it, so move them; EC2 retires it" in told
+
+
+def test_what_is_at_risk_goes_first_when_one_may_go() -> None:
+    """EC2's rebalance recommendation: no reason to end it, and the best choice once one has to go."""
+    machines = [worker(n, pods=[pod(f"p{n}", cpu=100)]) for n in (1, 2, 3)]
+    state = State(fence=9, notices=(notice(3, "rebalance"),))
+    assert going(decided(snapshot(machines), state, policy(low=1)))[0][0] == iid(3)
+    calm = decided(snapshot(machines, utilisation=CALM), state, policy(low=1))
+    assert going(calm) == []

@@ -293,9 +293,11 @@ def test_above_max_a_worker_whose_pods_fit_nowhere_stays() -> None:
     ],
 )
 def test_workers_leave_one_at_a_time(phase: RemovalPhase, age_s: int, reason: str) -> None:
-    machines = (
-        [full(9), *IDLE] if phase is not RemovalPhase.DELETING else [bare(9, state=InstanceState.TERMINATED), *IDLE]
-    )
+    leaving = {
+        RemovalPhase.DELETING: bare(9, state=InstanceState.TERMINATED),
+        RemovalPhase.TERMINATING: worker(9, cordoned=True),
+    }
+    machines = [leaving.get(phase, full(9)), *IDLE]
     state = State(removals=(removal(9, phase, age_s=age_s),))
     seen = snapshot(machines, commands=told(CommandOutcome.RUNNING))
     assert decided(seen, state).reason == reason

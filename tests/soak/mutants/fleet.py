@@ -14,7 +14,7 @@ import autoscaler.decide.fleet
 import autoscaler.decide.progress.launch
 import autoscaler.decide.progress.removal
 import autoscaler.decide.removal.repair
-import autoscaler.state.transitions
+import autoscaler.state.memory
 from autoscaler.model import State
 from autoscaler.ports import PortError
 from tests.soak.mutants.put import Mutant, put
@@ -118,7 +118,7 @@ def refusals_forgotten() -> None:
 
 def refusals_do_not_back_off() -> None:
     """A worker that is refused again and again waits no longer than after the first time."""
-    put(autoscaler.state.transitions, "REFUSED_AT_MOST", 1)
+    put(autoscaler.state.memory, "REFUSED_AT_MOST", 1)
 
 
 def our_own_end_is_a_failure() -> None:

@@ -5,6 +5,8 @@ from typing import Any, Final
 import autoscaler.act.perform
 import autoscaler.decide.decision
 import autoscaler.decide.looking
+import autoscaler.decide.progress.draining
+import autoscaler.decide.progress.moves
 import autoscaler.decide.progress.removal
 import autoscaler.state.transitions
 from autoscaler.model import RemovalPhase, State
@@ -37,8 +39,12 @@ def protected_worker_kept_cordoned() -> None:
 
 def terminate_without_drain() -> None:
     """A drain that failed counts as one that is over."""
-    module = autoscaler.decide.progress.removal
-    put(module, "_drain_failed", lambda look, state, removal, _result: module._terminate(look, state, removal))
+    terminate = autoscaler.decide.progress.moves.terminate
+    put(
+        autoscaler.decide.progress.draining,
+        "_failed",
+        lambda look, state, removal, _result: terminate(look, state, removal),
+    )
 
 
 def drain_skipped() -> None:
@@ -73,7 +79,7 @@ def phases_go_backwards() -> None:
 
     def back(look: Any, state: State, removal: Any, **more: Any) -> State:
         if removal.phase is RemovalPhase.TERMINATING and removal.node_name and look.now_s % 3 == 0:
-            return module.uncordon(look, state, removal, "changed our mind")
+            return autoscaler.decide.progress.moves.uncordon(look, state, removal, "changed our mind")
         return advance(look, state, removal, **more)
 
     put(autoscaler.decide.decision, "advance_removal", back)

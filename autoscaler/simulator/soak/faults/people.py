@@ -6,7 +6,7 @@ from autoscaler.model import MANAGED_BY_TAG, Mode, ModeSetting, RemovalPhase
 from autoscaler.simulator.soak.faults.machines import break_node, mend_nodes
 from autoscaler.simulator.soak.faults.stage import Action, Episode, Kinds, Stage, nothing
 from autoscaler.simulator.world.preflight import OPERATION_ANNOTATION
-from autoscaler.state.transitions import set_mode
+from autoscaler.state.modes import set_mode
 
 WAITS_S: Final = 1500.0
 """How long an operator waits for the moment at which to pause."""

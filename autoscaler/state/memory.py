@@ -1,0 +1,162 @@
+"""What is remembered of workers, pools and owners, and forgotten in time: pure `State -> State` functions."""
+
+from collections.abc import Container
+from typing import Final
+
+import msgspec
+
+from autoscaler.model import Backoff, JoinFailures, OwnerLaunches, Pool, Refusal, Removed, State
+from autoscaler.policy import Policy
+from autoscaler.state.modes import operators_mode
+from autoscaler.state.notices import INTERRUPTION, RETIREMENT, is_to_be_forgotten
+
+OWNER_KEPT_S: Final = 3600
+MAX_REMOVED: Final = 50
+REMOVED_KEPT_S: Final = 3600
+MAX_REFUSALS: Final = 30
+REFUSED_REASON: Final = 80
+"""Characters of a reason that are kept."""
+REFUSED_AT_MOST: Final = 4
+"""A worker that is refused again and again is asked again after this many times `scale_down.refused_for_s`."""
+_TAKING: Final = frozenset({INTERRUPTION, RETIREMENT})
+METRICS_LAG_S: Final = 300
+"""Metrics may be this much older than the answer that shows them (Prometheus looks back five minutes)."""
+TOLERATED_JOIN_FAILURES: Final = 1
+"""One launch that fails is replaced at once: it happens. From the second in a row on the cause is not the machine."""
+JOIN_WAIT_S: Final = 600
+MAX_JOIN_WAIT_S: Final = 3600
+PROVEN_AFTER_S: Final = 1800
+"""A worker that is lost within this time of its launch, by nobody's will, was never a good one."""
+
+
+def forget_old(state: State, now_s: int) -> State:
+    """Drop what has lost its meaning. Called only when something else is written: tidiness is no reason for a write."""
+    return msgspec.structs.replace(
+        state,
+        notices=tuple(n for n in state.notices if not is_to_be_forgotten(n, now_s)),
+        backoffs=tuple(b for b in state.backoffs if now_s < b.until_s + OWNER_KEPT_S),
+        refusals=tuple(r for r in state.refusals if now_s < r.until_s + OWNER_KEPT_S),
+        owners=tuple(o for o in state.owners if now_s - o.launched_at_s < OWNER_KEPT_S or now_s < o.retry_at_s),
+        join_failures=None
+        if state.join_failures and state.join_failures.until_s + OWNER_KEPT_S < now_s
+        else state.join_failures,
+        mode=None if operators_mode(state.mode, now_s) is None else state.mode,
+    )
+
+
+def join_failed(state: State, *, launched_at_s: int, now_s: int, after_ready: bool = False) -> State:
+    """A worker launched then did not come, or did not last. From the second launch in a row on the next one waits.
+
+    Not for what we removed ourselves (`was_removed`). The wait doubles each time.
+    """
+    known = state.join_failures
+    if known is not None and launched_at_s < known.failed_at_s:
+        return state
+    failures = 1 if known is None else known.failures + 1
+    doublings = failures - TOLERATED_JOIN_FAILURES - 1
+    wait_s = 0 if doublings < 0 else min(JOIN_WAIT_S * 2**doublings, MAX_JOIN_WAIT_S)
+    fresh = JoinFailures(
+        failures=failures,
+        failed_at_s=now_s,
+        until_s=now_s + wait_s,
+        after_ready=after_ready or (known is not None and known.after_ready),
+    )
+    return msgspec.structs.replace(state, join_failures=fresh)
+
+
+def worker_joined(state: State) -> State:
+    """What is launched joins: earlier failures to join mean nothing any more; losses after it was Ready still do."""
+    if state.join_failures is not None and state.join_failures.after_ready:
+        return state
+    return workers_stay(state)
+
+
+def workers_stay(state: State) -> State:
+    """A worker launched after the last failure has proven itself: every earlier failure is forgotten."""
+    return msgspec.structs.replace(state, join_failures=None)
+
+
+def only_probes_are_launched(state: State) -> bool:
+    """Whether so many launches in a row failed that one worker at a time is tried."""
+    return state.join_failures is not None and state.join_failures.failures > TOLERATED_JOIN_FAILURES
+
+
+def was_removed(state: State, instance_id: str) -> bool:
+    """Whether a removal of ours ended, or will end, this machine: its loss is nobody's failure."""
+    ids = {r.instance_id for r in state.removals} | {r.instance_id for r in state.removed}
+    return instance_id in ids
+
+
+def taken_by_ec2(state: State, instance_id: str) -> bool:
+    """Whether EC2 said that it would take this machine."""
+    return any(n.subject == instance_id and n.kind in _TAKING for n in state.notices)
+
+
+def maybe_still_shown(state: State, instance_id: str, metrics_at_s: int | None) -> bool:
+    """Whether a Node that is shown may be that of a removal which ended after these metrics were scraped."""
+    return any(removed.instance_id == instance_id and not _is_newer(metrics_at_s, removed) for removed in state.removed)
+
+
+def forget_removed(state: State, shown: Container[str], *, metrics_at_s: int | None, now_s: int) -> State:
+    """Drop what metrics that are newer do not show any more, and what is old. `shown`: instance ids with a Node.
+
+    As `forget_old`, called only when something else is written. `metrics_at_s` is None where the Nodes are not known.
+    """
+    kept = tuple(
+        removed
+        for removed in state.removed
+        if now_s - removed.ended_at_s < REMOVED_KEPT_S
+        and (removed.instance_id in shown or not _is_newer(metrics_at_s, removed))
+    )
+    return msgspec.structs.replace(state, removed=kept)
+
+
+def _is_newer(metrics_at_s: int | None, removed: Removed) -> bool:
+    return metrics_at_s is not None and metrics_at_s - removed.ended_at_s >= METRICS_LAG_S
+
+
+def back_off(state: State, pool: Pool, error_code: str, *, now_s: int, policy: Policy) -> State:
+    """Leave an exhausted pool alone, twice as long each time in a row."""
+    previous = next((b for b in state.backoffs if b.pool == pool), None)
+    failures = previous.failures + 1 if previous is not None else 1
+    wait_s = min(policy.capacity.back_off_s * 2 ** (failures - 1), policy.capacity.max_back_off_s)
+    others = tuple(b for b in state.backoffs if b.pool != pool)
+    fresh = Backoff(pool=pool, error_code=error_code, until_s=now_s + wait_s, failures=failures)
+    return msgspec.structs.replace(state, backoffs=(*others, fresh))
+
+
+def pool_gave(state: State, pool: Pool) -> State:
+    """Capacity is back: forget its failures."""
+    return msgspec.structs.replace(state, backoffs=tuple(b for b in state.backoffs if b.pool != pool))
+
+
+def remember_refusal(
+    state: State, node_name: str, reason: str, *, now_s: int, policy: Policy, at_least_s: int = 0
+) -> State:
+    """Do not nominate this worker again for a while, twice as long each time in a row; its removal forgets it."""
+    failures = times_refused(state, node_name) + 1
+    wait_s = max(at_least_s, policy.scale_down.refused_for_s * min(2 ** (failures - 1), REFUSED_AT_MOST))
+    fresh = Refusal(node_name=node_name, reason=reason[:REFUSED_REASON], until_s=now_s + wait_s, failures=failures)
+    others = without_refusal(state, node_name).refusals
+    return msgspec.structs.replace(state, refusals=(*others, fresh)[-MAX_REFUSALS:])
+
+
+def times_refused(state: State, node_name: str) -> int:
+    """How often in a row the removal of this worker was refused or failed."""
+    return next((r.failures for r in state.refusals if r.node_name == node_name), 0)
+
+
+def refused_lately(state: State, node_name: str, now_s: int) -> str | None:
+    """Why this worker is left alone now; None when it may be asked again."""
+    refusal = next((r for r in state.refusals if r.node_name == node_name and now_s < r.until_s), None)
+    return None if refusal is None else f"refused: {refusal.reason}; asked again in {refusal.until_s - now_s} s"
+
+
+def without_refusal(state: State, node_name: str) -> State:
+    """Forget what a worker was refused for."""
+    return msgspec.structs.replace(state, refusals=tuple(r for r in state.refusals if r.node_name != node_name))
+
+
+def remember_owner(state: State, record: OwnerLaunches) -> State:
+    """Replace what is known of the launches made for one pod owner."""
+    return msgspec.structs.replace(state, owners=(*(o for o in state.owners if o.owner != record.owner), record))
