@@ -61,10 +61,13 @@ def not_at_rest(watch: Watch) -> list[str]:
     # A volume stays on its machine for ever, and so does a pod that nobody would start again.
     bound = {volume.node_name for volume in world.volumes.values()}
     bound |= {pod.node.name for pod in world.pods.values() if pod.node is not None and not pod.owner_kind}
+    # What EC2 once refused to end, for a person protects it, is left alone for a day.
+    protected = watch.cluster.ec2.bill.protected_terminations
     held = Counter(
         node.machine.zone
         for node in world.nodes.values()
-        if not node.machine.server and (not node.machine.managed or node.name in bound)
+        if not node.machine.server
+        and (not node.machine.managed or node.name in bound or node.machine.instance_id in protected)
     )
     # Zones differ by one worker at most: those that hold fewer keep some beside the zone that holds most.
     zones = {node.machine.zone for node in world.nodes.values() if not node.machine.server}

@@ -3,7 +3,7 @@
 from typing import Final
 
 from autoscaler.model import OPERATION_TAG, LaunchOperation, Notice, RemovalOperation, RemovalPhase, State
-from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, INVOCATION_S
+from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, INVOCATION_S, NOTICED_WITHIN_S
 from autoscaler.simulator.soak.watch import Saved, Watch
 
 LEASE_LASTS_S: Final = INVOCATION_S + 10
@@ -112,15 +112,18 @@ def one_removal_per_worker(_watch: Watch, saved: Saved) -> str | None:
 def removal_ends_only_when_it_is_done(watch: Watch, saved: Saved) -> str | None:
     """A removal that terminates closes when the machine has gone, one that deletes when the Node has.
 
-    One that EC2 refuses to end is given back; one that a server let go, once its Node is Ready or that is long ago.
+    A machine of which nothing has ended yet may turn out to be Ready, be taken up anew, or be given back: where EC2
+    refuses to end it, or a server let it go too long ago.
     """
     kept = {removal.operation_id for removal in saved.new.removals}
+    stays = {removal.instance_id for removal in new_removals(saved)}
+    stays |= {i for moment in watch.truth.lately(NOTICED_WITHIN_S) for i in moment.ready}
     for removal in saved.old.removals:
         if removal.operation_id in kept:
             continue
         instance_id, node = removal.instance_id, watch.truth.node_of(removal.instance_id)
         kept_by_ec2 = not removal.node_name and instance_id in watch.cluster.ec2.bill.protected_terminations
-        given_back = kept_by_ec2 or watch.answers.let_go(removal.operation_id)
+        given_back = kept_by_ec2 or instance_id in stays or watch.answers.let_go(removal.operation_id)
         if removal.phase is RemovalPhase.TERMINATING and watch.truth.alive(instance_id) and not given_back:
             return f"removal {removal.operation_id} closed, and {instance_id} lives"
         if removal.phase is not RemovalPhase.DELETING or node is None:

@@ -212,6 +212,13 @@ def test_a_tag_that_goes_before_the_end(age_s: int, listed: bool, expected: Phas
     assert not any("is terminated" in event for event in decision.events)
 
 
+def test_a_node_that_was_not_seen_yet_goes_by_its_own_name_once_it_is() -> None:
+    """The soak, with K3s' `--with-node-id`: the name that workers register under was a guess."""
+    renamed = worker(1, name="worker-i-001-1a2b3c4d", ready=False, of={"state": InstanceState.TERMINATED})
+    [going] = look(removal(1, Phase.TERMINATING, reclaim=True), renamed).state.removals
+    assert (going.phase, going.node_name) == (Phase.DELETING, "worker-i-001-1a2b3c4d")
+
+
 GONE = {state: msgspec.structs.replace(SERVER, state=state) for state in InstanceState}
 
 

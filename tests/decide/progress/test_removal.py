@@ -19,7 +19,6 @@ from tests.decide.builders import (
     NOW_S,
     bare,
     ghost,
-    iid,
     policy,
     removal,
     told,
@@ -364,10 +363,3 @@ def test_nothing_else_of_the_operation_changes() -> None:
     for name in ("operation_id", "instance_id", "node_name", "provider_id", "created_at_s", "reason", "reclaim"):
         assert getattr(left, name) == getattr(operation, name)
     assert msgspec.structs.replace(operation, phase=Phase.DRAINED) != operation
-
-
-def test_a_node_that_was_not_seen_yet_goes_by_its_own_name_once_it_is() -> None:
-    """The soak, with K3s' `--with-node-id`: the name that workers register under was a guess."""
-    renamed = worker(1, name=f"worker-{iid(1)}-1a2b3c4d", ready=False, of={"state": InstanceState.TERMINATED})
-    [going] = look(removal(1, Phase.TERMINATING, reclaim=True), renamed).state.removals
-    assert (going.phase, going.node_name) == (Phase.DELETING, f"worker-{iid(1)}-1a2b3c4d")

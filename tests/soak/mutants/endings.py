@@ -6,9 +6,13 @@ from typing import Any, Final
 import msgspec
 
 import autoscaler.decide.decision
+import autoscaler.decide.looking
+import autoscaler.decide.progress.draining
 import autoscaler.decide.progress.inspection
 import autoscaler.decide.progress.launch
+import autoscaler.decide.progress.present
 import autoscaler.decide.progress.removal
+import autoscaler.decide.removal.reclaim
 import autoscaler.decide.removal.repair
 import autoscaler.decide.removal.retire
 import autoscaler.observe.instances
@@ -74,12 +78,24 @@ def old_inspection_believed() -> None:
 
 def old_drain_believed() -> None:
     """A drain that succeeded before a long pause counts as just over."""
+    put(autoscaler.decide.progress.present, "WORD_HOLDS_S", 10**9)
     put(autoscaler.decide.progress.removal, "WORD_HOLDS_S", 10**9)
 
 
 def overtaken_not_checked() -> None:
     """A drain's success is believed, whatever the present look shows."""
-    put(autoscaler.decide.progress.removal, "_overtaken", lambda *_args: None)
+    put(autoscaler.decide.progress.draining, "overtaken", lambda *_args, **_more: None)
+
+
+def terminate_repeated_blindly() -> None:
+    """A terminate that failed is sent again, whatever has happened on the machine since."""
+    put(autoscaler.decide.progress.removal, "_terminating", lambda _look, state, _removal: state)
+
+
+def not_listed_is_gone() -> None:
+    """A machine that the cluster's tag does not list counts as gone, without asking for it by id."""
+    put(autoscaler.decide.looking.Look, "is_unknown_to_ec2", lambda look, key: key not in look.instances)
+    put(autoscaler.observe.snapshot, "look_up", lambda _fleet, snapshot, *_args: snapshot)
 
 
 def half_an_answer_proves_ready() -> None:
@@ -89,13 +105,15 @@ def half_an_answer_proves_ready() -> None:
 
 def far_notice_taken_for_near() -> None:
     """What EC2 will retire in days is drained at once, without checks."""
-    for module in (autoscaler.decide.removal.repair, autoscaler.decide.removal.retire):
-        put(module, "is_far", lambda _notice, _look: False)
+    for module in (autoscaler.decide.removal.reclaim, autoscaler.decide.removal.retire):
+        put(module, "is_far", lambda _notice, _now_s: False)
 
 
 def notice_of_the_past_acted_on() -> None:
     """What should have ended hours ago, and runs, is ended."""
-    put(autoscaler.decide.removal.repair, "_is_over", lambda _notice, _look: False)
+    put(autoscaler.decide.removal.reclaim, "is_over", lambda _notice, _now_s: False)
+    put(autoscaler.decide.progress.draining, "is_out_of_date", lambda _look, _removal: False)
+    put(autoscaler.decide.progress.removal, "is_out_of_date", lambda _look, _removal: False)
 
 
 def replacements_forgotten() -> None:
@@ -124,6 +142,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     old_inspection_believed,
     old_drain_believed,
     overtaken_not_checked,
+    terminate_repeated_blindly,
+    not_listed_is_gone,
     half_an_answer_proves_ready,
     far_notice_taken_for_near,
     notice_of_the_past_acted_on,
