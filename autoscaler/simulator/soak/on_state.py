@@ -26,6 +26,8 @@ FORWARD: Final = {
 }
 """Said here once more on purpose: an invariant that read the core's own table would move with it."""
 
+GIVEN_BACK: Final = (RemovalPhase.TERMINATING, RemovalPhase.UNCORDONING)
+
 
 def fence_only_rises(watch: Watch, saved: Saved) -> str | None:
     """Every acquisition of the lease raises the fence, by one or above all others; nothing lowers it."""
@@ -75,15 +77,27 @@ def lease_is_short(watch: Watch, saved: Saved) -> str | None:
 
 
 def phases_move_forward(watch: Watch, saved: Saved) -> str | None:
-    """A removal never goes back, but for one that EC2 itself refuses to end."""
+    """A removal never goes back, but for one that EC2 itself refuses to end, or that the present speaks against."""
     new = {removal.operation_id: removal for removal in saved.new.removals}
     for removal in saved.old.removals:
         now = new.get(removal.operation_id)
         if removal.instance_id in watch.cluster.ec2.bill.protected_terminations:
             continue
+        given_back = now is not None and (removal.phase, now.phase) == GIVEN_BACK
+        if given_back and _speaks_against_the_end(watch, removal):
+            continue
         if now is not None and now.phase is not removal.phase and now.phase not in FORWARD[removal.phase]:
             return f"removal {removal.operation_id} went from {removal.phase} to {now.phase}"
     return None
+
+
+def _speaks_against_the_end(watch: Watch, removal: RemovalOperation) -> bool:
+    """Whether a machine that was to end was open, busy or somebody else's just now, or EC2 did not take it in time."""
+    instance_id = removal.instance_id
+    if removal.reclaim or instance_id in watch.truth.untagged_s:
+        return True
+    lately = watch.truth.lately(NOTICED_WITHIN_S)
+    return any(instance_id not in m.closed or instance_id in m.busy | m.keeping for m in lately)
 
 
 def launches_only_accumulate(_watch: Watch, saved: Saved) -> str | None:
