@@ -17,6 +17,7 @@ from autoscaler.model import (
     CommandResult,
     Inspection,
     InstanceState,
+    Node,
     RemovalOperation,
     RemovalPhase,
     State,
@@ -39,6 +40,8 @@ def judge_inspection(look: Look, state: State, removal: RemovalOperation) -> Sta
     instance = look.instances.get(removal.instance_id)
     if removal.reason != INSTANCE_GONE and instance is not None and not instance.managed:
         return _keep(look, state, removal, "it does not carry the tags of ours any more")
+    if (node := _ready_now(look, removal)) is not None:
+        return _keep_ready(look, state, removal, f"its Node {node.name} is Ready")
     result = answer_of(look, removal)
     if result is None:
         return send_again(look, state, removal, None)
@@ -64,11 +67,21 @@ def answer_of(look: Look, removal: RemovalOperation, *, holds_s: int = ANSWER_HO
     return result
 
 
+def _ready_now(look: Look, removal: RemovalOperation) -> Node | None:
+    """Its Node, if this look shows it Ready: a server may have been asked before that, and before a pause."""
+    node = look.nodes.get(removal.instance_id)
+    return node if look.snapshot.cluster_known and node is not None and node.ready is True else None
+
+
+def _keep_ready(look: Look, state: State, removal: RemovalOperation, why: str) -> State:
+    if removal.reason == JOIN_TIMEOUT:
+        state = worker_joined(state)  # it was counted among those that did not come
+    return _keep(look, state, removal, why)
+
+
 def _judge(look: Look, state: State, removal: RemovalOperation, seen: Inspection) -> State:
     if seen.ready:
-        if removal.reason == JOIN_TIMEOUT:
-            state = worker_joined(state)  # it was counted among those that did not come
-        return _keep(look, state, removal, f"a server says that its Node {seen.node} is Ready")
+        return _keep_ready(look, state, removal, f"a server says that its Node {seen.node} is Ready")
     if seen.local_volumes.count:
         names = ", ".join(seen.local_volumes.names)
         return _keep(look, state, removal, f"{seen.local_volumes.count} node-local volumes live on it ({names})")

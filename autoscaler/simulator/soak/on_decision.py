@@ -14,7 +14,9 @@ HIGH_FOR_S = 90.0
 
 
 def _voluntary(saved: Saved) -> list[RemovalOperation]:
-    return [removal for removal in new_removals(saved) if removal.reason in VOLUNTARY]
+    """Those that begin now: one whose drain is too long ago is drained anew, as a new operation."""
+    going_on = {removal.instance_id for removal in saved.old.removals}
+    return [r for r in new_removals(saved) if r.reason in VOLUNTARY and r.instance_id not in going_on]
 
 
 def no_shrink_without_complete_metrics(_watch: Watch, saved: Saved) -> str | None:

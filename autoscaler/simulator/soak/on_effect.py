@@ -3,6 +3,7 @@
 import math
 
 from autoscaler.model import OPERATION_TAG, LaunchRequest, Mode, NodeCommand, RemovalPhase, Verb
+from autoscaler.simulator.ec2 import SimInstance
 from autoscaler.simulator.soak.assumptions import NOTICED_WITHIN_S
 from autoscaler.simulator.soak.watch import Effect, Watch
 from autoscaler.simulator.world.controllers import evictable_pods
@@ -62,6 +63,11 @@ def only_ours_is_touched(watch: Watch, effect: Effect) -> str | None:
     return None
 
 
+def _lost_its_tag(watch: Watch, instance: SimInstance) -> bool:
+    """Whether a person took it over: where EC2 replays no tokens, nothing shows any more that the launch landed."""
+    return instance.instance_id in watch.truth.untagged_s and not watch.cluster.ec2.settings.replays_tokens
+
+
 def _is_taken_over(watch: Watch, node: SimNode) -> bool:
     instance_id = node.machine.instance_id
     instance = watch.cluster.ec2.instances.get(instance_id)
@@ -95,7 +101,8 @@ def one_fleet_for_one_intent(watch: Watch, effect: Effect) -> str | None:
     if not isinstance(effect.subject, LaunchRequest):
         return None
     operation_id = dict(effect.subject.tags).get(OPERATION_TAG, "")
-    started = [i for i in watch.cluster.ec2.instances.values() if i.tags.get(OPERATION_TAG) == operation_id]
+    known = watch.cluster.ec2.instances.values()
+    started = [i for i in known if i.tags.get(OPERATION_TAG) == operation_id and not _lost_its_tag(watch, i)]
     intended = watch.requests.get(operation_id)
     if intended is not None and len(started) > intended.count:
         return f"{len(started)} instances were started for {operation_id}, which intended {intended.count}"

@@ -67,13 +67,11 @@ def nothing_is_lost_unasked(watch: Watch, effect: Effect) -> str | None:
 
 
 def no_step_rests_on_an_old_answer(watch: Watch, saved: Saved) -> str | None:
-    """What cannot be taken back rests on an answer that is young, and on a look that bears it out."""
+    """What cannot be taken back rests on a look that bears it out, or on an answer that is young where none can."""
     for removal in _entered(saved):
         if not _needs_proof(watch, removal.instance_id) or _forced(watch, removal.operation_id):
             continue
-        told = _too_old(watch, removal)
-        if told is None and saved.seen.metrics_complete:
-            told = _contradicted(watch, removal)
+        told = _contradicted(watch, removal) if saved.seen.metrics_complete else _too_old(watch, removal)
         if told is not None:
             return f"{removal.instance_id} goes to {removal.phase}: {told}"
     return None

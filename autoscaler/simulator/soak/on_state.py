@@ -26,6 +26,8 @@ FORWARD: Final = {
 }
 """Said here once more on purpose: an invariant that read the core's own table would move with it."""
 
+GIVEN_BACK: Final = (RemovalPhase.TERMINATING, RemovalPhase.UNCORDONING)
+
 
 def fence_only_rises(watch: Watch, saved: Saved) -> str | None:
     """Every acquisition of the lease raises the fence, by one or above all others; nothing lowers it."""
@@ -75,15 +77,27 @@ def lease_is_short(watch: Watch, saved: Saved) -> str | None:
 
 
 def phases_move_forward(watch: Watch, saved: Saved) -> str | None:
-    """A removal never goes back, but for one that EC2 itself refuses to end."""
+    """A removal never goes back, but for one that EC2 itself refuses to end, or that the present speaks against."""
     new = {removal.operation_id: removal for removal in saved.new.removals}
     for removal in saved.old.removals:
         now = new.get(removal.operation_id)
         if removal.instance_id in watch.cluster.ec2.bill.protected_terminations:
             continue
+        given_back = now is not None and (removal.phase, now.phase) == GIVEN_BACK
+        if given_back and _speaks_against_the_end(watch, removal):
+            continue
         if now is not None and now.phase is not removal.phase and now.phase not in FORWARD[removal.phase]:
             return f"removal {removal.operation_id} went from {removal.phase} to {now.phase}"
     return None
+
+
+def _speaks_against_the_end(watch: Watch, removal: RemovalOperation) -> bool:
+    """Whether a machine that was to end was open, busy or somebody else's just now, or EC2 did not take it in time."""
+    instance_id = removal.instance_id
+    if removal.reclaim or instance_id in watch.truth.untagged_s:
+        return True
+    lately = watch.truth.lately(NOTICED_WITHIN_S)
+    return any(instance_id not in m.closed or instance_id in m.busy | m.keeping for m in lately)
 
 
 def launches_only_accumulate(_watch: Watch, saved: Saved) -> str | None:
@@ -112,7 +126,8 @@ def one_removal_per_worker(_watch: Watch, saved: Saved) -> str | None:
 def removal_ends_only_when_it_is_done(watch: Watch, saved: Saved) -> str | None:
     """A removal that terminates closes when the machine has gone, one that deletes when the Node has.
 
-    A machine of which nothing has ended yet may turn out to be Ready, or be taken up anew.
+    A machine of which nothing has ended yet may turn out to be Ready, be taken up anew, or be given back: where EC2
+    refuses to end it, or a server let it go too long ago.
     """
     kept = {removal.operation_id for removal in saved.new.removals}
     stays = {removal.instance_id for removal in new_removals(saved)}
@@ -120,15 +135,16 @@ def removal_ends_only_when_it_is_done(watch: Watch, saved: Saved) -> str | None:
     for removal in saved.old.removals:
         if removal.operation_id in kept:
             continue
-        kept_by_ec2 = not removal.node_name and removal.instance_id in watch.cluster.ec2.bill.protected_terminations
-        lives = watch.truth.alive(removal.instance_id) and removal.instance_id not in stays
-        if removal.phase is RemovalPhase.TERMINATING and lives and not kept_by_ec2:
-            return f"removal {removal.operation_id} closed, and {removal.instance_id} lives"
-        node = watch.truth.node_of(removal.instance_id)
+        instance_id, node = removal.instance_id, watch.truth.node_of(removal.instance_id)
+        kept_by_ec2 = not removal.node_name and instance_id in watch.cluster.ec2.bill.protected_terminations
+        given_back = kept_by_ec2 or instance_id in stays or watch.answers.let_go(removal.operation_id)
+        if removal.phase is RemovalPhase.TERMINATING and watch.truth.alive(instance_id) and not given_back:
+            return f"removal {removal.operation_id} closed, and {instance_id} lives"
+        if removal.phase is not RemovalPhase.DELETING or node is None:
+            continue
         # One that was never seen goes by the name that workers register under; repair finds it under its own.
-        guessed = node is not None and node.name != removal.node_name
-        if removal.phase is RemovalPhase.DELETING and node is not None and not guessed:
-            return f"removal {removal.operation_id} closed, and the Node {removal.node_name} is still there"
+        if node.name == f"worker-{instance_id}":
+            return f"removal {removal.operation_id} closed, and the Node {node.name} is still there"
     return None
 
 

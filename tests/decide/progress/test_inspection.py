@@ -174,6 +174,14 @@ def test_the_question_goes_to_a_server_by_provider_id_and_then_to_the_next() -> 
     assert effect.command.provider_id == "aws:///us-east-1b/i-001"
 
 
+@pytest.mark.parametrize("reason", ["not_ready", "join_timeout", "instance_gone"])
+def test_a_node_that_is_ready_again_stays_although_a_server_saw_it_not_ready(reason: str) -> None:
+    """The soak, seed 82: the answer was minutes old, for a pause lay between."""
+    decision, left = look(answer(ready=False), reason=reason, machine=worker(1))
+    assert left is None
+    assert decision.state.removals == ()
+
+
 def test_an_answer_from_before_a_pause_says_nothing_about_now() -> None:
     decision, left = look(NO_NODE, reason="no_node", machine=bare(1), age_s=2 * 86_400)
     assert left is not None

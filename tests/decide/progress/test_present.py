@@ -244,6 +244,7 @@ def test_a_server_that_is_gone_is_not_waited_for(
     phase: Phase, reclaim: bool, changes: dict[str, Any], goes_on: bool
 ) -> None:
     operation = removal(1, phase, age_s=3, reclaim=reclaim, due_at_s=NOW_S + 117 if reclaim else None)
-    left = left_of(look(operation, **{"servers": (SERVER, OTHER_SERVER), **changes}))
+    machine = worker(1, ready=phase is not Phase.INSPECTING)
+    left = left_of(look(operation, machine, **{"servers": (SERVER, OTHER_SERVER), **changes}))
     assert left is not None
     assert (left.phase, left.command is None, left.attempts) == (phase, goes_on, int(goes_on))
