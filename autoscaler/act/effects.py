@@ -66,7 +66,7 @@ def due_effects(state: State, snapshot: Snapshot, policy: Policy) -> tuple[Effec
             # Only what EC2 itself shows as ours, and not yet ending, now: the tag is the licence.
             instance = existing.get(removal.instance_id)
             due = removal.retry_at_s is None or now_s >= removal.retry_at_s
-            if due and instance is not None and instance.managed:
+            if due and removal.held_since_s is None and instance is not None and instance.managed:
                 terminations.append(Terminate(operation=removal))
         elif verb is not None and removal.command is None and servers:
             server_id = servers[removal.attempts % len(servers)]

@@ -155,6 +155,8 @@ class RemovalOperation(
     """The machine goes away whatever we do: short grace, no take-back."""
     due_at_s: int | None = None
     """When EC2 takes a machine that is reclaimed; None where nobody said."""
+    held_since_s: int | None = None
+    """Since when the present look speaks against ending the machine: no terminate is sent meanwhile."""
     command: CommandRef | None = None
     attempts: int = 0
     absent_since_s: int | None = None

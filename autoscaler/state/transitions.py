@@ -119,6 +119,7 @@ def enter_phase(
         phase_since_s=now_s,
         fence=fence,
         not_after_s=not_after_s,
+        held_since_s=None,
         command=None,
         attempts=0,
         failure=failure or operation.failure,

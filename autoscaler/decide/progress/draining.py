@@ -5,11 +5,10 @@ from typing import Final
 
 from autoscaler.decide.looking import Look
 from autoscaler.decide.progress.moves import drain_anew, terminate, uncordon
-from autoscaler.decide.progress.present import SHOWN_AFTER_S, overtaken
+from autoscaler.decide.progress.present import SHOWN_AFTER_S, against_drained, is_out_of_date
 from autoscaler.decide.progress.sending import GRACE_AFTER_DRAIN_S, LATE_RULE, result_of, send_again
 from autoscaler.model import CommandOutcome, CommandResult, RemovalOperation, RemovalPhase, State
 from autoscaler.state.memory import remember_refusal
-from autoscaler.state.notices import OVER_AFTER_S
 from autoscaler.state.transitions import began_to_go, enter_phase, update_removal
 
 SEND_ATTEMPTS: Final = 5
@@ -66,11 +65,6 @@ def advance_drain(look: Look, state: State, removal: RemovalOperation, wanted_ba
     return _judge(look, state, removal, result)
 
 
-def is_out_of_date(look: Look, removal: RemovalOperation) -> bool:
-    """Whether the time at which EC2 would take it passed long ago, perhaps during a pause, and it still runs."""
-    return removal.due_at_s is not None and look.now_s - removal.due_at_s > OVER_AFTER_S
-
-
 def _silent_after_s(look: Look, removal: RemovalOperation) -> int:
     sent_at_s = removal.command.sent_at_s if removal.command is not None else removal.phase_since_s
     begins_s = sent_at_s if removal.reclaim else removal.not_after_s
@@ -99,9 +93,12 @@ def _judge(look: Look, state: State, removal: RemovalOperation, result: CommandR
 
 def _succeeded(look: Look, state: State, removal: RemovalOperation, result: CommandResult) -> State:
     if not removal.reclaim and removal.command is not None:
-        instead = overtaken(look, state, removal, since_s=removal.command.sent_at_s, shown_after_s=SHOWN_AFTER_S)
-        if instead is not None:
-            return instead
+        why = against_drained(look, removal, since_s=removal.command.sent_at_s)
+        if why is not None and look.now_s - removal.command.sent_at_s > SHOWN_AFTER_S:
+            state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
+            return uncordon(look, state, removal, why)
+        if why is not None or look.asks_rooms:
+            return state  # the metrics may be older than the cordon, or the last eviction
     look.events.append(f"{removal.node_name} is drained ({result.evicted_pods} pods evicted)")
     drained = enter_phase(
         removal, RemovalPhase.DRAINED, now_s=look.now_s, fence=removal.fence, not_after_s=removal.not_after_s

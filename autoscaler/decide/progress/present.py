@@ -5,10 +5,9 @@ A success says how things were when it was reported: days ago, after a pause; or
 
 from typing import Final
 
-from autoscaler.decide.looking import Look
-from autoscaler.decide.progress.moves import uncordon
-from autoscaler.model import Node, RemovalOperation, State
-from autoscaler.state.memory import remember_refusal
+from autoscaler.decide.looking import INSPECTED_FOR, Look
+from autoscaler.model import Instance, Node, RemovalOperation
+from autoscaler.state.notices import OVER_AFTER_S
 
 WORD_HOLDS_S: Final = 900
 """A success is believed for the drain's time-out and this long after it was sent; later it is history."""
@@ -16,30 +15,42 @@ SHOWN_AFTER_S: Final = 120
 """Metrics have shown a change by then, also where they are scraped every 30 s."""
 
 
-def overtaken(
-    look: Look, state: State, removal: RemovalOperation, *, since_s: int, shown_after_s: int = 0
-) -> State | None:
-    """What follows where the present look does not bear out that the worker is drained; None where it does.
+def against_ending(look: Look, removal: RemovalOperation, instance: Instance) -> str | None:
+    """What speaks against ending a machine of ours that was decided to end; None where nothing does."""
+    if not instance.managed:
+        return "it does not carry the tags of ours any more"
+    if removal.reclaim:
+        return "EC2 did not take it at the time that it gave notice of" if is_out_of_date(look, removal) else None
+    if removal.reason not in INSPECTED_FOR and removal.node_name:
+        return against_drained(look, removal, since_s=removal.phase_since_s)
+    node = look.nodes.get(removal.instance_id)
+    if look.snapshot.cluster_known and node is not None and node.ready is True:
+        return f"its Node {node.name} is Ready"
+    if look.now_s - removal.phase_since_s > WORD_HOLDS_S:
+        return "what a server said of it is too long ago"
+    return None
 
-    `since_s`: when the drain was sent, or its success believed. What contradicts it counts once metrics must have shown
-    the drain, `shown_after_s` later. While the Node is not seen the server's own young word has to do.
+
+def against_drained(look: Look, removal: RemovalOperation, *, since_s: int) -> str | None:
+    """What speaks against a worker being drained; None where nothing does, or what would is asked for first.
+
+    `since_s`: when the drain was sent, or its success believed. While the Node is not seen the server's own young word
+    has to do.
     """
-    age_s = look.now_s - since_s
     node = look.nodes.get(removal.instance_id)
     if not look.snapshot.cluster_known or node is None:
-        if age_s > look.policy.drain.timeout_s + WORD_HOLDS_S:
-            return uncordon(look, state, removal, "that it was drained is too long ago, and it is not seen now")
+        if look.now_s - since_s > look.policy.drain.timeout_s + WORD_HOLDS_S:
+            return "that it was drained is too long ago, and it is not seen now"
         return None
     if node.cordoned is True and not look.snapshot.rooms_known:
         look.asks_rooms = True
-        return state
-    why = _contradiction(node, emptied=not removal.failure)
-    if why is None:
         return None
-    if age_s <= shown_after_s:
-        return state  # the metrics may be older than the cordon, or the last eviction
-    state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
-    return uncordon(look, state, removal, why)
+    return _contradiction(node, emptied=not removal.failure)
+
+
+def is_out_of_date(look: Look, removal: RemovalOperation) -> bool:
+    """Whether the time at which EC2 would take it passed long ago, perhaps during a pause, and it still runs."""
+    return removal.due_at_s is not None and look.now_s - removal.due_at_s > OVER_AFTER_S
 
 
 def _contradiction(node: Node, *, emptied: bool) -> str | None:

@@ -10,11 +10,11 @@ from typing import Final
 import msgspec
 
 from autoscaler.decide.looking import INSPECTED_FOR, INSTANCE_GONE, Look
-from autoscaler.decide.progress.draining import advance_drain, is_out_of_date
+from autoscaler.decide.progress.draining import advance_drain
 from autoscaler.decide.progress.inspection import judge_inspection
 from autoscaler.decide.progress.launch import SETTLE_S
 from autoscaler.decide.progress.moves import uncordon
-from autoscaler.decide.progress.present import WORD_HOLDS_S, overtaken
+from autoscaler.decide.progress.present import against_ending
 from autoscaler.decide.progress.sending import result_of, send_again
 from autoscaler.model import ALIVE, CommandOutcome, InstanceState, RemovalOperation, RemovalPhase, State
 from autoscaler.state.memory import remember_refusal
@@ -108,37 +108,33 @@ def _after_death(look: Look, state: State, removal: RemovalOperation) -> State:
 
 
 def _terminating(look: Look, state: State, removal: RemovalOperation) -> State:
-    """The machine still runs: what the step was decided on is looked at again before each try."""
+    """The machine still runs: what the step was decided on is looked at again before each try.
+
+    What speaks against it holds the next try back at once. Given back the worker is only when the last try must have
+    taken effect by then, had it reached EC2: else a machine that ends would count as one in use.
+    """
     instance = look.instances.get(removal.instance_id)
     if instance is None:
         return state
-    age_s = look.now_s - removal.phase_since_s
-    if not instance.managed:
-        if age_s <= LANDED_BY_S:
-            return state  # a terminate of ours may have gone out before the tag went
-        return uncordon(look, state, removal, "it does not carry the tags of ours any more")
-    if removal.reclaim:
-        if is_out_of_date(look, removal):
-            return uncordon(look, state, removal, "EC2 did not take it at the time that it gave notice of")
-        return state
-    if removal.reason in INSPECTED_FOR or not removal.node_name:
-        return _inspected(look, state, removal, age_s=age_s)
-    instead = overtaken(look, state, removal, since_s=removal.phase_since_s)
-    return state if instead is None else instead
-
-
-def _inspected(look: Look, state: State, removal: RemovalOperation, *, age_s: int) -> State:
-    node = look.nodes.get(removal.instance_id)
+    why = against_ending(look, removal, instance)
+    if why is None:
+        return _held(state, removal, None)
     title = removal.node_name or removal.instance_id
-    if look.snapshot.cluster_known and node is not None and node.ready is True:
-        why = f"its Node {node.name} is Ready"
+    if removal.held_since_s is None:
+        look.events.append(f"{title} is not ended for now: {why}")
+        return _held(state, removal, look.now_s)
+    if look.now_s - removal.held_since_s <= LANDED_BY_S:
+        return state
+    state = remember_refusal(state, title, why, now_s=look.now_s, policy=look.policy)
+    if removal.reason in INSPECTED_FOR:
         look.events.append(f"{title} stays: {why}")
-        state = remember_refusal(state, title, why, now_s=look.now_s, policy=look.policy)
         return update_removal(state, removal.operation_id, lambda _: None)
-    if age_s > WORD_HOLDS_S:
-        look.events.append(f"{title}: what a server said of it is too long ago; it is looked at anew")
-        return update_removal(state, removal.operation_id, lambda _: None)
-    return state
+    return uncordon(look, state, removal, why)
+
+
+def _held(state: State, removal: RemovalOperation, since_s: int | None) -> State:
+    held = msgspec.structs.replace(removal, held_since_s=since_s)
+    return update_removal(state, removal.operation_id, lambda _: held)
 
 
 def _deleting(look: Look, state: State, removal: RemovalOperation) -> State:

@@ -247,7 +247,8 @@ def test_what_a_server_said_is_held_against_each_further_look(
     machine: Machine, age_s: int, expected: Phase | None
 ) -> None:
     """The terminate of a look before failed, or was never sent."""
-    operation = removal(1, Phase.TERMINATING, reason="not_ready", age_s=age_s, sent=False)
+    held_since_s = NOW_S - 121
+    operation = removal(1, Phase.TERMINATING, reason="not_ready", age_s=age_s, sent=False, held_since_s=held_since_s)
     seen = snapshot([*FLEET, machine], utilisation=use(cpu=0.5), servers=())
     left = decided(seen, State(fence=9, removals=(operation,))).state.removals
     assert [r.phase for r in left] == ([expected] if expected else [])

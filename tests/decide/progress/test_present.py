@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from autoscaler.act.effects import due_effects
 from autoscaler.model import (
     CommandOutcome,
     InstanceState,
@@ -38,6 +39,8 @@ Outcome = CommandOutcome
 # ------------------------------------------------------------------------------- a verdict of the past, a present look
 
 RECENT_S, EARLIER_S, LONG_AGO_S = 30, 200, 2 * 86_400
+HELD_S = NOW_S - 121
+"""Since when a terminate is held back that must have landed by now."""
 
 
 @pytest.mark.parametrize(
@@ -94,7 +97,7 @@ def test_a_success_of_days_ago_is_history_and_the_present_look_decides(
     phase: Phase, machine: Machine, expected: Phase
 ) -> None:
     """Paused in the middle of a drain, or before its terminate, and resumed two days later."""
-    decision = look(removal(1, phase, age_s=LONG_AGO_S), machine, commands=told(Outcome.SUCCEEDED))
+    decision = look(removal(1, phase, age_s=LONG_AGO_S, held_since_s=HELD_S), machine, commands=told(Outcome.SUCCEEDED))
     assert phase_of(decision) is expected
 
 
@@ -110,14 +113,15 @@ def test_what_drain_force_overruled_does_not_speak_against_it_again(machine: Mac
     first = left_of(look(removal(1), machine, commands=told(Outcome.TIMED_OUT), its_policy=forced))
     assert first is not None
     assert (first.phase, first.failure) == (Phase.TERMINATING, "drain timed_out")
-    assert phase_of(look(first, machine, its_policy=forced, at_s=NOW_S + 130)) is expected
+    later = msgspec.structs.replace(first, held_since_s=HELD_S)
+    assert phase_of(look(later, machine, its_policy=forced, at_s=NOW_S + 130)) is expected
 
 
 @pytest.mark.parametrize("phase", [Phase.DRAINING, Phase.TERMINATING])
 def test_where_the_present_is_not_seen_a_drain_of_days_ago_is_given_back(phase: Phase) -> None:
     """To drain it anew would be a shrink without metrics (the soak, seed 50: a person had uncordoned it)."""
     blind: dict[str, Any] = {"status": MetricsStatus.PARTIAL, "known": False, "commands": told(Outcome.SUCCEEDED)}
-    left = left_of(look(removal(1, phase, age_s=LONG_AGO_S), worker(1), **blind))
+    left = left_of(look(removal(1, phase, age_s=LONG_AGO_S, held_since_s=HELD_S), worker(1), **blind))
     assert left is not None
     assert (left.phase, left.fence, left.operation_id) == (Phase.UNCORDONING, 10, "r1")
 
@@ -177,7 +181,9 @@ def test_a_reclaim_that_is_silent_goes_to_the_next_server_after_its_own_time() -
 @pytest.mark.parametrize("phase", [Phase.DRAINING, Phase.TERMINATING])
 def test_what_ec2_did_not_take_is_given_back(phase: Phase) -> None:
     """A notice of last week, acted on before a pause: the machine was moved, and still runs."""
-    operation = removal(1, phase, age_s=86_400, reclaim=True, reason="retirement", due_at_s=NOW_S - 1801)
+    operation = removal(
+        1, phase, age_s=86_400, reclaim=True, reason="retirement", due_at_s=NOW_S - 1801, held_since_s=HELD_S
+    )
     assert phase_of(look(operation, commands=told(Outcome.RUNNING))) is Phase.UNCORDONING
 
 
@@ -191,15 +197,17 @@ def test_what_ec2_stopped_may_be_started_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("age_s", "expected"),
+    ("held_s", "expected"),
     [
-        pytest.param(120, Phase.TERMINATING, id="a terminate may be on its way"),
+        pytest.param(None, Phase.TERMINATING, id="no further terminate goes out"),
+        pytest.param(120, Phase.TERMINATING, id="the last one may be on its way"),
         pytest.param(121, Phase.UNCORDONING, id="it runs: given back"),
     ],
 )
 @pytest.mark.parametrize("listed", [True, False], ids=["ManagedBy taken off", "the cluster's tag taken off"])
-def test_a_tag_that_goes_before_the_end(age_s: int, listed: bool, expected: Phase) -> None:
-    operation = removal(1, Phase.TERMINATING, age_s=age_s)
+def test_a_tag_that_goes_before_the_end(held_s: int | None, listed: bool, expected: Phase) -> None:
+    held_since_s = None if held_s is None else NOW_S - held_s
+    operation = removal(1, Phase.TERMINATING, age_s=300, held_since_s=held_since_s)
     machine = worker(1, cordoned=True, of={"managed": False})
     if listed:
         decision = look(operation, machine)
@@ -216,6 +224,22 @@ def test_a_node_that_was_not_seen_yet_goes_by_its_own_name_once_it_is() -> None:
     renamed = worker(1, name="worker-i-001-1a2b3c4d", ready=False, of={"state": InstanceState.TERMINATED})
     [going] = look(removal(1, Phase.TERMINATING, reclaim=True), renamed).state.removals
     assert (going.phase, going.node_name) == (Phase.DELETING, "worker-i-001-1a2b3c4d")
+
+
+def test_what_speaks_against_the_end_holds_it_back_until_the_last_try_has_landed() -> None:
+    """The soak, seed 263: uncordoned by a person five seconds after the terminate went out, which EC2 carried out."""
+    opened = worker(1)
+    first = look(removal(1, Phase.TERMINATING, age_s=5), opened)
+    held = left_of(first)
+    assert held is not None
+    assert (held.phase, held.held_since_s) == (Phase.TERMINATING, NOW_S)
+    assert "worker-i-001 is not ended for now: somebody uncordoned it while it was drained" in first.events
+    seen = snapshot([opened])
+    assert due_effects(first.state, seen, policy()) == (), "no further try"
+    again = left_of(look(held, worker(1, cordoned=True), at_s=NOW_S + 60))
+    assert again is not None
+    assert again.held_since_s is None, "the metrics were late: it goes on"
+    assert phase_of(look(held, opened, at_s=NOW_S + 121)) is Phase.UNCORDONING
 
 
 GONE = {state: msgspec.structs.replace(SERVER, state=state) for state in InstanceState}

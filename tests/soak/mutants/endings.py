@@ -79,17 +79,21 @@ def old_inspection_believed() -> None:
 def old_drain_believed() -> None:
     """A drain that succeeded before a long pause counts as just over."""
     put(autoscaler.decide.progress.present, "WORD_HOLDS_S", 10**9)
-    put(autoscaler.decide.progress.removal, "WORD_HOLDS_S", 10**9)
 
 
 def overtaken_not_checked() -> None:
     """A drain's success is believed, whatever the present look shows."""
-    put(autoscaler.decide.progress.draining, "overtaken", lambda *_args, **_more: None)
+    put(autoscaler.decide.progress.draining, "against_drained", lambda *_args, **_more: None)
 
 
 def terminate_repeated_blindly() -> None:
     """A terminate that failed is sent again, whatever has happened on the machine since."""
     put(autoscaler.decide.progress.removal, "_terminating", lambda _look, state, _removal: state)
+
+
+def given_back_at_once() -> None:
+    """A worker is given back although a terminate of ours may be on its way."""
+    put(autoscaler.decide.progress.removal, "LANDED_BY_S", -1)
 
 
 def not_listed_is_gone() -> None:
@@ -113,7 +117,7 @@ def notice_of_the_past_acted_on() -> None:
     """What should have ended hours ago, and runs, is ended."""
     put(autoscaler.decide.removal.reclaim, "is_over", lambda _notice, _now_s: False)
     put(autoscaler.decide.progress.draining, "is_out_of_date", lambda _look, _removal: False)
-    put(autoscaler.decide.progress.removal, "is_out_of_date", lambda _look, _removal: False)
+    put(autoscaler.decide.progress.present, "is_out_of_date", lambda _look, _removal: False)
 
 
 def replacements_forgotten() -> None:
@@ -143,6 +147,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     old_drain_believed,
     overtaken_not_checked,
     terminate_repeated_blindly,
+    given_back_at_once,
     not_listed_is_gone,
     half_an_answer_proves_ready,
     far_notice_taken_for_near,
