@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -108,11 +109,19 @@ class SsmNodeCommands:
                 rule=UNKNOWN_COMMAND_RULE,
                 message=f"SSM knows no command {command_id} on {server_id}",
             )
-        return _read(answer)
+        return msgspec.structs.replace(_read(answer), ended_at_s=_moment(str(answer.get("ExecutionEndDateTime", ""))))
 
 
 def _subject(command: NodeCommand) -> str:
     return command.node_name or command.provider_id
+
+
+def _moment(text: str) -> int | None:
+    """Epoch seconds of SSM's ISO 8601 time; None for the empty text of a command that runs, and for what is none."""
+    try:
+        return int(datetime.fromisoformat(text).timestamp())
+    except ValueError:
+        return None
 
 
 def _read(answer: "GetCommandInvocationResultTypeDef") -> CommandResult:
@@ -124,8 +133,11 @@ def _read(answer: "GetCommandInvocationResultTypeDef") -> CommandResult:
     if status.replace(" ", "") in UNDER_WAY:
         return CommandResult(outcome=CommandOutcome.RUNNING)
     if status == "TimedOut":
+        # Not the drain's own word: what stood in its way, and how far it came, nobody knows.
         return CommandResult(
-            outcome=CommandOutcome.TIMED_OUT, rule=details, message="SSM stopped the script at its execution time-out"
+            outcome=CommandOutcome.API_UNREACHABLE,
+            rule=details,
+            message="SSM stopped the script at its execution time-out",
         )
     line, problem = _result_line(str(answer.get("StandardOutputContent", "")))
     if status == "Success":

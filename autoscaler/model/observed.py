@@ -251,6 +251,8 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     evicted_pods: int = 0
     inspection: Inspection | None = None
     """Of an inspection that succeeded."""
+    ended_at_s: int | None = None
+    """When the script ended, by SSM's clock; None while it runs, or where SSM does not say."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):

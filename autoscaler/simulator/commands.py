@@ -65,6 +65,7 @@ class CommandStatus(msgspec.Struct, frozen=True, kw_only=True):
     """None while it runs."""
     stdout: str = ""
     """One JSON line: the ResultLine."""
+    ended_at_s: float | None = None
 
 
 class CommandRunner:
@@ -75,6 +76,8 @@ class CommandRunner:
         self._nodes = nodes
         self._commands: dict[str, tuple[NodeCommand, ResultLine | None]] = {}
         """By command id: the command, and how it ended."""
+        self._ended_s: dict[str, float] = {}
+        """By command id: when it ended."""
         self._stored: dict[Key, ResultLine] = {}
         self._waiting: dict[Key, list[str]] = {}
         """Command ids by operation and verb: the first one runs, the others wait for its result."""
@@ -136,6 +139,7 @@ class CommandRunner:
             status=RunStatus.SUCCESS if exit_code == 0 else RunStatus.FAILED,
             exit_code=exit_code,
             stdout=msgspec.json.encode(line).decode() + "\n",
+            ended_at_s=self._ended_s[command_id],
         )
 
     def _begin(self, command: NodeCommand, command_id: str) -> None:
@@ -148,6 +152,7 @@ class CommandRunner:
             return
         key = (command.operation_id, command.verb)
         self._commands[command_id] = (command, line)
+        self._ended_s[command_id] = self._state.now_s
         self._state.tell("command", command.node_name, f"{command.verb}: {line.outcome} - {line.message}")
         lasting = command.verb in (Verb.DRAIN, Verb.UNCORDON, Verb.DELETE_NODE)
         if final and lasting and line.outcome not in REPEATABLE:

@@ -89,6 +89,7 @@ class Ssm:
             message=line.message,
             evicted_pods=line.evicted_pods,
             inspection=line.inspection,
+            ended_at_s=None if status.ended_at_s is None else int(status.ended_at_s),
         )
 
 

@@ -8,7 +8,7 @@ import pytest
 from botocore.stub import Stubber
 
 from autoscaler.aws.clients import Clients
-from autoscaler.aws.ssm import SsmNodeCommands
+from autoscaler.aws.ssm import SsmNodeCommands, _moment
 from autoscaler.model import CommandOutcome, Cordon, Found, NodeCommand, Verb
 from autoscaler.ports import CommandsUnavailable
 
@@ -160,7 +160,7 @@ def test_a_success_without_a_clean_result_line_is_a_failure(clients: Clients, ou
         ("Cancelling", "Cancelling", CommandOutcome.RUNNING),
         ("TimedOut", "DeliveryTimedOut", CommandOutcome.UNDELIVERED),
         ("TimedOut", "Delivery Timed Out", CommandOutcome.UNDELIVERED),
-        ("TimedOut", "ExecutionTimedOut", CommandOutcome.TIMED_OUT),
+        ("TimedOut", "ExecutionTimedOut", CommandOutcome.API_UNREACHABLE),
         ("Failed", "Undeliverable", CommandOutcome.UNDELIVERED),
         ("Cancelled", "Terminated", CommandOutcome.UNDELIVERED),
         ("Cancelled", "Cancelled", CommandOutcome.FAILED),
@@ -214,3 +214,17 @@ def test_not_being_able_to_ask_is_no_outcome(clients: Clients) -> None:
         stub.add_client_error("get_command_invocation", "ThrottlingException", "Rate exceeded")
         with pytest.raises(CommandsUnavailable):
             SsmNodeCommands(clients, document_name="doc").result(ID, SERVER)
+
+
+@pytest.mark.parametrize(
+    ("told", "ended_at_s"),
+    [
+        ("2026-11-26T03:04:05.678000+00:00", 1795662245),
+        ("2026-11-26T03:04:05Z", 1795662245),
+        ("", None),
+        ("soon", None),
+    ],
+)
+def test_when_the_script_ended_is_ssms_own_time(told: str, ended_at_s: int | None) -> None:
+    """GetCommandInvocation's `ExecutionEndDateTime` is ISO 8601, and empty while the command runs (API reference)."""
+    assert _moment(told) == ended_at_s

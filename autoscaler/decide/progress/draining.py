@@ -5,7 +5,7 @@ from typing import Final
 
 from autoscaler.decide.looking import Look
 from autoscaler.decide.progress.moves import drain_anew, terminate, uncordon
-from autoscaler.decide.progress.present import SHOWN_AFTER_S, against_drained, is_out_of_date
+from autoscaler.decide.progress.present import SHOWN_AFTER_S, UNSEEN, WORD_HOLDS_S, against_drained, is_out_of_date
 from autoscaler.decide.progress.sending import GRACE_AFTER_DRAIN_S, LATE_RULE, result_of, send_again
 from autoscaler.model import CommandOutcome, CommandResult, RemovalOperation, RemovalPhase, State
 from autoscaler.state.memory import remember_refusal
@@ -42,7 +42,9 @@ def advance_drain(look: Look, state: State, removal: RemovalOperation, wanted_ba
     """Move a removal whose worker is drained, or was just now."""
     instance = look.instances.get(removal.instance_id)
     if instance is not None and not instance.managed:
-        return uncordon(look, state, removal, "it does not carry the tags of ours any more")
+        why = "it does not carry the tags of ours any more"
+        state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
+        return uncordon(look, state, removal, why)
     if removal.reclaim and is_out_of_date(look, removal):
         return uncordon(look, state, removal, "EC2 did not take it at the time that it gave notice of")
     needed = None if removal.reclaim else wanted_back.get(removal.operation_id)
@@ -93,12 +95,14 @@ def _judge(look: Look, state: State, removal: RemovalOperation, result: CommandR
 
 def _succeeded(look: Look, state: State, removal: RemovalOperation, result: CommandResult) -> State:
     if not removal.reclaim and removal.command is not None:
-        why = against_drained(look, removal, since_s=removal.command.sent_at_s)
-        if why is not None and look.now_s - removal.command.sent_at_s > SHOWN_AFTER_S:
+        ended_s = removal.command.sent_at_s if result.ended_at_s is None else result.ended_at_s
+        why = against_drained(look, removal, since_s=ended_s)
+        holds_s = WORD_HOLDS_S if why == UNSEEN else SHOWN_AFTER_S
+        if why is not None and look.now_s - ended_s > holds_s:
             state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
             return uncordon(look, state, removal, why)
         if why is not None or look.asks_rooms:
-            return state  # the metrics may be older than the cordon, or the last eviction
+            return state  # it is not seen for a while; or the metrics are older than the cordon, or the last eviction
     look.events.append(f"{removal.node_name} is drained ({result.evicted_pods} pods evicted)")
     drained = enter_phase(
         removal, RemovalPhase.DRAINED, now_s=look.now_s, fence=removal.fence, not_after_s=removal.not_after_s

@@ -10,9 +10,14 @@ from autoscaler.model import Instance, Node, RemovalOperation
 from autoscaler.state.notices import OVER_AFTER_S
 
 WORD_HOLDS_S: Final = 900
-"""A success is believed for the drain's time-out and this long after it was sent; later it is history."""
+"""What was true this long ago, and is not seen now, is history."""
 SHOWN_AFTER_S: Final = 120
 """Metrics have shown a change by then, also where they are scraped every 30 s."""
+FRESH_S: Final = 120
+"""A server's word is as good as a look of one's own for this long."""
+
+
+UNSEEN: Final = "that it was drained is some time ago, and its Node is not seen now"
 
 
 def against_ending(look: Look, removal: RemovalOperation, instance: Instance) -> str | None:
@@ -34,14 +39,12 @@ def against_ending(look: Look, removal: RemovalOperation, instance: Instance) ->
 def against_drained(look: Look, removal: RemovalOperation, *, since_s: int) -> str | None:
     """What speaks against a worker being drained; None where nothing does, or what would is asked for first.
 
-    `since_s`: when the drain was sent, or its success believed. While the Node is not seen the server's own young word
-    has to do.
+    `since_s`: when the drain ended, or its success was believed. While the Node is not seen a server's fresh word has
+    to do.
     """
     node = look.nodes.get(removal.instance_id)
     if not look.snapshot.cluster_known or node is None:
-        if look.now_s - since_s > look.policy.drain.timeout_s + WORD_HOLDS_S:
-            return "that it was drained is too long ago, and it is not seen now"
-        return None
+        return UNSEEN if look.now_s - since_s > FRESH_S else None
     if node.cordoned is True and not look.snapshot.rooms_known:
         look.asks_rooms = True
         return None

@@ -2,7 +2,7 @@
 
 import math
 
-from autoscaler.model import OPERATION_TAG, LaunchRequest, Mode, NodeCommand, RemovalPhase, Verb
+from autoscaler.model import CLUSTER_TAG, OPERATION_TAG, LaunchRequest, Mode, NodeCommand, RemovalPhase, Verb
 from autoscaler.simulator.ec2 import SimInstance
 from autoscaler.simulator.soak.assumptions import NOTICED_WITHIN_S
 from autoscaler.simulator.soak.watch import Effect, Watch
@@ -91,7 +91,11 @@ def never_above_max(watch: Watch, effect: Effect) -> str | None:
     workers = (moment.ours | moment.others) - watch.truth.noticed.keys() - watch.truth.stopped
     operation_id = dict(effect.subject.tags).get(OPERATION_TAG, "")
     launched = [i for i in moment.ours if watch.cluster.ec2.instances[i].tags.get(OPERATION_TAG) == operation_id]
-    if launched and len(workers) > watch.policy.workers.max:
+    # Who loses the cluster's tag while Prometheus cannot be asked is known to nobody.
+    unknown = {i for i in watch.truth.untagged_s if CLUSTER_TAG not in watch.cluster.ec2.instances[i].tags}
+    if launched and len(workers - (unknown if watch.blind() or not effect.seen.metrics_complete else set())) > (
+        watch.policy.workers.max
+    ):
         return f"{len(workers)} workers live after {effect.name} {operation_id}; max is {watch.policy.workers.max}"
     return None
 

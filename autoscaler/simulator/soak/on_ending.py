@@ -68,6 +68,8 @@ def nothing_is_lost_unasked(watch: Watch, effect: Effect) -> str | None:
 
 def no_step_rests_on_an_old_answer(watch: Watch, saved: Saved) -> str | None:
     """What cannot be taken back rests on a look that bears it out, or on an answer that is young where none can."""
+    if saved.new.lease is not None and saved.new.lease.expires_at_s <= watch.cluster.now_s:
+        return None  # frozen in between: it has no time left to act, and the next look looks again
     for removal in _entered(saved):
         if not _needs_proof(watch, removal.instance_id) or _forced(watch, removal.operation_id):
             continue

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import msgspec
+
 from autoscaler.model import OPERATION_TAG, LaunchOperation, Notice, RemovalOperation, RemovalPhase, State
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, INVOCATION_S, NOTICED_WITHIN_S
 from autoscaler.simulator.soak.watch import Saved, Watch
@@ -194,7 +196,8 @@ def _ids(launch: LaunchOperation) -> set[str]:
 
 
 def _without_facts(state: State) -> tuple[object, ...]:
-    return state.fence, state.lease, state.launches, state.removals, state.backoffs, state.refusals, state.owners
+    backoffs = tuple(msgspec.structs.replace(backoff, told=False) for backoff in state.backoffs)
+    return state.fence, state.lease, state.launches, state.removals, backoffs, state.refusals, state.owners
 
 
 def notices_of(state: State, kind: str) -> list[Notice]:

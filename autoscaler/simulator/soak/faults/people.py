@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from autoscaler.model import MANAGED_BY_TAG, Mode, ModeSetting, RemovalPhase
+from autoscaler.model import CLUSTER_TAG, MANAGED_BY_TAG, Mode, ModeSetting, RemovalPhase
 from autoscaler.simulator.soak.faults.machines import break_node, mend_nodes
 from autoscaler.simulator.soak.faults.stage import Action, Episode, Kinds, Stage, nothing
 from autoscaler.simulator.world.preflight import OPERATION_ANNOTATION
@@ -140,6 +140,7 @@ KINDS: Final[Kinds] = {
     "node cordoned by hand": (_cordon, _uncordon),
     "drain undone by hand": (_uncordon_ours, nothing),
     "worker loses the tag of ours": _take_tag(MANAGED_BY_TAG),
+    "worker loses the cluster's tag": _take_tag(CLUSTER_TAG),
     "worker stopped by hand": (_stop, _start),
     "termination protection": (_protect, _unprotect),
 }
