@@ -392,7 +392,7 @@ def _learned(snapshot: Snapshot) -> tuple[bool, frozenset[str], frozenset[str]]:
 def _is_fresh(decision: Decision, state: State) -> bool:
     """Whether people have not heard of this refusal: of the codes behind it, where EC2 gave some."""
     if decision.refused_for:
-        return bool(untold(state, decision.refused_for))
+        return bool(untold(decision.state, decision.refused_for))
     return decision.reason != state.told_refusal
 
 

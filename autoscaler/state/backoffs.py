@@ -16,6 +16,7 @@ from autoscaler.policy import Policy
 LAUNCH_PATH: Final = Pool(instance_type="", zone="")
 BUSY_WAIT_S: Final = 10
 MAX_BUSY_WAIT_S: Final = 300
+KEPT_S: Final = 3600
 MAX_BACKOFFS: Final = 60
 """Of more, the ones that end first go: a pool is then tried early."""
 MAX_CODE: Final = 80
@@ -30,6 +31,7 @@ def back_off(
     A cause that lasts counts on from pool to pool: one that lies in the request or the account fails everywhere, and
     is not tried once more for each zone. `spread` from 0 to 1 takes up to half off a busy wait (`spread_of`).
     """
+    state = forget_backoffs(state, now_s)
     fresh: dict[Pool, Backoff] = {}
     for failed_pool, long_code in failed:
         code = long_code[:MAX_CODE]
@@ -47,6 +49,12 @@ def back_off(
     kept = [*(b for b in state.backoffs if b.pool not in fresh), *fresh.values()]
     first_to_go = sorted(kept, key=lambda b: b.until_s)[: max(0, len(kept) - MAX_BACKOFFS)]
     return msgspec.structs.replace(state, backoffs=tuple(b for b in kept if b not in first_to_go))
+
+
+def forget_backoffs(state: State, now_s: int) -> State:
+    """Drop what ended long ago: a failure of today is no further one of last week, and is news again."""
+    kept = tuple(b for b in state.backoffs if now_s < b.until_s + KEPT_S)
+    return msgspec.structs.replace(state, backoffs=kept)
 
 
 def _counts_on(earlier: Backoff, pool: Pool, code: str) -> bool:

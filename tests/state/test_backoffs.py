@@ -105,6 +105,14 @@ def test_a_code_is_told_once_until_it_ends() -> None:
     assert codes_told(state, [DENIED]) == state
 
 
+def test_what_ended_an_hour_ago_is_news_again() -> None:
+    state = codes_told(failed(DENIED, DENIED)[0], [DENIED])
+    later = back_off(state, [(B, DENIED)], now_s=NOW_S + 240 + 3599, policy=POLICY)
+    assert (later.backoffs[-1].failures, untold(later, [DENIED])) == (3, frozenset())
+    anew = back_off(state, [(B, DENIED)], now_s=NOW_S + 240 + 3600, policy=POLICY)
+    assert ([b.failures for b in anew.backoffs], untold(anew, [DENIED])) == ([1], frozenset({DENIED}))
+
+
 def test_pools_are_told_apart_by_type_zone_and_market() -> None:
     pools = [
         A,
