@@ -17,7 +17,7 @@ FAST := tests/test_*.py tests/act tests/decide tests/observe tests/reconcile tes
   tests/monitoring/test_rules_*.py tests/monitoring/test_query_*.py tests/deploy/test_rules.py
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: help demo test test-fast lint lint-templates lint-types lint-text pytest soak soak-stories soak-mutants race bench package rules up token verify-aws deploy-local setup lock clean
+.PHONY: help demo test test-fast lint lint-templates lint-types lint-text pytest soak soak-stories soak-mutants race bench package rules up down token verify-aws deploy-local setup lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ rules: setup ## render the Prometheus rules and the manifests anew from policy.y
 up: setup ## an AWS account to a cluster that scales: both stacks and the token (STAGE=main, UP="--region eu-central-1")
 	@scripts/up --stage $(STAGE) $(UP)
 
+down: setup ## the way back: workers, service, cluster, each asked for; says what stays (STAGE=main, DOWN="--region eu-central-1")
+	@scripts/down --stage $(STAGE) $(DOWN)
+
 token: setup ## create or rotate the webhook's token (CLUSTER=main, TOKEN="--drop-previous")
 	@bin/k3s-autoscaler token $(if $(CLUSTER),--cluster $(CLUSTER)) $(TOKEN)
 
@@ -82,7 +85,7 @@ verify-aws: setup ## ask an AWS account what no emulator shows (STAGE=main SLS="
 	@bin/k3s-autoscaler verify-aws $(if $(ACCOUNT),--account-only,--template \
 	  build/.verify-$(STAGE)/cloudformation-template-update-stack.json) $(VERIFY)
 
-deploy-local: setup ## deploy both stacks to an AWS emulator, print their outputs, and end
+deploy-local: setup ## up, another server, and down again, on an AWS emulator
 	@scripts/deploy-local
 
 setup: $(VENV) $(NODE) ## the Python and node packages, at their locked versions

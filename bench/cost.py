@@ -5,6 +5,7 @@ together and the counts against the code. Nothing is measured in an account: the
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -17,7 +18,13 @@ RATES_MIN: Final = (1, 2, 5, 15, 60)
 MEMORY_GB: Final = 0.5
 METRICS: Final = 12
 ALARMS: Final = 11
-THROTTLE_PER_S: Final = 10
+THROTTLE_PER_S: Final = 2
+METERED_KB: Final = 512
+"""An HTTP API counts a request once for each 512 KB that it begins. Source: API Gateway pricing, "HTTP APIs"."""
+FUNCTION_TAKES_MB: Final = 6
+"""A larger body never reaches a function. Source: Lambda developer guide, "Lambda quotas", invocation payload."""
+API_TAKES_MB: Final = 10
+"""Source: API Gateway developer guide, "Quotas for HTTP APIs", payload size: no setting lowers it."""
 LINE_OVERHEAD_BYTES: Final = 26
 """CloudWatch Logs adds this to each event. Source: CloudWatch Logs API reference, PutLogEvents."""
 PLATFORM_BYTES: Final = 400
@@ -68,6 +75,8 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
     cold_ms: int = 2500
     """A cold start with its look. Lambda bills the start as well."""
     watchdog_ms: int = 20
+    large_ms: int = 300
+    """A body of 6 MB that is refused: Lambda hands it over whole before our size check."""
     cold_starts_a_day: int = 30
     alerts_a_day: int = 300
     """Webhooks that are looked at: the alert `low` repeats every five minutes of an idle night."""
@@ -137,12 +146,17 @@ def networks(use: Use, prices: Prices) -> list[Line]:
     ]
 
 
-def flood(use: Use, prices: Prices) -> float:
+def flood(body_mb: float, use: Use, prices: Prices) -> float:
     """A month of forged webhooks at the throttle's rate, each refused: US dollars. The throttle is what bounds it."""
     requests = THROTTLE_PER_S * MINUTES_A_MONTH * 60.0
+    metered = max(1, math.ceil(body_mb * 1024 / METERED_KB))
+    api = requests * metered * prices.api_request
+    if body_mb > FUNCTION_TAKES_MB:
+        return api
+    run_ms = use.large_ms if body_mb * 1024 > METERED_KB else use.watchdog_ms
     logged_gb = requests * (use.watchdog_bytes + PLATFORM_BYTES + 4 * LINE_OVERHEAD_BYTES) / 1e9
-    function = prices.lambda_request + use.watchdog_ms / 1000 * MEMORY_GB * prices.lambda_gb_s
-    return requests * (prices.api_request + function) + logged_gb * (prices.log_gb + prices.log_gb_month)
+    function = prices.lambda_request + run_ms / 1000 * MEMORY_GB * prices.lambda_gb_s
+    return api + requests * function + logged_gb * (prices.log_gb + prices.log_gb_month)
 
 
 def tables(use: Use, prices: Prices) -> str:
@@ -156,14 +170,18 @@ def tables(use: Use, prices: Prices) -> str:
     rows.append(["**list price**", *_bold(lambda rate: total(rate, use, prices, NOT_FREE))])
     rows.append(["**after the free tier**", *_bold(lambda rate: total(rate, use, prices, Free()))])
     ways = [[line.name, _usd(line.usd)] for line in networks(use, prices)]
-    attack = [["refused webhooks at the throttle's rate, all month", _usd(flood(use, prices))]]
+    attack = [
+        ["alerts' usual size", _usd(flood(0, use, prices))],
+        [f"{FUNCTION_TAKES_MB} MB each, the most that Lambda takes", _usd(flood(FUNCTION_TAKES_MB, use, prices))],
+        [f"{API_TAKES_MB} MB each, the most that the API takes", _usd(flood(API_TAKES_MB, use, prices))],
+    ]
     return "\n".join(
         [
             *_table(head, rows),
             "",
             *_table(["the functions' way to AWS", "US dollars a month"], ways),
             "",
-            *_table(["a flood", "US dollars a month"], attack),
+            *_table([f"refused webhooks, {THROTTLE_PER_S} a second all month", "US dollars"], attack),
         ]
     )
 

@@ -1,7 +1,7 @@
 // What the parameters of cluster.yml may be.
 "use strict";
 
-const { DUAL_STACK_REGIONS } = require("./dual-stack-regions.js");
+const { lacksIpv6, unknownRegion } = require("./regions.js");
 const patterns = require("./setting-patterns.js");
 
 const { clusterId, imageId, optional, parameterName, releasesUrl, rootDevice, volumeGb } = patterns;
@@ -43,13 +43,13 @@ const rules = {
 // AWS' naming: a `g` behind the generation's number says Graviton, as in t4g, c7gn or im4gn; a1 is older than the rule.
 const isArm = (instanceType) => /^(a1|[a-z]+[0-9]+[a-z-]*g[a-z-]*)\./.test(instanceType);
 const IMAGE_WORDS = { x86_64: /arm64|aarch64/, arm64: /x86_64|amd64/ };
-const SECRET_ARGUMENTS = /(^| )--?(token|t|agent-token|datastore-endpoint|etcd-s3-secret-key)([= ]|$)/;
 
 // Rules about several parameters: the sentence, or nothing.
 const together = [
+  unknownRegion,
   ({ functionEgress }, { region }) =>
     functionEgress === "ipv6" &&
-    !DUAL_STACK_REGIONS.includes(region) &&
+    lacksIpv6(region) &&
     `Parameter functionEgress is "ipv6" and region ${region} is not known to have dual-stack endpoints of EC2 and SNS: set functionEgress to existing and give the functions' route table a NAT gateway, or take another region.`,
   ({ zones }, { region }) => {
     const [first, second] = String(zones ?? "").split(",");
@@ -68,9 +68,7 @@ const together = [
   ({ flannelBackend, k3sServerArguments }) =>
     (flannelBackend === "wireguard-native") !== /(^| )--flannel-backend=wireguard-native( |$)/.test(String(k3sServerArguments ?? "")) &&
     "Parameters flannelBackend and k3sServerArguments belong together: set flannelBackend to wireguard-native and add --flannel-backend=wireguard-native to the arguments, or do neither.",
-  ({ k3sServerArguments }) =>
-    SECRET_ARGUMENTS.test(String(k3sServerArguments ?? "")) &&
-    "Parameter k3sServerArguments holds a secret: the arguments stand in the machine's user data, which many may read, so leave tokens, datastore addresses and keys out of it.",
+  patterns.noSecretIn("k3sServerArguments"),
 ];
 
 module.exports = { file: "cluster.yml", rules, together };

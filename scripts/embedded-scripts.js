@@ -8,11 +8,13 @@ const path = require("node:path");
 const folder = path.join(__dirname, "..", "cloudformation", "scripts");
 const read = (name) => fs.readFileSync(path.join(folder, name), "utf8");
 
-// Comment lines are for the reader of the repository: user data is limited to 16 KiB.
+// Comment lines, and what stands behind a function's name, are for the reader of the repository: user data is limited to
+// 16 KiB.
 const withoutComments = (script) =>
   script
     .split("\n")
     .filter((line, index) => index === 0 || !/^\s*#/.test(line))
+    .map((line) => line.replace(/^([a-z_0-9]+\(\) \{) #.*$/, "$1"))
     .join("\n");
 
 // One word for a POSIX shell, whatever it holds.
@@ -32,7 +34,7 @@ const withParts = (script) =>
 
 const USER_DATA_LIMIT_BYTES = 16384;
 
-const userData = (name, settings) => {
+const bootstrap = (name, settings) => {
   const script = afterFirstLine(
     withoutComments(withParts(read(name))),
     Object.entries(settings).map(([variable, value]) => `export ${variable}=${quoted(value)}`),
@@ -40,7 +42,16 @@ const userData = (name, settings) => {
   if (Buffer.byteLength(script) > USER_DATA_LIMIT_BYTES) {
     throw new Error(`The user data made of ${name} has ${Buffer.byteLength(script)} bytes; EC2 takes ${USER_DATA_LIMIT_BYTES}.`);
   }
-  return Buffer.from(script).toString("base64");
+  return script;
+};
+
+const base64 = (text) => Buffer.from(text).toString("base64");
+
+// Only CloudFormation knows the id of a volume that it makes: it puts it where this one of the same length stands.
+const SOME_VOLUME = "vol-00000000000000000";
+const withVolume = (script, resource) => {
+  const [before, after] = script.split(SOME_VOLUME, 2);
+  return { "Fn::Base64": { "Fn::Join": ["", [escaped(before), { Ref: resource }, escaped(after)]] } };
 };
 
 // Every pattern is free of quotes, blanks and shell syntax: what passes cannot be anything but a word.
@@ -85,27 +96,31 @@ const nodeCommandDocument = () =>
 
 // Two services embed scripts: serverless.yml workers and node commands, cluster.yml the server.
 const ofTheService = async (param) => ({
-  workerUserData: userData("worker-bootstrap.sh", {
-    CLUSTER_ID: await param("clusterId"),
-    EXTRA_AGENT_ARGUMENTS: await param("k3sAgentArguments"),
-    REGISTRIES_PARAMETER: await param("k3sRegistriesParameter"),
-    K3S_RELEASES_URL: await param("k3sReleasesUrl"),
-  }),
+  workerUserData: base64(
+    bootstrap("worker-bootstrap.sh", {
+      CLUSTER_ID: await param("clusterId"),
+      EXTRA_AGENT_ARGUMENTS: await param("k3sAgentArguments"),
+      REGISTRIES_PARAMETER: await param("k3sRegistriesParameter"),
+      K3S_RELEASES_URL: await param("k3sReleasesUrl"),
+    }),
+  ),
   nodeCommandDocument: escaped(nodeCommandDocument()),
 });
 
-const ofTheCluster = async (param) => ({
-  serverUserData: userData("server-bootstrap.sh", {
+const ofTheCluster = async (param) => {
+  const script = bootstrap("server-bootstrap.sh", {
     CLUSTER_ID: await param("clusterId"),
+    DATA_VOLUME: SOME_VOLUME,
+    DATA_DEVICE: DATA_DEVICE,
     K3S_VERSION: await param("k3sVersion"),
     K3S_SHA256_AMD64: await param("k3sSha256Amd64"),
     K3S_SHA256_ARM64: await param("k3sSha256Arm64"),
     EXTRA_SERVER_ARGUMENTS: await param("k3sServerArguments"),
     REGISTRIES_PARAMETER: await param("k3sRegistriesParameter"),
     K3S_RELEASES_URL: await param("k3sReleasesUrl"),
-    DATA_DEVICE: DATA_DEVICE,
-  }),
-});
+  });
+  return { serverUserData: withVolume(script, "ServerData") };
+};
 
 // Under which name cluster.yml attaches the volume of /var/lib/rancher.
 const DATA_DEVICE = "/dev/sdf";

@@ -1,8 +1,16 @@
-// Refuses wrong parameters before anything is made of them: one sentence each, with what is allowed. The rules are data,
-// one file a service: `custom.settingRules` names it (scripts/service-settings.js, scripts/cluster-settings.js).
+// Refuses, before anything is made of them: wrong parameters, parameters that nobody knows, and for the service a policy
+// that does not fit (autoscaler/deploy/check.py). One sentence each, with what is allowed. The rules are data, one file a
+// service: `custom.settingRules` names it (scripts/service-settings.js, scripts/cluster-settings.js).
 "use strict";
 
+const path = require("node:path");
+const { run } = require("./ask-python.js");
+const { closest } = require("./closest.js");
+
 const LOCAL = "local";
+// `remove` and what only looks need no parameter.
+const COMMANDS = ["deploy", "package", "print"];
+const OTHER = { "service-settings": "cluster-settings", "cluster-settings": "service-settings" };
 
 function problems({ file, rules, together }, settings, { stage, region }) {
   const found = Object.entries(rules)
@@ -16,9 +24,27 @@ function problems({ file, rules, together }, settings, { stage, region }) {
   return [...found, ...sentences];
 }
 
+// scripts/up hands everything that it was given to both services, and says so.
+function unknown(names, { file, rules }, other, { shared }) {
+  return names
+    .filter((name) => !(name in rules) && !(shared && name in other.rules))
+    .map((name) => {
+      if (name in other.rules) return `Parameter ${name} belongs to ${other.file} and means nothing in ${file}: leave it out here.`;
+      const near = closest(name, Object.keys(shared ? { ...rules, ...other.rules } : rules));
+      return `There is no parameter ${name}${near ? `: did you mean ${near}?` : `: ${file} lists them under params.default.`}`;
+    });
+}
+
+function aboutThePolicy(serverless, { workerImageId, workerImageParameter }) {
+  const folder = serverless.serviceDir;
+  const image = workerImageId ? "" : String(workerImageParameter ?? "");
+  const options = ["--policy", path.join(folder, "policy.yml"), "--rules", path.join(folder, "monitoring"), "--image", image];
+  run(serverless, "autoscaler.deploy.check", options);
+}
+
 module.exports = class {
   constructor(serverless) {
-    this.hooks = { initialize: () => check(serverless) };
+    this.hooks = COMMANDS.includes(serverless.processedInput.commands[0]) ? { initialize: () => check(serverless) } : {};
   }
 };
 
@@ -26,11 +52,27 @@ function check(serverless) {
   const aws = serverless.getProvider("aws");
   const stage = aws.getStage();
   const { settings, settingRules } = serverless.service.custom;
-  const found = problems(require(`./${settingRules}.js`), settings, { stage, region: aws.getRegion() });
-  if (stage === LOCAL && serverless.processedInput.commands[0] === "deploy" && !process.env.AWS_ENDPOINT_URL) {
+  const own = require(`./${settingRules}.js`);
+  const other = require(`./${OTHER[settingRules]}.js`);
+  const { commands, options } = serverless.processedInput;
+  const given = (options.param ?? []).map((parameter) => parameter.split("=", 1)[0]);
+  const params = serverless.configurationInput.params;
+  const found = [
+    ...unknown(given, own, other, { shared: Boolean(process.env.K3S_AUTOSCALER_BOTH) }),
+    ...unknown(Object.keys({ ...params.default, ...params[stage] }), own, other, { shared: false }),
+    ...problems(own, settings, { stage, region: aws.getRegion() }),
+  ];
+  if (stage === LOCAL && commands[0] === "deploy" && !process.env.AWS_ENDPOINT_URL) {
     found.push(
       `Stage "${LOCAL}" holds made-up values for an emulator: set AWS_ENDPOINT_URL to the emulator, or deploy with --stage and a stage of your own (docs/deploy.md).`,
     );
+  }
+  if (settingRules === "service-settings") {
+    try {
+      aboutThePolicy(serverless, settings);
+    } catch (error) {
+      found.push(error.message);
+    }
   }
   if (found.length > 0) throw new serverless.classes.Error(found.join("\n"));
 }

@@ -1,7 +1,7 @@
 // What the parameters of serverless.yml may be.
 "use strict";
 
-const { DUAL_STACK_REGIONS } = require("./dual-stack-regions.js");
+const { lacksIpv6, unknownRegion } = require("./regions.js");
 const patterns = require("./setting-patterns.js");
 
 const { boolean, clusterId, ids, imageId, optional, parameterName, rootDevice, volumeGb } = patterns;
@@ -41,6 +41,7 @@ const rules = {
 
 // Rules about several parameters: the sentence, or nothing.
 const together = [
+  unknownRegion,
   (settings) =>
     Boolean(settings.functionSubnetIds) !== Boolean(settings.functionSecurityGroupIds) &&
     "Parameters functionSubnetIds and functionSecurityGroupIds belong together: set both for functions in a VPC, or neither.",
@@ -50,7 +51,7 @@ const together = [
     "Parameter functionDualStack is true and functionSubnetIds is not set: only functions in a VPC reach AWS by its dual-stack endpoints, so set the subnets or leave it false.",
   (settings, { region }) =>
     String(settings.functionDualStack) === "true" &&
-    !DUAL_STACK_REGIONS.includes(region) &&
+    lacksIpv6(region) &&
     `Parameter functionDualStack is true and region ${region} is not known to have dual-stack endpoints of EC2 and SNS: leave it false, and give the functions' subnets a NAT or endpoints of their own.`,
   (settings) =>
     Boolean(settings.alarmEmail) &&
@@ -60,6 +61,7 @@ const together = [
     String(settings.alarms) === "false" &&
     Boolean(settings.alarmEmail || settings.alarmTopicArn) &&
     "Parameter alarms is false and alarmEmail or alarmTopicArn is set: there would be nothing to tell, so set alarms to true or leave both empty.",
+  patterns.noSecretIn("k3sAgentArguments"),
 ];
 
 module.exports = { file: "serverless.yml", rules, together };

@@ -4,8 +4,15 @@
 const ids = (prefix) => new RegExp(`^${prefix}-[0-9a-f]{8,17}(,${prefix}-[0-9a-f]{8,17})*$`);
 const optional = (pattern) => new RegExp(`^$|${pattern.source}`);
 
+const SECRET_ARGUMENTS = /(^| )--?(token|t|agent-token|datastore-endpoint|etcd-s3-secret-key)([= ]|$)/;
+// A rule about a parameter with arguments of K3s: the sentence, or nothing.
+const noSecretIn = (name) => (settings) =>
+  SECRET_ARGUMENTS.test(String(settings[name] ?? "")) &&
+  `Parameter ${name} holds a secret: the arguments stand in the machine's user data, which many may read, so leave tokens, datastore addresses and keys out of it.`;
+
 module.exports = {
   ids,
+  noSecretIn,
   optional,
   boolean: [/^(true|false)$/, "true or false"],
   clusterId: [/^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/, "a name of 1 to 32 lower-case letters, digits and hyphens that stands in the cluster's tags and SSM parameters"],

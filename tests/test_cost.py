@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from autoscaler.model import Trigger
 from autoscaler.policy import Policy, Workers
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.telemetry import METRICS, Telemetry
+from autoscaler.webhook import BODY_LIMIT_BYTES
 from bench import cost
 from bench.cost import NOT_FREE, RATES_MIN, Free, Prices, Use, components, tables, total
 from tests.handlers.support import FakeContext
@@ -95,3 +97,47 @@ def test_a_month_of_sweeps_by_hand() -> None:
     assert by_name["Lambda, requests"] == pytest.approx((21_900 + 43_800) * 0.20e-6)
     assert by_name["DynamoDB"] == pytest.approx(21_900 * 0.125e-6)
     assert by_name["API Gateway"] == pytest.approx(43_800 * 1e-6)
+
+
+def seconds(text: str) -> float:
+    return float(text[:-1]) * {"s": 1, "m": 60}[text[-1]]
+
+
+def test_the_throttle_leaves_room_for_two_alertmanagers_with_every_alert_firing() -> None:
+    """Alertmanager sends a group, here an alert's name, at most once in the group_interval of its route."""
+    rules = yaml.safe_load(read("monitoring/alertmanager.yml"))["route"]["routes"][0]["routes"]
+    labels = {
+        rule["alert"]: rule["labels"]["scale"]
+        for path in (ROOT / "monitoring" / "rules").glob("*.yml")
+        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    }
+    assert len(labels) >= 6
+
+    def interval_s(name: str) -> float:
+        route = next(
+            row for row in rules if {f'alertname = "{name}"', f'scale = "{labels[name]}"'} & set(row["matchers"])
+        )
+        return seconds(route["group_interval"])
+
+    sent_per_s = 2 * sum(1 / interval_s(name) for name in labels)
+    assert 2 * sent_per_s <= cost.THROTTLE_PER_S
+    found = re.search(r"ThrottlingBurstLimit: (\d+)", read("cloudformation/functions.yml"))
+    assert found is not None
+    assert int(found[1]) >= 2 * len(labels) + cost.THROTTLE_PER_S
+
+
+@pytest.mark.parametrize(
+    ("body_mb", "units", "function_s"),
+    [(0, 1, 0.02), (0.5, 1, 0.02), (0.51, 2, 0.3), (6, 12, 0.3), (6.1, 13, None), (10, 20, None)],
+)
+def test_a_flood_is_metered_by_the_half_megabyte(body_mb: float, units: int, function_s: float | None) -> None:
+    requests = cost.THROTTLE_PER_S * 43_800 * 60
+    prices = Prices(log_gb=0, log_gb_month=0)
+    function = 0 if function_s is None else 0.20e-6 + function_s * 0.5 * 0.0000133334
+    assert cost.flood(body_mb, Use(), prices) == pytest.approx(requests * (units * 1e-6 + function))
+
+
+def test_our_own_webhooks_are_metered_once() -> None:
+    assert BODY_LIMIT_BYTES <= cost.METERED_KB * 1024

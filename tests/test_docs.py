@@ -60,4 +60,4 @@ def test_every_invariant_that_the_promises_name_is_checked_by_the_soak() -> None
         for name in re.findall(r"`(\w+)`", mention)
     }
     assert len(named) > 10
-    assert named <= set(Run(3).run().checks)
+    assert named <= set(Run(12).run().checks)

@@ -60,7 +60,11 @@ class Clients:
         return cast("SSMClient", self._client("ssm", READ_TIMEOUT_S))
 
     def dynamodb(self) -> "DynamoDBClient":
-        """DynamoDB."""
+        """DynamoDB, by IPv4 whatever AWS_USE_DUALSTACK_ENDPOINT says.
+
+        Few regions have an IPv6 address of it (cloudformation/regions.json), and the SDK makes up the others' names.
+        Functions without another way out reach it through the VPC's gateway endpoint, which is free.
+        """
         return cast("DynamoDBClient", self._client("dynamodb", READ_TIMEOUT_S))
 
     def sns(self) -> "SNSClient":
@@ -83,6 +87,7 @@ class Clients:
             config=Config(
                 connect_timeout=CONNECT_TIMEOUT_S,
                 read_timeout=read_timeout_s,
+                use_dualstack_endpoint=False if service == "dynamodb" else None,
                 retries={"total_max_attempts": 1, "mode": "standard"},
             ),
         )

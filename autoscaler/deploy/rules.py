@@ -18,7 +18,9 @@ import msgspec
 import typer
 import yaml
 
+from autoscaler.deploy.architecture import of_workers
 from autoscaler.deploy.expressions import rule_expressions
+from autoscaler.deploy.versions import IMAGES, VersionsError, read_versions
 from autoscaler.observe.series import KUBE_STATE_METRICS, NODE_EXPORTER, PROOF_VOLUME, UTILISATION_GROUP
 from autoscaler.policy import Policy, PolicyError, parse_policy
 
@@ -35,8 +37,6 @@ MANIFESTS: Final = (
 )
 _PLACE: Final = re.compile(r"(?m)(?:^(?P<lead> +))?@\{(?P<name>[a-z_]+)\}")
 """`@{name}` only: `$` belongs to PromQL and to Go's templates."""
-IMAGES: Final = ("alertmanager", "kube-state-metrics", "node-exporter", "prometheus")
-"""The images whose digest may be pinned beside the version that the templates name."""
 
 Discovery = Mapping[str, Any]
 """A service-discovery block as Prometheus' configuration writes it: `{"static_configs": [{"targets": [...]}]}`."""
@@ -150,7 +150,14 @@ def render_manifests(policy: Policy, cluster_id: str, digests: Mapping[str, str]
                 "followed by 64 hexadecimal digits, as the image's registry shows it for the version's whole index."
             )
     files = render(policy, _in_cluster(cluster_id))
-    values = {f"{image.replace('-', '_')}_digest": f"@{digests[image]}" if image in digests else "" for image in IMAGES}
+    try:
+        versions = read_versions()
+    except VersionsError as error:
+        raise RenderError(str(error)) from error
+    values = {
+        f"{image.replace('-', '_')}_version": versions[image] + (f"@{digests[image]}" if image in digests else "")
+        for image in IMAGES
+    }
     values["proof_volume"] = PROOF_VOLUME
     values |= {f"{Path(path).stem}_yml": _indented(text) for path, text in files.items()}
     values["alertmanager_checksum"] = hashlib.sha256(files["alertmanager.yml"].encode()).hexdigest()
@@ -301,6 +308,7 @@ def main(
             cluster_id=cluster_id, webhook_url=webhook_url, credentials_file=credentials_file, local=local
         )
         decoded = parse_policy(read_policy(policy), source=str(policy))
+        of_workers(decoded)
         files = render(decoded, settings) | render_manifests(decoded, cluster_id, parse_digests(image_digest or []))
     except (PolicyError, RenderError) as error:
         _refuse(str(error))

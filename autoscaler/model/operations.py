@@ -159,7 +159,7 @@ class RemovalOperation(
     attempts: int = 0
     absent_since_s: int | None = None
     failure: str = ""
-    """Why the drain was given up, for the phase `uncordoning`."""
+    """Why the drain was given up, for the phase `uncordoning`; or what was overruled (`drain.force`) to terminate."""
     told_failure: str = ""
     """As of a launch: cause of the failed call of this phase that people know of."""
     retry_at_s: int | None = None

@@ -18,6 +18,9 @@ SETTLED_WINDOW: Final = f"{SETTLED_WINDOW_S}s"
 INTERVAL_WINDOW_S: Final = 300
 OFTEN: Final = 0.9
 """The share of the usual scrapes that a source without a gap has."""
+GATE_MATTERS_S: Final = 60
+"""How long after its release a pod's age still decides something, beyond `scale_up.pending_for_s`."""
+GATE_STEP_S: Final = 5
 NAMED: Final = 10
 """Where many of a kind are counted, as many are named."""
 INIT_REQUESTS: Final = "kube_pod_init_container_resource_requests"
@@ -43,7 +46,7 @@ def sight_query(policy: Policy) -> str:
 def sight_operands(policy: Policy) -> dict[str, str]:
     """Its operands by family. A family that has several is told apart by a second word."""
     raw = Raw(policy.metrics.matchers)
-    rows = {**_nodes(raw), **_unbound_pods(raw)}
+    rows = {**_nodes(raw), **_unbound_pods(raw, policy)}
     counted = {f"counted {family}": _count(rows[family], of=family) for family in COUNTED}
     counted["counted node_unmeasured"] = _count(_unmeasured(raw), of="node_unmeasured")
     return {**rows, **_use(raw, policy), **_about(raw), **counted}
@@ -157,19 +160,33 @@ def _unmeasured(raw: Raw) -> str:
     )
 
 
-def _unbound_pods(raw: Raw) -> dict[str, str]:
+def _waits_since(raw: Raw, policy: Policy) -> str:
+    """{namespace, pod, uid} since when no Node fits, epoch seconds; 1 where that is not shown.
+
+    The scheduler's verdict keeps its time when a gate is lifted (`lastTransitionTime` of PodScheduled), so that a pod
+    released a second ago would count as one that has waited for hours: it waits since it was last seen gated. Looked
+    for as far back as it matters: longer ago, it has waited long enough either way.
+    """
+    told = f"{raw.state('kube_pod_status_unscheduled_time')} and on (uid) {raw.unschedulable}"
+    back_s = policy.scale_up.pending_for_s + GATE_MATTERS_S
+    last_gated = f"max_over_time(timestamp({raw.gated})[{back_s}s:{GATE_STEP_S}s])"
+    lifted = f"{last_gated} and on (uid) {raw.unschedulable} unless on (uid) {raw.gated}"
+    both = f"{_labelled(told, when='told')} or {_labelled(lifted, when='lifted')}"
+    return f"max by ({_POD}) ({both}) or on (uid) max by ({_POD}) {raw.unschedulable}"
+
+
+def _unbound_pods(raw: Raw, policy: Policy) -> dict[str, str]:
     unbound = raw.state("kube_pod_info", 'node=""')
     pending = raw.state("kube_pod_status_phase", 'phase="Pending"')
     # Where two targets disagree, bound wins over not yet bound.
     bound = raw.state("kube_pod_info", 'node!=""')
-    since = f"max by ({_POD}) ({raw.state('kube_pod_status_unscheduled_time')} and on (uid) {raw.unschedulable})"
     parts = {
         f"pod_requests {part}": _labelled(expression, part=part) for part, expression in _parts(raw, 'node=""').items()
     }
     return {
         "pod_unbound": f"max by ({_OWNED_POD}) ({unbound}) unless on (uid) {bound}",
         "pod_pending": f"max by ({_POD}) ({pending} and on (uid) {unbound})",
-        "pod_unschedulable": f"{since} or on (uid) max by ({_POD}) {raw.unschedulable}",
+        "pod_unschedulable": _waits_since(raw, policy),
         "pod_gated": f"max by ({_POD}) {raw.gated}",
         "pod_deleting": f"max by ({_POD}) ({raw.state('kube_pod_deletion_timestamp')}) and on (uid) {unbound}",
         "pod_unbound_long": f"max by ({_POD}) ({unbound}) and on (uid) {unbound} offset {SETTLED_WINDOW}",

@@ -15,6 +15,7 @@ from autoscaler.simulator.world.drains import POLL_S, Drain
 from autoscaler.simulator.world.nodes import Nodes
 from autoscaler.simulator.world.objects import ClusterState, SimNode
 from autoscaler.simulator.world.preflight import (
+    ADMISSION_RULE,
     DRAINING_ANNOTATION,
     FENCE_ANNOTATION,
     OPERATION_ANNOTATION,
@@ -79,6 +80,8 @@ class CommandRunner:
         """Command ids by operation and verb: the first one runs, the others wait for its result."""
         self._drains: dict[str, Drain] = {}
         """By node name."""
+        self._lost: set[str] = set()
+        """Command ids whose server went away in the middle."""
 
     def start(self, command: NodeCommand, command_id: str) -> None:
         """Begin; a repeat of an operation id and verb waits for the first result. A known command id is left alone."""
@@ -89,6 +92,36 @@ class CommandRunner:
         queue.append(command_id)
         if len(queue) == 1:
             self._begin(command, command_id)
+
+    def lose(self, command_id: str) -> None:
+        """The server that runs it is gone: it goes no further, and nobody will ever tell how it ended."""
+        command, line = self._commands.get(command_id, (None, None))
+        if command is None or line is not None:
+            return
+        self._lost.add(command_id)
+        drain = self._drains.get(command.node_name)
+        if drain is not None and drain.command is command:
+            del self._drains[command.node_name]
+            drain.abandon()
+        queue = self._waiting.get((command.operation_id, command.verb), [])
+        ran = queue[:1] == [command_id]
+        if command_id in queue:
+            queue.remove(command_id)
+        if ran and queue:
+            self._begin(self._commands[queue[0]][0], queue[0])
+        elif not queue:
+            self._waiting.pop((command.operation_id, command.verb), None)
+
+    def drains(self, command: NodeCommand) -> bool:
+        """Whether this very drain runs now."""
+        running = self._drains.get(command.node_name)
+        return running is not None and running.command is command
+
+    def look_again(self, node_name: str) -> None:
+        """A person changed the Node: a drain that runs there sees it at its next poll."""
+        running = self._drains.get(node_name)
+        if running is not None:
+            self._state.at(self._state.now_s + POLL_S, running.step)
 
     def status(self, command_id: str) -> CommandStatus | None:
         """What SSM would say; None for an unknown id."""
@@ -111,6 +144,8 @@ class CommandRunner:
 
     def _end(self, command: NodeCommand, command_id: str, line: ResultLine, *, final: bool = True) -> None:
         """Note the result. A final one is the answer to every repeat; after another one the next repeat runs itself."""
+        if command_id in self._lost:
+            return
         key = (command.operation_id, command.verb)
         self._commands[command_id] = (command, line)
         self._state.tell("command", command.node_name, f"{command.verb}: {line.outcome} - {line.message}")
@@ -125,6 +160,8 @@ class CommandRunner:
             del self._waiting[key]
 
     def _run(self, command: NodeCommand, command_id: str) -> None:
+        if command_id in self._lost:
+            return
         state = self._state
         stored = self._stored.get((command.operation_id, command.verb))
         if stored is not None:
@@ -148,7 +185,7 @@ class CommandRunner:
             outcome = CommandOutcome.SUCCEEDED if gone else CommandOutcome.NO_SUCH_NODE
             self._end(command, command_id, result_line(command, outcome, f"There is no Node {command.node_name}."))
             return
-        self._act(command, node, lambda line: self._end(command, command_id, line))
+        self._act(command, node, lambda line: self._end(command, command_id, line, final=line.rule != ADMISSION_RULE))
 
     def _inspect(self, command: NodeCommand) -> ResultLine:
         """By provider-id alone: a name proves nothing."""

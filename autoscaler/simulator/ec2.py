@@ -27,6 +27,8 @@ STATE_CODES: Final = {
     InstanceState.RUNNING: 16,
     InstanceState.SHUTTING_DOWN: 32,
     InstanceState.TERMINATED: 48,
+    InstanceState.STOPPING: 64,
+    InstanceState.STOPPED: 80,
 }
 TOKEN_LIFE_S: Final = 86_400.0
 
@@ -65,6 +67,11 @@ class SimInstance:
     ended_at_s: float | None = None
     """When its end began."""
     terminated_at_s: float | None = None
+    stopping_at_s: float | None = None
+    """When a person stopped it; None while it is started."""
+    stopped_at_s: float | None = None
+    started_again: bool = False
+    """Its launch time is then; it was listed long before."""
 
     def state(self, now_s: float) -> InstanceState:
         """Its state at a time."""
@@ -72,6 +79,9 @@ class SimInstance:
             return InstanceState.TERMINATED
         if self.ended_at_s is not None and now_s >= self.ended_at_s:
             return InstanceState.SHUTTING_DOWN
+        if self.stopping_at_s is not None and now_s >= self.stopping_at_s:
+            gone = self.stopped_at_s is not None and now_s >= self.stopped_at_s
+            return InstanceState.STOPPED if gone else InstanceState.STOPPING
         return InstanceState.RUNNING if now_s >= self.running_at_s else InstanceState.PENDING
 
     def row(self, now_s: float) -> dict[str, Any]:
@@ -144,7 +154,8 @@ class Ec2:
         self._rng = random.Random(settings.seed)
         self._addresses = 0
         for fixed in world.settings.fixed_nodes:
-            self._add_fixed(fixed)
+            if not fixed.provider_id:
+                self._add_fixed(fixed)
 
     def _add_fixed(self, fixed: FixedNode) -> None:
         tags = {"Name": fixed.name}
@@ -174,7 +185,7 @@ class Ec2:
             instance.row(seen_s)
             for instance in self.instances.values()
             if instance.tags.get(CLUSTER_TAG) == self.cluster_id
-            and (seen_s := now_s - self.lag_s(instance)) >= instance.launched_at_s + self.settings.visibility_s
+            and ((seen_s := now_s - self.lag_s(instance)) >= self._listed_from_s(instance) or instance.started_again)
         ]
 
     def look_up(self, instance_ids: Sequence[str]) -> list[dict[str, Any]]:
@@ -185,8 +196,11 @@ class Ec2:
             instance.row(seen_s)
             for instance in self.instances.values()
             if instance.instance_id in instance_ids
-            and (seen_s := now_s - self.lag_s(instance)) >= instance.launched_at_s + self.settings.visibility_s
+            and ((seen_s := now_s - self.lag_s(instance)) >= self._listed_from_s(instance) or instance.started_again)
         ]
+
+    def _listed_from_s(self, instance: SimInstance) -> float:
+        return instance.launched_at_s + self.settings.visibility_s
 
     def launch_context(self) -> LaunchContext:
         """The launch template and the subnets."""
@@ -292,6 +306,24 @@ class Ec2:
         self.bill.terminated += 1
         self.bill.retired_usd += self._usd(instance, now_s)
         self._show_world()
+
+    def stop(self, instance_id: str) -> None:
+        """A person stops a running instance. Raises KeyError."""
+        instance, now_s = self.instances[instance_id], self.world.now_s
+        if instance.state(now_s) is InstanceState.RUNNING:
+            instance.stopping_at_s = now_s
+            instance.stopped_at_s = now_s + self.settings.shutdown_s
+            self._show_world()
+
+    def start(self, instance_id: str) -> None:
+        """A person starts a stopped instance again: its launch time is then. Raises KeyError."""
+        instance, now_s = self.instances[instance_id], self.world.now_s
+        if instance.ended_at_s is None and instance.stopping_at_s is not None:
+            instance.stopping_at_s = instance.stopped_at_s = None
+            instance.launched_at_s = now_s
+            instance.started_again = True
+            instance.running_at_s = now_s + self.settings.pending_s
+            self.world.at(instance.running_at_s, self._show_world)
 
     def exhaust(
         self, instance_type: str, zone: str, *, left: int = 0, code: str = "InsufficientInstanceCapacity"

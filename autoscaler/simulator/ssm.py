@@ -48,14 +48,24 @@ class Ssm:
         if self.crashing:
             self._crashed.add(command_id)
         elif server_id not in self.offline:
-            self._start(command, command_id)
+            self._start(command, command_id, server_id)
         return command_id
 
-    def _start(self, command: NodeCommand, command_id: str) -> None:
+    def lose(self, server_id: str) -> None:
+        """The server goes away with all that it runs."""
+        for command_id, (_, at, _) in self.sent.items():
+            if at == server_id:
+                self.world.lose_command(command_id)
+
+    def _start(self, command: NodeCommand, command_id: str, server_id: str) -> None:
+        def deliver() -> None:
+            if self.world.state.machines[server_id].alive:
+                self.world.start_command(command, command_id)
+
         if self.delay_s:
-            self.world.at(self.world.now_s + self.delay_s, lambda: self.world.start_command(command, command_id))
+            self.world.at(self.world.now_s + self.delay_s, deliver)
         else:
-            self.world.start_command(command, command_id)
+            deliver()
 
     def result(self, command_id: str, server_id: str) -> CommandResult:
         """GetCommandInvocation, as a CommandResult."""

@@ -57,7 +57,12 @@ ask_metadata() { # variable, path, what it is
   until_deadline "$1" metadata "$2" || fail "the metadata service did not tell the $3: $WHY"
 }
 
-learn_machine() { # INSTANCE_ID INSTANCE_TYPE ZONE REGION CAPACITY_TYPE
+node_ip() { # IPv4, or IPv6 where the metadata service says that there is no IPv4, and not merely fails
+  metadata meta-data/local-ipv4 && return
+  grep -q 'error: 404' "$SCRATCH/complaint" && metadata meta-data/ipv6
+}
+
+learn_machine() { # INSTANCE_ID INSTANCE_TYPE ZONE REGION NODE_IP CAPACITY_TYPE
   local found life_cycle
   until_deadline found find_metadata || fail "the metadata service did not answer: $WHY"
   METADATA_ADDRESS=${found% *} METADATA_TOKEN=${found##* }
@@ -69,6 +74,8 @@ learn_machine() { # INSTANCE_ID INSTANCE_TYPE ZONE REGION CAPACITY_TYPE
   ask_metadata INSTANCE_TYPE meta-data/instance-type "instance type"
   ask_metadata ZONE meta-data/placement/availability-zone zone
   ask_metadata REGION meta-data/placement/region region
+  # Told to K3s: on a dual-stack subnet it would register both, and not every reader of a Node expects two.
+  until_deadline NODE_IP node_ip || fail "the metadata service did not tell the address: $WHY"
   ask_metadata life_cycle meta-data/instance-life-cycle "life cycle"
   case $life_cycle in
     spot) CAPACITY_TYPE=spot ;;

@@ -25,31 +25,38 @@ fail() {
 }
 trap 'fail "the command \"$BASH_COMMAND\" failed"' EXIT
 
-find_data_device() { # a device by its name, also where the kernel calls /dev/sdf /dev/xvdf; or a volume id
-  local path
-  for path in "$DATA_DEVICE" "${DATA_DEVICE/#\/dev\/sd//dev/xvd}" \
-    "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_${DATA_DEVICE/-/}"; do
-    if [ -e "$ROOT$path" ]; then printf %s "$ROOT$path"; return; fi
+# An NVMe disk tells its volume's id as its serial, whatever the kernel calls it (EC2 user guide, "EBS volumes and NVMe").
+# Where there is none the hypervisor is Xen, and the name holds.
+find_data_device() {
+  local serial path nvme=no
+  for serial in "$ROOT"/sys/block/nvme*/device/serial; do
+    path=${serial%/device/serial}
+    case $(tr -d ' ' 2>/dev/null <"$serial") in
+      "${DATA_VOLUME/-/}") printf %s "$ROOT/dev/${path##*/}"; return ;;
+      vol*) nvme=yes ;;
+    esac
   done
-  echo "no device $DATA_DEVICE" >&2
+  for path in "$DATA_DEVICE" "${DATA_DEVICE/#\/dev\/sd//dev/xvd}"; do
+    if [ "$nvme" = no ] && [ -e "$ROOT$path" ]; then printf %s "$ROOT$path"; return; fi
+  done
   return 1
 }
 
-mount_data_volume() { # DATA_DEVICE; empty = the data stays on the root volume
+mount_data_volume() { # DATA_VOLUME, DATA_DEVICE; without a volume the data stays on the root volume
   local device found code=0 uuid line
   mkdir -p "$DATA" "$ROOT/etc"
-  if [ -z "${DATA_DEVICE:-}" ] || mountpoint --quiet "$DATA"; then return; fi
+  if [ -z "${DATA_VOLUME:-}" ] || mountpoint --quiet "$DATA"; then return; fi
   if [ -n "$(ls -A "$DATA")" ]; then
     fail "/var/lib/rancher holds data and the data volume is not mounted there: move it away"
   fi
   # The volume is attached while the machine boots already.
-  until_deadline device find_data_device || fail "the data volume $DATA_DEVICE is not attached"
+  until_deadline device find_data_device || fail "the data volume $DATA_VOLUME is not attached"
   found=$(blkid --probe "$device") || code=$?
   case $code in
-    0) [[ $found == *\ TYPE=* ]] || fail "the data volume $DATA_DEVICE holds what is no file system: $found" ;;
+    0) [[ $found == *\ TYPE=* ]] || fail "the data volume $DATA_VOLUME holds what is no file system: $found" ;;
     # Nothing on it. mkfs.xfs looks for itself, and does not write over a file system without --force.
-    2) mkfs.xfs -q -L k3s-data "$device" >&2 || fail "the data volume $DATA_DEVICE could not be formatted" ;;
-    *) fail "it cannot be told what is on the data volume $DATA_DEVICE (blkid ends with $code)" ;;
+    2) mkfs.xfs -q -L k3s-data "$device" >&2 || fail "the data volume $DATA_VOLUME could not be formatted" ;;
+    *) fail "it cannot be told what is on the data volume $DATA_VOLUME (blkid ends with $code)" ;;
   esac
   uuid=$(blkid --match-tag UUID --output value "$device")
   line="UUID=$uuid /var/lib/rancher auto defaults,nofail 0 2"
@@ -59,7 +66,7 @@ mount_data_volume() { # DATA_DEVICE; empty = the data stays on the root volume
     printf '%s\n' "$line" >>"$ROOT/etc/fstab"
     systemctl daemon-reload
   fi
-  mount "$DATA" || fail "the data volume $DATA_DEVICE could not be mounted"
+  mount "$DATA" || fail "the data volume $DATA_VOLUME could not be mounted"
   say "the data volume is mounted"
 }
 
@@ -74,9 +81,7 @@ keep_node_password() { # the cluster knows this Node by it: a new machine withou
 }
 
 learn_address() { # SERVER_ADDRESS: what workers reach, an address or name that outlives the machine
-  if [ -z "${SERVER_ADDRESS:-}" ] && ! SERVER_ADDRESS=$(metadata meta-data/local-ipv4 2>/dev/null); then
-    ask_metadata SERVER_ADDRESS meta-data/ipv6 address
-  fi
+  SERVER_ADDRESS=${SERVER_ADDRESS:-$NODE_IP}
   SERVER_URL="https://$SERVER_ADDRESS:6443"
   if [[ $SERVER_ADDRESS == *:* ]]; then SERVER_URL="https://[$SERVER_ADDRESS]:6443"; fi
 }
@@ -88,6 +93,7 @@ write_server() {
   # tolerate it. K3s' built-in cloud controller stays: it keeps the provider-id, and lifts the taint of new Nodes.
   write_unit k3s "RequiresMountsFor=/var/lib/rancher" server \
     "--node-name=$NODE_NAME" \
+    "--node-ip=$NODE_IP" \
     "--tls-san=$SERVER_ADDRESS" \
     --write-kubeconfig-mode=0600 \
     --secrets-encryption \

@@ -23,18 +23,20 @@ trap 'fail "the command \"$BASH_COMMAND\" failed"' EXIT
 learn_how_to_join() { # SERVER_URL VERSION CA_HASH AGENT_TOKEN
   ask_parameter SERVER_URL "/k3s/$CLUSTER_ID/server-url"
   ask_parameter VERSION "/k3s/$CLUSTER_ID/version"
-  ask_parameter CA_HASH "/k3s/$CLUSTER_ID/ca-hash"
   ask_parameter AGENT_TOKEN "/k3s/$CLUSTER_ID/agent-token"
   [[ $SERVER_URL =~ ^https://(\[[0-9a-fA-F:]+\]|[a-zA-Z0-9.-]+)(:[0-9]+)?$ ]] ||
     fail "server-url \"$SERVER_URL\" is not an https address"
   check_version
+  # K10<hash of the CA>::<token> is K3s' secure form: an agent that is given it trusts no other server. Its hash is K3s'
+  # own, which of a bundle is not the file's: the parameter is for tokens without one.
+  if [[ $AGENT_TOKEN =~ ^K10([0-9a-f]{64})::. ]]; then
+    CA_HASH=${BASH_REMATCH[1]}
+    return
+  fi
+  case $AGENT_TOKEN in K10*) fail "agent-token begins with K10 and no SHA-256 follows" ;; esac
+  ask_parameter CA_HASH "/k3s/$CLUSTER_ID/ca-hash"
   [[ $CA_HASH =~ ^[0-9a-f]{64}$ ]] || fail "ca-hash is not a SHA-256 in hexadecimal"
-  # K10<hash of the CA>::<token> is K3s' secure form: an agent that is given it trusts no other server.
-  case $AGENT_TOKEN in
-    "K10$CA_HASH::"?*) ;;
-    K10*) fail "agent-token belongs to another cluster CA than ca-hash" ;;
-    *) AGENT_TOKEN="K10$CA_HASH::$AGENT_TOKEN" ;;
-  esac
+  AGENT_TOKEN="K10$CA_HASH::$AGENT_TOKEN"
 }
 
 server_ca() {
@@ -56,7 +58,7 @@ meet_server() {
   # left to the agent, and so is a token of another form. The token is shown to no server whose CA is not known.
   if [ "$(grep -c 'BEGIN CERTIFICATE' "$SCRATCH/ca.crt")" != 1 ]; then return; fi
   if [ "$(sha256sum "$SCRATCH/ca.crt" | cut -d' ' -f1)" != "$CA_HASH" ]; then
-    fail "the server $SERVER_URL shows another cluster CA than the parameter /k3s/$CLUSTER_ID/ca-hash"
+    fail "the server $SERVER_URL shows another cluster CA than agent-token or ca-hash of /k3s/$CLUSTER_ID names"
   fi
   if ! [[ ${AGENT_TOKEN##*::} =~ ^[a-z0-9]{6}\.[a-z0-9]{16}$ ]]; then return; fi
   until_s=$((SECONDS + PATIENCE_S))
@@ -92,6 +94,7 @@ write_agent() {
     "--server=$SERVER_URL" \
     --token-file=/etc/rancher/k3s/agent-token \
     "--node-name=worker-$INSTANCE_ID" \
+    "--node-ip=$NODE_IP" \
     "--node-label=topology.kubernetes.io/region=$REGION" \
     "--node-label=topology.kubernetes.io/zone=$ZONE" \
     "--node-label=node.kubernetes.io/instance-type=$INSTANCE_TYPE" \

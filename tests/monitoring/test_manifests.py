@@ -11,7 +11,8 @@ import pytest
 import yaml
 from kubernetes_validate import utils as kubernetes  # type: ignore[import-untyped]  # the package has no types
 
-from autoscaler.deploy.rules import IMAGES, MANIFESTS, RenderError, Settings, render_manifests
+from autoscaler.deploy.rules import MANIFESTS, RenderError, Settings, render_manifests
+from autoscaler.deploy.versions import IMAGES
 from autoscaler.policy import MetricsPolicy, Policy, ScaleUp, parse_policy
 from tests.monitoring.manifests import FOLDER, OBJECTS, WORKLOADS, Manifest, containers, load, of_kind, one, pod
 from tests.monitoring.programs import ROOT, run

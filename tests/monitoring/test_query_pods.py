@@ -44,6 +44,22 @@ SINCE = case(
     },
     asked(AT_S, "pod_unschedulable", {key("old"): 1, key("new"): 520}),
 )
+RELEASED = case(
+    "a gate that is lifted: the verdict keeps its time, and the wait begins",
+    {
+        **pod("released", ALWAYS, phase="Pending", waits="1+0x40"),
+        of_pod("kube_pod_status_unscheduled_time", "released"): "5+0x40",
+        of_pod("kube_pod_status_reason", "released", reason="SchedulingGated"): "1+0x30 0+0x10",
+        # Another cause counts later than the gate: it was bound, and came back.
+        **pod("again", ALWAYS, phase="Pending", waits="1+0x40"),
+        of_pod("kube_pod_status_unscheduled_time", "again"): "65+0x40",
+        of_pod("kube_pod_status_reason", "again", reason="SchedulingGated"): "1+0x10 0+0x30",
+        **pod("held", ALWAYS, phase="Pending", waits="1+0x40"),
+        of_pod("kube_pod_status_unscheduled_time", "held"): "5+0x40",
+        of_pod("kube_pod_status_reason", "held", reason="SchedulingGated"): "1+0x40",
+    },
+    asked(AT_S, "pod_unschedulable", {key("released"): 60, key("again"): 65, key("held"): 5}),
+)
 OWNED = {"created_by_kind": "ReplicaSet", "created_by_name": "web"}
 # `failed` finished without ever having had a Node: it is on no Node for good, and no longer pending.
 WHO = case(
@@ -69,7 +85,7 @@ WHO = case(
         key(name, **OWNED): 1 for name in ("waits", "gated", "ungated", "evicted", "deleted", "failed")
     }),
     asked(AT_S, "pod_pending", {**keys("waits", "gated", "ungated", "evicted", "deleted"), key("failed"): 0}),
-    asked(AT_S, "pod_unschedulable", keys("waits", "gated", "ungated", "deleted", "bound")),
+    asked(AT_S, "pod_unschedulable", {**keys("waits", "gated", "deleted", "bound"), key("ungated"): 40}),
     asked(AT_S, "pod_deleting", {key("deleted"): 60}),
     asked(AT_S, "counted", {'{of="pod_gated"}': 1}, of="pod_gated"),
     asked(AT_S, "counted", {'{of="pod_deleting"}': 1}, of="pod_deleting"),
@@ -277,7 +293,7 @@ SILENT = case(
 )
 
 CASES = Cases(
-    SINCE, WHO, LONG, OVERWRITTEN, NOT_OVERWRITTEN, UNBOUND_PARTS, BOUND_PARTS, INIT_ALONE, FINISHED, NAMES,
+    SINCE, RELEASED, WHO, LONG, OVERWRITTEN, NOT_OVERWRITTEN, UNBOUND_PARTS, BOUND_PARTS, INIT_ALONE, FINISHED, NAMES,
     DO_NOT_EVICT, *ROLES, TAINTS, *INCOMPLETE, SILENT,
 )  # fmt: skip
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -88,6 +89,12 @@ class Template:
         documents = [properties["PolicyDocument"]] if "PolicyDocument" in properties else []
         documents += [entry["PolicyDocument"] for entry in properties.get("Policies", [])]
         return [statement for document in documents for statement in document["Statement"]]
+
+
+def without_comments(lines: list[str]) -> list[str]:
+    """Of a script that a template embeds: neither comment lines nor what is said behind a function's name."""
+    kept = [line for line in lines if not line.lstrip().startswith("#")]
+    return [re.sub(r"^(\w+\(\) \{) #.*", r"\1", line) for line in kept]
 
 
 def sls_package(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

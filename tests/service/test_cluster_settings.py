@@ -4,7 +4,6 @@ import json
 import subprocess
 from pathlib import Path
 
-import botocore.session
 import pytest
 
 from tests.service.conftest import CREDENTIAL_FREE, ROOT, sls_package
@@ -119,22 +118,6 @@ def test_a_region_without_dual_stack_endpoints_is_refused_for_ipv6_only(build_fo
     said = refused(build_folder / "refused", ["clusterId=shop"], "--region", "ca-west-1")
     assert [line for line in said if "region ca-west-1 is not known to have dual-stack endpoints" in line]
     assert not sentences(FITTING | {"functionEgress": "existing"}, "ca-west-1")
-
-
-def test_the_dual_stack_regions_are_those_of_the_sdk() -> None:
-    (partition,) = [
-        row
-        for row in botocore.session.get_session().get_component("data_loader").load_data("endpoints")["partitions"]
-        if row["partition"] == "aws"
-    ]
-
-    def dual_stack(service: str) -> set[str]:
-        endpoints = partition["services"][service]["endpoints"].items()
-        return {name for name, row in endpoints if any("dualstack" in way["tags"] for way in row.get("variants", ()))}
-
-    program = 'console.log(JSON.stringify(require("./scripts/dual-stack-regions.js").DUAL_STACK_REGIONS))'
-    ran = subprocess.run(["node", "-e", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-    assert json.loads(ran.stdout) == sorted(dual_stack("ec2") & dual_stack("sns"))
 
 
 def test_a_stage_of_ones_own_needs_a_cluster_id_and_nothing_else(build_folder: Path) -> None:

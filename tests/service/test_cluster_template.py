@@ -1,6 +1,5 @@
 """The cluster stack's template: the network, who reaches whom, and a server whose address and data outlive it."""
 
-import base64
 import ipaddress
 import json
 import subprocess
@@ -9,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.service.conftest import ROOT, Template
+from autoscaler.deploy.versions import read_versions
+from tests.service.conftest import ROOT, Template, without_comments
 
 USER_DATA_LIMIT_BYTES = 16 * 1024
 SERVER, WORKERS, FUNCTIONS = "ServerGroup", "WorkerGroup", "FunctionGroup"
@@ -172,23 +172,30 @@ def test_between_two_machines_everything_else_is_as_before(
     }
 
 
-def test_an_update_cannot_replace_the_server_nor_end_its_data() -> None:
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def denied(template: Template) -> dict[str, set[str]]:
+    """Of each resource of a template, the updates that the stack's policy refuses."""
     policy = yaml.safe_load((ROOT / "cluster.yml").read_text())["provider"]["stackPolicy"]
-    denied = {
-        (resource.removeprefix("LogicalResourceId/"), action)
-        for row in policy
-        if row["Effect"] == "Deny"
-        for resource in ([row["Resource"]] if isinstance(row["Resource"], str) else row["Resource"])
-        for action in ([row["Action"]] if isinstance(row["Action"], str) else row["Action"])
-    }
-    kept = {"ServerData", "ServerInterface", "ServerAddress"}
-    assert denied == {("Server", "Update:Replace")} | {
-        (name, action) for name in kept for action in ("Update:Replace", "Update:Delete")
-    }
+    assert policy[0] == {"Effect": "Allow", "Principal": "*", "Action": "Update:*", "Resource": "*"}
+    found: dict[str, set[str]] = {}
+    for row in policy[1:]:
+        assert (row["Effect"], row["Resource"]) == ("Deny", "*"), "a logical id may be missing in a template"
+        types = set(listed(row["Condition"]["StringEquals"]["ResourceType"]))
+        for name, entry in template.body["Resources"].items():
+            if entry["Type"] in types:
+                found.setdefault(name, set()).update(listed(row["Action"]))
+    return found
 
 
-def test_the_denied_resources_exist(cluster_template: Template) -> None:
-    assert {"Server", "ServerData", "ServerInterface", "ServerAddress"} <= set(cluster_template.body["Resources"])
+def test_an_update_cannot_replace_the_server_nor_end_its_data(
+    cluster_template: Template, serverless_cluster_template: Template
+) -> None:
+    kept = {name: {"Update:Replace", "Update:Delete"} for name in ("ServerData", "ServerInterface", "ServerAddress")}
+    assert denied(cluster_template) == kept | {"Server": {"Update:Replace"}}, "and that it goes away is asked for"
+    assert denied(serverless_cluster_template) == kept, "the policy is as good while the server is replaced"
 
 
 def test_the_server_carries_the_tags_by_which_the_functions_find_it(full_cluster_template: Template) -> None:
@@ -200,13 +207,20 @@ def test_the_server_carries_the_tags_by_which_the_functions_find_it(full_cluster
 
 
 def test_the_server_runs_its_bootstrap_with_the_parameters(full_cluster_template: Template) -> None:
-    script = base64.b64decode(full_cluster_template.properties("Server")["UserData"])
+    before, volume, after = full_cluster_template.properties("Server")["UserData"]["Fn::Base64"]["Fn::Join"][1]
+    assert volume == {"Ref": "ServerData"}, "found by its own id, whatever an image calls it"
+    script = f"{before}vol-0123456789abcdef0{after}"
     assert len(script) < USER_DATA_LIMIT_BYTES
-    lines = script.decode().splitlines()
+    lines = script.splitlines()
+    scripts = ROOT / "cloudformation" / "scripts"
+    machine = (scripts / "machine.sh").read_text().splitlines()[1:]
+    head, _, tail = (scripts / "server-bootstrap.sh").read_text().partition('. "${0%/*}/machine.sh"\n')
+    source = without_comments([*head.splitlines()[1:], *machine, *tail.splitlines()])
+    assert lines[-len(source) :] == source, "the framework changed nothing in between"
     assert lines[0] == "#!/bin/bash"
     for wanted in (
         "export CLUSTER_ID='shop'",
-        "export K3S_VERSION='v1.36.1+k3s1'",
+        f"export K3S_VERSION='{read_versions()['k3s']}'",
         f"export K3S_SHA256_ARM64='{'a' * 64}'",
         "export EXTRA_SERVER_ARGUMENTS='--flannel-backend=wireguard-native'",
         "export REGISTRIES_PARAMETER='/k3s/shop/registries'",

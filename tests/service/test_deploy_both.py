@@ -1,11 +1,17 @@
-"""scripts/up against an emulated account: both stacks, the token, then the same again with another server.
+"""A cluster's life on an emulated account: scripts/up, a second person's `sls deploy`, another server, scripts/down.
 
 What moto skips (security groups' egress, the address' association, alarms, the HTTP API) is asserted on the templates.
 """
 
+import json
+import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +25,17 @@ from autoscaler.simulator.stack.cloud import Account, aws_environment, plain_env
 from autoscaler.simulator.stack.processes import Supervisor
 from tests.service.conftest import ROOT
 
-CLUSTER = "demo"
-CLUSTER_STACK, SERVICE_STACK = "k3s-cluster-local", "k3s-autoscaler-local"
+STAGE = CLUSTER = "shop"
+CLUSTER_STACK, SERVICE_STACK = "k3s-cluster-shop", "k3s-autoscaler-shop"
+GIVEN = {"sweepRate": "rate(5 minutes)", "keepTables": "false", "serverVolumeGb": "21"}
+"""Of both services, and none of them in a file."""
+FRESH = {
+    "clusterId": "fresh",
+    "prometheusUrl": "http://10.0.1.10:30090",
+    "workerSubnetIds": "subnet-0a0a0a0a",
+    "workerSecurityGroupIds": "sg-0a0a0a0a",
+}
+TABLES = ("StateTable", "IdempotencyTable")
 
 
 @dataclass(frozen=True)
@@ -36,11 +51,22 @@ class Deployed:
 
 @dataclass(frozen=True)
 class Runs:
-    """An emulated account after two runs."""
+    """An emulated account, and what stood in it after each step."""
 
     account: Account
     first: Deployed
+    restarting: str
+    """What is said before a deployment with another argument of K3s."""
+    quiet: str
+    """And of one without a change."""
+    again: Deployed
+    """After a second person's `sls deploy` of both, without a parameter."""
+    packaged: dict[str, Any]
+    """The template of a stage that stands, and keeps its tables from now on."""
+    unheard_of: dict[str, Any]
+    """The template of a stage that does not stand yet."""
     replaced: Deployed
+    ready: Ready
 
 
 def emulator(supervisor: Supervisor, folder: Path) -> Ready:
@@ -51,10 +77,79 @@ def emulator(supervisor: Supervisor, folder: Path) -> Ready:
     return msgspec.json.decode(ready.read_bytes(), type=Ready)
 
 
-def up(ready: Ready, *options: str) -> subprocess.CompletedProcess[str]:
+def run(ready: Ready, *command: str) -> subprocess.CompletedProcess[str]:
     environment = aws_environment(ready) | {"K3S_AUTOSCALER_KEEP_ARTIFACT": "1"}
-    command = [str(ROOT / "scripts" / "up"), "--stage", "local", *options]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def up(ready: Ready, *options: str) -> subprocess.CompletedProcess[str]:
+    return run(ready, "scripts/up", "--stage", STAGE, *options)
+
+
+def down(ready: Ready, *options: str) -> subprocess.CompletedProcess[str]:
+    return run(ready, "scripts/down", "--stage", STAGE, *options)
+
+
+def sls(ready: Ready, command: str, configuration: str, *options: str) -> subprocess.CompletedProcess[str]:
+    ran = run(ready, "scripts/sls-apart", command, "--config", configuration, "--region", ready.region, *options)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran
+
+
+def warned(ready: Ready, template: dict[str, Any]) -> str:
+    """What the plugin says before a deployment of this template: moto itself would make another machine of it."""
+    program = """
+      const Plugin = require("./scripts/serverless-restart-plugin.js");
+      const [stack, region, template] = [process.argv[1], process.argv[2], JSON.parse(process.argv[3])];
+      const aws = { naming: { getStackName: () => stack }, getRegion: () => region };
+      const service = { provider: { compiledCloudFormationTemplate: template } };
+      new Plugin({ service, getProvider: () => aws, classes: { Error } }).hooks["before:deploy:deploy"]();
+    """
+    ran = run(ready, "node", "-e", program, CLUSTER_STACK, ready.region, json.dumps(template))
+    assert ran.returncode == 0, ran.stderr
+    return ran.stderr
+
+
+def package(ready: Ready, stage: str, *options: str, of: str = "serverless.yml") -> dict[str, Any]:
+    folder = Path(tempfile.mkdtemp(prefix=".tests.", dir=ROOT / "build"))
+    try:
+        sls(ready, "package", of, "--stage", stage, "--package", str(folder.relative_to(ROOT)), *options)
+        template: dict[str, Any] = json.loads((folder / "cloudformation-template-update-stack.json").read_text())
+    finally:
+        shutil.rmtree(folder)
+    return template
+
+
+def interrupt_between_the_steps(ready: Ready) -> subprocess.CompletedProcess[str]:
+    """Agree to the first step of scripts/down, and press Ctrl-C where it asks for the second."""
+    command = ["scripts/down", "--stage", STAGE]
+    terminal, keyboard = os.openpty()
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=aws_environment(ready),
+        stdin=keyboard,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        os.write(terminal, f"{CLUSTER}\n".encode())
+        assert process.stdout is not None
+        said = ""
+        while not said.endswith("Type the stage's name to go on: "):
+            read = process.stdout.read(1)
+            assert read, said
+            said += read
+        # Until it is seen: bash answers to one that comes between its prompt and its read when a key is pressed.
+        deadline = time.monotonic() + 30
+        while process.poll() is None and time.monotonic() < deadline:
+            os.killpg(process.pid, signal.SIGINT)
+            time.sleep(0.2)
+        said += process.stdout.read()
+    os.close(terminal)
+    os.close(keyboard)
+    return subprocess.CompletedProcess(command, process.returncode, said)
 
 
 def outputs(account: Account, stack: str) -> dict[str, str]:
@@ -89,9 +184,28 @@ def runs(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     with Supervisor(folder) as supervisor:
         ready = emulator(supervisor, folder)
         account = Account(ready, CLUSTER)
-        first = look(account, up(ready))
-        replaced = look(account, up(ready, "--replace-server"))
-        yield Runs(account=account, first=first, replaced=replaced)
+        given = [option for name, value in GIVEN.items() for option in ("--param", f"{name}={value}")]
+        first = look(account, up(ready, *given))
+        quiet = sls(ready, "deploy", "cluster.yml", "--stage", STAGE).stderr
+        restarting = warned(
+            ready, package(ready, STAGE, "--param=k3sServerArguments=--disable=traefik", of="cluster.yml")
+        )
+        again = look(account, sls(ready, "deploy", "serverless.yml", "--stage", STAGE))
+        keeping = "--param=keepTables=true"
+        packaged = package(ready, STAGE, keeping)
+        unheard_of = package(ready, "fresh", keeping, *(f"--param={name}={value}" for name, value in FRESH.items()))
+        replaced = look(account, up(ready, "--replace-server", "--skip-verify", "--param", "sweepRate="))
+        yield Runs(
+            account=account,
+            first=first,
+            restarting=restarting,
+            quiet=quiet,
+            again=again,
+            packaged=packaged,
+            unheard_of=unheard_of,
+            replaced=replaced,
+            ready=ready,
+        )
 
 
 def test_the_service_gets_the_outputs_of_the_cluster(runs: Runs) -> None:
@@ -176,6 +290,60 @@ def test_the_address_and_the_data_outlive_the_server(runs: Runs) -> None:
     assert data(before) == data(after) != []
 
 
+def kept(runs: Runs, stack: str) -> dict[str, str]:
+    value = runs.account.client("ssm").get_parameter(Name=f"/k3s-autoscaler/{stack}/parameters")["Parameter"]["Value"]
+    found: dict[str, str] = json.loads(value)
+    return found
+
+
+def sweep_rate(runs: Runs) -> str:
+    (rule,) = (row for row in runs.account.client("events").list_rules()["Rules"] if "ScheduleExpression" in row)
+    return str(rule["ScheduleExpression"])
+
+
+def test_a_second_person_needs_none_of_the_parameters(runs: Runs) -> None:
+    assert (runs.first.cluster, runs.first.service) == (runs.again.cluster, runs.again.service)
+    assert (
+        runs.packaged["Resources"]["SweepEventsRuleSchedule1"]["Properties"]["ScheduleExpression"]
+        == (GIVEN["sweepRate"])
+    ), "what was given to the first `make up` is taken up by a plain `sls package`"
+    environment = runs.packaged["Resources"]["SweepLambdaFunction"]["Properties"]["Environment"]["Variables"]
+    assert environment["SUBNET_IDS"] == runs.first.cluster["workerSubnetIds"]
+
+
+def test_a_deployment_that_stops_and_starts_the_server_says_so_first(runs: Runs) -> None:
+    warning = "Warning: this deployment stops and starts the server (UserData changes)"
+    assert warning in runs.restarting
+    assert warning not in runs.quiet, "nothing of the machine changes"
+
+
+def test_what_is_kept_is_what_was_given_and_no_default(runs: Runs) -> None:
+    assert kept(runs, CLUSTER_STACK).items() >= {"clusterId": CLUSTER, "serverVolumeGb": "21"}.items()
+    names = set(kept(runs, SERVICE_STACK))
+    assert {"clusterId", "startMode", "workerSubnetIds", "functionDualStack", "prometheusUrl"} <= names
+    assert not {"k3sVersion", "serverPresent", "workerVolumeGb"} & (names | set(kept(runs, CLUSTER_STACK))), (
+        "a default that changes with a newer clone must reach the stack, and no server stays away"
+    )
+
+
+def test_a_parameter_is_given_up_for_its_default(runs: Runs) -> None:
+    assert "sweepRate" not in kept(runs, SERVICE_STACK) | kept(runs, CLUSTER_STACK)
+    assert sweep_rate(runs) == "rate(2 minutes)"
+
+
+def test_a_new_servers_image_is_the_one_that_is_kept(runs: Runs) -> None:
+    assert kept(runs, CLUSTER_STACK).get("serverImageId") in {None, runs.replaced.cluster["ServerImageId"]}
+
+
+def test_tables_are_protected_once_their_stack_stands(runs: Runs) -> None:
+    for name in TABLES:
+        standing, fresh = (template["Resources"][name] for template in (runs.packaged, runs.unheard_of))
+        assert standing["Properties"]["DeletionProtectionEnabled"] is True
+        assert fresh["Properties"]["DeletionProtectionEnabled"] is False, "or its rollback could not delete it"
+        assert fresh["DeletionPolicy"] == standing["DeletionPolicy"] == "RetainExceptOnCreate"
+        assert fresh["UpdateReplacePolicy"] == "Retain"
+
+
 def test_the_second_run_changes_the_server_and_nothing_else(runs: Runs) -> None:
     def others(deployed: Deployed) -> dict[str, str]:
         return {name: value for name, value in deployed.cluster.items() if name != "ServerInstanceId"}
@@ -220,6 +388,8 @@ def test_it_says_what_to_do_next_with_this_clusters_names(runs: Runs) -> None:
         (("--destroy",), "is no option of scripts/up"),
         (("--stage", "main", "--region", "ca-west-1"), "region ca-west-1 is not known to have dual-stack endpoints"),
         (("--stage", "main", "--region=eu-west-1", "--param", "sweepRate=never"), "Parameter sweepRate"),
+        (("--stage", "main", "--region=eu-west-1", "--param", "sweeprate=rate(5 minutes)"), "did you mean sweepRate?"),
+        (("--stage", "main", "--region=eu-west-1", "--param", "architektur=arm64"), "did you mean architecture?"),
     ],
 )
 def test_wrong_input_ends_with_one_sentence_before_anything_is_asked(options: tuple[str, ...], sentence: str) -> None:
@@ -230,3 +400,82 @@ def test_wrong_input_ends_with_one_sentence_before_anything_is_asked(options: tu
     assert not ran.stdout
     assert sentence in ran.stderr
     assert len(ran.stderr.splitlines()) == 1
+
+
+# --------------------------------------------------------------------------------------------------------- the way back
+
+
+@dataclass(frozen=True)
+class WayBack:
+    """What scripts/down said."""
+
+    interrupted: subprocess.CompletedProcess[str]
+    after_the_interruption: dict[str, str]
+    """The outputs of the service's stack."""
+    removed: subprocess.CompletedProcess[str]
+    again: subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def way_back(runs: Runs) -> WayBack:
+    """Last of all: nothing is left of the account's stacks after it."""
+    interrupted = interrupt_between_the_steps(runs.ready)
+    service = outputs(runs.account, SERVICE_STACK)
+    return WayBack(
+        interrupted=interrupted,
+        after_the_interruption=service,
+        removed=down(runs.ready, "--yes"),
+        again=down(runs.ready, "--yes"),
+    )
+
+
+def test_ctrl_c_ends_it_between_two_steps(runs: Runs, way_back: WayBack) -> None:
+    assert way_back.interrupted.returncode == 130
+    assert way_back.interrupted.stdout.endswith(f"Stopped. `make down STAGE={STAGE}` goes on from here.\n")
+    assert "No worker of ours is left in shop" in way_back.interrupted.stdout, "the first step was done"
+    assert way_back.after_the_interruption == runs.replaced.service, "and the second not begun"
+
+
+def test_down_removes_both_stacks_without_a_parameter(runs: Runs, way_back: WayBack) -> None:
+    assert way_back.removed.returncode == 0, way_back.removed.stdout + way_back.removed.stderr
+    assert runs.account.client("cloudformation").describe_stacks()["Stacks"] == []
+    for service, call, rows in (
+        ("lambda", "list_functions", "Functions"),
+        ("dynamodb", "list_tables", "TableNames"),
+        ("s3", "list_buckets", "Buckets"),
+    ):
+        assert getattr(runs.account.client(service), call)()[rows] == [], service
+    instances = [row for row in runs.account.instances() if row["State"]["Name"] != "terminated"]
+    assert instances == []
+
+
+def test_down_names_what_stays_and_how_it_goes(runs: Runs, way_back: WayBack) -> None:
+    said = way_back.removed.stdout.partition("== What stays\n")[2].splitlines()
+    assert said == [
+        f"parameter /k3s/{CLUSTER}/webhook-token: aws ssm delete-parameter --name /k3s/{CLUSTER}/webhook-token"
+    ]
+    assert runs.account.client("ssm").get_parameter(Name=f"/k3s/{CLUSTER}/webhook-token")
+
+
+def test_down_again_finds_nothing(way_back: WayBack) -> None:
+    assert way_back.again.returncode == 0
+    assert "nothing is left to remove" in way_back.again.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ((), "Give --stage"),
+        (("--stage", "main"), "Give --region"),
+        (("--stage", "main", "--param", "x=y"), "is no option of scripts/down"),
+        (("--stage", "main", "--region", "eu-central-1"), "Nobody is here to be asked: give --yes."),
+    ],
+)
+def test_down_with_wrong_input_asks_nothing(options: tuple[str, ...], sentence: str) -> None:
+    environment = plain_environment() | {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_EC2_METADATA_DISABLED": "true"}
+    command = [str(ROOT / "scripts" / "down"), *options]
+    ran = subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (2, "", 1)
+    assert sentence in ran.stderr

@@ -1,4 +1,4 @@
-"""The roles: every action that the code needs, on nothing more than it needs."""
+"""The roles: every action that the code needs, on nothing more than it needs. What IAM answers to it: `iam/`."""
 
 from typing import Any
 
@@ -22,22 +22,20 @@ LAMBDA_NETWORK = {
     "ec2:AssignPrivateIpAddresses",
     "ec2:UnassignPrivateIpAddresses",
 }
-SHARED = {
+LOOK = {
     "dynamodb:GetItem",
     "dynamodb:PutItem",
-    "ec2:CreateFleet",
-    "ec2:CreateTags",
     "ec2:DescribeInstances",
     "ec2:DescribeLaunchTemplates",
     "ec2:DescribeSubnets",
-    "ec2:RunInstances",
     "ec2:TerminateInstances",
-    "iam:PassRole",
     "ssm:GetCommandInvocation",
     "ssm:SendCommand",
 }
+LAUNCH = {"ec2:CreateFleet", "ec2:CreateTags", "ec2:RunInstances", "iam:PassRole"}
 POLICIES = (
     "ReconcilePolicy",
+    "LaunchPolicy",
     "PrometheusAuthPolicy",
     "PrometheusCaPolicy",
     "NotifyPolicy",
@@ -72,8 +70,11 @@ def only(found: list[dict[str, Any]]) -> dict[str, Any]:
     return found[0]
 
 
-def test_the_shared_policy_holds_exactly_what_a_look_calls(template: Template) -> None:
-    assert {action for row in template.statements("ReconcilePolicy") for action in actions(row)} == SHARED
+@pytest.mark.parametrize(("policy", "expected"), [("ReconcilePolicy", LOOK), ("LaunchPolicy", LAUNCH)])
+def test_the_shared_policies_hold_exactly_what_a_look_calls(
+    template: Template, policy: str, expected: set[str]
+) -> None:
+    assert {action for row in template.statements(policy) for action in actions(row)} == expected
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -91,41 +92,37 @@ def test_only_our_workers_are_terminated(full_template: Template) -> None:
     }
 
 
-def test_tags_are_created_only_while_launching_and_only_ours(full_template: Template) -> None:
-    statement = only(allowing(full_template, "ReconcilePolicy", "ec2:CreateTags"))
-    assert statement["Condition"] == {
-        "StringEquals": {
-            "ec2:CreateAction": ["CreateFleet", "RunInstances"],
-            "aws:RequestTag/ManagedBy": "autoscaler",
-            "aws:RequestTag/k3s-autoscaler/cluster": "shop",
-        }
-    }
-
-
-def test_instances_come_from_this_template_only(template: Template) -> None:
-    statement = only(allowing(template, "ReconcilePolicy", "ec2:RunInstances"))
-    (condition,) = statement["Condition"]["ArnEquals"].values()
-    assert condition["Fn::Sub"].endswith(":launch-template/${WorkerLaunchTemplate}")
-    fleet = only(allowing(template, "ReconcilePolicy", "ec2:CreateFleet"))
-    assert condition in resources(fleet)
+def test_a_launch_names_the_workers_own_subnets_groups_image_and_template(
+    template: Template, full_template: Template
+) -> None:
+    for found, image in ((template, "${WorkerImage}"), (full_template, "ami-0a0a0a0a0a0a0a0a0")):
+        data = found.properties("WorkerLaunchTemplate")["LaunchTemplateData"]
+        environment = found.properties("SweepLambdaFunction")["Environment"]["Variables"]
+        groups = data["SecurityGroupIds"]["Fn::Split"][1].split(",")
+        assert data["ImageId"] in ({"Ref": "WorkerImage"}, image)
+        (named,) = (row for row in found.statements("LaunchPolicy") if row["Sid"] == "LaunchWhereWorkersBelong")
+        assert [entry["Fn::Sub"].rpartition(":")[2] for entry in resources(named)] == [
+            "launch-template/${WorkerLaunchTemplate}",
+            f"image/{image}",
+            *(f"subnet/{subnet}" for subnet in environment["SUBNET_IDS"].split(",")),
+            *(f"security-group/{group}" for group in groups),
+        ]
 
 
 def test_only_the_workers_role_is_passed_and_only_to_ec2(template: Template) -> None:
-    statement = only(allowing(template, "ReconcilePolicy", "iam:PassRole"))
+    statement = only(allowing(template, "LaunchPolicy", "iam:PassRole"))
     assert resources(statement) == [{"Fn::GetAtt": ["WorkerRole", "Arn"]}]
     assert statement["Condition"] == {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}
 
 
 def test_only_our_document_is_sent_and_only_to_our_servers(full_template: Template) -> None:
-    document, servers = allowing(full_template, "ReconcilePolicy", "ssm:SendCommand")
+    document, *servers = allowing(full_template, "ReconcilePolicy", "ssm:SendCommand")
     assert resources(document)[0]["Fn::Sub"].endswith(":document/${NodeCommandDocument}")
-    assert resources(servers)[0]["Fn::Sub"].endswith(":instance/*")
-    assert servers["Condition"] == {
-        "StringEquals": {
-            "aws:ResourceTag/k3s-autoscaler/cluster": "shop",
-            "aws:ResourceTag/k3s-autoscaler/role": "server",
+    for statement, key in zip(servers, ("aws:ResourceTag", "ssm:resourceTag"), strict=True):
+        assert resources(statement)[0]["Fn::Sub"].endswith(":instance/*")
+        assert statement["Condition"] == {
+            "StringEquals": {f"{key}/k3s-autoscaler/cluster": "shop", f"{key}/k3s-autoscaler/role": "server"}
         }
-    }
 
 
 def test_the_state_of_this_cluster_only(full_template: Template) -> None:
@@ -182,7 +179,7 @@ def test_optional_permissions_name_what_was_given(full_template: Template) -> No
 
 
 def test_every_role_has_the_shared_policy_and_only_lambda_assumes_it(full_template: Template) -> None:
-    shared = ["ReconcilePolicy", "PrometheusAuthPolicy", "PrometheusCaPolicy", "NotifyPolicy", "NetworkPolicy"]
+    shared = [name for name in POLICIES if name.endswith("Policy")]
     for role in ("AlertsRole", "SweepRole", "LifecycleRole"):
         properties = full_template.properties(role)
         assert properties["ManagedPolicyArns"] == [{"Ref": name} for name in shared]

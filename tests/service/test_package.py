@@ -200,7 +200,7 @@ def test_the_operations_kept_are_those_that_the_code_calls() -> None:
 def test_the_roles_allow_the_operations_kept(template: Template) -> None:
     allowed = {
         action
-        for policy in ("ReconcilePolicy", "AlertsRole")
+        for policy in ("ReconcilePolicy", "LaunchPolicy", "AlertsRole")
         for statement in template.statements(policy)
         for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
     }

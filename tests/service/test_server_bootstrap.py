@@ -1,11 +1,13 @@
 """server-bootstrap.sh in a sandbox: a new server, the same again, a new machine with the old data, and failures."""
 
-import base64
+import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from tests.service.sandbox import BINARY, INSTANCE, SCRIPTS, VERSION, Machine, p
 
 RELEASE = "releases/v1.33.5%2Bk3s1"
 SYNC = (SCRIPTS / "server-sync.sh").read_text()
+VOLUME = "vol-0123456789abcdef0"
 UNITS = "root/etc/systemd/system"
 
 
@@ -23,14 +26,30 @@ def machine(tmp_path: Path) -> Machine:
     machine = Machine(tmp_path / "world", "server-bootstrap.sh")
     machine.environment = {
         "K3S_VERSION": VERSION,
+        "DATA_VOLUME": VOLUME,
         "DATA_DEVICE": "/dev/sdf",
         "SYNC_ROOT": str(machine.world / "root"),
     }
     machine.write("metadata/instance-type", "t3.medium")
-    (machine.world / "root/dev").mkdir()
-    machine.write("root/dev/sdf", "")
+    nvme(machine, "nvme0n1", "vol0fedcba9876543210")  # the root volume
+    nvme(machine, "nvme1n1", VOLUME.replace("-", ""))
     publish_bundle(machine, {"manifests/a.yaml": "# a\n", "server-sync.sh": SYNC}, piece_length=1000)
     return machine
+
+
+def nvme(machine: Machine, name: str, serial: str) -> None:
+    """An NVMe disk as the kernel shows it, its serial filled up with blanks."""
+    folder = machine.world / "root/sys/block" / name / "device"
+    folder.mkdir(parents=True)
+    (folder / "serial").write_text(f"{serial:<24}\n")
+    (machine.world / "root/dev").mkdir(exist_ok=True)
+    machine.write(f"root/dev/{name}", "")
+
+
+def xen(machine: Machine, name: str) -> None:
+    """A machine without NVMe: disks have the names that they were attached under, or nearly."""
+    shutil.rmtree(machine.world / "root/sys")
+    machine.write(f"root/dev/{name}", "")
 
 
 def boot(machine: Machine) -> str:
@@ -64,6 +83,7 @@ def test_the_exact_arguments_of_the_server(machine: Machine) -> None:
         "/usr/local/bin/k3s",
         "server",
         "--node-name=server-shop",
+        "--node-ip=10.0.1.10",
         "--tls-san=10.0.1.10",
         "--write-kubeconfig-mode=0600",
         "--secrets-encryption",
@@ -115,9 +135,16 @@ def test_traefik_is_pinned_to_the_server(machine: Machine) -> None:
 
 def test_a_new_volume_is_formatted_once_and_mounted_at_every_boot(machine: Machine) -> None:
     boot(machine)
-    assert machine.read("formats").splitlines() == [f"-q -L k3s-data {machine.world}/root/dev/sdf"]
+    assert machine.read("formats").splitlines() == [f"-q -L k3s-data {machine.world}/root/dev/nvme1n1"]
     assert machine.read("root/etc/fstab") == "UUID=new /var/lib/rancher auto defaults,nofail 0 2\n"
     assert machine.read("mounts").splitlines() == [f"{machine.world}/root/var/lib/rancher"]
+
+
+@pytest.mark.parametrize("name", ["sdf", "xvdf"])
+def test_a_machine_without_nvme_finds_the_volume_by_its_name(machine: Machine, name: str) -> None:
+    xen(machine, name)
+    boot(machine)
+    assert machine.read("formats").splitlines() == [f"-q -L k3s-data {machine.world}/root/dev/{name}"]
 
 
 def test_a_second_run_changes_nothing_and_restarts_nothing(machine: Machine) -> None:
@@ -158,9 +185,7 @@ def test_a_new_machine_with_the_old_volume_is_the_same_server(machine: Machine, 
     other.environment["SYNC_ROOT"] = str(other.world / "root")
     other.write("metadata/instance-id", "i-0fedcba9876543210")
     publish_bundle(other, {"server-sync.sh": SYNC})
-    (other.world / "root/dev/disk/by-id").mkdir(parents=True)
-    other.write("root/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0abc", "")
-    other.environment["DATA_DEVICE"] = "vol-0abc"
+    nvme(other, "nvme2n1", VOLUME.replace("-", ""))
     other.write("volume", machine.read("volume"))
     # The volume shows its files when it is mounted.
     other.program("bin/mount", f'#!/bin/bash\ncp -a {data}/. "$1"\n: >"$WORLD/mounted"\n')
@@ -188,7 +213,7 @@ def test_another_volume_replaces_the_old_line_of_fstab(machine: Machine) -> None
 
 
 def test_without_a_data_volume_the_data_stays_on_the_root_volume(machine: Machine) -> None:
-    machine.environment["DATA_DEVICE"] = ""
+    machine.environment["DATA_VOLUME"] = ""
     boot(machine)
     assert not machine.exists("mounts")
     assert not machine.exists("formats")
@@ -224,6 +249,7 @@ def test_a_server_without_ipv4_is_reached_by_ipv6(machine: Machine) -> None:
     settings = machine.read("root/etc/k3s-autoscaler/server.env")
     assert "SERVER_URL=https://[2001:db8::10]:6443\n" in settings
     assert "AWS_USE_DUALSTACK_ENDPOINT=true\n" in settings
+    assert "--node-ip=2001:db8::10" in machine.unit_arguments("k3s")
 
 
 FETCH_USER_DATA = """#!/bin/bash
@@ -259,6 +285,11 @@ def data_on_the_root_volume(machine: Machine) -> None:
     (machine.world / "root/var/lib/rancher/k3s").mkdir(parents=True)
 
 
+def another_under_our_name(machine: Machine) -> None:
+    shutil.rmtree(machine.world / "root/sys/block/nvme1n1")
+    machine.write("root/dev/sdf", "")
+
+
 BUNDLE = "parameters/_k3s_shop_bundle"
 FAILURES: dict[str, tuple[Callable[[Machine], object], str]] = {
     "a version that is a channel": (
@@ -270,19 +301,24 @@ FAILURES: dict[str, tuple[Callable[[Machine], object], str]] = {
         f"it is pinned to {'00' * 32}",
     ),
     "a changed binary": (with_(f"{RELEASE}/k3s", "evil"), "the release says"),
-    "a volume that never comes": (without("root/dev/sdf"), "the data volume /dev/sdf is not attached"),
+    "a volume that never comes": (
+        lambda machine: shutil.rmtree(machine.world / "root/sys/block/nvme1n1"),
+        f"the data volume {VOLUME} is not attached",
+    ),
+    "another volume under our name, on a machine whose disks tell their ids": (another_under_our_name, "not attached"),
+    "no address": (with_("metadata/local-ipv4.status", "500"), "the metadata service did not tell the address"),
     "a volume with partitions": (with_("volume", 'PTTYPE="gpt"'), "holds what is no file system"),
     "a volume that cannot be read": (
         with_("blkid-fails", ""),
-        "it cannot be told what is on the data volume /dev/sdf (blkid ends with 8)",
+        f"it cannot be told what is on the data volume {VOLUME} (blkid ends with 8)",
     ),
     "a volume that cannot be formatted": (
         lambda machine: machine.program("bin/mkfs.xfs", "#!/bin/bash\nexit 1\n"),
-        "the data volume /dev/sdf could not be formatted",
+        f"the data volume {VOLUME} could not be formatted",
     ),
     "a volume that cannot be mounted": (
         lambda machine: machine.program("bin/mount", "#!/bin/bash\nexit 32\n"),
-        "the data volume /dev/sdf could not be mounted",
+        f"the data volume {VOLUME} could not be mounted",
     ),
     "data where the volume belongs": (data_on_the_root_volume, "/var/lib/rancher holds data"),
     "a K3s that does not start": (with_("active", "activating"), f"K3s {VERSION} did not start within 0 s"),
@@ -328,7 +364,7 @@ EMBED = """
 const embedded = require("./scripts/embedded-scripts.js");
 const values = { "self:service": "k3s-cluster", 'param:k3sServerArguments, ""': process.argv[1] };
 embedded({ resolveVariable: async (name) => values[name] ?? "" }).then(
-  (made) => console.log(made.serverUserData),
+  (made) => console.log(JSON.stringify(made.serverUserData)),
   (error) => { console.error(error.message); process.exit(1); },
 );
 """
@@ -340,14 +376,21 @@ def embed(arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
+def joined(user_data: dict[str, Any]) -> str:
+    """The text that CloudFormation makes of it, before the framework has taken its own escapes away."""
+    separator, (before, reference, after) = user_data["Fn::Base64"]["Fn::Join"]
+    assert (separator, reference) == ("", {"Ref": "ServerData"})
+    return f"{before}{VOLUME}{after}".replace("\\${", "${")
+
+
 def test_user_data_quotes_every_setting_and_parses(tmp_path: Path) -> None:
     ran = embed("--node-label=a='$(reboot)'")
     assert ran.returncode == 0, ran.stderr
     script = tmp_path / "user-data"
-    script.write_bytes(base64.b64decode(ran.stdout))
-    head = script.read_text().split("set -eu", 1)[0] + 'printf %s "$EXTRA_SERVER_ARGUMENTS"'
+    script.write_text(joined(json.loads(ran.stdout)))
+    head = script.read_text().split("set -eu", 1)[0] + 'printf "%s %s" "$DATA_VOLUME" "$EXTRA_SERVER_ARGUMENTS"'
     shown = subprocess.run(["bash", "-c", head], capture_output=True, text=True, timeout=20, check=True)
-    assert shown.stdout == "--node-label=a='$(reboot)'"
+    assert shown.stdout == f"{VOLUME} --node-label=a='$(reboot)'"
     subprocess.run(["bash", "-n", script], timeout=20, check=True)
 
 

@@ -1,12 +1,14 @@
 """Wrong parameters: one sentence each, at package time, and nothing is made."""
 
 import json
+import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.service.conftest import CREDENTIAL_FREE, ROOT, sls_package
+from tests.service.conftest import CREDENTIAL_FREE, EVERY_PART, ROOT, Template, sls_package
 
 WRONG = {
     "a cluster id with blanks": ("clusterId", "My Cluster", "lower-case letters, digits and hyphens"),
@@ -64,6 +66,7 @@ def test_a_wrong_parameter_is_refused(refusals: list[str], name: str, value: str
         ("functionSubnetIds=subnet-0a0a0a0a", "functionSubnetIds and functionSecurityGroupIds belong together"),
         ("alarms=false alarmEmail=me@example.org", "there would be nothing to tell"),
         ("alarmEmail=me@example.org alarmTopicArn=arn:aws:sns:eu-west-1:111122223333:pager", "exclude each other"),
+        ("k3sAgentArguments=--token=abc", "k3sAgentArguments holds a secret"),
         ("functionDualStack=true", "only functions in a VPC reach AWS by its dual-stack endpoints"),
     ],
 )
@@ -71,6 +74,79 @@ def test_parameters_that_need_each_other(build_folder: Path, parameters: str, se
     ran = sls_package(build_folder / "refused", *(f"--param={parameter}" for parameter in parameters.split()))
     assert ran.returncode != 0
     assert sentence in ran.stdout + ran.stderr
+
+
+UNKNOWN = {
+    "sweeprate=rate(5 minutes)": "There is no parameter sweeprate: did you mean sweepRate?",
+    "functionSubnetId=subnet-0a0a0a0a": "There is no parameter functionSubnetId: did you mean functionSubnetIds?",
+    "colour=blue": "There is no parameter colour: serverless.yml lists them under params.default.",
+    "serverInstanceType=t3.large": "Parameter serverInstanceType belongs to cluster.yml and means nothing",
+}
+
+
+@pytest.fixture(scope="module")
+def unknown(build_folder: Path) -> list[str]:
+    """What is said of parameters that nobody knows; one run for all."""
+    folder = build_folder / "refused"
+    ran = sls_package(folder, *(f"--param={parameter}" for parameter in UNKNOWN))
+    assert ran.returncode != 0
+    assert not folder.exists()
+    return (ran.stdout + ran.stderr).splitlines()
+
+
+@pytest.mark.parametrize("sentence", UNKNOWN.values(), ids=[name.partition("=")[0] for name in UNKNOWN])
+def test_a_parameter_that_nobody_knows_is_refused(unknown: list[str], sentence: str) -> None:
+    assert [line for line in unknown if line.startswith(sentence)]
+
+
+def test_an_image_for_another_processor_than_the_policys_types_is_refused(build_folder: Path) -> None:
+    image = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64"
+    ran = sls_package(build_folder / "refused", f"--param=workerImageParameter={image}")
+    assert ran.returncode != 0
+    assert "are x86_64 and the workers' image is arm64" in ran.stdout + ran.stderr
+
+
+@pytest.fixture
+def clone(build_folder: Path) -> Iterator[Path]:
+    """A folder that links to everything but the files of the top level, which are copies."""
+    folder = build_folder / "clone"
+    folder.mkdir()
+    for entry in ROOT.iterdir():
+        if entry.suffix == ".yml":
+            shutil.copy(entry, folder)
+        elif not entry.name.startswith("."):
+            (folder / entry.name).symlink_to(entry)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("  max: 10", "  maximum: 10", "is not a valid policy"),
+        ("  pending_for_s: 10", "  pending_for_s: 11", "are not what the policy renders: run `make rules`"),
+        ("instance_types: [t3.small]", "instance_types: [x9.huge]", "whose size is not in the catalogue"),
+    ],
+)
+def test_a_policy_that_does_not_fit_is_refused(clone: Path, old: str, new: str, sentence: str) -> None:
+    policy = clone / "policy.yml"
+    assert old in policy.read_text()
+    policy.write_text(policy.read_text().replace(old, new))
+    command = [str(ROOT / "node_modules/.bin/sls"), "package", "--package", "build/.refused"]
+    ran = subprocess.run(
+        command, cwd=clone, env=CREDENTIAL_FREE, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ran.returncode != 0
+    assert sentence in ran.stdout + ran.stderr
+    assert not (ROOT / "build/.refused").exists()
+
+
+def test_what_was_given_is_kept_with_the_stack(template: Template, full_template: Template) -> None:
+    properties = full_template.properties("KeptParameters")
+    assert properties["Name"] == "/k3s-autoscaler/k3s-autoscaler-local/parameters"
+    assert json.loads(properties["Value"]) == EVERY_PART
+    assert len(properties["Value"]) < 4096
+    assert json.loads(template.properties("KeptParameters")["Value"]) == {}
 
 
 ADDRESSES = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.conftest import ROOT, Template
+from tests.service.conftest import ROOT, Template, without_comments
 
 FUNCTIONS = {"AlertsLambdaFunction": "alerts", "SweepLambdaFunction": "sweep", "LifecycleLambdaFunction": "lifecycle"}
 CONTRACT = {  # DESIGN: the environment that the handlers read
@@ -63,7 +63,7 @@ def test_the_webhook_is_the_only_route_and_is_throttled(template: Template) -> N
     routes = template.of_type("AWS::ApiGatewayV2::Route").values()
     assert [route["Properties"]["RouteKey"] for route in routes] == ["POST /alerts"]
     settings = template.properties("HttpApiStage")["DefaultRouteSettings"]
-    assert settings == {"ThrottlingRateLimit": 10, "ThrottlingBurstLimit": 20}
+    assert settings == {"ThrottlingRateLimit": 2, "ThrottlingBurstLimit": 20}
 
 
 def test_the_sweep_comes_every_two_minutes_and_is_never_retried(template: Template, full_template: Template) -> None:
@@ -139,11 +139,11 @@ def test_tables_are_on_demand_encrypted_and_recoverable(template: Template, tabl
 @pytest.mark.parametrize("table", ["StateTable", "IdempotencyTable"])
 def test_tables_are_protected_by_stage(template: Template, full_template: Template, table: str) -> None:
     local, kept = template.body["Resources"][table], full_template.body["Resources"][table]
-    assert (local["DeletionPolicy"], str(local["Properties"]["DeletionProtectionEnabled"]).lower()) == (
-        "Delete",
-        "false",
-    )
-    assert (kept["DeletionPolicy"], str(kept["Properties"]["DeletionProtectionEnabled"]).lower()) == ("Retain", "true")
+    assert (local["DeletionPolicy"], local["UpdateReplacePolicy"]) == ("Delete", "Delete")
+    assert local["Properties"]["DeletionProtectionEnabled"] is False
+    # But not the tables of a first deployment that fails.
+    assert (kept["DeletionPolicy"], kept["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+    assert kept["Properties"]["DeletionProtectionEnabled"] is True
 
 
 def test_logs_are_kept_for_a_time(template: Template) -> None:
@@ -192,8 +192,7 @@ def test_user_data_is_the_bootstrap_script_and_holds_no_secret(full_template: Te
     scripts = ROOT / "cloudformation" / "scripts"
     machine = (scripts / "machine.sh").read_text().splitlines()[1:]
     before, _, after = (scripts / "worker-bootstrap.sh").read_text().partition('. "${0%/*}/machine.sh"\n')
-    source = [*before.splitlines()[1:], *machine, *after.splitlines()]
-    assert lines[5:] == [line for line in source if not line.lstrip().startswith("#")]
+    assert lines[5:] == without_comments([*before.splitlines()[1:], *machine, *after.splitlines()])
 
 
 def test_the_image_is_the_public_parameters_or_a_fixed_one(template: Template, full_template: Template) -> None:

@@ -1,5 +1,6 @@
 """worker-bootstrap.sh in a sandbox: every way to join, and every way not to."""
 
+import base64
 import hashlib
 import re
 import sys
@@ -50,6 +51,7 @@ def test_the_exact_arguments_of_the_agent(machine: Machine) -> None:
         "--server=https://10.0.1.10:6443",
         "--token-file=/etc/rancher/k3s/agent-token",
         f"--node-name=worker-{INSTANCE}",
+        "--node-ip=10.0.1.10",
         "--node-label=topology.kubernetes.io/region=eu-central-1",
         "--node-label=topology.kubernetes.io/zone=eu-central-1a",
         "--node-label=node.kubernetes.io/instance-type=t3.small",
@@ -76,10 +78,44 @@ def test_the_token_is_only_in_a_file_of_root(machine: Machine) -> None:
     assert [found for found in holders if found.name not in given] == [path]
 
 
+def test_on_a_dual_stack_subnet_the_node_has_its_ipv4_address(machine: Machine) -> None:
+    machine.write("metadata/ipv6", "2001:db8::23")
+    assert boot(machine)
+    addresses = [a for a in machine.unit_arguments("k3s-agent") if a.startswith("--node-ip")]
+    assert addresses == ["--node-ip=10.0.1.10"]
+
+
+def test_a_metadata_service_that_fails_does_not_mean_that_there_is_no_ipv4(machine: Machine) -> None:
+    machine.write("metadata/ipv6", "2001:db8::23")
+    machine.write("metadata/local-ipv4.status", "503")
+    assert not boot(machine)
+    assert "the metadata service did not tell the address: " in machine.read("console")
+
+
 def test_a_bare_token_is_bound_to_the_clusters_ca(machine: Machine) -> None:
     machine.parameter("agent-token", TOKEN)
     assert boot(machine)
     assert machine.read("root/etc/rancher/k3s/agent-token") == f"K10{CA_HASH}::{TOKEN}"
+
+
+def pem(der: bytes) -> str:
+    return f"-----BEGIN CERTIFICATE-----\n{base64.b64encode(der).decode()}\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize("ca_hash", ["of the file", "of the token", None])
+def test_the_hash_that_joins_is_the_tokens_own(machine: Machine, ca_hash: str | None) -> None:
+    """Of a bundle K3s hashes the root alone: `sha256sum server-ca.crt` is another hash than the token's."""
+    bundle = pem(b"intermediate") + pem(b"root")
+    root_hash = hashlib.sha256(b"root").hexdigest()
+    machine.write("server/cacerts", bundle)
+    machine.parameter("agent-token", f"K10{root_hash}::{TOKEN}")
+    if ca_hash is None:
+        (machine.world / "parameters/_k3s_shop_ca-hash").unlink()
+    else:
+        file_hash = hashlib.sha256(bundle.encode()).hexdigest()
+        machine.parameter("ca-hash", file_hash if ca_hash == "of the file" else root_hash)
+    assert boot(machine)
+    assert machine.read("root/etc/rancher/k3s/agent-token") == f"K10{root_hash}::{TOKEN}"
 
 
 @pytest.mark.parametrize(
@@ -165,8 +201,11 @@ def test_an_arm_machine_takes_the_arm_build(machine: Machine) -> None:
 def test_a_machine_without_ipv4_asks_the_ipv6_metadata_and_dual_stack_endpoints(machine: Machine) -> None:
     machine.write("metadata/.address", "http://[metadata6]")
     machine.parameter("server-url", "https://[2001:db8::10]:6443")
+    (machine.world / "metadata/local-ipv4").unlink()
+    machine.write("metadata/ipv6", "2001:db8::23")
     assert boot(machine)
     assert machine.read("dual-stack") == "true\n"
+    assert "--node-ip=2001:db8::23" in machine.unit_arguments("k3s-agent")
     assert "--server=https://[2001:db8::10]:6443" in machine.unit_arguments("k3s-agent")
 
 
@@ -228,12 +267,27 @@ def with_(name: str, text: str) -> Callable[[Machine], object]:
 
 
 PARAMETER = "parameters/_k3s_shop_"
+
+
+def bare_token(ca_hash: str | None) -> Callable[[Machine], object]:
+    """A token without K10, and what stands in ca-hash beside it."""
+
+    def spoil(machine: Machine) -> None:
+        machine.parameter("agent-token", TOKEN)
+        if ca_hash is None:
+            (machine.world / f"{PARAMETER}ca-hash").unlink()
+        else:
+            machine.parameter("ca-hash", ca_hash)
+
+    return spoil
+
+
 FAILURES: dict[str, tuple[Callable[[Machine], object], str]] = {
     "no server address": (without(PARAMETER + "server-url"), "there is no parameter /k3s/shop/server-url"),
     "no token": (without(PARAMETER + "agent-token"), "there is no parameter /k3s/shop/agent-token"),
     "a parameter that the role may not read": (
-        with_(PARAMETER + "ca-hash.denied", ""),
-        "this machine's role may not read the parameter /k3s/shop/ca-hash",
+        with_(PARAMETER + "version.denied", ""),
+        "this machine's role may not read the parameter /k3s/shop/version",
     ),
     "no Parameter Store": (
         with_("aws-fails", "Could not connect to the endpoint URL"),
@@ -246,8 +300,11 @@ FAILURES: dict[str, tuple[Callable[[Machine], object], str]] = {
     "an address without TLS": (with_(PARAMETER + "server-url", "http://10.0.1.10:6443"), "not an https address"),
     "an address with a command": (with_(PARAMETER + "server-url", "https://a:6443 --x"), "not an https address"),
     "a version that is a channel": (with_(PARAMETER + "version", "latest"), "not a K3s version such as"),
-    "a hash that is none": (with_(PARAMETER + "ca-hash", "sha256:1"), "ca-hash is not a SHA-256"),
+    "a bare token without a hash": (bare_token(None), "there is no parameter /k3s/shop/ca-hash"),
+    "a hash that is none": (bare_token("sha256:1"), "ca-hash is not a SHA-256"),
+    "a bare token and another cluster's hash": (bare_token("cd" * 32), "another cluster CA"),
     "a token of another cluster": (with_(PARAMETER + "agent-token", f"K10{'cd' * 32}::x"), "another cluster CA"),
+    "a token that lost a part of its hash": (with_(PARAMETER + "agent-token", f"K10{'cd' * 31}::x"), "no SHA-256"),
     "an expired token": (with_("server/token", "other"), "agent-token: it has expired or was revoked"),
     "a version mismatch": (
         with_("server/version", '{"gitVersion": "v1.34.1+k3s1"}'),

@@ -320,13 +320,70 @@ def test_a_persons_uncordon_during_a_drain_stands() -> None:
     made.start_command(command(), "c-1")
     made.advance(made.now_s + 10)
     made.uncordon(node_name(0))
-    made.advance(made.now_s + 90)
+    made.advance(made.now_s + 3)  # the drain looks at its Node every two seconds
     result = line(made.command_status("c-1"))
     assert (result.outcome, result.rule) == (CommandOutcome.REFUSED, "uncordoned-by-others")
     assert not node(made, node_name(0)).cordoned
     left = run(made, verb=Verb.INSPECT, command_id="c-2").inspection
     assert left is not None
     assert left.operation == ""
+
+
+def test_an_admission_policy_denies_a_drain_before_and_in_its_middle_and_is_asked_anew() -> None:
+    made = world(workers=2)
+    made.apply(deployment(replicas=4, cpu=300, budget=Budget(max_unavailable=1), start_s=30.0))
+    made.advance(made.now_s + 60)
+    made.faults.admission_denies = True
+    first = run(made, seconds=2)
+    assert (first.outcome, first.rule) == (CommandOutcome.REFUSED, "admission")
+    made.faults.admission_denies = False
+    made.start_command(command(), "c-2")
+    made.advance(made.now_s + 10)
+    made.faults.admission_denies = True
+    made.advance(made.now_s + 10)
+    refused = line(made.command_status("c-2"))
+    assert (refused.rule, refused.evicted_pods, node(made, node_name(0)).cordoned) == ("admission", 1, False)
+    made.faults.admission_denies = False
+    made.advance(made.now_s + 60)
+    assert run(made, command_id="c-3", seconds=200).outcome is CommandOutcome.SUCCEEDED
+
+
+def test_a_pod_that_does_not_end_outlives_the_drain() -> None:
+    made = world(workers=2)
+    made.apply(deployment(replicas=2))
+    made.advance(made.now_s + 10)
+    made.faults.pods_stay = True
+    assert run(made, seconds=400).outcome is CommandOutcome.TIMED_OUT
+    made.faults.pods_stay = False
+    made.advance(made.now_s + 20)
+    assert [pod.terminating for pod in pods_of(made, "shop/web")] == [False, False]
+
+
+def test_a_server_that_vanishes_takes_its_drain_along_and_undoes_nothing() -> None:
+    made = world(workers=2)
+    made.apply(deployment(replicas=4, cpu=300, stop_s=60.0))
+    made.advance(made.now_s + 10)
+    made.start_command(command(), "lost")
+    made.advance(made.now_s + 10)
+    made.lose_command("lost")
+    made.advance(made.now_s + 500)
+    told = made.command_status("lost")
+    assert told is not None
+    assert (told.status, told.stdout) == ("InProgress", "")
+    assert node(made, node_name(0)).cordoned
+    assert run(made, command_id="elsewhere", seconds=90).outcome is CommandOutcome.SUCCEEDED
+
+
+def test_a_copy_of_a_lost_command_runs_itself() -> None:
+    made = world(workers=2)
+    made.apply(deployment(replicas=2, stop_s=60.0))
+    made.advance(made.now_s + 10)
+    made.start_command(command(), "lost")
+    made.start_command(command(), "copy")
+    made.advance(made.now_s + 10)
+    made.lose_command("lost")
+    made.advance(made.now_s + 90)
+    assert line(made.command_status("copy")).outcome is CommandOutcome.SUCCEEDED
 
 
 def test_a_reclaim_closes_the_node_again() -> None:

@@ -134,6 +134,38 @@ def test_only_ours_can_be_terminated(victim: str) -> None:
     cluster.ports().fleet.terminate("i-0unknown")
 
 
+def test_a_person_stops_and_starts_an_instance() -> None:
+    cluster = SimCluster(POLICY, workers=1, ec2=Ec2Settings(visibility_s=60.0))
+    [worker] = cluster.workers()
+    cluster.run(60)
+
+    def row() -> tuple[str, float]:
+        [found] = [row for row in cluster.ports().fleet.describe() if row["InstanceId"] == worker]
+        return found["State"]["Name"], found["LaunchTime"].timestamp()
+
+    launched_s = row()[1]
+    cluster.ec2.stop(worker)
+    assert row() == ("stopping", launched_s)
+    cluster.run(60)
+    assert row() == ("stopped", launched_s)
+    began_s = cluster.now_s
+    cluster.ec2.start(worker)
+    cluster.run(10)
+    assert row() == ("running", began_s), "listed all the time, and launched anew"
+    cluster.run(120)
+    assert len(cluster.ready_workers()) == 1
+
+
+def test_a_server_that_is_lost_runs_nothing_more() -> None:
+    cluster = SimCluster(POLICY, workers=1)
+    cluster.ssm.delay_s = 20.0
+    late = drain(cluster)
+    cluster.ssm.lose(SERVER_ID)
+    cluster.ec2.end(SERVER_ID)
+    cluster.run(60)
+    assert cluster.world.command_status(late) is None
+
+
 def test_dollars() -> None:
     cluster = SimCluster(POLICY, workers=1)
     before = cluster.ec2.spent_usd()

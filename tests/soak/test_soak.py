@@ -11,7 +11,7 @@ import pytest
 from autoscaler.simulator.soak.report import Totals, failure_lines
 from autoscaler.simulator.soak.run import Run, SeedResult
 from autoscaler.simulator.soak.shorten import shorten
-from tests.soak import mutants
+from tests.soak.mutants import hunt, removals
 
 FOUND = {
     "pods of another cluster's metrics were served while no worker of ours had settled": 275,
@@ -61,9 +61,9 @@ def _failing(mutant: Callable[[], None], seed: int) -> tuple[SeedResult, SeedRes
 
 
 def test_a_failing_seed_is_shortened_and_says_how_to_see_it_again() -> None:
-    name, invariant, seed = mutants.hunt_in_a_child("terminate_without_drain", 40)
+    name, invariant, seed = hunt.hunt_in_a_child("terminate_without_drain", 40)
     assert invariant
-    failed, shorter, lines = in_a_child(mutants.terminate_without_drain, seed)
+    failed, shorter, lines = in_a_child(removals.terminate_without_drain, seed)
     assert failed.violation is not None
     assert shorter.violation is not None
     assert failed.violation.invariant == shorter.violation.invariant == invariant, name

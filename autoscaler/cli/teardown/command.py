@@ -31,7 +31,8 @@ from autoscaler.cli.options import (
     state_store,
 )
 from autoscaler.cli.report import moment
-from autoscaler.cli.teardown.plan import NO_SERVER, Plan, Wishes
+from autoscaler.cli.teardown.memory import Wishes
+from autoscaler.cli.teardown.plan import NO_SERVER, Plan
 from autoscaler.cli.teardown.run import End, NoMetrics, Report, Teardown
 from autoscaler.cli.who import who
 from autoscaler.model import Instance
@@ -80,7 +81,10 @@ def teardown(
         int, typer.Option("--at-once", min=1, max=MOST_AT_ONCE, help="How many workers are emptied together.")
     ] = 1,
     force: Annotated[
-        bool, typer.Option("--force", help="After the drain's time-out, end also what budgets and rules still hold.")
+        bool,
+        typer.Option(
+            "--force", help="After the drain's time-out, end also what budgets, rules, volumes or silence hold."
+        ),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -211,11 +215,19 @@ def _show_plan(plan: Plan, cluster_id: str, wishes: Wishes, policy: Policy, *, a
     typer.echo(f"{cluster_id}: {_count(len(plan.left), 'worker')} to drain and terminate, {together}")
     for instance in plan.left:
         typer.echo(_row(instance))
+    for event in plan.events:
+        typer.echo(f"First: {event}")
     typer.echo("The autoscaler is paused first and stays so. Static workers and servers are left alone.")
+    typer.echo(
+        "A server is asked about each worker by its provider-id: what could still run is drained, a machine without a "
+        "Node or with nothing on it is ended, and one with node-local volumes stays."
+    )
     if wishes.force:
         typer.echo(
-            f"--force: what a budget or a rule still holds after {say_duration(policy.drain.timeout_s)} is ended all "
-            "the same. Pods without a controller and node-local volumes are lost with their worker."
+            f"--force: what a budget, a rule, a volume or a server's silence still holds after "
+            f"{say_duration(policy.drain.timeout_s)} is ended all the same. Pods without a controller and node-local "
+            "volumes are lost with their worker. A server that carries a worker's tags is not ended, nor is a machine "
+            "whose Node is not known for sure."
         )
 
 

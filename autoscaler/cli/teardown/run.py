@@ -14,7 +14,9 @@ from autoscaler.act.effects import Effect, due_effects
 from autoscaler.act.holder import Holder, LostLease
 from autoscaler.act.perform import Actor
 from autoscaler.cli.mode import change_mode
-from autoscaler.cli.teardown.plan import REASON, Memory, Plan, Wishes, plan_teardown
+from autoscaler.cli.teardown.memory import Memory, Wishes
+from autoscaler.cli.teardown.plan import Plan, plan_teardown
+from autoscaler.decide.looking import TEARDOWN
 from autoscaler.decide.progress.launch import SETTLE_S
 from autoscaler.document import Outcome, decision_document
 from autoscaler.model import (
@@ -229,7 +231,7 @@ class Teardown:
         counts = NodeCounts(ready=None, joining=0, draining=len(state.removals), desired=0, min=0, max=0)
         decision = Decision(
             action=Action.SCALE_DOWN,
-            reason=REASON,
+            reason=TEARDOWN,
             message=f"Teardown: {len(plan.left)} workers are left.",
             nodes=counts,
             signals=(),
@@ -242,7 +244,7 @@ class Teardown:
             decision,
             decision_id=decision_id,
             cluster_id=self._cluster_id,
-            trigger=Trigger(kind=REASON),
+            trigger=Trigger(kind=TEARDOWN),
             mode=Mode.PAUSED,
             policy=self._policy,
             snapshot=snapshot,

@@ -9,9 +9,12 @@ from autoscaler.aws.failures import error_code, error_message, in_one_line
 from autoscaler.cli.verify.checks import (
     DENIED,
     NOT_DEPLOYED,
+    NOT_FROM_AWS_TODO,
+    UNREADABLE,
     Account,
     Finding,
     Subject,
+    not_from_aws,
     ok,
     problem,
     stack_outputs,
@@ -55,10 +58,13 @@ def check_identity(account: Account, subject: Subject) -> Sequence[Finding]:
     """Whose credentials these are. Without an answer nothing else need be asked."""
     try:
         caller = account.client("sts").get_caller_identity()
+        said = f"{caller['Arn']} in account {caller['Account']}, region {subject.region}"
     except (ClientError, BotoCoreError) as error:
         said = f"AWS does not know who asks: {in_one_line(str(error))}"
         return [problem("credentials", said, "Sign in again, or set AWS_PROFILE; check the connection.")]
-    return [ok("credentials", f"{caller['Arn']} in account {caller['Account']}, region {subject.region}")]
+    except UNREADABLE as error:
+        return [problem("credentials", not_from_aws(error), NOT_FROM_AWS_TODO)]
+    return [ok("credentials", said)]
 
 
 def check_deployer(account: Account, subject: Subject) -> Sequence[Finding]:
@@ -140,7 +146,7 @@ def check_linked_roles(account: Account, subject: Subject) -> Sequence[Finding]:
     del subject
     name = "AWSServiceRoleForEC2Spot"
     try:
-        account.client("iam").get_role(RoleName=name)
+        found = account.client("iam").get_role(RoleName=name)["Role"]["RoleName"]
     except ClientError as error:
         if error_code(error) not in {"NoSuchEntity", "NoSuchEntityException"}:
             raise
@@ -151,7 +157,7 @@ def check_linked_roles(account: Account, subject: Subject) -> Sequence[Finding]:
                 "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com",
             )
         ]
-    return [ok("service-linked role for Spot", f"{name} exists")]
+    return [ok("service-linked role for Spot", f"{found} exists")]
 
 
 def check_region(account: Account, subject: Subject) -> Sequence[Finding]:

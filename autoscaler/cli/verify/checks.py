@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from autoscaler.aws.failures import error_code, error_message, in_one_line
 from autoscaler.deploy.stack import find_stack
@@ -23,6 +24,9 @@ DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException", "Unauthorize
 
 
 NOT_DEPLOYED: Final = "the service is not deployed yet"
+UNREADABLE: Final = (ResponseParserError, LookupError, ValueError, TypeError, AttributeError)
+"""What an answer without the fields that AWS documents ends in: botocore reads a page of HTML as an empty answer."""
+NOT_FROM_AWS_TODO: Final = "See what answers in AWS' place: a proxy, a captive portal, AWS_ENDPOINT_URL."
 
 
 class Verdict(StrEnum):
@@ -55,7 +59,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     security_group_ids: tuple[str, ...]
     image: str
     """An AMI id, or the name of the public parameter that names one."""
-    functions_in_vpc: bool
+    function_subnet_ids: tuple[str, ...]
+    """Where the functions stand; none outside any VPC."""
     dual_stack: bool
     reserved_concurrency: int
     """Of all functions together."""
@@ -116,6 +121,13 @@ def run_check(name: str, check: Check, account: Account, subject: Subject) -> Se
         return [unknown(name, error)]
     except (BotoCoreError, OSError) as error:
         return [warning(name, f"not known: {type(error).__name__}: {in_one_line(str(error))}")]
+    except UNREADABLE as error:
+        return [warning(name, not_from_aws(error), NOT_FROM_AWS_TODO)]
+
+
+def not_from_aws(error: Exception) -> str:
+    """The answer did not read: in one line, without the page."""
+    return f"not known: the answer was not what AWS documents ({type(error).__name__}: {in_one_line(str(error))[:120]})"
 
 
 def stack_outputs(account: Account, subject: Subject) -> dict[str, str] | None:
@@ -141,7 +153,7 @@ def empty_account(*, region: str, policy: Policy) -> Subject:
         subnet_ids=(),
         security_group_ids=(),
         image="",
-        functions_in_vpc=True,
+        function_subnet_ids=(),
         dual_stack=True,
         reserved_concurrency=0,
         rules=(),
@@ -164,9 +176,9 @@ def read_subject(path: str, *, region: str, policy: Policy) -> Subject:
             region=region,
             stack=str(functions[0]["FunctionName"]).rpartition("-")[0],
             subnet_ids=_listed(environment["SUBNET_IDS"]),
-            security_group_ids=_security_groups(launch["SecurityGroupIds"]),
+            security_group_ids=_ids(launch["SecurityGroupIds"]),
             image=_image(launch["ImageId"], template),
-            functions_in_vpc="VpcConfig" in functions[0],
+            function_subnet_ids=_ids(functions[0].get("VpcConfig", {}).get("SubnetIds", ())),
             dual_stack=str(environment["AWS_USE_DUALSTACK_ENDPOINT"]) == "true",
             reserved_concurrency=sum(int(f.get("ReservedConcurrentExecutions", 0)) for f in functions),
             rules=tuple((str(rule["Name"]), json.dumps(rule["EventPattern"])) for rule in rules),
@@ -189,7 +201,7 @@ def _listed(text: str) -> tuple[str, ...]:
     return tuple(part for part in text.split(",") if part)
 
 
-def _security_groups(value: Any) -> tuple[str, ...]:
+def _ids(value: Any) -> tuple[str, ...]:
     return _listed(value["Fn::Split"][1]) if isinstance(value, Mapping) else tuple(value)
 
 

@@ -4,6 +4,7 @@ Nothing is created or changed. Tested for its messages only (docs/deploy.md): wh
 """
 
 import json
+import os
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -40,8 +41,10 @@ from autoscaler.cli.verify.checks import (
     read_subject,
     run_check,
 )
+from autoscaler.cli.verify.image import check_image
+from autoscaler.cli.verify.network import check_dynamodb_route, check_endpoints
+from autoscaler.cli.verify.roles import check_roles
 from autoscaler.cli.verify.service import (
-    check_endpoints,
     check_http_api,
     check_parameters,
     check_rules,
@@ -54,11 +57,14 @@ CHECKS: Final[dict[str, Check]] = {
     "credentials": check_identity,
     "deploy permissions": check_deployer,
     "DryRun launches": check_dry_runs,
+    "roles": check_roles,
     "service-linked roles": check_linked_roles,
     "region": check_region,
+    "workers' image": check_image,
     "quotas": check_quotas,
     "Lambda concurrency": check_concurrency,
     "dual-stack endpoints": check_endpoints,
+    "way to DynamoDB": check_dynamodb_route,
     "event rules": check_rules,
     "HTTP API": check_http_api,
     "servers": check_servers,
@@ -73,9 +79,13 @@ ACCOUNT_ONLY: Final = (
     "dual-stack endpoints",
 )
 """What needs no subnet, no rule and no server: these can be asked of an empty account."""
+RUNNING: Final = ("HTTP API", "servers", "parameters")
+"""What a deployment may be what mends it."""
 FIRST: Final = "credentials"
 TEMPLATE: Final = ".serverless/cloudformation-template-update-stack.json"
 TIMEOUT_S: Final = 10.0
+EMULATOR: Final = "AWS_ENDPOINT_URL"
+"""The SDK's own variable: something else answers in the place of AWS."""
 
 
 class RealAccount:
@@ -95,6 +105,8 @@ class RealAccount:
 
     def dual_stack_host(self, service: str) -> str:
         """The host of the service's dual-stack endpoint. Raises ValueError where the SDK knows none."""
+        if EMULATOR in os.environ:
+            raise OSError(f"{EMULATOR} stands for AWS here, whose own endpoints are not looked at")
         try:
             client = self._session.create_client(
                 service, region_name=self._region, config=Config(use_dualstack_endpoint=True)
@@ -129,6 +141,9 @@ def verify_aws(
     account_only: Annotated[
         bool, typer.Option("--account-only", help="Only what an empty account can be asked; no template is read.")
     ] = False,
+    before_deployment: Annotated[
+        bool, typer.Option("--before-deployment", help="Leave out what runs: deploying may be what mends it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check an AWS account before or after a deployment: permissions, quotas, roles, endpoints, rules.
@@ -150,6 +165,8 @@ def verify_aws(
     if session.get_credentials() is None:
         end("There are no AWS credentials: set them (AWS_PROFILE, or a role), then run this again.", FAILED)
     names = ACCOUNT_ONLY if account_only else tuple(CHECKS)
+    if before_deployment:
+        names = tuple(name for name in names if name not in RUNNING)
     account = RealAccount(session, known_region)
     raise typer.Exit(conduct(account, subject, as_json=as_json, tell=typer.echo, names=names))
 

@@ -1,4 +1,4 @@
-"""Checks of what the service leans on: event rules, endpoints, the HTTP API, the cluster's servers and parameters."""
+"""Checks of what the service leans on: event rules, the HTTP API, the cluster's servers and parameters."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -11,8 +11,6 @@ from autoscaler.cli.verify.checks import NOT_DEPLOYED, Account, Finding, Subject
 from autoscaler.model import CLUSTER_TAG, ROLE_TAG
 
 INSTANCE: Final = "i-0123456789abcdef0"
-DUAL_STACK_SERVICES: Final = ("ec2", "ssm", "dynamodb", "sns")
-"""What the functions call by IPv6 (autoscaler/aws/clients.py)."""
 JOIN_PARAMETERS: Final = ("server-url", "version", "ca-hash", "agent-token")
 UNAUTHORIZED: Final = 401
 
@@ -82,36 +80,9 @@ def check_rules(account: Account, subject: Subject) -> Sequence[Finding]:
     return findings
 
 
-def check_endpoints(account: Account, subject: Subject) -> Sequence[Finding]:
-    """Dual-stack endpoints, where the functions need them: a name with an IPv6 address that answers HTTPS."""
-    if not subject.dual_stack:
-        return [ok("dual-stack endpoints", "not needed: functionDualStack is false")]
-    todo = "Set functionDualStack to false and give the functions another way out, or take another region."
-    findings = []
-    for service in DUAL_STACK_SERVICES:
-        name = f"dual-stack endpoint of {service}"
-        try:
-            host = account.dual_stack_host(service)
-        except ValueError as error:
-            findings.append(problem(name, str(error), todo))
-            continue
-        if not account.has_ipv6(host):
-            findings.append(problem(name, f"{host} has no IPv6 address", todo))
-            continue
-        try:
-            status = account.status_of("GET", f"https://{host}/")
-        except OSError as error:
-            findings.append(
-                warning(name, f"{host} did not answer from here ({type(error).__name__})", "Try from the VPC.")
-            )
-            continue
-        findings.append(ok(name, f"{host} has an IPv6 address and answers (HTTP {status})"))
-    return findings
-
-
 def check_http_api(account: Account, subject: Subject) -> Sequence[Finding]:
     """The deployed webhook: it must refuse who brings no token. Before the deployment: that HTTP APIs can be listed."""
-    account.client("apigatewayv2").get_apis(MaxResults="1")
+    _ = account.client("apigatewayv2").get_apis(MaxResults="1")["Items"]
     deployed = stack_outputs(account, subject)
     if deployed is None:
         return [warning("webhook", f"not tried: {NOT_DEPLOYED}", "Run this again after.")]

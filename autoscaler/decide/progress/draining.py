@@ -17,6 +17,8 @@ SEND_ATTEMPTS: Final = 5
 takes away never are."""
 NEARLY_UP_S: Final = 15
 """A machine that EC2 takes away is ended this long before, so that its Node goes with it."""
+ADMISSION_RULE: Final = "admission"
+"""The script's rule for what an admission policy denied: judged anew by each copy of the command."""
 AGAIN_AFTER_S: Final = 30
 """How soon a reclaim that found no Node looks for it again."""
 
@@ -33,8 +35,7 @@ _NOTHING_WENT: Final = frozenset(
     }
 )
 """Failures of a drain that moved nothing, unless they tell of evicted pods: each may come in the middle as well."""
-_NOTHING_TO_DRAIN: Final = frozenset({CommandOutcome.REFUSED, CommandOutcome.NO_SUCH_NODE})
-_NOT_CORDONED: Final = _NOTHING_TO_DRAIN | {CommandOutcome.FENCED_OFF}
+_NOT_CORDONED: Final = frozenset({CommandOutcome.REFUSED, CommandOutcome.NO_SUCH_NODE, CommandOutcome.FENCED_OFF})
 """There is nothing to give back: it was never cordoned, or is another command's by now."""
 
 
@@ -121,14 +122,17 @@ def _reclaim_failed(look: Look, state: State, removal: RemovalOperation, result:
     Where nobody said when, a drain that failed for good was the last try.
     """
     why = _words(result)
+    judged_anew = result.rule in {LATE_RULE, ADMISSION_RULE}
+    if result.outcome is CommandOutcome.REFUSED and not judged_anew and removal.due_at_s is not None:
+        return state  # another machine has its name, or it is a server: whatever it is, EC2 takes it without us
     stands = result.outcome in _STANDS
-    undone = result.outcome in _TRY_AGAIN or result.rule == LATE_RULE or result.outcome is CommandOutcome.FENCED_OFF
+    undone = result.outcome in _TRY_AGAIN or judged_anew or result.outcome is CommandOutcome.FENCED_OFF
     if _is_nearly_up(look, removal) or (removal.due_at_s is None and not undone):
         look.events.append(f"{removal.node_name}: {why}; EC2 takes it now")
         return terminate(look, state, removal)
     sent_at_s = removal.command.sent_at_s if removal.command is not None else look.now_s
-    if result.outcome in _NOTHING_TO_DRAIN and result.rule != LATE_RULE:
-        # Another machine has its name, or it has not registered: there is nothing to drain, or not yet.
+    if result.outcome is CommandOutcome.NO_SUCH_NODE:
+        # It has not registered, or not under that name: there is nothing to drain yet.
         if look.now_s - sent_at_s < AGAIN_AFTER_S:
             return state
         stands = True
@@ -141,7 +145,7 @@ def _failed(look: Look, state: State, removal: RemovalOperation, result: Command
     why = _words(result)
     look.events.append(f"{removal.node_name}: {why}")
     if look.policy.drain.force and result.outcome is CommandOutcome.TIMED_OUT:
-        return terminate(look, began_to_go(state, removal, now_s=look.now_s), removal)
+        return terminate(look, began_to_go(state, removal, now_s=look.now_s), removal, although=why)
     state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
     if _something_went(result):
         state = began_to_go(state, removal, now_s=look.now_s)

@@ -49,8 +49,7 @@ def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
         elif (gone_because := _lost(look, instance)) is not None and open_operations(state) < MAX_OPEN_OPERATIONS:
             look.events.append(f"instance {instance_id} {gone_because}")
             finished.append(instance_id)
-            taken = instance.state not in ALIVE and taken_by_ec2(state, instance_id)
-            if not taken and not was_removed(state, instance_id):
+            if _is_failure(state, instance):
                 state = join_failed(
                     state, launched_at_s=launch.created_at_s, now_s=look.now_s, cause=why_ended(instance)
                 )
@@ -104,6 +103,16 @@ def _has_joined(look: Look, node: Node, instance: Instance | None) -> bool:
     if node.ready is not True or not node.starting:
         return node.ready is True
     return instance is None or look.now_s - instance.launched_at_s > look.policy.workers.join_timeout_s
+
+
+def _is_failure(state: State, instance: Instance) -> bool:
+    """Whether it is the launch that failed: neither we, nor EC2, nor a person ended it.
+
+    A worker that shuts itself down is terminated (cloudformation/workers.yml): whoever is stopped was stopped by hand.
+    """
+    if instance.state in {InstanceState.STOPPING, InstanceState.STOPPED} or was_removed(state, instance.instance_id):
+        return False
+    return instance.state in ALIVE or not taken_by_ec2(state, instance.instance_id)
 
 
 def _nameless(look: Look, instance: Instance, node: Node | None) -> str | None:

@@ -7,10 +7,15 @@ from autoscaler.model import RemovalOperation, RemovalPhase, State
 from autoscaler.state.transitions import enter_phase, open_removal, update_removal
 
 
-def terminate(look: Look, state: State, removal: RemovalOperation) -> State:
-    """Intend to end the machine."""
+def terminate(look: Look, state: State, removal: RemovalOperation, *, although: str = "") -> State:
+    """Intend to end the machine; `although`: what its drain failed by, where that is overruled."""
     changed = enter_phase(
-        removal, RemovalPhase.TERMINATING, now_s=look.now_s, fence=look.fence, not_after_s=look.start_by_s
+        removal,
+        RemovalPhase.TERMINATING,
+        now_s=look.now_s,
+        fence=look.fence,
+        not_after_s=look.start_by_s,
+        failure=although,
     )
     return update_removal(state, removal.operation_id, lambda _: changed)
 

@@ -6,7 +6,7 @@ A success says how things were when it was reported: days ago, after a pause; or
 from typing import Final
 
 from autoscaler.decide.looking import Look
-from autoscaler.decide.progress.moves import drain_anew, uncordon
+from autoscaler.decide.progress.moves import uncordon
 from autoscaler.model import Node, RemovalOperation, State
 from autoscaler.state.memory import remember_refusal
 
@@ -28,12 +28,12 @@ def overtaken(
     node = look.nodes.get(removal.instance_id)
     if not look.snapshot.cluster_known or node is None:
         if age_s > look.policy.drain.timeout_s + WORD_HOLDS_S:
-            return drain_anew(look, state, removal, "that it was drained is too long ago")
+            return uncordon(look, state, removal, "that it was drained is too long ago, and it is not seen now")
         return None
     if node.cordoned is True and not look.snapshot.rooms_known:
         look.asks_rooms = True
         return state
-    why = _contradiction(node)
+    why = _contradiction(node, emptied=not removal.failure)
     if why is None:
         return None
     if age_s <= shown_after_s:
@@ -42,10 +42,10 @@ def overtaken(
     return uncordon(look, state, removal, why)
 
 
-def _contradiction(node: Node) -> str | None:
+def _contradiction(node: Node, *, emptied: bool) -> str | None:
     if node.cordoned is not True:
         return "somebody uncordoned it while it was drained"
-    if node.movable:
+    if emptied and node.movable:
         return f"{node.movable} pods run there again"
     if node.local_volumes:
         return f"{node.local_volumes} node-local volumes live on it"

@@ -29,6 +29,7 @@ _STOPPED: Final = frozenset({InstanceState.STOPPING, InstanceState.STOPPED})
 
 def advance_removal(look: Look, state: State, removal: RemovalOperation, *, wanted_back: Mapping[str, str]) -> State:
     """Move one removal as far as this look proves. `wanted_back`: operation id -> why its worker is needed."""
+    removal = _by_its_name(look, removal)
     if removal.phase is RemovalPhase.DELETING:
         return _deleting(look, state, removal)
     instance = look.instances.get(removal.instance_id)
@@ -52,6 +53,14 @@ def advance_removal(look: Look, state: State, removal: RemovalOperation, *, want
             return _uncordoning(look, state, removal)
         case _:
             return advance_drain(look, state, removal, wanted_back)
+
+
+def _by_its_name(look: Look, removal: RemovalOperation) -> RemovalOperation:
+    """A Node that was not seen yet went by the name that workers register under; agent arguments may change it."""
+    node = look.nodes.get(removal.instance_id)
+    if node is None or node.name == removal.node_name:
+        return removal
+    return msgspec.structs.replace(removal, node_name=node.name, provider_id=node.provider_id)
 
 
 def _gone(look: Look, removal: RemovalOperation) -> bool:
@@ -112,7 +121,7 @@ def _terminating(look: Look, state: State, removal: RemovalOperation) -> State:
         if is_out_of_date(look, removal):
             return uncordon(look, state, removal, "EC2 did not take it at the time that it gave notice of")
         return state
-    if removal.reason in INSPECTED_FOR:
+    if removal.reason in INSPECTED_FOR or not removal.node_name:
         return _inspected(look, state, removal, age_s=age_s)
     instead = overtaken(look, state, removal, since_s=removal.phase_since_s)
     return state if instead is None else instead

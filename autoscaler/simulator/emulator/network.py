@@ -2,8 +2,8 @@
 
 moto skips resources that it does not know, says that the stack is complete, and leaves out properties here and there.
 So that the cluster stack deploys to something worth asserting on, this adds the IPv6 block of a VPC, egress-only
-gateways, `Fn::Cidr`, `Fn::GetAZs` of a pseudo parameter, resources that come back to a stack, and what moto drops of
-routes, interfaces and instances. moto's EC2 itself knows all of it.
+gateways, `Fn::Cidr`, `Fn::GetAZs` of a pseudo parameter, resources that come back to a stack, route tables that end
+with theirs, and what moto drops of routes, interfaces and instances. moto's EC2 itself knows all of it.
 """
 
 import ipaddress
@@ -15,7 +15,7 @@ from moto.core.common_models import CloudFormationModel
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.elastic_network_interfaces import NetworkInterface
 from moto.ec2.models.instances import Instance
-from moto.ec2.models.route_tables import Route
+from moto.ec2.models.route_tables import Route, RouteTable
 from moto.ec2.models.subnets import SubnetRouteTableAssociation
 from moto.ec2.models.vpcs import VPC
 
@@ -93,6 +93,7 @@ def mend_network() -> None:
     _wrap_attributes(VPC, {"Ipv6CidrBlocks": _ipv6_blocks})
     setattr(Route, CREATE, classmethod(_create_route))
     setattr(SubnetRouteTableAssociation, CREATE, classmethod(_associated(getattr(SubnetRouteTableAssociation, CREATE))))
+    setattr(RouteTable, "delete", _delete_route_table)  # noqa: B010 - moto's has none
     _adjust(NetworkInterface, lambda properties: properties | {"SecurityGroups": properties.get("GroupSet", [])})
     setattr(Instance, CREATE, classmethod(_with_interface_and_volumes(getattr(Instance, CREATE).__func__)))
 
@@ -171,6 +172,14 @@ def _create_route(
         gateway_id=properties.get("GatewayId"),
         egress_only_igw_id=properties.get("EgressOnlyInternetGatewayId"),
     )
+
+
+def _delete_route_table(table: Any, account_id: str, region_name: str) -> None:
+    """End it with its stack, and its associations, which are resources too: moto leaves both where they are."""
+    backend = ec2_backends[account_id][region_name]
+    for row in table.associations:
+        backend.disassociate_route_table(row["RouteTableAssociationId"])
+    backend.delete_route_table(table.id)
 
 
 def _associated(inner: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from autoscaler.simulator.soak.watch import Watch
-from autoscaler.simulator.world.objects import SimPod
+from autoscaler.simulator.world.objects import SimNode, SimPod
 
 
 def not_yet(watch: Watch) -> list[str]:
@@ -14,8 +14,9 @@ def not_yet(watch: Watch) -> list[str]:
     missing: list[str] = []
     if len(moment.ready) < workers.min:
         missing.append(f"{len(moment.ready)} Ready workers, min is {workers.min}")
+    kept = [node for node in world.nodes.values() if _keeps_a_volume(watch, node)]
     waiting = [pod.title for pod in world.unbound.values() if _could_run(pod)]
-    if waiting and len(moment.ready) < workers.max:
+    if waiting and len(moment.ready) + len(kept) < workers.max:
         missing.append(f"{len(waiting)} pods wait, {waiting[0]} among them, with {len(moment.ready)} Ready workers")
     missing += [f"{instance_id} is no Ready worker" for instance_id in sorted(moment.ours - moment.ready)]
     missing += [f"launch {launch.operation_id} is open" for launch in watch.state.launches]
@@ -23,7 +24,7 @@ def not_yet(watch: Watch) -> list[str]:
     for node in world.nodes.values():
         if node.cordoned:
             missing.append(f"{node.name} is cordoned")
-        if not node.machine.alive:
+        if not (node.machine.alive or node.machine.server or node in kept):
             missing.append(f"the Node {node.name} has no machine")
     lease = watch.state.lease
     if lease is not None and lease.expires_at_s > cluster.now_s:
@@ -31,9 +32,25 @@ def not_yet(watch: Watch) -> list[str]:
     return missing
 
 
-def waits_in_vain(watch: Watch) -> bool:
-    """Whether a pod's volume lies on a machine that is gone: launches are tried for it, ever more rarely, for ever."""
-    return any(pod.claim for pod in watch.cluster.world.state.unbound.values())
+def _keeps_a_volume(watch: Watch, node: SimNode) -> bool:
+    """Whether the Node is all that is left of a machine with volumes: a person has to say that they are lost."""
+    volumes = watch.cluster.world.state.volumes.values()
+    return not node.machine.alive and any(volume.node_name == node.name for volume in volumes)
+
+
+def may_rest(watch: Watch) -> bool:
+    """Whether the fleet goes down when nothing runs any more.
+
+    Not while a pod's volume lies on a machine that is gone (launches are tried for it, ever more rarely), and not where
+    workers have a taint that stays: somebody keeps them for something, and none is taken away for want of load.
+    """
+    world = watch.cluster.world
+    waits_in_vain = any(pod.claim for pod in world.state.unbound.values())
+    return not waits_in_vain and not any(node.extra_taints for node in world.state.nodes.values() if _is_worker(node))
+
+
+def _is_worker(node: SimNode) -> bool:
+    return not node.machine.server
 
 
 def not_at_rest(watch: Watch) -> list[str]:
@@ -44,15 +61,19 @@ def not_at_rest(watch: Watch) -> list[str]:
     # A volume stays on its machine for ever, and so does a pod that nobody would start again.
     bound = {volume.node_name for volume in world.volumes.values()}
     bound |= {pod.node.name for pod in world.pods.values() if pod.node is not None and not pod.owner_kind}
+    # What EC2 once refused to end, for a person protects it, is left alone for a day.
+    protected = watch.cluster.ec2.bill.protected_terminations
     held = Counter(
         node.machine.zone
         for node in world.nodes.values()
-        if not node.machine.server and (not node.machine.managed or node.name in bound)
+        if not node.machine.server
+        and (not node.machine.managed or node.name in bound or node.machine.instance_id in protected)
     )
     # Zones differ by one worker at most: those that hold fewer keep some beside the zone that holds most.
     zones = {node.machine.zone for node in world.nodes.values() if not node.machine.server}
+    nowhere = held.pop("", 0)  # bare metal is in no zone
     even = max(held.values(), default=0) - 1
-    floor = max(watch.policy.workers.min, sum(max(held[zone], even) for zone in zones))
+    floor = max(watch.policy.workers.min, nowhere + sum(max(held[zone], even) for zone in zones - {""}))
     if len(moment.ready) > floor:
         missing.append(f"{len(moment.ready)} workers are Ready, and {floor} are enough")
     return missing

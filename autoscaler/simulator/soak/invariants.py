@@ -38,6 +38,7 @@ def rules() -> Rules:
             on_decision.no_failure_is_counted_for_what_we_removed,
             on_decision.nothing_is_removed_twice,
             turns.a_refused_worker_waits,
+            turns.a_retirement_is_replaced_once,
         ),
         on_send=(
             on_effect.intent_comes_first,

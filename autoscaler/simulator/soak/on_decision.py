@@ -26,9 +26,11 @@ def no_shrink_without_complete_metrics(_watch: Watch, saved: Saved) -> str | Non
 
 
 def no_shrink_on_an_unknown_window(watch: Watch, saved: Saved) -> str | None:
-    """'Low for ten minutes' is not known by a Prometheus that is younger than that."""
+    """'Low for ten minutes' is not known by a Prometheus that is younger than that, or that looked too seldom."""
     since_s, window_s = watch.metrics_since_s, watch.policy.scale_down.window_s
     low = [removal for removal in _voluntary(saved) if removal.reason == "low_utilisation"]
+    if low and saved.seen.thin_windows:
+        return f"{low[0].instance_id} is removed, and the rules were evaluated too seldom"
     if low and since_s is not None and watch.cluster.now_s - since_s < 0.9 * window_s - 60:
         return f"{low[0].instance_id} is removed with {watch.cluster.now_s - since_s:.0f} s of {window_s} s known"
     return None
@@ -174,7 +176,7 @@ def _justified(watch: Watch, removal: RemovalOperation, lately: list[Moment]) ->
         case "not_ready":
             return unready and _was_unready(watch, instance_id, lately)
         case "instance_gone":
-            return not watch.truth.alive(instance_id)
+            return not all(instance_id in moment.ours | moment.others for moment in lately)
         case _:
             return False
 
@@ -209,7 +211,8 @@ def no_failure_is_counted_for_what_we_removed(watch: Watch, saved: Saved) -> str
     lost |= {
         instance.instance_id
         for instance in watch.cluster.ec2.instances.values()
-        if instance.ended_at_s is not None and instance.tags.get(OPERATION_TAG) in launches
+        if (instance.ended_at_s is not None or instance.instance_id in watch.truth.untagged_s)
+        and instance.tags.get(OPERATION_TAG) in launches
     }
     never_came = {r.instance_id for r in opened if r.reason == "join_timeout"}
     noticed = {n.subject for n in saved.old.notices if n.kind in {"interruption", "retirement"}}

@@ -1,8 +1,12 @@
 """Invariants of the calls that change the world: intended first, only on ours, within the limits."""
 
+import math
+
 from autoscaler.model import OPERATION_TAG, LaunchRequest, Mode, NodeCommand, RemovalPhase, Verb
+from autoscaler.simulator.soak.assumptions import NOTICED_WITHIN_S
 from autoscaler.simulator.soak.watch import Effect, Watch
 from autoscaler.simulator.world.controllers import evictable_pods
+from autoscaler.simulator.world.objects import SimNode
 
 PHASE_OF = {
     Verb.INSPECT: RemovalPhase.INSPECTING,
@@ -46,11 +50,23 @@ def only_ours_is_touched(watch: Watch, effect: Effect) -> str | None:
         node = watch.cluster.world.state.nodes.get(subject.node_name)
         if node is not None and not node.machine.managed:
             return f"{subject.verb} was sent for {subject.node_name}, which is not ours"
+        # What somebody took over is given back, and may be asked about.
+        if node is not None and subject.verb in {Verb.DRAIN, Verb.DELETE_NODE} and _is_taken_over(watch, node):
+            return f"{subject.verb} was sent for {subject.node_name}, which is not ours any more"
     elif isinstance(subject, str):
         instance = watch.cluster.ec2.instances.get(subject)
+        if watch.truth.changed_hands(subject, NOTICED_WITHIN_S):
+            return None
         if instance is not None and not watch.truth.is_ours(instance):
             return f"{subject} was to be terminated, and is not ours"
     return None
+
+
+def _is_taken_over(watch: Watch, node: SimNode) -> bool:
+    instance_id = node.machine.instance_id
+    instance = watch.cluster.ec2.instances.get(instance_id)
+    recent = watch.truth.changed_hands(instance_id, NOTICED_WITHIN_S)
+    return instance is not None and watch.truth.running(instance_id) and not (recent or watch.truth.is_ours(instance))
 
 
 def hands_off_while_paused(_watch: Watch, effect: Effect) -> str | None:
@@ -66,7 +82,7 @@ def never_above_max(watch: Watch, effect: Effect) -> str | None:
         return None
     watch.truth.look()
     moment = watch.truth.moments[-1]
-    workers = (moment.ours | moment.others) - watch.truth.noticed.keys()
+    workers = (moment.ours | moment.others) - watch.truth.noticed.keys() - watch.truth.stopped
     operation_id = dict(effect.subject.tags).get(OPERATION_TAG, "")
     launched = [i for i in moment.ours if watch.cluster.ec2.instances[i].tags.get(OPERATION_TAG) == operation_id]
     if launched and len(workers) > watch.policy.workers.max:
@@ -92,6 +108,8 @@ def nothing_runs_on_what_is_terminated(watch: Watch, effect: Effect) -> str | No
         return None
     node = watch.truth.node_of(effect.subject)
     if node is None or not node.ready or node.name in watch.truth.hand_cordoned:
+        return None
+    if watch.cluster.now_s - watch.truth.opened_s.get(node.name, -math.inf) <= NOTICED_WITHIN_S:
         return None
     drained = [
         r for r in watch.state.removals if r.instance_id == effect.subject and watch.answers.drained(r.operation_id)

@@ -52,12 +52,14 @@ def termination_is_earned(watch: Watch, saved: Saved) -> str | None:
 def nothing_is_lost_unasked(watch: Watch, effect: Effect) -> str | None:
     """When a machine ends, no volume is lost with it, and no pod unless a server said that its Node was dead."""
     instance_id = effect.subject
-    if not isinstance(instance_id, str) or not _needs_proof(watch, instance_id):
+    if not isinstance(instance_id, str) or instance_id in watch.truth.noticed or not watch.truth.alive(instance_id):
         return None
     removals = [removal for removal in watch.state.removals if removal.instance_id == instance_id]
     lately = list(watch.truth.lately(NOTICED_WITHIN_S))
     if all(instance_id in moment.keeping for moment in lately):
         return f"{instance_id} is terminated with a volume on it"
+    if not watch.truth.running(instance_id):
+        return None  # a person stopped it: no pod runs there
     asked = any(watch.answers.let_go(r.operation_id) or _forced(watch, r.operation_id) for r in removals)
     if not asked and all(instance_id in moment.busy & moment.ready for moment in lately):
         return f"{instance_id} is terminated with pods on it, and no server said that they are lost already"

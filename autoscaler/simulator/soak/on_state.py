@@ -3,7 +3,7 @@
 from typing import Final
 
 from autoscaler.model import OPERATION_TAG, LaunchOperation, Notice, RemovalOperation, RemovalPhase, State
-from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, INVOCATION_S
+from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, INVOCATION_S, NOTICED_WITHIN_S
 from autoscaler.simulator.soak.watch import Saved, Watch
 
 LEASE_LASTS_S: Final = INVOCATION_S + 10
@@ -110,21 +110,30 @@ def one_removal_per_worker(_watch: Watch, saved: Saved) -> str | None:
 
 
 def removal_ends_only_when_it_is_done(watch: Watch, saved: Saved) -> str | None:
-    """A removal that terminates closes when the machine has gone, one that deletes when the Node has."""
+    """A removal that terminates closes when the machine has gone, one that deletes when the Node has.
+
+    A machine of which nothing has ended yet may turn out to be Ready, or be taken up anew.
+    """
     kept = {removal.operation_id for removal in saved.new.removals}
+    stays = {removal.instance_id for removal in new_removals(saved)}
+    stays |= {i for moment in watch.truth.lately(NOTICED_WITHIN_S) for i in moment.ready}
     for removal in saved.old.removals:
         if removal.operation_id in kept:
             continue
         kept_by_ec2 = not removal.node_name and removal.instance_id in watch.cluster.ec2.bill.protected_terminations
-        if removal.phase is RemovalPhase.TERMINATING and watch.truth.alive(removal.instance_id) and not kept_by_ec2:
+        lives = watch.truth.alive(removal.instance_id) and removal.instance_id not in stays
+        if removal.phase is RemovalPhase.TERMINATING and lives and not kept_by_ec2:
             return f"removal {removal.operation_id} closed, and {removal.instance_id} lives"
-        if removal.phase is RemovalPhase.DELETING and watch.truth.node_of(removal.instance_id) is not None:
+        node = watch.truth.node_of(removal.instance_id)
+        # One that was never seen goes by the name that workers register under; repair finds it under its own.
+        guessed = node is not None and node.name != removal.node_name
+        if removal.phase is RemovalPhase.DELETING and node is not None and not guessed:
             return f"removal {removal.operation_id} closed, and the Node {removal.node_name} is still there"
     return None
 
 
 def launch_ends_only_when_it_is_done(watch: Watch, saved: Saved) -> str | None:
-    """A launch closes when each of its living instances was Ready, or is being removed."""
+    """A launch closes when each of its living instances was Ready, is being removed, or was stopped by a person."""
     kept = {launch.operation_id for launch in saved.new.launches}
     leaving = {removal.instance_id for removal in saved.new.removals}
     closed = {launch.operation_id for launch in saved.old.launches} - kept
@@ -132,9 +141,13 @@ def launch_ends_only_when_it_is_done(watch: Watch, saved: Saved) -> str | None:
         return None
     for instance in watch.cluster.ec2.instances.values():
         operation_id = instance.tags.get(OPERATION_TAG)
-        if operation_id not in closed or not watch.truth.alive(instance.instance_id):
+        if (
+            operation_id not in closed
+            or not watch.truth.alive(instance.instance_id)
+            or instance.stopping_at_s is not None
+        ):
             continue
-        if instance.instance_id not in watch.truth.ever_ready | leaving:
+        if instance.instance_id not in watch.truth.ever_ready | leaving | watch.truth.untagged_s.keys():
             return f"launch {operation_id} closed, and {instance.instance_id} of it has not joined"
     return None
 

@@ -3,6 +3,7 @@
 from typing import Final
 
 from autoscaler.model import OPERATION_TAG
+from autoscaler.simulator.soak.assumptions import NOTICED_WITHIN_S
 from autoscaler.simulator.soak.watch import Watch
 from autoscaler.simulator.world.preflight import OPERATION_ANNOTATION, fence_of
 
@@ -16,6 +17,8 @@ class FleetRules:
     def __init__(self) -> None:
         self._unknown_for_s: dict[str, float] = {}
         self._last_s = 0.0
+        self._refused = 0
+        """Terminations that EC2 refused for want of our tag, and that were looked at."""
         self._nodes: dict[str, str] = {}
         """Node names of the last step, with their instance ids."""
         self._fences: dict[str, int] = {}
@@ -23,8 +26,10 @@ class FleetRules:
 
     def nothing_else_is_touched(self, watch: Watch) -> str | None:
         """No Node that is not ours carries our cordon; no call was refused for want of our tag."""
-        if watch.cluster.ec2.bill.refused_terminations:
-            return f"{watch.cluster.ec2.bill.refused_terminations[0]} was to be terminated, and is not ours"
+        for instance_id in watch.cluster.ec2.bill.refused_terminations[self._refused :]:
+            self._refused += 1
+            if not watch.truth.changed_hands(instance_id, NOTICED_WITHIN_S):
+                return f"{instance_id} was to be terminated, and is not ours"
         for node in watch.cluster.world.state.nodes.values():
             if not node.machine.managed and OPERATION_ANNOTATION in node.annotations:
                 return f"{node.name} carries our cordon, and is not ours"

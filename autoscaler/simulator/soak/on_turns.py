@@ -7,7 +7,7 @@ from typing import Any, Final
 from autoscaler.model import RemovalOperation, RemovalPhase
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, NOTICED_WITHIN_S
 from autoscaler.simulator.soak.on_decision import VOLUNTARY
-from autoscaler.simulator.soak.on_state import new_removals
+from autoscaler.simulator.soak.on_state import new_launches, new_removals
 from autoscaler.simulator.soak.watch import Saved, Watch
 from autoscaler.simulator.world.controllers import evictable_pods
 
@@ -26,6 +26,7 @@ class TurnRules:
         """Refusals in a row, and when the last one was told, by instance id."""
         self._busy: set[str] = set()
         """Operations of workers that had pods to lose when they were chosen."""
+        self._replacements = 0
         self._waits: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         """Who could have been tried: times at which somebody else was, by whom."""
 
@@ -44,6 +45,14 @@ class TurnRules:
                 self._busy.add(removal.operation_id)
         self._note_refusals(watch, saved)
         return told
+
+    def a_retirement_is_replaced_once(self, watch: Watch, saved: Saved) -> str | None:
+        """However often a worker that EC2 will retire is refused, one other is launched in its place."""
+        self._replacements += sum(launch.reason == "retirement" for launch in new_launches(saved))
+        announced = watch.truth.announced.total()
+        if self._replacements > announced:
+            return f"{self._replacements} workers were launched for {announced} retirements"
+        return None
 
     def _note_refusals(self, watch: Watch, saved: Saved) -> None:
         now_s, refused_for_s = watch.cluster.now_s, watch.policy.scale_down.refused_for_s

@@ -21,9 +21,10 @@ from autoscaler.simulator.soak.assumptions import (
     SWEEP_EVERY_S,
     VISIBLE_WITHIN_S,
 )
-from autoscaler.simulator.soak.chaos import KINDS, Episode, Stage, mend_everything, plan
-from autoscaler.simulator.soak.demand import not_at_rest, not_yet, waits_in_vain
+from autoscaler.simulator.soak.chaos import KINDS, mend_everything, plan
+from autoscaler.simulator.soak.demand import may_rest, not_at_rest, not_yet
 from autoscaler.simulator.soak.fates import FateRates, Fates, dice
+from autoscaler.simulator.soak.faults.stage import Episode, Stage
 from autoscaler.simulator.soak.identity import RecordedIds
 from autoscaler.simulator.soak.invariants import rules
 from autoscaler.simulator.soak.process import Process
@@ -87,7 +88,7 @@ class Run:
         self.began_s = self.cluster.now_s
         self.end_s = self.began_s + CALM_S + hours * 3600.0
         self.fates = Fates(seed, make_rates(rng), left_out)
-        for workload in make_workloads(rng):
+        for workload in make_workloads(rng, seed=seed):
             self.cluster.apply(workload)
         self.changes = plan_changes(rng, begin_s=self.began_s, end_s=self.end_s)
         self.episodes = plan(rng, begin_s=self.began_s + CALM_S, end_s=self.end_s)
@@ -134,7 +135,7 @@ class Run:
         if self.watch.violation is None:
             self._stop_faults()
             self._play_until_demand()
-            if self.seed % REST_EVERY == 0 and not waits_in_vain(self.watch):
+            if self.seed % REST_EVERY == 0 and may_rest(self.watch):
                 self._play_until_rest()
         for invocation in self._alive:
             invocation.process.kill()

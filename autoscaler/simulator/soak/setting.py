@@ -9,7 +9,8 @@ from autoscaler.policy import BlindGrowth, Capacity, Drain, Policy, Repair, Scal
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.ec2 import Ec2Settings
 from autoscaler.simulator.soak.fates import FateRates
-from autoscaler.simulator.world.workload import MIB, Ask, Budget, Kind, PodTemplate, Workload
+from autoscaler.simulator.world.objects import Taint
+from autoscaler.simulator.world.workload import MIB, Ask, Budget, Kind, PodTemplate, Toleration, Workload
 from autoscaler.simulator.world.world import SERVER, FixedNode, WorldSettings
 
 SECOND_SERVER = FixedNode(
@@ -20,6 +21,15 @@ SECOND_SERVER = FixedNode(
     ip="10.0.1.11",
     server=True,
 )
+
+BARE_METAL = FixedNode(
+    name="pi-1", instance_id="pi-1", instance_type="t3.small", zone="", ip="10.0.3.7", provider_id="k3s://pi-1"
+)
+"""A machine of somebody's own beside EC2's: K3s gives its Node the provider-id."""
+STARTING = Taint("node.cilium.io/agent-not-ready", "", "NoSchedule")
+DEDICATED = Taint("dedicated", "shop", "NoSchedule")
+"""The agent arguments' own taint: it stays, and every pod of the shop tolerates it."""
+TAINTS = ((), (), (), (STARTING,), (DEDICATED,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +74,24 @@ def make_cluster(rng: random.Random, policy: Policy, seed: int) -> SimCluster:
     servers = (SERVER,) if rng.random() < 0.6 else (SERVER, SECOND_SERVER)
     workers = policy.workers.min + rng.choice((0, 0, 1))
     boot_s = rng.choice(((15.0, 25.0), (25.0, 45.0), (40.0, 120.0)))
+    dual_stack = rng.random() < 0.3
+    ec2 = Ec2Settings(seed=seed, forget_s=rng.choice((600.0, 3600.0)), shutdown_s=rng.choice((5.0, 20.0, 60.0)))
+    static = rng.choice((0, 0, 1)) if workers + 1 <= policy.workers.max else 0
+    people = random.Random(f"{seed}: how people set it up")
+    bare_metal = people.random() < 0.25 and workers + static + 1 <= policy.workers.max
     world = WorldSettings(
         cluster_id="sim",
         seed=seed,
-        fixed_nodes=servers,
+        fixed_nodes=(*servers, BARE_METAL) if bare_metal else servers,
         boot_s=boot_s,
-        dual_stack=rng.random() < 0.3,
+        dual_stack=dual_stack,
+        with_node_id=people.random() < 0.25,
+        worker_taints=people.choice(TAINTS),
+        worker_taints_for_s=people.choice((20.0, 120.0, 900.0)),
         max_events=200,
     )
-    ec2 = Ec2Settings(seed=seed, forget_s=rng.choice((600.0, 3600.0)), shutdown_s=rng.choice((5.0, 20.0, 60.0)))
-    static = rng.choice((0, 0, 1)) if workers + 1 <= policy.workers.max else 0
+    if DEDICATED in world.worker_taints:
+        world = msgspec.structs.replace(world, worker_taints_for_s=None)
     cluster = SimCluster(
         policy, workers=workers, static_workers=static, static_tagged=seed % 2 == 0, seed=seed, world=world, ec2=ec2
     )
@@ -99,7 +117,7 @@ def make_rates(rng: random.Random) -> FateRates:
     )
 
 
-def make_workloads(rng: random.Random) -> tuple[Workload, ...]:
+def make_workloads(rng: random.Random, *, seed: int) -> tuple[Workload, ...]:
     """Shops of different pods; some with a budget, some with volumes, some alone."""
     sizes = (250, 450, 900)
     budget = rng.choice((None, Budget(max_unavailable=1), Budget(min_available=1), Budget(max_unavailable=0)))
@@ -140,7 +158,16 @@ def make_workloads(rng: random.Random) -> tuple[Workload, ...]:
     if rng.random() < 0.2:
         template = PodTemplate(request=Ask(cpu_millicores=100, memory_bytes=32 * MIB), run_for_s=1800.0)
         workloads.append(Workload(namespace="batch", name="job", kind=Kind.POD, template=template))
-    return tuple(workloads)
+    people = random.Random(f"{seed}: what people run beside the shop")
+    if people.random() < 0.15:
+        template = PodTemplate(request=Ask(cpu_millicores=50, memory_bytes=32 * MIB))
+        workloads.append(Workload(namespace="shop", name="console", kind=Kind.POD, template=template))
+    return tuple(_tolerant(workload) for workload in workloads)
+
+
+def _tolerant(workload: Workload) -> Workload:
+    template = msgspec.structs.replace(workload.template, tolerations=(Toleration(key=DEDICATED.key),))
+    return msgspec.structs.replace(workload, template=template)
 
 
 def plan_changes(rng: random.Random, *, begin_s: float, end_s: float) -> list[Change]:

@@ -43,6 +43,8 @@ class Seen:
     """Whether each answer of Prometheus to its last look was the whole truth; None: not to be judged."""
     another_cluster: bool = False
     """Whether its last look was at another cluster too, or at nothing else."""
+    thin_windows: bool = False
+    """Whether in its last look the rules had been evaluated too seldom to know a window."""
     alerted: bool = False
     """Whether a scale-up alert woke it."""
     late_effects: bool = False

@@ -1,6 +1,6 @@
 """What is really so, and what was so a little while ago: decisions rest on pictures that are seconds old."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -20,9 +20,9 @@ class Moment:
 
     since_s: float
     ours: frozenset[str]
-    """Instance ids of living workers of ours."""
+    """Instance ids of workers of ours that live and are not stopped."""
     others: frozenset[str]
-    """Instance ids of living workers that are not ours."""
+    """Instance ids of such workers that are not ours, and names of bare metal."""
     ready: frozenset[str]
     """Instance ids of workers whose Node is Ready."""
     nodes: frozenset[str]
@@ -48,12 +48,18 @@ class Truth:
         self.moments: deque[Moment] = deque()
         self.noticed: dict[str, float] = {}
         """Instances that EC2 takes at any moment, and since when that is known."""
-        self.announced: set[str] = set()
-        """Instances that EC2 said it would retire, days ahead perhaps."""
+        self.announced: Counter[str] = Counter()
+        """Instances that EC2 said it would retire, days ahead perhaps, and how often it said so."""
         self.ever_ready: set[str] = set()
         """Instances that were Ready workers once."""
         self.hand_cordoned: set[str] = set()
         """Names of nodes that a person cordoned or uncordoned."""
+        self.opened_s: dict[str, float] = {}
+        """Names of nodes that a person uncordoned while we drained them, and when."""
+        self.untagged_s: dict[str, float] = {}
+        """Instances off which a person took one of our tags, and when."""
+        self.stopped: set[str] = set()
+        """Instances that a person stopped once."""
         self._seen: tuple[object, ...] = ()
         self.look()
 
@@ -77,6 +83,11 @@ class Truth:
         """Whether the instance runs, or is about to."""
         instance = self.cluster.ec2.instances.get(instance_id)
         return instance is not None and instance.state(self.now_s) in ALIVE
+
+    def changed_hands(self, instance_id: str, within_s: float) -> bool:
+        """Whether one of our tags was taken off the instance just now: nobody who looked before can know."""
+        at_s = self.untagged_s.get(instance_id)
+        return at_s is not None and self.now_s - at_s <= within_s
 
     def node_of(self, instance_id: str) -> SimNode | None:
         """Its Node object."""
@@ -108,16 +119,18 @@ class Truth:
         state = self.cluster.world.state
         ours, others = set(), set()
         for instance in self.cluster.ec2.instances.values():
-            if instance.ended_at_s is None:
+            if instance.ended_at_s is None and instance.stopping_at_s is None:
                 if self.is_ours(instance):
                     ours.add(instance.instance_id)
                 elif (node := self.node_of(instance.instance_id)) is not None and not node.machine.server:
                     others.add(instance.instance_id)
+        machines = state.machines.values()
+        others.update(m.instance_id for m in machines if m.foreign_provider_id and m.alive)
         workers = [node for node in state.nodes.values() if not node.machine.server]
         volumes = {volume.node_name for volume in state.volumes.values()}
         ready = [node for node in workers if node.ready]
         self.ever_ready.update(node.machine.instance_id for node in ready)
-        takers = [node for node in ready if not node.cordoned]
+        takers = [node for node in ready if not (node.cordoned or node.extra_taints)]
         cores = sum(node.capacity.cpu_millicores for node in takers) / 1000
         memory = sum(node.capacity.memory_bytes for node in takers)
         return Moment(

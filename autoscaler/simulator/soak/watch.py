@@ -34,9 +34,9 @@ from autoscaler.state.modes import effective_mode
 
 EFFECTS: Final = frozenset({"launch", "terminate", "send"})
 """Calls that change the world outside."""
-HARMLESS: Final = frozenset({"scraped_every_s", "lag_s", "no_allow_lists", "missing"})
+HARMLESS: Final = frozenset({"scraped_every_s", "lag_s", "no_allow_lists", "missing", "slow_rules"})
 """Metric faults on which a shrink may go on: a picture that is older, within its limits, and one in which a server's
-own look at volumes and annotations has to do."""
+own look at volumes and annotations has to do. What windows are worth is judged by a rule of its own."""
 ANSWERS: Final = {Sight: SIGHT_FAMILIES, Rooms: ROOM_FAMILIES, Moving: MOVING_FAMILIES}
 HIDDEN_BY_ALLOW_LISTS: Final = frozenset({"node_local_volumes", "node_managed"})
 ENDINGS: Final = frozenset({RemovalPhase.TERMINATING, RemovalPhase.DELETING})
@@ -151,6 +151,7 @@ class Watch:
             another_cluster = faults.foreign or faults.two_clusters
             if self._asks_anew(call):
                 seen.another_cluster = another_cluster
+                seen.thin_windows = faults.slow_rules
             elif another_cluster and not seen.another_cluster:
                 # Within one look Prometheus became another cluster's: what it adds of our Nodes is nothing, and the
                 # drain's own preflight is what looks at their pods.

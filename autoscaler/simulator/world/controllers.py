@@ -1,7 +1,6 @@
 """Kubernetes' controllers in small: replicas, binding, starting, eviction with budgets, the loss of a node's pods."""
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +18,8 @@ from autoscaler.simulator.world.workload import Kind, Workload
 
 GRACE_S: Final = 30.0
 """A pod's default grace period (terminationGracePeriodSeconds): its deletion timestamp lies that far ahead."""
+HELD_S: Final = 10.0
+"""How often a pod that something holds is looked at again."""
 _SUFFIX_LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"
 
 
@@ -215,8 +216,10 @@ def delete_pod(state: ClusterState, pod: SimPod, *, grace_s: float = -1) -> None
 
 
 def end_pod(state: ClusterState, pod: SimPod) -> None:
-    """The kubelet confirms the end, if it works."""
-    if pod.uid in state.pods and (pod.node is None or pod.node.kubelet_works):
+    """The kubelet confirms the end, if it works and nothing holds the pod."""
+    if state.faults.pods_stay and pod.node is not None:
+        state.at(state.now_s + HELD_S, lambda: end_pod(state, pod))
+    elif pod.uid in state.pods and (pod.node is None or pod.node.kubelet_works):
         remove_pod(state, pod)
 
 
@@ -277,7 +280,7 @@ def may_evict(state: ClusterState, pod: SimPod) -> bool:
     return status is None or not pod.ready or status.allowed > 0
 
 
-def evictable_pods(node: SimNode) -> Iterable[SimPod]:
+def evictable_pods(node: SimNode) -> list[SimPod]:
     """What a drain has to move: everything but DaemonSets' pods and those already on their way."""
     return [pod for pod in node.pods.values() if pod.workload.kind is not Kind.DAEMON_SET and not pod.terminating]
 

@@ -12,6 +12,7 @@ from autoscaler.simulator.world.preflight import (
     FENCE_ANNOTATION,
     OPERATION_ANNOTATION,
     ResultLine,
+    admission_denies,
     fence_of,
     result_line,
 )
@@ -21,6 +22,8 @@ RETRY_S: Final = 5.0
 """kubectl drain asks again this long after a budget said no."""
 POLL_S: Final = 2.0
 """How often a running drain looks at its node's annotations."""
+STOP_WAIT_S: Final = 45.0
+"""How long a later command waits for the end of a drain that it stopped."""
 BLIND_S: Final = 10.0
 """A drain that cannot see its fence for this long stops (five polls)."""
 
@@ -74,11 +77,21 @@ class Drain:
         elif not node.cordoned and not self.command.reclaim:
             words = f"Somebody uncordoned {node.name} while it was drained: it is theirs to decide on."
             self._end(CommandOutcome.REFUSED, words, rule="uncordoned-by-others")
+        elif denied := admission_denies(state, self.command, evictable_pods(node)):
+            self._end(denied.outcome, denied.message, rule=denied.rule)
         else:
             if not node.cordoned:
                 self._nodes.cordon(node)
             self._blind_since_s = None
             self._go_on()
+
+    def abandon(self) -> None:
+        """The server that runs it is gone: nothing is undone or told, and whoever waits for its end goes on."""
+        if not self._over:
+            self._over = True
+            self._state.after_termination.remove(self._pod_gone)
+            for action in self.when_ended:
+                self._state.at(self._state.now_s + STOP_WAIT_S, action)
 
     @property
     def _mark(self) -> str:

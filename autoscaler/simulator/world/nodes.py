@@ -1,6 +1,7 @@
 """Life of machines and Node objects: boot, join, get ready, break, die, be deleted."""
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
@@ -35,6 +36,9 @@ class NodeTraits(msgspec.Struct, frozen=True, kw_only=True):
     toleration_s: float
     max_pods: int
     dual_stack: bool
+    with_node_id: bool = False
+    worker_taints: tuple[Taint, ...] = ()
+    worker_taints_for_s: float | None = None
 
 
 def is_worker_row(row: Mapping[str, Any], cluster_id: str) -> bool:
@@ -72,6 +76,8 @@ class Nodes:
             gone = (listed is None and machine.managed) or (listed is not None and listed not in ALIVE)
             if machine.alive and gone:
                 self.kill(machine)
+            elif not machine.alive and listed == InstanceState.RUNNING:
+                self._start_again(machine)
             elif listed is None and not machine.alive and machine.node_name not in state.nodes:
                 del state.machines[machine.instance_id]  # forgotten by everybody
 
@@ -88,7 +94,7 @@ class Nodes:
             instance_type=row["InstanceType"],
             zone=row["Placement"]["AvailabilityZone"],
             ip=row.get("PrivateIpAddress", ""),
-            node_name=f"worker-{row['InstanceId']}",
+            node_name=self._name(row["InstanceId"]),
             cpu=Meter(state.now_s, SYSTEM_BURN_CORES, state.keep_s),
             memory=Meter(state.now_s, float(SYSTEM_MEMORY_BYTES), state.keep_s),
             booted_at_s=state.now_s,
@@ -103,13 +109,38 @@ class Nodes:
         delay_s = state.rng.uniform(*self._traits.boot_s) + faults.join_delay_s
         state.at(state.now_s + delay_s, lambda: self.join(machine))
 
+    def _name(self, instance_id: str) -> str:
+        """As worker-bootstrap.sh sets it; K3s adds eight digits of its own where it is told to."""
+        name = f"worker-{instance_id}"
+        return f"{name}-{sha256(name.encode()).hexdigest()[:8]}" if self._traits.with_node_id else name
+
+    def _start_again(self, machine: Machine) -> None:
+        """A machine that was stopped boots once more; its Node, if nobody deleted it, gets Ready again."""
+        state = self._state
+        state.touch()
+        machine.alive = True
+        machine.counters_reset_at_s = state.now_s
+        state.tell("machine", machine.instance_id, "boots again")
+
+        def boot() -> None:
+            node = state.nodes.get(machine.node_name)
+            if node is None:
+                self.join(machine)
+            else:
+                state.dirty_nodes.add(node.name)
+                self.set_ready(node, ready=True)
+
+        state.at(state.now_s + state.rng.uniform(*self._traits.boot_s), boot)
+
     def join(self, machine: Machine) -> None:
         """The agent registers its Node, which gets ready a little later."""
         state = self._state
         if not machine.alive or machine.node_name in state.nodes:
             return
         labels = {MANAGED_LABEL: "true"} if machine.managed else {}
-        node = self._register(machine, labels, ())
+        node = self._register(machine, labels, self._traits.worker_taints if machine.managed else ())
+        if node.extra_taints and self._traits.worker_taints_for_s is not None:
+            state.at(state.now_s + self._traits.worker_taints_for_s, lambda: self._untaint(node))
         node.broken = state.faults.broken_image
         node.useless = state.faults.useless
         state.tell("node", node.name, "joined")
@@ -123,7 +154,7 @@ class Nodes:
             uid=state.new_uid(),
             machine=machine,
             created_at_s=state.now_s,
-            labels={ZONE_LABEL: machine.zone, TYPE_LABEL: machine.instance_type, **labels},
+            labels={**self._cloud_labels(machine), **labels},
             capacity=capacity,
             allocatable=allocatable,
             max_pods=self._traits.max_pods,
@@ -134,6 +165,19 @@ class Nodes:
         self._offer_daemons()
         state.schedule_due = True
         return node
+
+    @staticmethod
+    def _cloud_labels(machine: Machine) -> dict[str, str]:
+        """What a machine of EC2 says of itself, and bare metal does not."""
+        if machine.foreign_provider_id:
+            return {}
+        return {ZONE_LABEL: machine.zone, TYPE_LABEL: machine.instance_type}
+
+    def _untaint(self, node: SimNode) -> None:
+        """The controller that waited for its agent on the node is content."""
+        node.extra_taints = ()
+        self._state.schedule_due = True
+        self._offer_daemons()
 
     def _offer_daemons(self) -> None:
         """Let every DaemonSet look whether it belongs on one more node."""

@@ -100,6 +100,8 @@ class Machine:
     managed: bool = True
     alive: bool = True
     booted_at_s: float = 0.0
+    foreign_provider_id: str = ""
+    """Of what is no EC2 instance (`k3s://<node>` on bare metal); empty for EC2's own."""
     counters_reset_at_s: float | None = None
     """When its exporter's counters last began at zero again."""
     dual_stack: bool = False
@@ -130,8 +132,8 @@ class Machine:
 
     @property
     def provider_id(self) -> str:
-        """As the kubelet sets it on workers that we launch."""
-        return f"aws:///{self.zone}/{self.instance_id}"
+        """As the kubelet sets it on workers that we launch, or K3s where nothing does."""
+        return self.foreign_provider_id or f"aws:///{self.zone}/{self.instance_id}"
 
 
 @dataclass(slots=True, eq=False)
@@ -283,6 +285,10 @@ class Faults:
     """Node commands cannot reach the Kubernetes API."""
     cordon_stays: bool = False
     """A drain that fails cannot undo its cordon: it was killed, or lost the API at the wrong moment."""
+    admission_denies: bool = False
+    """An admission policy denies every eviction."""
+    pods_stay: bool = False
+    """Pods that are to end do not: a finalizer of an operator that does not work, or a hanging mount."""
     unmeasured: set[str] = field(default_factory=set)
     """Names of nodes whose node-exporter does not answer."""
 

@@ -1,6 +1,6 @@
 """The rules that forbid a node command before anything is touched, and the line that tells its result."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -16,6 +16,7 @@ OPERATION_ANNOTATION: Final = "k3s-autoscaler/operation"
 """Whose cordon it is."""
 DRAINING_ANNOTATION: Final = "k3s-autoscaler/draining"
 """Which drain runs; another word there stops it."""
+ADMISSION_RULE: Final = "admission"
 NAMES_KEPT: Final = 5
 """Of each kind of pod that an inspection names."""
 VOLUMES_KEPT: Final = 10
@@ -161,4 +162,11 @@ def _check_pods(state: ClusterState, command: NodeCommand, node: SimNode) -> Res
         if not may_evict(state, pod):
             message = f"A disruption budget forbids it: {pod.title} of {pod.workload.key}."
             return result_line(command, CommandOutcome.BLOCKED_BY_BUDGET, message, rule="disruption-budget")
-    return None
+    return admission_denies(state, command, pods)
+
+
+def admission_denies(state: ClusterState, command: NodeCommand, pods: Sequence[SimPod]) -> ResultLine | None:
+    """The refusal of an admission policy, where one denies the evictions that are left to do."""
+    if not pods or not state.faults.admission_denies:
+        return None
+    return _refuse(command, ADMISSION_RULE, f"An admission policy denies it: {pods[0].title}.")

@@ -44,6 +44,8 @@ class FixedNode(msgspec.Struct, frozen=True, kw_only=True):
     server: bool = False
     tagged: bool = True
     """Carries the cluster's tag: else DescribeInstances does not list it, and only its Node shows it."""
+    provider_id: str = ""
+    """Of what is no EC2 instance, as K3s writes it: `k3s://<node>`. Such a machine is in no zone."""
 
 
 SERVER: Final = FixedNode(
@@ -64,6 +66,12 @@ class WorldSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Servers run packaged add-ons only; False is K3s' own default."""
     add_ons: tuple[Workload, ...] = msgspec.field(default_factory=packaged_add_ons)
     max_pods: int = 110
+    with_node_id: bool = False
+    """K3s' `--with-node-id`: workers add digits to their Node's name."""
+    worker_taints: tuple[Taint, ...] = ()
+    """Taints with which workers register (`--node-taint`)."""
+    worker_taints_for_s: float | None = None
+    """A controller takes them off after this long; None: they stay."""
     dual_stack: bool = False
     """Each node has an IPv4 and an IPv6 address; node-exporter answers on the first."""
     monitor_grace_s: float = 40.0
@@ -128,6 +136,9 @@ class World:
             toleration_s=settings.toleration_s,
             max_pods=settings.max_pods,
             dual_stack=settings.dual_stack,
+            with_node_id=settings.with_node_id,
+            worker_taints=settings.worker_taints,
+            worker_taints_for_s=settings.worker_taints_for_s,
         )
         self._nodes = Nodes(self.state, traits, settings.cluster_id)
         self._commands = CommandRunner(self.state, self._nodes)
@@ -148,6 +159,7 @@ class World:
             cpu=Meter(self.state.now_s, SYSTEM_BURN_CORES, self.state.keep_s),
             memory=Meter(self.state.now_s, float(SYSTEM_MEMORY_BYTES), self.state.keep_s),
             booted_at_s=self.state.now_s,
+            foreign_provider_id=fixed.provider_id,
             dual_stack=self.settings.dual_stack,
         )
         labels = control_plane_labels() if fixed.server else {}
@@ -224,6 +236,7 @@ class World:
         """Uncordon the node as a person would. Raises KeyError for an unknown name."""
         self.state.touch()
         self._nodes.uncordon(self.state.nodes[name])
+        self._commands.look_again(name)
         settle(self.state)
 
     # ------------------------------------------------------------------------------------------------------- workloads
@@ -282,6 +295,16 @@ class World:
         """Run a node command on the server, as SSM would. A known `command_id` is left alone."""
         self.state.touch()
         self._commands.start(command, command_id)
+        settle(self.state)
+
+    def drains(self, command: NodeCommand) -> bool:
+        """Whether this drain runs now."""
+        return self._commands.drains(command)
+
+    def lose_command(self, command_id: str) -> None:
+        """The server that runs the command is gone."""
+        self.state.touch()
+        self._commands.lose(command_id)
         settle(self.state)
 
     def command_status(self, command_id: str) -> CommandStatus | None:

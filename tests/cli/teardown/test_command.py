@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from autoscaler.aws.clients import Clients
 from autoscaler.cli.main import app
 from autoscaler.cli.teardown.command import Manner, _ports, conduct
-from autoscaler.cli.teardown.plan import Wishes
+from autoscaler.cli.teardown.memory import Wishes
 from autoscaler.cli.teardown.run import POLL_S, End, Teardown
 from autoscaler.model import CLUSTER_TAG, MANAGED_BY_TAG
 from autoscaler.reconcile import Ports
@@ -45,10 +45,13 @@ def test_a_dry_run_tells_and_changes_nothing(cluster: SimCluster, capsys: pytest
         assert worker in out
     assert "2 workers to drain and terminate, one after another" in out
     assert "node-local volumes are lost" in out
+    assert f"First: a server is asked what {cluster.workers()[0]} holds" in out
+    assert "what could still run is drained" in out
     assert cluster.item.version == 0
     assert command(cluster, dry_run=True, as_json=True) == 0
     document = json.loads(capsys.readouterr().out)
     assert [row["instance_id"] for row in document["workers"]] == cluster.workers()
+    assert document["first"] == [f"a server is asked what {cluster.workers()[0]} holds"]
 
 
 @pytest.mark.parametrize("answer", ["", "yes", "y", "simx"])

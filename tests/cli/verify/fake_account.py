@@ -13,6 +13,7 @@ from autoscaler.policy import Policy, Workers
 
 REGION = "eu-central-1"
 SUBNETS = ("subnet-0a0a0a0a0a0a0a0a0", "subnet-0b0b0b0b0b0b0b0b0")
+FUNCTION_SUBNETS = ("subnet-0c0c0c0c0c0c0c0c0", "subnet-0d0d0d0d0d0d0d0d0")
 DOCUMENT = "k3s-autoscaler-main-node-command"
 PATTERNS: dict[str, dict[str, Any]] = {
     "notices": {
@@ -42,7 +43,7 @@ SUBJECT = Subject(
     subnet_ids=SUBNETS,
     security_group_ids=("sg-0a0a0a0a0a0a0a0a0",),
     image="/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64",
-    functions_in_vpc=True,
+    function_subnet_ids=FUNCTION_SUBNETS,
     dual_stack=True,
     reserved_concurrency=0,
     rules=tuple((name, json.dumps(pattern)) for name, pattern in PATTERNS.items()),
@@ -60,9 +61,40 @@ def matches(pattern: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
     )
 
 
+def route_tables(main: str, function: str | None = "rtb-functions", *, ipv4: str = "") -> Mapping[str, Any]:
+    """The VPC's main table, and one that the second subnet of the functions is associated with."""
+    routes = [{"DestinationCidrBlock": ipv4, "NatGatewayId": "nat-1"}] if ipv4 else []
+    tables = [{"RouteTableId": main, "Associations": [{"Main": True}], "Routes": routes}]
+    if function:
+        tables += [{"RouteTableId": function, "Associations": [{"SubnetId": FUNCTION_SUBNETS[1]}], "Routes": []}]
+    return {"RouteTables": tables}
+
+
+def subnets(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {
+        "Subnets": [
+            {"SubnetId": subnet_id, "AvailabilityZone": zone, "VpcId": "vpc-1"}
+            for subnet_id, zone in zip(request["SubnetIds"], ("eu-central-1a", "eu-central-1b"), strict=True)
+        ]
+    }
+
+
 def offerings(request: Mapping[str, Any]) -> Mapping[str, Any]:
     del request
     return {"InstanceTypeOfferings": [{"Location": "eu-central-1a"}, {"Location": "eu-central-1b"}]}
+
+
+def instance_types(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """EC2 names every architecture that a type can run, 32 bits included."""
+    rows = [
+        {
+            "InstanceType": kind,
+            "VCpuInfo": {"DefaultVCpus": 2},
+            "ProcessorInfo": {"SupportedArchitectures": ["arm64"] if "g." in kind else ["i386", "x86_64"]},
+        }
+        for kind in request["InstanceTypes"]
+    ]
+    return {"InstanceTypes": rows}
 
 
 def quota(request: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -77,6 +109,53 @@ def instances(*rows: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"Reservations": [{"Instances": list(rows)}]}
 
 
+def simulated(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """IAM's answers for roles as they are deployed, and for whoever deploys."""
+    role = str(request["PolicySourceArn"]).rpartition("/")[2]
+    context = {row["ContextKeyName"]: row["ContextKeyValues"] for row in request.get("ContextEntries", ())}
+    tagged = {key.partition("/")[2]: values for key, values in context.items() if key.startswith("aws:ResourceTag/")}
+
+    def refused(action: str, resource: str) -> bool:
+        if "aws:RequestTag/k3s-autoscaler/role" in context:
+            return True
+        if action == "ec2:CreateTags":
+            return "ec2:CreateAction" not in context
+        if action == "ec2:TerminateInstances":
+            return "ManagedBy" not in tagged
+        if action == "ssm:SendCommand" and resource.endswith("instance/*"):
+            return tagged.get("k3s-autoscaler/role") != ["server"]
+        if resource.endswith(("webhook-token", "table/physical-IdempotencyTable")):
+            return role != "physical-AlertsRole"
+        return resource.endswith("agent-token") and str(role) not in {"physical-WorkerRole", "server"}
+
+    return {
+        "EvaluationResults": [
+            {
+                "EvalActionName": action,
+                "EvalResourceName": resource,
+                "EvalDecision": "implicitDeny" if refused(action, resource) else "allowed",
+            }
+            for action in request["ActionNames"]
+            for resource in request.get("ResourceArns", ("*",))
+        ]
+    }
+
+
+def only_refusing(*refused: str) -> Callable[[Mapping[str, Any]], Mapping[str, Any]]:
+    """As `simulated`, with these actions refused whatever they touch."""
+
+    def answer(request: Mapping[str, Any]) -> Mapping[str, Any]:
+        rows = simulated(request)["EvaluationResults"]
+        changed = [r | {"EvalDecision": "explicitDeny"} if r["EvalActionName"] in refused else r for r in rows]
+        return {"EvaluationResults": changed}
+
+    return answer
+
+
+STACK_RESOURCES = (
+    "AlertsRole", "SweepRole", "LifecycleRole", "WorkerRole", "StateTable", "IdempotencyTable", "WorkerLaunchTemplate",
+    "NodeCommandDocument",
+)  # fmt: skip
 OUTPUTS = [
     {"OutputKey": "LaunchTemplateId", "OutputValue": "lt-0a0a0a0a0a0a0a0a0"},
     {"OutputKey": "WebhookUrl", "OutputValue": "https://abc.execute-api.eu-central-1.amazonaws.com/alerts"},
@@ -85,11 +164,18 @@ SERVER = {
     "InstanceId": "i-0a0a0a0a0a0a0a0a0",
     "InstanceType": "t3.medium",
     "CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 2},
+    "IamInstanceProfile": {"Arn": "arn:aws:iam::111122223333:instance-profile/server"},
 }
 GOOD: dict[str, Answer] = {
     "GetCallerIdentity": {"Arn": "arn:aws:sts::111122223333:assumed-role/Deployer/ada", "Account": "111122223333"},
-    "SimulatePrincipalPolicy": lambda r: {
-        "EvaluationResults": [{"EvalActionName": n, "EvalDecision": "allowed"} for n in r["ActionNames"]]
+    "SimulatePrincipalPolicy": simulated,
+    "ListStackResources": {
+        "StackResourceSummaries": [
+            {"LogicalResourceId": name, "PhysicalResourceId": f"physical-{name}"} for name in STACK_RESOURCES
+        ]
+    },
+    "GetInstanceProfile": {
+        "InstanceProfile": {"Roles": [{"RoleName": "server", "Arn": "arn:aws:iam::111122223333:role/server"}]}
     },
     "GetParameter": parameter,
     "RunInstances": "DryRunOperation",
@@ -97,15 +183,15 @@ GOOD: dict[str, Answer] = {
     "CreateFleet": "DryRunOperation",
     "DescribeStacks": {"Stacks": [{"StackName": "s", "StackStatus": "CREATE_COMPLETE", "Outputs": OUTPUTS}]},
     "GetRole": {"Role": {"RoleName": "AWSServiceRoleForEC2Spot"}},
-    "DescribeSubnets": {
-        "Subnets": [
-            {"SubnetId": SUBNETS[0], "AvailabilityZone": "eu-central-1a"},
-            {"SubnetId": SUBNETS[1], "AvailabilityZone": "eu-central-1b"},
-        ]
+    "DescribeSubnets": subnets,
+    "DescribeRouteTables": route_tables("rtb-main"),
+    "DescribeVpcEndpoints": {
+        "VpcEndpoints": [{"VpcEndpointType": "Gateway", "RouteTableIds": ["rtb-main", "rtb-functions"]}]
     },
     "DescribeInstanceTypeOfferings": offerings,
     "GetServiceQuota": quota,
-    "DescribeInstanceTypes": {"InstanceTypes": [{"VCpuInfo": {"DefaultVCpus": 2}}]},
+    "DescribeInstanceTypes": instance_types,
+    "DescribeImages": {"Images": [{"ImageId": "ami-0a0a0a0a0a0a0a0a0", "Architecture": "x86_64"}]},
     "DescribeInstances": instances(SERVER),
     "DescribeVpcs": {"Vpcs": [{"VpcId": "vpc-1"}]},
     "GetAccountSettings": {"AccountLimit": {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 900}},

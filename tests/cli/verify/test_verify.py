@@ -5,15 +5,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import botocore.session
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
 from autoscaler.cli.main import app
 from autoscaler.cli.verify.account import _principal
-from autoscaler.cli.verify.checks import Subject, SubjectError, empty_account, read_subject
-from autoscaler.cli.verify.command import ACCOUNT_ONLY, CHECKS, conduct
-from tests.aws.loopback import closed_url
+from autoscaler.cli.verify.checks import Subject, SubjectError, Verdict, empty_account, read_subject, run_check
+from autoscaler.cli.verify.command import ACCOUNT_ONLY, CHECKS, RealAccount, conduct
+from tests.aws.loopback import closed_url, serving
 from tests.cli.verify.fake_account import (
+    FUNCTION_SUBNETS,
     GOOD,
     PATTERNS,
     REGION,
@@ -22,7 +25,10 @@ from tests.cli.verify.fake_account import (
     SUBNETS,
     FakeAccount,
     instances,
+    only_refusing,
     parameter,
+    route_tables,
+    simulated,
 )
 
 
@@ -54,7 +60,7 @@ def test_a_good_account_has_neither_problems_nor_warnings() -> None:
         if operation in {"RunInstances", "CreateLaunchTemplate", "CreateFleet"}:
             assert request["DryRun"] is True
         else:
-            assert operation.startswith(("Get", "Describe", "Simulate", "TestEventPattern")), "it may only read"
+            assert operation.startswith(("Get", "Describe", "List", "Simulate", "TestEventPattern")), "it may only read"
 
 
 WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
@@ -84,11 +90,48 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
         }},
         "deploy permissions", "warning", "would refuse iam:CreateRole",
     ),
+    "a function that may not launch": (
+        {"SimulatePrincipalPolicy": only_refusing("ec2:CreateFleet")},
+        "role of the function sweep", "problem", "IAM would refuse ec2:CreateFleet on fleet/*, instance/*, volume/*",
+    ),
+    "a function that may do everything": (
+        {"SimulatePrincipalPolicy": lambda r: {"EvaluationResults": [
+            row | {"EvalDecision": "allowed"} for row in simulated(r)["EvaluationResults"]
+        ]}},
+        "role of the function lifecycle", "problem", "IAM would allow ec2:TerminateInstances on instance/*",
+    ),
+    "workers that may not read how to join": (
+        {"SimulatePrincipalPolicy": only_refusing("ssm:GetParameter")},
+        "role of the workers", "problem", "refuse ssm:GetParameter on parameter/k3s/main/server-url, ",
+    ),
+    "a server whose agent takes no commands": (
+        {"SimulatePrincipalPolicy": only_refusing("ssmmessages:OpenDataChannel")},
+        f"role of the server {SERVER['InstanceId']}", "problem", "IAM would refuse ssmmessages:OpenDataChannel on *",
+    ),
+    "a server that does not publish": (
+        {"SimulatePrincipalPolicy": only_refusing("ssm:PutParameter")},
+        f"role of the server {SERVER['InstanceId']}, publishing", "warning", "may not write all of server-url, version",
+    ),
+    "a server without a profile": (
+        {"DescribeInstances": instances({"InstanceId": "i-1", "InstanceType": "t3.medium"})},
+        "role of the server i-1", "warning", "no instance profile",
+    ),
+    "roles that may not be asked about": (
+        {"ListStackResources": "AccessDenied"}, "roles", "warning", "AWS answered AccessDenied",
+    ),
+    "an IAM that judges half of the questions": (
+        {"SimulatePrincipalPolicy": {"EvaluationResults": []}}, "roles", "warning", "IAM judged 0 of 2 requests",
+    ),
+    "a service whose roles are not made yet": (
+        {"DescribeStacks": "ValidationError: Stack with id s does not exist"}, "roles", "warning", "not deployed yet",
+    ),
     "an account that never had Spot": (
         {"GetRole": "NoSuchEntity"}, "service-linked role for Spot", "warning", "does not exist",
     ),
     "workers in one zone": (
-        {"DescribeSubnets": {"Subnets": [{"SubnetId": s, "AvailabilityZone": "eu-central-1a"} for s in SUBNETS]}},
+        {"DescribeSubnets": lambda r: {
+            "Subnets": [{"SubnetId": s, "AvailabilityZone": "eu-central-1a", "VpcId": "vpc-1"} for s in r["SubnetIds"]]
+        }},
         "zones", "warning", "all workers' subnets lie in eu-central-1a",
     ),
     "a type that one zone lacks": (
@@ -98,6 +141,16 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "a type that no zone has": (
         {"DescribeInstanceTypeOfferings": {"InstanceTypeOfferings": []}},
         "instance type t3.small", "problem", "eu-central-1a, eu-central-1b",
+    ),
+    "an image for another processor": (
+        {"DescribeImages": {"Images": [{"ImageId": "ami-1", "Architecture": "arm64"}]}},
+        "workers' image on t3.small", "problem", "is arm64, the type runs i386 and x86_64",
+    ),
+    "an image that is gone": (
+        {"DescribeImages": "InvalidAMIID.NotFound"}, "workers' image", "problem", "there is no ami-0a0a0a0a0a0a0a0a0",
+    ),
+    "a proxy that answers in HTML": (
+        {"DescribeImages": {}}, "workers' image", "warning", "what answered is not AWS as it is documented (KeyError)",
     ),
     "too few vCPUs": (
         {"GetServiceQuota": {"Quota": {"Value": 5.0}}},
@@ -114,6 +167,18 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
     "an endpoint without IPv6": (
         {"ipv6": lambda host: not host.startswith("ec2")},
         "dual-stack endpoint of ec2", "problem", "has no IPv6 address",
+    ),
+    "a VPC without a way to DynamoDB": (
+        {"DescribeVpcEndpoints": {"VpcEndpoints": []}},
+        f"way to DynamoDB from {FUNCTION_SUBNETS[0]}", "problem", "rtb-main has neither a gateway endpoint nor a way",
+    ),
+    "a gateway endpoint for other subnets only": (
+        {"DescribeVpcEndpoints": {"VpcEndpoints": [{"VpcEndpointType": "Gateway", "RouteTableIds": ["rtb-main"]}]}},
+        f"way to DynamoDB from {FUNCTION_SUBNETS[1]}", "problem", "rtb-functions has neither",
+    ),
+    "an interface endpoint without a private name": (
+        {"DescribeVpcEndpoints": {"VpcEndpoints": [{"VpcEndpointType": "Interface", "PrivateDnsEnabled": False}]}},
+        f"way to DynamoDB from {FUNCTION_SUBNETS[0]}", "problem", "has neither",
     ),
     "a desk without a way out": (
         {"status": raised()}, "dual-stack endpoint of ssm", "warning", "did not answer from here",
@@ -143,6 +208,70 @@ def test_what_is_wrong_is_said_and_what_to_do(changes: dict[str, Any], check: st
     assert (code == 1) is any(f["verdict"] == "problem" for f in findings.values())
     if verdict == "problem":
         assert finding["todo"]
+
+
+@pytest.mark.parametrize("operation", GOOD)
+@pytest.mark.parametrize("answer", [{}, {"message": "<html>Blocked</html>"}], ids=["nothing", "a page"])
+def test_an_answer_that_is_not_aws_ends_in_no_traceback_and_in_no_false_ok(operation: str, answer: Any) -> None:
+    code, findings, _ = verify(**{operation: answer})
+    assert findings
+    assert any(finding["verdict"] != "ok" for finding in findings.values())
+    if operation == "GetCallerIdentity":
+        assert (code, list(findings)) == (1, ["credentials"])
+
+
+PAGE = b"<!DOCTYPE html><html><body>Sign in to the network</body></html>"
+
+
+@pytest.mark.parametrize("status", [200, 403, 407])
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_proxys_page_is_told_in_one_line(name: str, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def page(request: Any, _: bytes) -> None:
+        request.send_response(status)
+        request.send_header("Content-Type", "text/html")
+        request.send_header("Content-Length", str(len(PAGE)))
+        request.end_headers()
+        request.wfile.write(PAGE)
+
+    with serving(page) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        account = RealAccount(botocore.session.get_session(), REGION)
+        findings = run_check(name, CHECKS[name], account, SUBJECT)
+    assert findings
+    assert all(finding.verdict is not Verdict.OK for finding in findings)
+    assert all("\n" not in finding.said and len(finding.said) < 400 for finding in findings)
+
+
+WAYS_TO_DYNAMODB: dict[str, dict[str, Any]] = {
+    "NAT or the internet": {
+        "DescribeVpcEndpoints": {"VpcEndpoints": []},
+        "DescribeRouteTables": route_tables("rtb-main", None, ipv4="0.0.0.0/0"),
+    },
+    "an interface endpoint with the service's name": {
+        "DescribeVpcEndpoints": {"VpcEndpoints": [{"VpcEndpointType": "Interface", "PrivateDnsEnabled": True}]},
+    },
+}
+
+
+@pytest.mark.parametrize("changes", WAYS_TO_DYNAMODB.values(), ids=WAYS_TO_DYNAMODB.keys())
+def test_another_way_to_dynamodb_is_as_good(changes: dict[str, Any]) -> None:
+    code, findings, _ = verify(**changes)
+    assert code == 0
+    ways = {f["verdict"] for name, f in findings.items() if name.startswith("way to DynamoDB")}
+    assert ways == {"ok"}
+
+
+def test_functions_outside_a_vpc_need_no_endpoint() -> None:
+    subject = msgspec.structs.replace(SUBJECT, function_subnet_ids=())
+    _, findings, account = verify(subject)
+    assert findings["way to DynamoDB"]["verdict"] == "ok"
+    assert "DescribeVpcEndpoints" not in {name for name, _ in account.asked}
+
+
+def test_dynamodb_needs_no_ipv6_address() -> None:
+    code, findings, _ = verify(ipv6=lambda host: not host.startswith("dynamodb"))
+    assert code == 0
+    assert "dual-stack endpoint of dynamodb" not in findings
 
 
 def test_before_the_deployment_missing_servers_and_parameters_are_no_problem() -> None:
@@ -221,7 +350,7 @@ def template_file(folder: Path, **launch: Any) -> Path:
     function = {
         "FunctionName": "k3s-autoscaler-main-sweep",
         "Environment": {"Variables": variables},
-        "VpcConfig": {},
+        "VpcConfig": {"SubnetIds": {"Fn::Split": [",", ",".join(FUNCTION_SUBNETS)]}},
         "ReservedConcurrentExecutions": "5",
     }
     data = {"ImageId": {"Ref": "WorkerImage"}, "SecurityGroupIds": {"Fn::Split": [",", "sg-0a0a0a0a0a0a0a0a0"]}}

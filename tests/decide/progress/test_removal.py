@@ -8,57 +8,28 @@ import pytest
 from autoscaler.decide.progress.draining import SEND_ATTEMPTS
 from autoscaler.model import (
     CommandOutcome,
-    Decision,
     InstanceState,
     MetricsStatus,
     RemovalOperation,
     RemovalPhase,
-    State,
 )
 from autoscaler.policy import Drain
 from autoscaler.state.transitions import _FORWARD, ForbiddenTransition, enter_phase
 from tests.decide.builders import (
     NOW_S,
-    SERVER,
-    Machine,
     bare,
-    daemon,
-    decided,
-    full,
     ghost,
-    pod,
     policy,
     removal,
-    snapshot,
     told,
-    use,
     waiting_pods,
     worker,
 )
-from tests.decide.generators import unseen_rooms
+from tests.decide.progress.looks import left_of, look, phase_of
 
 Phase = RemovalPhase
 Outcome = CommandOutcome
 FORCE = policy(drain=Drain(force=True))
-OTHER_SERVER = msgspec.structs.replace(SERVER, instance_id="i-0bbb")
-BUSY = use(cpu=0.5)
-"""Neither growth nor shrink comes in between."""
-
-
-def look(operation: RemovalOperation, *machines: Machine, its_policy: Any = None, **changes: Any) -> Decision:
-    """One look at a fleet of three others and `machines` (worker 1, if none)."""
-    seen = snapshot([full(101), full(102), full(103), *(machines or (worker(1),))], utilisation=BUSY, **changes)
-    return decided(seen, State(fence=9, removals=(operation,)), its_policy)
-
-
-def left_of(decision: Decision) -> RemovalOperation | None:
-    return decision.state.removals[0] if decision.state.removals else None
-
-
-def phase_of(decision: Decision) -> Phase | None:
-    """None where the removal is over."""
-    left = left_of(decision)
-    return left.phase if left is not None else None
 
 
 # ------------------------------------------------------------------------------------------- what came of the command
@@ -392,196 +363,3 @@ def test_nothing_else_of_the_operation_changes() -> None:
     for name in ("operation_id", "instance_id", "node_name", "provider_id", "created_at_s", "reason", "reclaim"):
         assert getattr(left, name) == getattr(operation, name)
     assert msgspec.structs.replace(operation, phase=Phase.DRAINED) != operation
-
-
-# ------------------------------------------------------------------------------- a verdict of the past, a present look
-
-RECENT_S, EARLIER_S, LONG_AGO_S = 30, 200, 2 * 86_400
-
-
-@pytest.mark.parametrize(
-    ("age_s", "machine", "known", "expected"),
-    [
-        pytest.param(RECENT_S, worker(1, cordoned=True), True, Phase.TERMINATING, id="cordoned and empty, as reported"),
-        pytest.param(
-            RECENT_S, worker(1, cordoned=True, pods=[daemon("d")]), True, Phase.TERMINATING, id="daemons stay behind"
-        ),
-        pytest.param(RECENT_S, worker(1), True, Phase.DRAINING, id="not seen cordoned yet: metrics may be older"),
-        pytest.param(EARLIER_S, worker(1), True, Phase.UNCORDONING, id="open again: somebody's word stands"),
-        pytest.param(
-            RECENT_S, worker(1, cordoned=True, pods=[pod("p")]), True, Phase.DRAINING, id="not seen empty yet: wait"
-        ),
-        pytest.param(
-            EARLIER_S, worker(1, cordoned=True, pods=[pod("p")]), True, Phase.UNCORDONING, id="pods run there: let go"
-        ),
-        pytest.param(RECENT_S, worker(1), False, Phase.TERMINATING, id="blind: the server's own young word"),
-        pytest.param(RECENT_S, bare(1), True, Phase.TERMINATING, id="its Node is gone"),
-    ],
-)
-def test_a_success_counts_as_far_as_the_present_look_bears_it_out(
-    age_s: int, machine: Machine, known: bool, expected: Phase
-) -> None:
-    changes: dict[str, Any] = {} if known else {"status": MetricsStatus.PARTIAL, "known": False}
-    decision = look(removal(1, age_s=age_s), machine, commands=told(Outcome.SUCCEEDED), **changes)
-    assert phase_of(decision) is expected
-    if expected is Phase.UNCORDONING:
-        assert decision.state.refusals[0].node_name == "worker-i-001"
-
-
-def test_what_is_not_known_of_its_pods_is_asked_first() -> None:
-    machines = [full(101), full(102), full(103), worker(1, cordoned=True)]
-    seen = unseen_rooms(snapshot(machines, utilisation=BUSY, commands=told(Outcome.SUCCEEDED)))
-    decision = decided(seen, State(fence=9, removals=(removal(1),)))
-    assert decision.asks.rooms
-    assert phase_of(decision) is Phase.DRAINING
-
-
-IN_USE = [pod("db", owner_kind="StatefulSet")]
-
-
-@pytest.mark.parametrize(
-    ("machine", "expected"),
-    [
-        pytest.param(worker(1, cordoned=True, pods=IN_USE), Phase.UNCORDONING, id="cordoned, and in use: let go"),
-        pytest.param(worker(1, pods=IN_USE), Phase.UNCORDONING, id="open, and in use: let go"),
-        pytest.param(worker(1, cordoned=True, local_volumes=1), Phase.UNCORDONING, id="a volume was bound: let go"),
-        pytest.param(worker(1, cordoned=True), Phase.TERMINATING, id="the present look bears it out"),
-    ],
-)
-@pytest.mark.parametrize("phase", [Phase.DRAINING, Phase.TERMINATING])
-def test_a_success_of_days_ago_is_history_and_the_present_look_decides(
-    phase: Phase, machine: Machine, expected: Phase
-) -> None:
-    """Paused in the middle of a drain, or before its terminate, and resumed two days later."""
-    decision = look(removal(1, phase, age_s=LONG_AGO_S), machine, commands=told(Outcome.SUCCEEDED))
-    assert phase_of(decision) is expected
-
-
-@pytest.mark.parametrize("phase", [Phase.DRAINING, Phase.TERMINATING])
-def test_where_the_present_is_not_seen_a_drain_of_days_ago_begins_anew(phase: Phase) -> None:
-    blind: dict[str, Any] = {"status": MetricsStatus.PARTIAL, "known": False, "commands": told(Outcome.SUCCEEDED)}
-    operation = removal(1, phase, age_s=LONG_AGO_S, scale_down=True)
-    left = left_of(look(operation, worker(1), **blind))
-    assert left is not None
-    assert (left.phase, left.fence, left.command, left.reason) == (Phase.DRAINING, 10, None, "low_utilisation")
-    assert (left.node_name, left.provider_id, left.scale_down) == ("worker-i-001", "aws:///us-east-1b/i-001", True)
-    assert left.operation_id != "r1", "the script would only repeat the old result"
-
-
-def test_a_reclaim_is_ended_whatever_came_back() -> None:
-    """The machine goes away whatever we do."""
-    decision = look(removal(1, reclaim=True), worker(1, pods=[pod("p")]), commands=told(Outcome.SUCCEEDED))
-    assert phase_of(decision) is Phase.TERMINATING
-
-
-# ------------------------------------------------------------------------------------------ what EC2 takes, and by when
-
-
-@pytest.mark.parametrize(
-    ("outcome", "left_s", "expected"),
-    [
-        (Outcome.TIMED_OUT, 1500, Phase.DRAINING),
-        (Outcome.BLOCKED_BY_BUDGET, 1500, Phase.DRAINING),
-        (Outcome.FENCED_OFF, 100, Phase.DRAINING),
-        (Outcome.API_UNREACHABLE, 100, Phase.DRAINING),
-        (Outcome.UNDELIVERED, 100, Phase.DRAINING),
-        (Outcome.FAILED, 100, Phase.DRAINING),
-        (Outcome.NO_SUCH_NODE, 100, Phase.DRAINING),
-        (Outcome.REFUSED, 100, Phase.DRAINING),
-        (Outcome.TIMED_OUT, 15, Phase.TERMINATING),
-        (Outcome.API_UNREACHABLE, 15, Phase.TERMINATING),
-        (Outcome.REFUSED, 15, Phase.TERMINATING),
-        (Outcome.RUNNING, 15, Phase.DRAINING),
-        (Outcome.API_UNREACHABLE, -1801, Phase.UNCORDONING),
-        (Outcome.SUCCEEDED, 100, Phase.TERMINATING),
-    ],
-)
-def test_a_reclaim_is_tried_until_its_time_is_nearly_up(outcome: Outcome, left_s: int, expected: Phase) -> None:
-    operation = removal(1, age_s=40, reclaim=True, reason="retirement", due_at_s=NOW_S + left_s)
-    assert phase_of(look(operation, worker(1, cordoned=True), commands=told(outcome))) is expected
-
-
-@pytest.mark.parametrize("outcome", [Outcome.TIMED_OUT, Outcome.BLOCKED_BY_BUDGET, Outcome.NO_SUCH_NODE])
-def test_what_the_script_would_only_repeat_is_a_new_operation(outcome: Outcome) -> None:
-    operation = removal(1, age_s=40, reclaim=True, reason="retirement", due_at_s=NOW_S + 1500)
-    left = left_of(look(operation, commands=told(outcome)))
-    assert left is not None
-    assert left.operation_id != "r1"
-    assert (left.reclaim, left.due_at_s, left.reason, left.fence) == (True, NOW_S + 1500, "retirement", 10)
-
-
-def test_a_reclaim_that_is_silent_goes_to_the_next_server_after_its_own_time() -> None:
-    """The ordinary drain's time would be over long after EC2 took the machine."""
-    operation = removal(1, age_s=120, reclaim=True, due_at_s=NOW_S + 600)
-    assert left_of(look(operation, commands=told(Outcome.RUNNING))) == operation
-    left = left_of(look(operation, commands=told(Outcome.RUNNING), at_s=NOW_S + 1))
-    assert left is not None
-    assert (left.phase, left.command, left.attempts) == (Phase.DRAINING, None, 1)
-
-
-@pytest.mark.parametrize("phase", [Phase.DRAINING, Phase.TERMINATING])
-def test_what_ec2_did_not_take_is_given_back(phase: Phase) -> None:
-    """A notice of last week, acted on before a pause: the machine was moved, and still runs."""
-    operation = removal(1, phase, age_s=86_400, reclaim=True, reason="retirement", due_at_s=NOW_S - 1801)
-    assert phase_of(look(operation, commands=told(Outcome.RUNNING))) is Phase.UNCORDONING
-
-
-def test_what_ec2_stopped_may_be_started_again() -> None:
-    machine = worker(1, ready=False, of={"state": InstanceState.STOPPED})
-    operation = removal(1, reclaim=True, reason="retirement", due_at_s=NOW_S - 60)
-    assert phase_of(look(operation, machine, commands=told(Outcome.RUNNING))) is Phase.UNCORDONING
-
-
-# ---------------------------------------------------------------------------------- tags and servers that go meanwhile
-
-
-@pytest.mark.parametrize(
-    ("age_s", "expected"),
-    [
-        pytest.param(120, Phase.TERMINATING, id="a terminate may be on its way"),
-        pytest.param(121, Phase.UNCORDONING, id="it runs: given back"),
-    ],
-)
-@pytest.mark.parametrize("listed", [True, False], ids=["ManagedBy taken off", "the cluster's tag taken off"])
-def test_a_tag_that_goes_before_the_end(age_s: int, listed: bool, expected: Phase) -> None:
-    operation = removal(1, Phase.TERMINATING, age_s=age_s)
-    machine = worker(1, cordoned=True, of={"managed": False})
-    if listed:
-        decision = look(operation, machine)
-    else:
-        node_only = Machine(instance=None, node=machine.node)
-        assert machine.instance is not None
-        decision = look(operation, node_only, looked_up=frozenset({"i-001"}), unlisted=(machine.instance,))
-    assert phase_of(decision) is expected
-    assert not any("is terminated" in event for event in decision.events)
-
-
-GONE = {state: msgspec.structs.replace(SERVER, state=state) for state in InstanceState}
-
-
-@pytest.mark.parametrize(
-    ("changes", "goes_on"),
-    [
-        pytest.param({}, False, id="it runs: its answer is waited for"),
-        pytest.param({"servers": (GONE[InstanceState.SHUTTING_DOWN], OTHER_SERVER)}, True, id="shutting down"),
-        pytest.param({"servers": (GONE[InstanceState.STOPPED], OTHER_SERVER)}, True, id="stopped"),
-        pytest.param({"servers": (OTHER_SERVER,)}, False, id="not listed, and not asked for yet"),
-        pytest.param(
-            {"servers": (OTHER_SERVER,), "looked_up": frozenset({SERVER.instance_id})}, True, id="unknown to EC2"
-        ),
-        pytest.param(
-            {"servers": (OTHER_SERVER,), "looked_up": frozenset({SERVER.instance_id}), "unlisted": (SERVER,)},
-            False,
-            id="without its tag, and alive",
-        ),
-    ],
-)
-@pytest.mark.parametrize("reclaim", [True, False])
-@pytest.mark.parametrize("phase", [Phase.INSPECTING, Phase.DRAINING, Phase.UNCORDONING])
-def test_a_server_that_is_gone_is_not_waited_for(
-    phase: Phase, reclaim: bool, changes: dict[str, Any], goes_on: bool
-) -> None:
-    operation = removal(1, phase, age_s=3, reclaim=reclaim, due_at_s=NOW_S + 117 if reclaim else None)
-    left = left_of(look(operation, **{"servers": (SERVER, OTHER_SERVER), **changes}))
-    assert left is not None
-    assert (left.phase, left.command is None, left.attempts) == (phase, goes_on, int(goes_on))

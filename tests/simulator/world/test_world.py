@@ -1,9 +1,12 @@
 """Machines boot, join, get Ready and die; pods follow."""
 
+import re
 from collections.abc import Callable
 
 import pytest
 
+from autoscaler.simulator.cluster import SimCluster
+from autoscaler.simulator.world.objects import Taint
 from autoscaler.simulator.world.workload import (
     CONTROL_PLANE_LABEL,
     Ask,
@@ -13,8 +16,9 @@ from autoscaler.simulator.world.workload import (
     Toleration,
     Workload,
 )
-from autoscaler.simulator.world.world import FixedNode, World
+from autoscaler.simulator.world.world import SERVER, FixedNode, World, WorldSettings
 from tests.simulator.worlds import (
+    POLICY,
     START_S,
     bare,
     database,
@@ -98,6 +102,42 @@ def test_fixed_nodes_die_only_when_a_row_says_so() -> None:
     assert node(made, "static-1").alive
     made.see_instances([row(7, state="terminated")])
     assert not node(made, "static-1").alive
+
+
+def test_a_machine_that_is_started_again_gets_its_node_and_its_volume_back() -> None:
+    made = world(workers=1)
+    made.apply(database())
+    made.advance(made.now_s + 10)
+    made.see_instances([row(0, state="stopping")])
+    made.advance(made.now_s + 60)
+    assert (node(made, node_name(0)).alive, node(made, node_name(0)).ready) == (False, False)
+    made.see_instances([row(0)])
+    made.advance(made.now_s + 60)
+    assert (node(made, node_name(0)).alive, node(made, node_name(0)).ready) == (True, True)
+    assert [(pod.node, pod.ready) for pod in pods_of(made, "shop/db")] == [(node_name(0), True)]
+
+
+def test_workers_may_register_under_longer_names() -> None:
+    made = world(workers=1, with_node_id=True)
+    [name] = [one.name for one in made.nodes if not one.server]
+    assert re.fullmatch(rf"{node_name(0)}-[0-9a-f]{{8}}", name)
+
+
+@pytest.mark.parametrize(("for_s", "placed"), [(30.0, True), (None, False)])
+def test_a_start_up_taint_goes_and_any_other_stays(for_s: float | None, placed: bool) -> None:
+    made = world(workers=1, worker_taints=(Taint("dedicated", "x", "NoSchedule"),), worker_taints_for_s=for_s)
+    made.apply(deployment())
+    made.advance(made.now_s + 60)
+    assert (pods_of(made, "shop/web")[0].node == node_name(0)) is placed
+
+
+def test_bare_metal_stands_beside_ec2_and_in_no_zone() -> None:
+    pi = FixedNode(name="pi-1", instance_id="pi-1", zone="", provider_id="k3s://pi-1")
+    made = SimCluster(POLICY, workers=1, world=WorldSettings(cluster_id="sim", fixed_nodes=(SERVER, pi)))
+    assert "pi-1" not in made.ec2.instances
+    shown = [line for line in made.world.kube_state_metrics().splitlines() if 'node="pi-1"' in line]
+    assert any(line.startswith("kube_node_info{") and 'provider_id="k3s://pi-1"' in line for line in shown)
+    assert not any("us-east-1" in line for line in shown)
 
 
 def test_never_join() -> None:

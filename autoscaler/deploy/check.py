@@ -1,0 +1,85 @@
+"""What packaging refuses beside wrong parameters: `python -m autoscaler.deploy.check`, one sentence for each problem.
+
+A policy that the functions would not start with, rules that were rendered from another policy, and workers whose image
+is for another processor than their types have.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from autoscaler.decide.capacity.catalogue import UnknownInstanceType, check_instance_types
+from autoscaler.deploy.architecture import of_image_name, of_workers
+from autoscaler.deploy.rules import ROOT, RenderError, Settings, read_policy, render
+from autoscaler.policy import Policy, PolicyError, parse_policy
+
+RULES: Final = ("rules/cluster.yml", "rules/utilisation.yml")
+"""What depends on nothing but the policy; addresses and the cluster's name stand in other files."""
+
+
+def problems(policy: Path, rules: Path, image: str) -> list[str]:
+    """Every problem, one sentence each. `rules` is the folder that `make rules` writes to, `image` the image's name."""
+    try:
+        decoded = parse_policy(read_policy(policy), source=str(policy))
+    except PolicyError as error:
+        return [str(error)]
+    return [*_unknown_types(decoded), *_stale_rules(decoded, rules), *_other_architecture(decoded, image)]
+
+
+def _unknown_types(policy: Policy) -> list[str]:
+    try:
+        check_instance_types(policy)
+    except UnknownInstanceType as error:
+        return [f"The policy's {error}."]
+    return []
+
+
+def _stale_rules(policy: Policy, rules: Path) -> list[str]:
+    """Rules for a Prometheus of one cluster (`--local`) are as good: they differ in nothing but selectors."""
+    try:
+        accepted = [render(policy, Settings(local=local)) for local in (False, True)]
+    except RenderError as error:
+        return [str(error)]
+    stale = [path for path in RULES if _text(rules / path) not in {files[path] for files in accepted}]
+    if not stale:
+        return []
+    names = " and ".join(f"monitoring/{path}" for path in stale)
+    return [f"{names} are not what the policy renders: run `make rules`, and bring them to Prometheus."]
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def _other_architecture(policy: Policy, image: str) -> list[str]:
+    try:
+        workers = of_workers(policy)
+    except PolicyError as error:
+        return [f"The policy's {error}"]
+    of_image = of_image_name(image)
+    if of_image in {None, workers}:
+        return []
+    return [
+        f"The policy's workers.instance_types are {workers} and the workers' image is {of_image} ({image}): set the "
+        "parameter workerImageParameter to an image of their architecture, or name other types."
+    ]
+
+
+def main(
+    *,
+    policy: Annotated[Path, typer.Option(help="The scaling policy.")] = ROOT / "policy.yml",
+    rules: Annotated[Path, typer.Option(help="The folder that `make rules` wrote to.")] = ROOT / "monitoring",
+    image: Annotated[str, typer.Option(help="The name of the workers' image; an id says nothing.")] = "",
+) -> None:
+    """Say what stands against a deployment of this policy; ends with 2 if something does."""
+    found = problems(policy, rules, image)
+    for sentence in found:
+        sys.stderr.write(f"{sentence}\n")
+    if found:
+        raise typer.Exit(2)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,60 @@
+"""What people's commands call at AWS, with their own credentials, and the types of resource that each call touches.
+
+`COMMANDS` is the table of docs/deploy.md; `test_operator.py` holds it against code, reference and document.
+"""
+
+# command -> action -> the reference's types of resource that are touched; none = AWS takes "*" only.
+COMMANDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "`status`, `history`, `pause`, `observe`, `resume`": {
+        "dynamodb:GetItem": ("table",),
+        "dynamodb:PutItem": ("table",),
+        "dynamodb:Query": ("table",),
+    },
+    "`token`": {"ssm:GetParameter": ("parameter",), "ssm:PutParameter": ("parameter",)},
+    "`teardown`": {
+        "dynamodb:GetItem": ("table",),
+        "dynamodb:PutItem": ("table",),
+        "ec2:DescribeInstances": (),
+        "ec2:TerminateInstances": ("instance",),
+        "ssm:GetCommandInvocation": (),
+        "ssm:SendCommand": ("document", "instance"),
+    },
+    "`make up`, beside what the framework deploys with": {
+        "cloudformation:DescribeStacks": ("stack",),
+        "ssm:GetParameter": ("parameter",),
+        "ssm:GetParameters": ("parameter",),
+        "ssm:PutParameter": ("parameter",),
+    },
+    "`verify-aws`": {
+        "apigateway:GET": ("Apis",),
+        "cloudformation:DescribeStacks": ("stack",),
+        "cloudformation:ListStackResources": ("stack",),
+        "ec2:CreateFleet": ("fleet", "instance", "launch-template"),
+        "ec2:CreateLaunchTemplate": ("launch-template",),
+        "ec2:DescribeInstanceTypeOfferings": (),
+        "ec2:DescribeInstanceTypes": (),
+        "ec2:DescribeInstances": (),
+        "ec2:DescribeSubnets": (),
+        "ec2:DescribeVpcs": (),
+        "ec2:RunInstances": ("image", "instance", "network-interface", "security-group", "subnet", "volume"),
+        "events:TestEventPattern": (),
+        "iam:GetInstanceProfile": ("instance-profile",),
+        "iam:GetRole": ("role",),
+        "iam:SimulatePrincipalPolicy": ("role", "user"),
+        "lambda:GetAccountSettings": (),
+        "servicequotas:GetServiceQuota": ("quota",),
+        "ssm:DescribeInstanceInformation": (),
+        "ssm:GetParameter": ("parameter",),
+        "sts:GetCallerIdentity": (),
+    },
+}
+
+
+def table() -> str:
+    """The rows for docs/deploy.md."""
+    return "\n".join(
+        f"| {command} | "
+        + ", ".join(f"`{name}` ({', '.join(kinds) or '*'})" for name, kinds in sorted(actions.items()))
+        + " |"
+        for command, actions in COMMANDS.items()
+    )

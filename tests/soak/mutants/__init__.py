@@ -1,0 +1,17 @@
+"""Seeded bugs: each is put in by replacing one attribute of a production module, from out here.
+
+`python -m tests.soak.mutants` plays seeds against each until an invariant fails: a soak that lets one through is weak.
+"""
+
+from typing import Final
+
+from tests.soak.mutants import endings, fleet, protocol, removals, sight
+from tests.soak.mutants.put import Mutant
+
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    *protocol.MUTANTS,
+    *sight.MUTANTS,
+    *fleet.MUTANTS,
+    *removals.MUTANTS,
+    *endings.MUTANTS,
+)

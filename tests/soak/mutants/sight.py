@@ -1,0 +1,80 @@
+"""Bugs of what is seen: unknown taken for none, another world for ours."""
+
+from typing import Any, Final
+
+import msgspec
+
+import autoscaler.observe.instances
+import autoscaler.observe.nodes
+import autoscaler.observe.pods
+import autoscaler.observe.presence
+import autoscaler.observe.samples
+import autoscaler.observe.snapshot
+from tests.soak.mutants.put import Mutant, put
+
+replace = msgspec.structs.replace
+
+
+def unknown_window_is_idle() -> None:
+    """A window that Prometheus does not know counts as no use at all."""
+    parse = autoscaler.observe.nodes.parse_utilisation
+
+    def lenient(samples: Any, policy: Any) -> Any:
+        return tuple(
+            replace(u, shrink_max=u.shrink_max if u.shrink_max is not None else 0.0) for u in parse(samples, policy)
+        )
+
+    put(autoscaler.observe.snapshot, "parse_utilisation", lenient)
+
+
+def partial_metrics_pass_for_whole() -> None:
+    """What is missing or stale is not noticed."""
+    nothing = autoscaler.observe.presence.Proofs(cluster=(), other=(), unshown=())
+    put(autoscaler.observe.snapshot, "prove", lambda *_args, **_more: nothing)
+
+
+def another_cluster_believed() -> None:
+    """Nobody asks whether the Nodes that are shown are ours."""
+    put(autoscaler.observe.snapshot, "_another_world", lambda *_args: ())
+
+
+def two_clusters_taken_for_one() -> None:
+    """Nobody asks whether one target shows every Node."""
+    put(autoscaler.observe.presence, "_one_world", lambda _rows, _nodes: [])
+
+
+def hidden_volumes_are_none() -> None:
+    """Where no annotation is shown, no volume is on any node."""
+    put(autoscaler.observe.snapshot, "volumes_shown", lambda _rows: True)
+
+
+def deleted_pods_wait() -> None:
+    """A pod that a finalizer holds still asks for a worker."""
+    parse = autoscaler.observe.pods.parse_unbound
+
+    def greedy(rows: Any) -> Any:
+        families = {family: found for family, found in rows.families.items() if family != "pod_deleting"}
+        return parse(autoscaler.observe.samples.Rows(rows.at_s, families, rows.garbage))
+
+    put(autoscaler.observe.snapshot, "parse_unbound", greedy)
+
+
+def tags_ignored() -> None:
+    """Every worker of the cluster is taken for ours."""
+    parse = autoscaler.observe.instances.parse_instances
+
+    def greedy(rows: Any, cluster_id: str) -> Any:
+        return tuple(replace(i, managed=not i.server) for i in parse(rows, cluster_id))
+
+    put(autoscaler.observe.snapshot, "parse_instances", greedy)
+
+
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    unknown_window_is_idle,
+    partial_metrics_pass_for_whole,
+    another_cluster_believed,
+    two_clusters_taken_for_one,
+    hidden_volumes_are_none,
+    deleted_pods_wait,
+    tags_ignored,
+)
