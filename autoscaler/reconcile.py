@@ -194,8 +194,7 @@ class _Run:
                 decision, decision_id, mode=mode, snapshot=snapshot, state=state, fresh_refusal=fresh_refusal
             )
             # Told first: who is killed in between tells it once more. Where another one was faster, its look notes it.
-            noted = _noted(msgspec.structs.replace(state, backoffs=decision.state.backoffs), snapshot, refusal)
-            noted = codes_told(noted, decision.refused_for)
+            noted = codes_told(_noted(state, snapshot, refusal), decision.refused_for)
             if noted != state:
                 self._save(noted, version)
                 self._measure(document)
