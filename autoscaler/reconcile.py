@@ -194,8 +194,7 @@ class _Run:
                 decision, decision_id, mode=mode, snapshot=snapshot, state=state, fresh_refusal=fresh_refusal
             )
             # Told first: who is killed in between tells it once more. Where another one was faster, its look notes it.
-            noted = _noted(msgspec.structs.replace(state, backoffs=decision.state.backoffs), snapshot, refusal)
-            noted = codes_told(noted, decision.refused_for)
+            noted = codes_told(_noted(state, snapshot, refusal), decision.refused_for)
             if noted != state:
                 self._save(noted, version)
                 self._measure(document)
@@ -392,7 +391,7 @@ def _learned(snapshot: Snapshot) -> tuple[bool, frozenset[str], frozenset[str]]:
 def _is_fresh(decision: Decision, state: State) -> bool:
     """Whether people have not heard of this refusal: of the codes behind it, where EC2 gave some."""
     if decision.refused_for:
-        return bool(untold(state, decision.refused_for))
+        return bool(untold(decision.state, decision.refused_for))
     return decision.reason != state.told_refusal
 
 

@@ -47,8 +47,11 @@ class Terminate(msgspec.Struct, frozen=True, kw_only=True):
 Effect = SendLaunch | SendCommand | Terminate
 
 
-def due_effects(state: State, snapshot: Snapshot, policy: Policy) -> tuple[Effect, ...]:
-    """Launches first (somebody waits), then commands, then terminations."""
+def due_effects(state: State, snapshot: Snapshot, policy: Policy, *, waits: bool = True) -> tuple[Effect, ...]:
+    """Launches first (somebody waits), then commands, then terminations.
+
+    `waits` False: what EC2 refused to end is tried again at once, for a person who waits to hear how it went.
+    """
     existing = {i.instance_id: i for i in snapshot.instances if i.state not in ENDING}
     servers = sorted(i.instance_id for i in snapshot.instances if i.server and i.state in ALIVE)
     now_s = snapshot.taken_at_s
@@ -65,7 +68,7 @@ def due_effects(state: State, snapshot: Snapshot, policy: Policy) -> tuple[Effec
         if removal.phase is RemovalPhase.TERMINATING:
             # Only what EC2 itself shows as ours, and not yet ending, now: the tag is the licence.
             instance = existing.get(removal.instance_id)
-            due = removal.retry_at_s is None or now_s >= removal.retry_at_s
+            due = not waits or removal.retry_at_s is None or now_s >= removal.retry_at_s
             if due and removal.held_since_s is None and instance is not None and instance.managed:
                 terminations.append(Terminate(operation=removal))
         elif verb is not None and removal.command is None and servers:

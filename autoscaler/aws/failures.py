@@ -14,7 +14,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from autoscaler.model import THROTTLES
+from autoscaler.model import THROTTLES, Cause, cause_of
 from autoscaler.ports import PortError
 from autoscaler.redaction import without_signature
 
@@ -36,7 +36,9 @@ def may_have_happened(error: Exception) -> bool:
     """Whether a call that failed like this can have had its effect: lost answers and answers of a broken service."""
     if isinstance(error, ClientError):
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status >= 500 and error_code(error) not in THROTTLES
+        # A throttle and a lack of capacity have a status of 5xx too (EC2 API reference, "Server error codes").
+        definite = error_code(error) in THROTTLES or cause_of(error_code(error)) is Cause.CAPACITY
+        return status >= 500 and not definite
     if isinstance(error, HTTPClientError):
         return not isinstance(error, NEVER_SENT)
     return isinstance(error, ResponseParserError)

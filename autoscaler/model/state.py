@@ -47,15 +47,13 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A worker was launched in its place already."""
 
 
-class Backoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class Backoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A pool that EC2 gave nothing of, or all of them (state/backoffs.py)."""
 
     pool: Pool
     error_code: str
     until_s: int
     failures: int
-    told: bool = False
-    """Whether people have heard of the code: it is told and recorded once, until it changes or ends."""
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -123,6 +121,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     last_scale_down_s: int | None = None
     told_refusal: str = ""
     """Reason code of the refusal that people know of: it is told and recorded once, until it changes or ends."""
+    told_codes: tuple[str, ...] = ()
+    """Error codes of EC2 that people know of: each is told and recorded once, until no back-off has it any more."""
     unlisted_workers: int | None = None
     """Workers that the last look at the whole cluster saw and EC2's list does not show (static ones without the tag).
 

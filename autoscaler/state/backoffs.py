@@ -16,6 +16,7 @@ from autoscaler.policy import Policy
 LAUNCH_PATH: Final = Pool(instance_type="", zone="")
 BUSY_WAIT_S: Final = 10
 MAX_BUSY_WAIT_S: Final = 300
+KEPT_S: Final = 3600
 MAX_BACKOFFS: Final = 60
 """Of more, the ones that end first go: a pool is then tried early."""
 MAX_CODE: Final = 80
@@ -30,23 +31,39 @@ def back_off(
     A cause that lasts counts on from pool to pool: one that lies in the request or the account fails everywhere, and
     is not tried once more for each zone. `spread` from 0 to 1 takes up to half off a busy wait (`spread_of`).
     """
+    live = [b for b in state.backoffs if now_s < b.until_s + KEPT_S]
+    ended = {b.error_code for b in state.backoffs} - {b.error_code for b in live}
+    told = tuple(code for code in state.told_codes if code not in ended)
     fresh: dict[Pool, Backoff] = {}
     for failed_pool, long_code in failed:
         code = long_code[:MAX_CODE]
         cause = cause_of(code)
         pool = LAUNCH_PATH if cause is Cause.BUSY else failed_pool
-        before = [b for b in state.backoffs if _counts_on(b, pool, code)]
+        before = [b for b in live if _counts_on(b, pool, code)]
         failures = max((b.failures for b in before), default=0) + 1
         fresh[pool] = Backoff(
             pool=pool,
             error_code=code,
             until_s=now_s + wait_s(cause, failures, policy, spread=spread),
             failures=failures,
-            told=any(b.told for b in state.backoffs if b.error_code == code),
         )
-    kept = [*(b for b in state.backoffs if b.pool not in fresh), *fresh.values()]
+    kept = [*(b for b in live if b.pool not in fresh), *fresh.values()]
     first_to_go = sorted(kept, key=lambda b: b.until_s)[: max(0, len(kept) - MAX_BACKOFFS)]
-    return msgspec.structs.replace(state, backoffs=tuple(b for b in kept if b not in first_to_go))
+    heard = msgspec.structs.replace(state, told_codes=told)
+    return _with(heard, (b for b in kept if b not in first_to_go))
+
+
+def _with(state: State, backoffs: Iterable[Backoff]) -> State:
+    """The state with these; a code that none of them has is news when it comes again."""
+    kept = tuple(backoffs)
+    codes = {b.error_code for b in kept}
+    told = tuple(code for code in state.told_codes if code in codes)
+    return msgspec.structs.replace(state, backoffs=kept, told_codes=told)
+
+
+def forget_backoffs(state: State, now_s: int) -> State:
+    """Drop what ended long ago: a failure of today is no further one of last week, and is news again."""
+    return _with(state, (b for b in state.backoffs if now_s < b.until_s + KEPT_S))
 
 
 def _counts_on(earlier: Backoff, pool: Pool, code: str) -> bool:
@@ -77,13 +94,12 @@ def pools_gave(state: State, pools: Iterable[Pool]) -> State:
     """These gave what was asked: forget their failures, and every failure of a lasting cause that they had."""
     gave = {*pools, LAUNCH_PATH}
     cured = {b.error_code for b in state.backoffs if b.pool in gave and lasts(b.error_code)}
-    kept = tuple(b for b in state.backoffs if b.pool not in gave and b.error_code not in cured)
-    return msgspec.structs.replace(state, backoffs=kept)
+    return _with(state, (b for b in state.backoffs if b.pool not in gave and b.error_code not in cured))
 
 
 def call_answered(state: State) -> State:
     """EC2 took the call, whatever its pools gave."""
-    return msgspec.structs.replace(state, backoffs=tuple(b for b in state.backoffs if b.pool != LAUNCH_PATH))
+    return _with(state, (b for b in state.backoffs if b.pool != LAUNCH_PATH))
 
 
 def path_held(state: State, now_s: int) -> Backoff | None:
@@ -98,17 +114,15 @@ def left_alone(state: State, now_s: int) -> dict[Pool, str]:
 
 def untold(state: State, codes: Iterable[str]) -> frozenset[str]:
     """Which of these codes people have not heard of since they began."""
-    told = {b.error_code for b in state.backoffs if b.told}
-    return frozenset(code for code in codes if code[:MAX_CODE] not in told)
+    return frozenset(code for code in codes if code[:MAX_CODE] not in state.told_codes)
 
 
 def codes_told(state: State, codes: Iterable[str]) -> State:
-    """People have heard of them: not again, until they change or end."""
-    heard = {code[:MAX_CODE] for code in codes}
-    backoffs = tuple(
-        msgspec.structs.replace(b, told=True) if b.error_code in heard and not b.told else b for b in state.backoffs
-    )
-    return msgspec.structs.replace(state, backoffs=backoffs)
+    """People have heard of them: not again, until they change or end. What no back-off has any more has ended."""
+    fresh = [code[:MAX_CODE] for code in codes]
+    there = {*fresh, *(b.error_code for b in state.backoffs)}
+    heard = dict.fromkeys(code for code in (*state.told_codes, *fresh) if code in there)
+    return msgspec.structs.replace(state, told_codes=tuple(heard))
 
 
 def refused_in_a_row(state: State, now_s: int, *, kept_s: int) -> int:

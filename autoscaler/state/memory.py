@@ -7,6 +7,7 @@ import msgspec
 
 from autoscaler.model import JoinFailures, OwnerLaunches, Refusal, Removed, State
 from autoscaler.policy import Policy
+from autoscaler.state.backoffs import forget_backoffs
 from autoscaler.state.modes import operators_mode
 from autoscaler.state.notices import INTERRUPTION, RETIREMENT, is_to_be_forgotten
 
@@ -35,9 +36,8 @@ PROVEN_AFTER_S: Final = 1800
 def forget_old(state: State, now_s: int) -> State:
     """Drop what has lost its meaning. Called only when something else is written: tidiness is no reason for a write."""
     return msgspec.structs.replace(
-        state,
+        forget_backoffs(state, now_s),
         notices=tuple(n for n in state.notices if not is_to_be_forgotten(n, now_s)),
-        backoffs=tuple(b for b in state.backoffs if now_s < b.until_s + OWNER_KEPT_S),
         refusals=tuple(r for r in state.refusals if now_s < r.until_s + OWNER_KEPT_S),
         owners=remembered_owners(state, now_s),
         join_failures=None

@@ -8,7 +8,8 @@ import pytest
 from autoscaler.act.effects import Effect, SendCommand, SendLaunch, Terminate, due_effects, node_command
 from autoscaler.model import Instance, InstanceState, LaunchOperation, RemovalOperation, RemovalPhase, State, Verb
 from autoscaler.policy import Drain, Interruption
-from tests.decide.builders import SERVER, bare, launch, policy, removal, snapshot, worker
+from autoscaler.state.backoffs import LAUNCH_PATH, back_off
+from tests.decide.builders import NOW_S, SERVER, bare, launch, policy, removal, snapshot, worker
 
 OTHER_SERVER = msgspec.structs.replace(SERVER, instance_id="i-0bbb")
 STOPPED_SERVER = msgspec.structs.replace(SERVER, state=InstanceState.STOPPED)
@@ -136,3 +137,21 @@ def test_the_same_state_asks_for_the_same_again() -> None:
     assert due(state) == due(state)
     first: list[RemovalOperation] = [e.operation for e in due(state) if isinstance(e, SendCommand)]
     assert first == list(state.removals)
+
+
+@pytest.mark.parametrize(
+    ("retry_in_s", "waits", "is_due"), [(None, True, True), (1, True, False), (0, True, True), (1, False, True)]
+)
+def test_what_ec2_refused_to_end_is_left_alone_for_a_while_unless_a_person_waits(
+    retry_in_s: int | None, waits: bool, is_due: bool
+) -> None:
+    retry_at_s = None if retry_in_s is None else NOW_S + retry_in_s
+    ending = removal(1, RemovalPhase.TERMINATING, sent=False, retry_at_s=retry_at_s)
+    effects = due_effects(State(removals=(ending,)), snapshot([worker(1)]), policy(), waits=waits)
+    assert [type(effect) for effect in effects] == [Terminate] * is_due
+
+
+def test_no_launch_is_due_while_every_launch_is_held() -> None:
+    state = back_off(State(launches=(launch(),)), [(LAUNCH_PATH, "Blocked")], now_s=NOW_S - 119, policy=policy())
+    assert due(state) == []
+    assert len(due_effects(state, snapshot(2, at_s=NOW_S + 1), policy())) == 1

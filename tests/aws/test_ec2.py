@@ -192,6 +192,7 @@ def test_instances_and_errors_come_back_together_and_the_request_is_exact(client
         ("VcpuLimitExceeded", 400, False),
         ("InvalidLaunchTemplateId.NotFound", 400, False),
         ("RequestLimitExceeded", 503, False),
+        ("InsufficientInstanceCapacity", 500, False),
         ("InternalError", 500, True),
     ],
 )

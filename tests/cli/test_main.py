@@ -16,6 +16,7 @@ from autoscaler.aws.dynamodb import DynamoStateStore
 from autoscaler.cli.main import app
 from autoscaler.cli.report import show_status
 from autoscaler.model import Backoff, Lease, Mode, ModeSetting, Notice, Pool, Refusal, State
+from autoscaler.state.backoffs import LAUNCH_PATH
 from tests.aws.loopback import closed_url
 from tests.aws.table import STATE, create_tables
 from tests.aws.test_dynamodb import FULL
@@ -135,6 +136,7 @@ def busy(now_s: int) -> State:
             Backoff(
                 pool=Pool(instance_type="t3.small", zone="z1"), error_code="NoRoom", until_s=now_s + 90, failures=1
             ),
+            Backoff(pool=LAUNCH_PATH, error_code="Blocked", until_s=now_s + 90, failures=1),
         ),
         refusals=(Refusal(node_name="n9", reason="local-volume", until_s=now_s + 600),),
         node_count=4,
@@ -152,7 +154,8 @@ def test_status_in_a_pipe_is_plain_and_complete(store: DynamoStateStore) -> None
     assert (code, err) == (0, "")
     for piece in (
         "demo", "paused ended", "held by 01abc", "4 (at the last write)", "op1", "op2", "draining", "interruption\ti-3",
-        "t3.small z1 on-demand\tNoRoom\t1m", "n9\tlocal-volume", "scale_up\tr\tLaunched [red]2.",
+        "t3.small z1 on-demand\tNoRoom\t1m", "every launch\tBlocked\t1m", "n9\tlocal-volume",
+        "scale_up\tr\tLaunched [red]2.",
     ):  # fmt: skip
         assert piece in out, piece
     assert "\x1b" not in out

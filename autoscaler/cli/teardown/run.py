@@ -159,7 +159,7 @@ class Teardown:
         self._memory = plan.memory
         self._left = plan.left
         self._seen |= dict.fromkeys(instance.instance_id for instance in plan.left)
-        effects = due_effects(plan.state, snapshot, self._policy)
+        effects = due_effects(plan.state, snapshot, self._policy, waits=False)
         if plan.state != state or effects:
             self._act(ports, plan, version, effects, snapshot)
         elif plan.done:

@@ -92,7 +92,11 @@ def never_above_max(watch: Watch, effect: Effect) -> str | None:
     operation_id = dict(effect.subject.tags).get(OPERATION_TAG, "")
     launched = [i for i in moment.ours if watch.cluster.ec2.instances[i].tags.get(OPERATION_TAG) == operation_id]
     # Who loses the cluster's tag while Prometheus cannot be asked is known to nobody.
-    unknown = {i for i in watch.truth.untagged_s if CLUSTER_TAG not in watch.cluster.ec2.instances[i].tags}
+    unknown = {
+        i.instance_id
+        for i in watch.cluster.ec2.instances.values()
+        if i.instance_id in watch.truth.untagged_s and CLUSTER_TAG not in i.tags
+    }
     if launched and len(workers - (unknown if watch.blind() or not effect.seen.metrics_complete else set())) > (
         watch.policy.workers.max
     ):
