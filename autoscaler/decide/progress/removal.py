@@ -14,7 +14,7 @@ from autoscaler.decide.progress.draining import advance_drain
 from autoscaler.decide.progress.inspection import judge_inspection
 from autoscaler.decide.progress.launch import SETTLE_S
 from autoscaler.decide.progress.moves import uncordon
-from autoscaler.decide.progress.present import against_ending
+from autoscaler.decide.progress.present import UNSEEN, WORD_HOLDS_S, against_ending
 from autoscaler.decide.progress.sending import result_of, send_again
 from autoscaler.model import ALIVE, CommandOutcome, InstanceState, RemovalOperation, RemovalPhase, State
 from autoscaler.state.memory import remember_refusal
@@ -123,7 +123,7 @@ def _terminating(look: Look, state: State, removal: RemovalOperation) -> State:
     if removal.held_since_s is None:
         look.events.append(f"{title} is not ended for now: {why}")
         return _held(state, removal, look.now_s)
-    if look.now_s - removal.held_since_s <= LANDED_BY_S:
+    if look.now_s - removal.held_since_s <= (WORD_HOLDS_S if why == UNSEEN else LANDED_BY_S):
         return state
     state = remember_refusal(state, title, why, now_s=look.now_s, policy=look.policy)
     if removal.reason in INSPECTED_FOR:

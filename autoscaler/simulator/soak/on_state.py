@@ -2,8 +2,6 @@
 
 from typing import Final
 
-import msgspec
-
 from autoscaler.model import OPERATION_TAG, LaunchOperation, Notice, RemovalOperation, RemovalPhase, State
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, INVOCATION_S, NOTICED_WITHIN_S
 from autoscaler.simulator.soak.watch import Saved, Watch
@@ -86,7 +84,7 @@ def phases_move_forward(watch: Watch, saved: Saved) -> str | None:
         if removal.instance_id in watch.cluster.ec2.bill.protected_terminations:
             continue
         given_back = now is not None and (removal.phase, now.phase) == GIVEN_BACK
-        if given_back and _speaks_against_the_end(watch, removal):
+        if given_back and (_speaks_against_the_end(watch, removal) or not saved.seen.metrics_complete):
             continue
         if now is not None and now.phase is not removal.phase and now.phase not in FORWARD[removal.phase]:
             return f"removal {removal.operation_id} went from {removal.phase} to {now.phase}"
@@ -196,8 +194,7 @@ def _ids(launch: LaunchOperation) -> set[str]:
 
 
 def _without_facts(state: State) -> tuple[object, ...]:
-    backoffs = tuple(msgspec.structs.replace(backoff, told=False) for backoff in state.backoffs)
-    return state.fence, state.lease, state.launches, state.removals, backoffs, state.refusals, state.owners
+    return state.fence, state.lease, state.launches, state.removals, state.backoffs, state.refusals, state.owners
 
 
 def notices_of(state: State, kind: str) -> list[Notice]:

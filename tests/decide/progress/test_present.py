@@ -39,8 +39,8 @@ Outcome = CommandOutcome
 # ------------------------------------------------------------------------------- a verdict of the past, a present look
 
 RECENT_S, EARLIER_S, LONG_AGO_S = 30, 200, 2 * 86_400
-HELD_S = NOW_S - 121
-"""Since when a terminate is held back that must have landed by now."""
+HELD_S = NOW_S - 901
+"""Since when a terminate is held back that must have landed, and a worker not seen, by now."""
 
 
 @pytest.mark.parametrize(
