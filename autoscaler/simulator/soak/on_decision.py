@@ -216,7 +216,12 @@ def no_failure_is_counted_for_what_we_removed(watch: Watch, saved: Saved) -> str
         if (instance.ended_at_s is not None or instance.instance_id in watch.truth.untagged_s)
         and instance.tags.get(OPERATION_TAG) in launches
     }
-    never_came = {r.instance_id for r in opened if r.reason == "join_timeout"}
+    late_s = watch.cluster.now_s - watch.policy.workers.join_timeout_s + CLOCKS_DIFFER_S
+    waited_for = {i for launch in saved.old.launches for i in launch.instance_ids} - watch.truth.ever_ready
+    known = watch.cluster.ec2.instances
+    never_came = {i for i in waited_for if i in known and known[i].launched_at_s < late_s}
+    never_came |= {r.instance_id for r in opened if r.reason == "join_timeout"}
+    lost |= never_came
     noticed = {n.subject for n in saved.old.notices if n.kind in {"interruption", "retirement"}}
     if lost - watch.removed - (noticed - never_came):
         return None
