@@ -157,7 +157,7 @@ def _ended(report: Report, cluster_id: str) -> int:
         case End.DONE:
             typer.echo(
                 f"No worker of ours is left in {cluster_id}: {len(report.removed)} removed in "
-                f"{say_duration(report.seconds)}. Now `npx sls remove --stage <the cluster's stage>`.",
+                f"{say_duration(report.seconds)}. Now `make down STAGE=<the cluster's stage>` removes the rest.",
                 err=True,
             )
             return 0
