@@ -11,8 +11,11 @@ from autoscaler.model import (
     CommandOutcome,
     CommandRef,
     CommandResult,
+    Cordon,
     DaemonSet,
     Decision,
+    Found,
+    Inspection,
     Instance,
     InstanceState,
     LaunchContext,
@@ -327,6 +330,33 @@ def removal(
             command=CommandRef(command_id="c1", server_id=SERVER.instance_id, sent_at_s=NOW_S - age_s)
             if sent
             else None,
+        ),
+        **changes,
+    )
+
+
+NONE_FOUND = Found(count=0)
+
+
+def inspection(**changes: Any) -> Inspection:
+    """What a server says of the Node of `worker(1)`: NotReady, with three pods and nothing that stays."""
+    return msgspec.structs.replace(
+        Inspection(
+            node="worker-i-001",
+            uid="u",
+            created_at_s=NOW_S - 7200,
+            ready=False,
+            ready_since_s=NOW_S - 400,
+            cordon=Cordon.NONE,
+            operation="",
+            fence=0,
+            taints=(),
+            local_volumes=NONE_FOUND,
+            bare_pods=NONE_FOUND,
+            critical_pods=NONE_FOUND,
+            do_not_evict_pods=NONE_FOUND,
+            movable_pods=3,
+            ending_pods=0,
         ),
         **changes,
     )

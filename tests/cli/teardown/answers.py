@@ -2,16 +2,12 @@
 
 from typing import Any
 
-import msgspec
-
 from autoscaler.cli.teardown.memory import Memory, Wishes
 from autoscaler.cli.teardown.plan import Plan, plan_teardown
 from autoscaler.model import (
     CommandOutcome,
     CommandResult,
-    Cordon,
     Found,
-    Inspection,
     Instance,
     InstanceState,
     MetricsStatus,
@@ -20,12 +16,11 @@ from autoscaler.model import (
     Snapshot,
     State,
 )
-from tests.decide.builders import NOW_S, SERVER, bare, iid, policy, removal, snapshot
+from tests.decide.builders import NOW_S, SERVER, bare, iid, inspection, policy, removal, snapshot
 
 Phase = RemovalPhase
 RENAMED = "worker-i-001-1f2e3d4c"
 """K3s' --with-node-id: not the name that we gave."""
-NONE = Found(count=0)
 DATA = Found(count=1, names=("pvc-7",))
 BARE = Found(count=1, names=("batch/job",))
 OLD: dict[str, Any] = {}
@@ -40,26 +35,8 @@ FRESH = Memory(refused={iid(1): "it stays"}, refused_since_s={iid(1): NOW_S - 29
 
 def node(*, ready: bool = True, **changes: Any) -> CommandResult:
     """The server found its Node."""
-    seen = Inspection(
-        node=RENAMED,
-        uid="u",
-        created_at_s=NOW_S - 7200,
-        ready=ready,
-        ready_since_s=NOW_S - 400,
-        cordon=Cordon.NONE,
-        operation="",
-        fence=0,
-        taints=(),
-        local_volumes=NONE,
-        bare_pods=NONE,
-        critical_pods=NONE,
-        do_not_evict_pods=NONE,
-        movable_pods=0,
-        ending_pods=0,
-    )
-    return CommandResult(
-        outcome=CommandOutcome.SUCCEEDED, inspection=msgspec.structs.replace(seen, **changes), message="The Node."
-    )
+    seen = inspection(**{"node": RENAMED, "ready": ready, "movable_pods": 0, **changes})
+    return CommandResult(outcome=CommandOutcome.SUCCEEDED, inspection=seen, message="The Node.")
 
 
 def refused(rule: str) -> CommandResult:

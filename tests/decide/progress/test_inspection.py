@@ -9,10 +9,8 @@ from autoscaler.act.effects import SendCommand, due_effects
 from autoscaler.model import (
     CommandOutcome,
     CommandResult,
-    Cordon,
     Decision,
     Found,
-    Inspection,
     JoinFailures,
     MetricsStatus,
     RemovalOperation,
@@ -28,6 +26,7 @@ from tests.decide.builders import (
     decided,
     full,
     ghost,
+    inspection,
     instance,
     node,
     policy,
@@ -40,28 +39,7 @@ from tests.decide.builders import (
 Phase = RemovalPhase
 NOT_READY: dict[str, Any] = {"ready": False, "unready_long": True}
 FLEET = [full(n) for n in range(101, 105)]
-NONE = Found(count=0)
 DATA = Found(count=1, names=("pvc-7",))
-
-
-def inspection(*, ready: bool = False, local_volumes: Found = NONE, movable_pods: int = 3) -> Inspection:
-    return Inspection(
-        node="worker-i-001",
-        uid="u",
-        created_at_s=NOW_S - 7200,
-        ready=ready,
-        ready_since_s=NOW_S - 400,
-        cordon=Cordon.NONE,
-        operation="",
-        fence=0,
-        taints=(),
-        local_volumes=local_volumes,
-        bare_pods=NONE,
-        critical_pods=NONE,
-        do_not_evict_pods=NONE,
-        movable_pods=movable_pods,
-        ending_pods=0,
-    )
 
 
 def answer(**seen: Any) -> CommandResult:
