@@ -150,7 +150,7 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
         {"DescribeImages": "InvalidAMIID.NotFound"}, "workers' image", "problem", "there is no ami-0a0a0a0a0a0a0a0a0",
     ),
     "a proxy that answers in HTML": (
-        {"DescribeImages": {}}, "workers' image", "warning", "what answered is not AWS as it is documented (KeyError)",
+        {"DescribeImages": {}}, "workers' image", "warning", "the answer was not what AWS documents (KeyError",
     ),
     "too few vCPUs": (
         {"GetServiceQuota": {"Quota": {"Value": 5.0}}},
