@@ -55,7 +55,8 @@ class TurnRules:
         return None
 
     def _note_refusals(self, watch: Watch, saved: Saved) -> None:
-        now_s, refused_for_s = watch.cluster.now_s, watch.policy.scale_down.refused_for_s
+        # It counts from when somebody looked, and writing may take as long as a frozen invocation.
+        now_s, refused_for_s = saved.by.began_s, watch.policy.scale_down.refused_for_s
         current = {removal.operation_id: removal for removal in saved.new.removals}
         leaving = {removal.instance_id for removal in new_removals(saved)}
         for removal in saved.old.removals:
