@@ -160,7 +160,7 @@ def launch_ends_only_when_it_is_done(watch: Watch, saved: Saved) -> str | None:
         if (
             operation_id not in closed
             or not watch.truth.alive(instance.instance_id)
-            or instance.stopping_at_s is not None
+            or instance.instance_id in watch.truth.stopped
         ):
             continue
         if instance.instance_id not in watch.truth.ever_ready | leaving | watch.truth.untagged_s.keys():
