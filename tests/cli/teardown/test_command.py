@@ -68,7 +68,7 @@ def test_anything_but_the_clusters_id_changes_nothing(
 def test_the_clusters_id_goes_on(cluster: SimCluster, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(cluster, read=lambda _: f"{cluster.cluster_id}\n") == 0
     captured = capsys.readouterr()
-    assert "npx sls remove" in captured.err
+    assert "make down STAGE=" in captured.err
     assert "No worker of ours is left in sim: 2 removed" in captured.err
 
 
