@@ -55,7 +55,7 @@ def advance_drain(look: Look, state: State, removal: RemovalOperation, wanted_ba
         )
         return uncordon(look, began_to_go(state, removal, now_s=look.now_s), removal, needed)
     if removal.phase is RemovalPhase.DRAINED:
-        return terminate(look, state, removal)
+        return _drained(look, state, removal, since_s=removal.phase_since_s) or terminate(look, state, removal)
     if removal.command is None:
         return _unsent(look, state, removal)
     result = result_of(look, removal)
@@ -94,15 +94,10 @@ def _judge(look: Look, state: State, removal: RemovalOperation, result: CommandR
 
 
 def _succeeded(look: Look, state: State, removal: RemovalOperation, result: CommandResult) -> State:
-    if not removal.reclaim and removal.command is not None:
-        ended_s = removal.command.sent_at_s if result.ended_at_s is None else result.ended_at_s
-        why = against_drained(look, removal, since_s=ended_s)
-        holds_s = WORD_HOLDS_S if why == UNSEEN else SHOWN_AFTER_S
-        if why is not None and look.now_s - ended_s > holds_s:
-            state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
-            return uncordon(look, state, removal, why)
-        if why is not None or look.asks_rooms:
-            return state  # it is not seen for a while; or the metrics are older than the cordon, or the last eviction
+    sent_at_s = removal.command.sent_at_s if removal.command is not None else removal.phase_since_s
+    instead = _drained(look, state, removal, since_s=sent_at_s if result.ended_at_s is None else result.ended_at_s)
+    if instead is not None:
+        return instead
     look.events.append(f"{removal.node_name} is drained ({result.evicted_pods} pods evicted)")
     drained = enter_phase(
         removal, RemovalPhase.DRAINED, now_s=look.now_s, fence=removal.fence, not_after_s=removal.not_after_s
@@ -110,6 +105,20 @@ def _succeeded(look: Look, state: State, removal: RemovalOperation, result: Comm
     state = update_removal(state, removal.operation_id, lambda _: drained)
     state = began_to_go(state, drained, now_s=look.now_s)
     return terminate(look, state, drained)
+
+
+def _drained(look: Look, state: State, removal: RemovalOperation, *, since_s: int) -> State | None:
+    """What follows where the present look does not bear out that it is drained; None where it does."""
+    if removal.reclaim:
+        return None
+    why = against_drained(look, removal, since_s=since_s)
+    holds_s = WORD_HOLDS_S if why == UNSEEN else SHOWN_AFTER_S
+    if why is not None and look.now_s - since_s > holds_s:
+        state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
+        return uncordon(look, state, removal, why)
+    if why is not None or look.asks_rooms:
+        return state  # it is not seen for a while; or the metrics are older than the cordon, or the last eviction
+    return None
 
 
 def _is_nearly_up(look: Look, removal: RemovalOperation) -> bool:

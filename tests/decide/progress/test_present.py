@@ -94,7 +94,7 @@ IN_USE = [pod("db", owner_kind="StatefulSet")]
         pytest.param(worker(1, cordoned=True), Phase.TERMINATING, id="the present look bears it out"),
     ],
 )
-@pytest.mark.parametrize("phase", [Phase.DRAINING, Phase.TERMINATING])
+@pytest.mark.parametrize("phase", [Phase.DRAINING, Phase.DRAINED, Phase.TERMINATING])
 def test_a_success_of_days_ago_is_history_and_the_present_look_decides(
     phase: Phase, machine: Machine, expected: Phase
 ) -> None:

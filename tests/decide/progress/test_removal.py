@@ -259,7 +259,7 @@ def test_a_worker_whose_tag_somebody_took_away_is_given_back() -> None:
 
 
 def test_a_drained_worker_goes_on_to_its_end() -> None:
-    assert phase_of(look(removal(1, Phase.DRAINED))) is Phase.TERMINATING
+    assert phase_of(look(removal(1, Phase.DRAINED), worker(1, cordoned=True))) is Phase.TERMINATING
 
 
 # ------------------------------------------------------------------------------------------------------------- the end
