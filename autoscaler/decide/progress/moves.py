@@ -3,7 +3,7 @@
 import msgspec
 
 from autoscaler.decide.looking import Look, new_removal
-from autoscaler.model import RemovalOperation, RemovalPhase, State
+from autoscaler.model import Instance, RemovalOperation, RemovalPhase, State
 from autoscaler.state.transitions import enter_phase, open_removal, update_removal
 
 
@@ -40,10 +40,20 @@ def drain_anew(look: Look, state: State, removal: RemovalOperation, why: str) ->
     instance = look.instances.get(removal.instance_id)
     if instance is None:
         return state  # not listed: whether it is gone is being asked
-    state = update_removal(state, removal.operation_id, lambda _: None)
     look.events.append(f"{removal.node_name}: {why}; it is drained anew")
+    return _anew(look, state, removal, instance, RemovalPhase.DRAINING)
+
+
+def ask_anew(look: Look, state: State, removal: RemovalOperation, instance: Instance, why: str) -> State:
+    """The same question as a new operation: what led to it has not changed, and metrics need not lead to it again."""
+    look.events.append(f"{removal.node_name or removal.instance_id}: {why}; it is asked anew")
+    return _anew(look, state, removal, instance, RemovalPhase.INSPECTING)
+
+
+def _anew(look: Look, state: State, removal: RemovalOperation, instance: Instance, phase: RemovalPhase) -> State:
+    state = update_removal(state, removal.operation_id, lambda _: None)
     fresh = msgspec.structs.replace(
-        new_removal(look, instance, None, reason=removal.reason, phase=RemovalPhase.DRAINING, reclaim=removal.reclaim),
+        new_removal(look, instance, None, reason=removal.reason, phase=phase, reclaim=removal.reclaim),
         node_name=removal.node_name,
         provider_id=removal.provider_id,
         due_at_s=removal.due_at_s,

@@ -13,10 +13,11 @@ WORD_HOLDS_S: Final = 900
 """What was true this long ago, and is not seen now, is history."""
 SHOWN_AFTER_S: Final = 120
 """Metrics have shown a change by then, also where they are scraped every 30 s."""
-FRESH_S: Final = 120
+FRESH_S: Final = 30
 """A server's word is as good as a look of one's own for this long."""
 
 
+STALE: Final = "what a server said of it is too long ago"
 UNSEEN: Final = "that it was drained is some time ago, and its Node is not seen now"
 
 
@@ -32,7 +33,7 @@ def against_ending(look: Look, removal: RemovalOperation, instance: Instance) ->
     if look.snapshot.cluster_known and node is not None and node.ready is True:
         return f"its Node {node.name} is Ready"
     if look.now_s - removal.phase_since_s > WORD_HOLDS_S:
-        return "what a server said of it is too long ago"
+        return STALE
     return None
 
 

@@ -13,8 +13,8 @@ from autoscaler.decide.looking import INSPECTED_FOR, INSTANCE_GONE, Look
 from autoscaler.decide.progress.draining import advance_drain
 from autoscaler.decide.progress.inspection import judge_inspection
 from autoscaler.decide.progress.launch import SETTLE_S
-from autoscaler.decide.progress.moves import uncordon
-from autoscaler.decide.progress.present import UNSEEN, WORD_HOLDS_S, against_ending
+from autoscaler.decide.progress.moves import ask_anew, uncordon
+from autoscaler.decide.progress.present import STALE, UNSEEN, WORD_HOLDS_S, against_ending
 from autoscaler.decide.progress.sending import result_of, send_again
 from autoscaler.model import ALIVE, CommandOutcome, InstanceState, RemovalOperation, RemovalPhase, State
 from autoscaler.state.memory import remember_refusal
@@ -125,6 +125,8 @@ def _terminating(look: Look, state: State, removal: RemovalOperation) -> State:
         return _held(state, removal, look.now_s)
     if look.now_s - removal.held_since_s <= (WORD_HOLDS_S if why == UNSEEN else LANDED_BY_S):
         return state
+    if why == STALE:
+        return ask_anew(look, state, removal, instance, why)
     state = remember_refusal(state, title, why, now_s=look.now_s, policy=look.policy)
     if removal.reason in INSPECTED_FOR:
         look.events.append(f"{title} stays: {why}")

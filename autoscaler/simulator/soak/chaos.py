@@ -1,6 +1,7 @@
 """Faults of the world: when which of them begins in a run, and how all of them end."""
 
 import random
+from collections.abc import Collection
 from dataclasses import MISSING, fields
 from typing import Final
 
@@ -11,10 +12,13 @@ from autoscaler.simulator.soak.faults.stage import Episode, Kinds, Stage
 KINDS: Final[Kinds] = {**metrics.KINDS, **machines.KINDS, **servers.KINDS, **people.KINDS}
 
 
-def plan(rng: random.Random, *, begin_s: float, end_s: float) -> list[Episode]:
-    """The episodes of one run: of some kinds only, so that each kind also meets a world without the others."""
+def plan(rng: random.Random, *, begin_s: float, end_s: float, only: Collection[str] = ()) -> list[Episode]:
+    """The episodes of one run: of some kinds only, so that each kind also meets a world without the others.
+
+    `only` names the kinds, where somebody looks for something in particular.
+    """
     kinds = sorted(KINDS)
-    chosen = rng.sample(kinds, rng.choice((2, 4, 8, 12, len(kinds))))
+    chosen = sorted(only) or rng.sample(kinds, rng.choice((2, 4, 8, 12, len(kinds))))
     per_hour = rng.choice((2.0, 6.0, 15.0, 40.0))
     episodes: list[Episode] = []
     at_s = begin_s

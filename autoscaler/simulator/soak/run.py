@@ -79,7 +79,9 @@ class SeedResult:
 class Run:
     """The scheduler: virtual time, the agenda of steps, and everything outside that wakes the function."""
 
-    def __init__(self, seed: int, *, hours: float = HOURS, left_out: Collection[str] = ()) -> None:
+    def __init__(
+        self, seed: int, *, hours: float = HOURS, left_out: Collection[str] = (), only: Collection[str] = ()
+    ) -> None:
         rng = random.Random(seed)
         self.seed = seed
         self.policy = make_policy(rng)
@@ -91,7 +93,7 @@ class Run:
         for workload in make_workloads(rng, seed=seed):
             self.cluster.apply(workload)
         self.changes = plan_changes(rng, begin_s=self.began_s, end_s=self.end_s)
-        self.episodes = plan(rng, begin_s=self.began_s + CALM_S, end_s=self.end_s)
+        self.episodes = plan(rng, begin_s=self.began_s + CALM_S, end_s=self.end_s, only=only)
         self.clumsy_triggers = rng.choice((0.0, 0.1, 0.4))
         self.lag_s = rng.choice((0.0, 5.0, 20.0, VISIBLE_WITHIN_S))
         self.left_out = left_out

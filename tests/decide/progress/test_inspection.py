@@ -218,7 +218,7 @@ def test_silence_ends_nothing_and_is_told_once(attempts: int, news: bool) -> Non
     [
         pytest.param(worker(1), 130, None, id="it is Ready by now: it stays"),
         pytest.param(worker(1, **NOT_READY), 130, Phase.TERMINATING, id="as the server said"),
-        pytest.param(worker(1, **NOT_READY), 901, None, id="too long ago: looked at anew"),
+        pytest.param(worker(1, **NOT_READY), 901, Phase.INSPECTING, id="too long ago: asked anew"),
     ],
 )
 def test_what_a_server_said_is_held_against_each_further_look(
@@ -228,5 +228,6 @@ def test_what_a_server_said_is_held_against_each_further_look(
     held_since_s = NOW_S - 121
     operation = removal(1, Phase.TERMINATING, reason="not_ready", age_s=age_s, sent=False, held_since_s=held_since_s)
     seen = snapshot([*FLEET, machine], utilisation=use(cpu=0.5), servers=())
-    left = decided(seen, State(fence=9, removals=(operation,))).state.removals
-    assert [r.phase for r in left] == ([expected] if expected else [])
+    after = decided(seen, State(fence=9, removals=(operation,))).state
+    assert [r.phase for r in after.removals] == ([expected] if expected else [])
+    assert len(after.refusals) == (machine.node is not None and machine.node.ready is True), "no word, no refusal"

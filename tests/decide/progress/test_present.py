@@ -59,7 +59,7 @@ HELD_S = NOW_S - 901
             EARLIER_S, worker(1, cordoned=True, pods=[pod("p")]), True, Phase.UNCORDONING, id="pods run there: let go"
         ),
         pytest.param(RECENT_S, worker(1), False, Phase.TERMINATING, id="blind: the server's own fresh word"),
-        pytest.param(121, worker(1), False, Phase.DRAINING, id="blind, and not fresh: not ended until it is seen"),
+        pytest.param(31, worker(1), False, Phase.DRAINING, id="blind, and not fresh: not ended until it is seen"),
         pytest.param(901, worker(1), False, Phase.UNCORDONING, id="not seen for long: given back"),
         pytest.param(RECENT_S, bare(1), True, Phase.TERMINATING, id="its Node is gone"),
     ],

@@ -8,6 +8,7 @@ from typing import Final
 from tests.soak.mutants import endings, fleet, protocol, removals, sight
 from tests.soak.mutants.put import Mutant
 
+BROUGHT_OUT_BY: Final = endings.BROUGHT_OUT_BY
 MUTANTS: Final[tuple[Mutant, ...]] = (
     *protocol.MUTANTS,
     *sight.MUTANTS,

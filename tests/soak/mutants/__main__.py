@@ -7,7 +7,7 @@ import time
 from typing import Final
 
 from tests.soak.mutants import MUTANTS
-from tests.soak.mutants.hunt import hunt
+from tests.soak.mutants.hunt import fails_without, hunt
 
 SEEDS: Final = 200
 
@@ -26,8 +26,10 @@ def main() -> int:
         waiting = [(name, pool.apply_async(hunt, (name, options.seeds))) for name in names]
         for name, answer in waiting:
             _, invariant, seed = answer.get()
-            caught += bool(invariant)
             verdict = f"caught by {invariant} (seed {seed})" if invariant else f"NOT CAUGHT by {seed} seeds"
+            if invariant and pool.apply(fails_without, (name, seed)):
+                invariant, verdict = "", f"NOT CAUGHT: seed {seed} fails without it, too"
+            caught += bool(invariant)
             sys.stdout.write(f"  {name:32} {verdict}\n")
             sys.stdout.flush()
     sys.stdout.write(f"{caught}/{len(names)} mutants caught in {time.monotonic() - began_s:.0f} s\n")

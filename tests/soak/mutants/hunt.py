@@ -3,7 +3,7 @@
 import multiprocessing
 
 from autoscaler.simulator.soak.run import Run
-from tests.soak.mutants import MUTANTS
+from tests.soak.mutants import BROUGHT_OUT_BY, MUTANTS
 
 
 def hunt(name: str, seeds: int) -> tuple[str, str, int]:
@@ -11,10 +11,15 @@ def hunt(name: str, seeds: int) -> tuple[str, str, int]:
     mutant = next(one for one in MUTANTS if one.__name__ == name)
     mutant()
     for seed in range(seeds):
-        violation = Run(seed).run().violation
+        violation = Run(seed, only=BROUGHT_OUT_BY.get(name, ())).run().violation
         if violation is not None:
             return name, violation.invariant, seed
     return name, "", seeds
+
+
+def fails_without(name: str, seed: int) -> bool:
+    """Whether the seed that caught it fails without the bug, too. Call it in a process that no bug was put in."""
+    return Run(seed, only=BROUGHT_OUT_BY.get(name, ())).run().violation is not None
 
 
 def hunt_in_a_child(name: str, seeds: int) -> tuple[str, str, int]:

@@ -46,7 +46,8 @@ def _uncordon_ours(stage: Stage, episode: Episode) -> None:
         nodes = stage.cluster.world.state.nodes.values()
         ours = [node.name for node in nodes if node.cordoned and OPERATION_ANNOTATION in node.annotations]
         if ours and not stage.over:
-            stage.later(20.0 * episode.pick, lambda: _uncordon_one(stage, ours[0]))
+            after_s = (20.0 if episode.size < 0.5 else 400.0) * episode.pick
+            stage.later(after_s, lambda: _uncordon_one(stage, ours[0]))
         elif stage.cluster.now_s < until_s and not stage.over:
             stage.later(LOOKS_EVERY_S, look)
 
