@@ -25,8 +25,9 @@ from autoscaler.model import (
 from autoscaler.state.memory import remember_refusal, worker_joined
 from autoscaler.state.transitions import enter_phase, removal_ended, update_removal
 
-ANSWER_HOLDS_S: Final = 600
-"""An answer to a question that was asked longer ago, before a pause perhaps, says nothing about now."""
+ANSWER_HOLDS_S: Final = 180
+"""An answer to a question that was asked longer ago, before a pause perhaps, says nothing about now: to ask again costs
+nothing. Beyond a sweep's interval, for the event of its completion may be lost."""
 
 
 def judge_inspection(look: Look, state: State, removal: RemovalOperation) -> State:
