@@ -73,18 +73,18 @@ def merged(waiting: Sequence[Waiting]) -> list[Waiting]:
 
 
 def _plans(trial: Trial, classes: list[Waiting], templates: Sequence[Template], at_most: int) -> Iterator[Sizing]:
-    left = _fill_existing(trial, next(_orders(classes, templates)))
-    mark, pods = trial.mark, 0
+    pods, tried = sum(group.count for group in classes), 0
     for choice in _choices(templates):
-        for order in _orders(left, templates):
-            plan = _grow(trial, order, choice, at_most)
+        for order in _orders(classes, templates):
+            left = _fill_existing(trial, order)
+            mark = trial.mark
+            plan = _grow(trial, left, choice, at_most)
             trial.undo(mark)
-            yield _joined_at_once(trial, plan, order, templates, choice, at_most=at_most)
-            pods += sum(group.count for group in order)
-            if pods >= TRIED_PODS:
-                trial.undo()
+            yield _joined_at_once(trial, plan, left, templates, choice, at_most=at_most)
+            trial.undo()
+            tried += pods
+            if tried >= TRIED_PODS:
                 return
-    trial.undo()
 
 
 def _orders(classes: list[Waiting], templates: Sequence[Template]) -> Iterator[list[Waiting]]:
@@ -120,9 +120,10 @@ def _favouring(favourite: Template, templates: Sequence[Template]) -> _Choice:
 
 
 def _fill_existing(trial: Trial, classes: list[Waiting]) -> list[Waiting]:
+    """The fullest nodes first: what is left there is of no use to a large pod."""
     least = _least(classes)
-    by_name = sorted(trial.cluster.nodes.items())
-    nodes = [node for _, node in by_name if node.pods_left > 0 and _offers(node, least)]
+    nodes = [node for node in trial.cluster.nodes.values() if node.pods_left > 0 and _offers(node, least)]
+    nodes.sort(key=lambda node: ([node.free.get(name, 0) for name, _ in least], node.name))
     return _without(classes, [trial.fill(group.rules, group.count, nodes) for group in classes])
 
 

@@ -8,14 +8,19 @@ from autoscaler.decide.scheduling.guard import Budget, guaranteed
 from autoscaler.decide.scheduling.placing import Template, Trial, Waiting
 from autoscaler.decide.scheduling.sizing import size
 from autoscaler.model.rules import (
+    BoundClaim,
     Effect,
+    FreeVolume,
     HostPort,
     MissingClaim,
     NodeSpec,
+    NodeTerm,
     Operator,
     PodRules,
     Requirement,
     Taint,
+    WaitingClaim,
+    equal_to,
 )
 from tests.decide.scheduling.clusters import HOST, ROOMY, ZONE, cluster, near, node, pod, spread, template, waiting
 
@@ -154,3 +159,63 @@ def test_a_plan_holds_its_pods_when_all_its_nodes_are_there_at_once() -> None:
     web = pod(cpu=900, spread=(spread(ZONE),))
     sizing = size([waiting(4, web), waiting(6, api)], AB, cluster(), at_most=9)
     assert (sizing.new_nodes, sizing.left) == ({"b": 3}, ())
+
+
+def small(name: str, zone: str, cpu: int) -> NodeSpec:
+    return node(name, zone, offers=(("cpu", cpu), ("memory", 8 << 30), ("pods", 9)))
+
+
+def test_small_pods_leave_the_large_room_to_the_large_ones() -> None:
+    """Whatever the nodes are called, and in whichever order they are told."""
+    pods = [waiting(8, pod(cpu=3000, labels=API, node_selector=((ZONE, "a"),))), waiting(2, pod(cpu=900))]
+    for large, other in (("e", "f"), ("f", "e")):
+        nodes = [small(large, "a", 3000), small(other, "a", 2000)]
+        for told in (nodes, nodes[::-1]):
+            assert size(pods, AB[:1], cluster(*told), at_most=99).new_nodes == {"a": 7}
+
+
+def test_equal_nodes_and_equal_classes_are_told_apart_by_name_not_by_order() -> None:
+    web = pod(cpu=900, labels={"app": "x1"}, spread=(spread(selector=equal_to({"app": "x1"})),))
+    one_per_host = pod(cpu=900, labels={"app": "x0"}, anti_affinity=(near(selector=equal_to({"app": "x0"})),))
+    pods, nodes = [waiting(8, one_per_host), waiting(8, web)], [small("e", "a", 3000), small("f", "b", 1000)]
+    sizings = [
+        size(some, AB, cluster(*others), at_most=99) for some in (pods, pods[::-1]) for others in (nodes, nodes[::-1])
+    ]
+    assert len({str(sizing.new_nodes) for sizing in sizings}) == 1
+
+
+def test_among_equal_plans_the_evener_is_taken() -> None:
+    pods = [waiting(6, pod(cpu=900, labels=API)), waiting(7, pod(cpu=900, node_selector=((ZONE, "a"),)))]
+    sizing = size(pods, AB, cluster(small("e", "b", 2000), small("f", "a", 2000)), at_most=99)
+    assert sizing.new_nodes == {"a": 2, "b": 1}
+
+
+def test_a_crowd_with_rules_is_packed_well_by_the_first_order() -> None:
+    """3,000 pods leave time for one order: the choosier classes come first, the others fill what those leave."""
+    choosy = [
+        waiting(100, pod(cpu=100, labels={"app": str(n)}, anti_affinity=(near(selector=equal_to({"app": str(n)})),)))
+        for n in range(3)
+    ]
+    plain = [waiting(900, pod(cpu=120 + n, labels={"app": f"plain-{n}"})) for n in range(3)]
+    sizing = size([*choosy, *plain], AB, cluster(), at_most=1000)
+    assert sum(group.count for group in sizing.left) == 0
+    assert sizing.total == 100, "one to a host, and the others beside them"
+
+
+def test_alike_but_for_the_name_or_the_zone() -> None:
+    """A verdict is remembered by what the class reads of a node: its name and the volume's zone among it."""
+    by_field = NodeTerm(fields=(Requirement("metadata.name", Operator.NOT_IN, ("a",)),))
+    in_b = BoundClaim(name="data", zones=((ZONE, "b"),))
+    cases = (pod(node_name="b"), pod(node_affinity=(by_field,)), pod(claims=(in_b,)))
+    for rules in cases:
+        alike = cluster(node("a", "a", labels={HOST: "x"}), node("b", "b", labels={HOST: "x"}))
+        sizing = size([waiting(99, rules)], (), alike, at_most=0)
+        assert [group.count for group in sizing.left] == [59], "40 go to b, none to a"
+
+
+def test_one_volume_is_not_taken_twice() -> None:
+    def claim(name: str) -> WaitingClaim:
+        return WaitingClaim(name=name, provisioned=False, free=(FreeVolume(name="v1"),))
+
+    assert size([waiting(1, pod(claims=(claim("x"),)))], (), cluster(node("a")), at_most=0).left == ()
+    assert size([waiting(1, pod(claims=(claim("x"), claim("y"))))], (), cluster(node("a")), at_most=0).left
