@@ -72,15 +72,24 @@ def merged(waiting: Sequence[Waiting]) -> list[Waiting]:
 # --------------------------------------------------------------------------------------------------- orders and choices
 
 
+class _Way(msgspec.Struct, frozen=True):
+    """How a plan is made, beside the order of the classes."""
+
+    choose: Callable[[dict[str, int]], list[Template]]
+    """Which template to try first, given how many of each were opened."""
+    emptiest_first: bool = False
+    """Spread pods over the nodes instead of packing the first: better where room is left for pods of other shapes."""
+
+
 def _plans(trial: Trial, classes: list[Waiting], templates: Sequence[Template], at_most: int) -> Iterator[Sizing]:
     pods, tried = sum(group.count for group in classes), 0
-    for choice in _choices(templates):
+    for way in _ways(templates):
         for order in _orders(classes, templates):
-            left = _fill_existing(trial, order)
+            left = _fill_existing(trial, order, way)
             mark = trial.mark
-            plan = _grow(trial, left, choice, at_most)
+            plan = _grow(trial, left, way, at_most)
             trial.undo(mark)
-            yield _joined_at_once(trial, plan, left, templates, choice, at_most=at_most)
+            yield _joined_at_once(trial, plan, left, templates, way, at_most=at_most)
             trial.undo()
             tried += pods
             if tried >= TRIED_PODS:
@@ -88,7 +97,10 @@ def _plans(trial: Trial, classes: list[Waiting], templates: Sequence[Template], 
 
 
 def _orders(classes: list[Waiting], templates: Sequence[Template]) -> Iterator[list[Waiting]]:
-    """Large ones first, by their shares of a node: in sum, after the choosier ones; in sum; by the largest share."""
+    """Large ones first, by their shares of a node: in sum, after the choosier ones; in sum; by the largest share.
+
+    And small ones first: more of them find room on the nodes that are there.
+    """
     room = dict(templates[0].node.allocatable) if templates else {}
 
     def shares(group: Waiting) -> list[float]:
@@ -101,29 +113,32 @@ def _orders(classes: list[Waiting], templates: Sequence[Template]) -> Iterator[l
     yield sorted(classes, key=lambda group: (-choosy(group), -sum(shares(group))))
     yield sorted(classes, key=lambda group: -sum(shares(group)))
     yield sorted(classes, key=lambda group: -max(shares(group)))
+    yield sorted(classes, key=lambda group: sum(shares(group)))
 
 
-_Choice = Callable[[dict[str, int]], list[Template]]
-"""Which template to try first, given how many of each were opened."""
-
-
-def _choices(templates: Sequence[Template]) -> Iterator[_Choice]:
+def _ways(templates: Sequence[Template]) -> Iterator[_Way]:
     """Evenly over the zones; or as much as possible in one of them, as a zone without nodes is no domain."""
-    yield lambda opened: sorted(templates, key=lambda template: opened.get(template.name, 0))
+
+    def evenly(opened: dict[str, int]) -> list[Template]:
+        return sorted(templates, key=lambda template: opened.get(template.name, 0))
+
+    yield _Way(evenly)
+    yield _Way(evenly, emptiest_first=True)
     if len(templates) > 1:
-        yield from (_favouring(favourite, templates) for favourite in templates)
+        yield from (_Way(_favouring(favourite, templates)) for favourite in templates)
 
 
-def _favouring(favourite: Template, templates: Sequence[Template]) -> _Choice:
+def _favouring(favourite: Template, templates: Sequence[Template]) -> Callable[[dict[str, int]], list[Template]]:
     order = [favourite, *(template for template in templates if template is not favourite)]
     return lambda _: order
 
 
-def _fill_existing(trial: Trial, classes: list[Waiting]) -> list[Waiting]:
-    """The fullest nodes first: what is left there is of no use to a large pod."""
+def _fill_existing(trial: Trial, classes: list[Waiting], way: _Way) -> list[Waiting]:
+    """The fullest nodes first as a rule: what is left there is of no use to a large pod."""
     least = _least(classes)
     nodes = [node for node in trial.cluster.nodes.values() if node.pods_left > 0 and _offers(node, least)]
-    nodes.sort(key=lambda node: ([node.free.get(name, 0) for name, _ in least], node.name))
+    nodes.sort(key=lambda node: node.name)
+    nodes.sort(key=lambda node: [node.free.get(name, 0) for name, _ in least], reverse=way.emptiest_first)
     return _without(classes, [trial.fill(group.rules, group.count, nodes) for group in classes])
 
 
@@ -145,30 +160,31 @@ def _without(classes: Sequence[Waiting], placed: Sequence[int]) -> list[Waiting]
     ]
 
 
-def _grow(trial: Trial, classes: list[Waiting], choice: _Choice, at_most: int) -> Sizing:
+def _grow(trial: Trial, classes: list[Waiting], way: _Way, at_most: int) -> Sizing:
     """Class by class, and again as long as it helps: a pod may wait for another that was placed after it."""
     before: list[Waiting] = []
     left = classes
     while left and left != before:
         before = left
-        left = _without(before, [_grow_for(trial, group, choice, at_most) for group in before])
+        left = _without(before, [_grow_for(trial, group, way, at_most) for group in before])
     return Sizing(new_nodes=_opened(trial), left=tuple(left))
 
 
 def _joined_at_once(
-    trial: Trial, plan: Sizing, classes: list[Waiting], templates: Sequence[Template], choice: _Choice, *, at_most: int
+    trial: Trial, plan: Sizing, classes: list[Waiting], templates: Sequence[Template], way: _Way, *, at_most: int
 ) -> Sizing:
     """The plan once more with all its nodes there from the start, and what is missing then.
 
     A plan opens one node after the other, and a new domain tightens a spread constraint: pods that were let into the
-    first zone while it was the only one are refused there when the second one has joined.
+    first zone while it was the only one are refused there when the second one has joined. Copies of one template are
+    taken as they come, as the autoscaler's estimator takes them.
     """
     mark = trial.mark
-    if plan.total < 2 or not any(group.rules.spread for group in classes):
+    if len(templates) < 2 or plan.total < 2 or not any(group.rules.spread for group in classes):
         return plan
     for _ in range(REJOINED):
         _open_all(trial, templates, plan.new_nodes)
-        again = _grow(trial, classes, choice, at_most)
+        again = _grow(trial, classes, way, at_most)
         trial.undo(mark)
         if again.total == plan.total:
             return again
@@ -190,11 +206,14 @@ def _opened(trial: Trial) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def _grow_for(trial: Trial, group: Waiting, choice: _Choice, at_most: int) -> int:
+def _grow_for(trial: Trial, group: Waiting, way: _Way, at_most: int) -> int:
     """Fill what was opened, then open one after the other as long as each takes a pod. Returns how many are placed."""
-    placed = trial.fill(group.rules, group.count, [node for _, node in trial.opened])
+    nodes = [node for _, node in trial.opened]
+    if way.emptiest_first:
+        nodes.sort(key=lambda node: [-node.free.get(name, 0) for name, _ in group.rules.requests])
+    placed = trial.fill(group.rules, group.count, nodes)
     while placed < group.count and len(trial.opened) < at_most:
-        node = _open_for(trial, group.rules, choice)
+        node = _open_for(trial, group.rules, way)
         if node is None:
             break
         # With the other new nodes: one domain more may let pods into the old ones.
@@ -203,8 +222,8 @@ def _grow_for(trial: Trial, group: Waiting, choice: _Choice, at_most: int) -> in
     return placed
 
 
-def _open_for(trial: Trial, rules: PodRules, choice: _Choice) -> NodeInfo | None:
-    for template in choice(_opened(trial)):
+def _open_for(trial: Trial, rules: PodRules, way: _Way) -> NodeInfo | None:
+    for template in way.choose(_opened(trial)):
         mark = trial.mark
         node = trial.open(template)
         if trial.fits(rules, node):
@@ -256,9 +275,10 @@ def _left_with(
     trial: Trial, classes: list[Waiting], templates: Sequence[Template], new_nodes: Mapping[str, int]
 ) -> tuple[Waiting, ...]:
     """What finds no place on these nodes with the choices that the plans make."""
-    left = _fill_existing(trial, next(_orders(classes, templates)))
+    way = next(_ways(templates))
+    left = _fill_existing(trial, next(_orders(classes, templates)), way)
     _open_all(trial, templates, new_nodes)
-    filled = _grow(trial, left, lambda _: [], at_most=0)
+    filled = _grow(trial, left, way, at_most=0)
     trial.undo()
     return filled.left
 

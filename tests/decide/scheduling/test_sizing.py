@@ -219,3 +219,10 @@ def test_one_volume_is_not_taken_twice() -> None:
 
     assert size([waiting(1, pod(claims=(claim("x"),)))], (), cluster(node("a")), at_most=0).left == ()
     assert size([waiting(1, pod(claims=(claim("x"), claim("y"))))], (), cluster(node("a")), at_most=0).left
+
+
+def test_the_order_in_which_nodes_are_told_decides_nothing() -> None:
+    pods = [waiting(7, pod(cpu=900)), waiting(5, pod(cpu=1300, labels=API, spread=(spread(),)))]
+    nodes = [small("e", "a", 3900), small("f", "a", 3000), small("g", "a", 3000)]
+    told = [size(pods, AB[:1], cluster(*some), at_most=99).new_nodes for some in (nodes, nodes[::-1])]
+    assert told[0] == told[1]
