@@ -84,7 +84,7 @@ class _Way(msgspec.Struct, frozen=True):
 def _plans(trial: Trial, classes: list[Waiting], templates: Sequence[Template], at_most: int) -> Iterator[Sizing]:
     pods, tried = sum(group.count for group in classes), 0
     for way in _ways(templates):
-        for order in _orders(classes, templates):
+        for order in _orders(classes, _room(trial, templates)):
             left = _fill_existing(trial, order, way)
             mark = trial.mark
             plan = _grow(trial, left, way, at_most)
@@ -96,12 +96,20 @@ def _plans(trial: Trial, classes: list[Waiting], templates: Sequence[Template], 
                 return
 
 
-def _orders(classes: list[Waiting], templates: Sequence[Template]) -> Iterator[list[Waiting]]:
+def _room(trial: Trial, templates: Sequence[Template]) -> dict[str, int]:
+    """What shares are shares of: the largest of the new nodes, or of those that are there where none may be new."""
+    specs = [template.node for template in templates] or [node.spec for node in trial.cluster.nodes.values()]
+    room: dict[str, int] = {}
+    for spec in specs:
+        room |= {name: max(value, room.get(name, 0)) for name, value in spec.allocatable}
+    return room
+
+
+def _orders(classes: list[Waiting], room: Mapping[str, int]) -> Iterator[list[Waiting]]:
     """Large ones first, by their shares of a node: in sum, after the choosier ones; in sum; by the largest share.
 
     And small ones first: more of them find room on the nodes that are there.
     """
-    room = dict(templates[0].node.allocatable) if templates else {}
 
     def shares(group: Waiting) -> list[float]:
         return [value / room[name] if room.get(name) else 1.0 for name, value in group.rules.requests] or [0.0]
@@ -176,11 +184,11 @@ def _joined_at_once(
     """The plan once more with all its nodes there from the start, and what is missing then.
 
     A plan opens one node after the other, and a new domain tightens a spread constraint: pods that were let into the
-    first zone while it was the only one are refused there when the second one has joined. Copies of one template are
-    taken as they come, as the autoscaler's estimator takes them.
+    first zone while it was the only one are refused there when the second one has joined.
+    So with hosts: a new, empty one lowers the count that the others are held against.
     """
     mark = trial.mark
-    if len(templates) < 2 or plan.total < 2 or not any(group.rules.spread for group in classes):
+    if plan.total < 2 or not any(group.rules.spread for group in classes):
         return plan
     for _ in range(REJOINED):
         _open_all(trial, templates, plan.new_nodes)
@@ -276,7 +284,7 @@ def _left_with(
 ) -> tuple[Waiting, ...]:
     """What finds no place on these nodes with the choices that the plans make."""
     way = next(_ways(templates))
-    left = _fill_existing(trial, next(_orders(classes, templates)), way)
+    left = _fill_existing(trial, next(_orders(classes, _room(trial, templates))), way)
     _open_all(trial, templates, new_nodes)
     filled = _grow(trial, left, way, at_most=0)
     trial.undo()

@@ -226,3 +226,24 @@ def test_the_order_in_which_nodes_are_told_decides_nothing() -> None:
     nodes = [small("e", "a", 3900), small("f", "a", 3000), small("g", "a", 3000)]
     told = [size(pods, AB[:1], cluster(*some), at_most=99).new_nodes for some in (nodes, nodes[::-1])]
     assert told[0] == told[1]
+
+
+def test_where_not_all_find_room_the_small_ones_do() -> None:
+    pods = [waiting(1, pod(cpu=1900)), waiting(2, pod(cpu=900, labels=API))]
+    (left,) = size(pods, (), cluster(small("e", "a", 2000)), at_most=0).left
+    assert (left.count, dict(left.rules.requests)["cpu"]) == (1, 1900)
+
+
+def test_emptier_nodes_first_where_packing_would_mix_what_keeps_apart() -> None:
+    """`web` stays off hosts with `api`: each node, and the one new one, is left to one of them."""
+    web = pod(cpu=900, anti_affinity=(near(selector=equal_to(API)),))
+    nodes = [small("e", "a", 3900), small("f", "a", 2000), small("g", "a", 3000)]
+    pods = [waiting(6, web), waiting(3, pod(cpu=1900, labels=API))]
+    assert size(pods, [template()], cluster(*nodes), at_most=9).new_nodes == {"t": 1}
+
+
+def test_new_hosts_are_all_there_when_a_spread_over_hosts_is_judged() -> None:
+    """Four hosts are full of `api`: with none of `web` there, no other host may have two."""
+    over_hosts = [waiting(4, pod(cpu=3000, labels=API)), waiting(6, pod(cpu=1900, spread=(spread(HOST),)))]
+    sizing = size(over_hosts, [template()], cluster(), at_most=99)
+    assert (sizing.new_nodes, sizing.left) == ({"t": 10}, ())
