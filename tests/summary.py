@@ -11,10 +11,12 @@ import msgspec
 import pytest
 
 from autoscaler.simulator.soak import exhaustive
+from bench import verdict_cases
 from tests.race.table import Tally, lines
 
 RACES = "races"
 STORIES = "exhaustive stories"
+VERDICTS = "verdicts"
 
 
 def send_home(request: pytest.FixtureRequest, table: str, rows: Iterable[object]) -> None:
@@ -30,6 +32,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if tried := msgspec.convert(_rows(terminalreporter, STORIES), list[exhaustive.Tried]):
         terminalreporter.section("exhaustive stories (the rest: python -m autoscaler.simulator.soak.exhaustive)")
         terminalreporter.write_line("\n".join(exhaustive.table(tried)))
+    if counts := msgspec.convert(_rows(terminalreporter, VERDICTS), list[verdict_cases.Tally]):
+        terminalreporter.section("verdicts of the real scheduler and autoscaler (python -m bench.verdicts names each)")
+        terminalreporter.write_line("\n".join(verdict_cases.table(counts)))
 
 
 def _rows(terminalreporter: pytest.TerminalReporter, table: str) -> list[Any]:

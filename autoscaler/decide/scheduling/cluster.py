@@ -1,0 +1,182 @@
+"""The nodes and what is on them, counted so that a class of pods is judged without walking over the pods.
+
+Pods come as classes: equal rules, so many on this node. What a filter counts over the whole cluster (pods that an
+affinity selects, pods by domain of a spread) it counts once for the class that asks, as a `Watcher`, and is told of
+every change since. So a judgement costs look-ups, and a placement what it bears on.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from autoscaler.model.rules import HostPort, NodeSpec, Operator, PodRules, Selector
+
+NamespaceLabels = Mapping[str, Mapping[str, str]]
+"""Namespace -> its labels. A namespace that is not listed has none."""
+
+
+class NodeInfo:
+    """One node: what it is, and what is left of it. The scheduler's own word for it."""
+
+    __slots__ = ("free", "labels", "name", "pods_left", "ports", "shape", "spec")
+
+    def __init__(self, spec: NodeSpec) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.labels: dict[str, str] = dict(spec.labels)
+        self.free: dict[str, int] = dict(spec.allocatable)
+        """Below zero where more was promised than there is."""
+        self.pods_left: int = self.free.pop("pods", 0)
+        self.ports: dict[HostPort, int] = {}
+        self.shape: Hashable = (spec.taints, spec.unschedulable)
+        """All that a filter reads of a node beside its labels and name."""
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Pods of one class on one node."""
+
+    rules: PodRules
+    node: NodeInfo
+    count: int
+    ending: bool = False
+    """Being deleted: it still holds its room, its ports and its affinities, but no spread counts it."""
+
+
+class Watcher(Protocol):
+    """What a filter counts for one class."""
+
+    def concerns(self, rules: PodRules) -> bool:
+        """Whether a pod of these rules can change what is counted."""
+        ...
+
+    def among(self, classes: "Classes") -> Iterable[PodRules]:
+        """The classes that it may concern; more than do is slow, fewer is wrong."""
+        ...
+
+    def placed(self, group: Group) -> None:
+        """These came, or went if their count is below zero."""
+        ...
+
+    def joined(self, node: NodeInfo) -> None:
+        """An empty node came."""
+        ...
+
+    def left(self, node: NodeInfo) -> None:
+        """An empty node went."""
+        ...
+
+
+class Classes:
+    """All classes that were ever placed, found by label, so that a selector is not held against each of them."""
+
+    def __init__(self) -> None:
+        self._by_label: dict[tuple[str, str], list[PodRules]] = {}
+        self._by_avoided_label: dict[tuple[str, str] | None, list[PodRules]] = {}
+        self._all: list[PodRules] = []
+
+    def add(self, rules: PodRules) -> None:
+        """A class that was not there yet."""
+        self._all.append(rules)
+        for label in rules.labels:
+            self._by_label.setdefault(label, []).append(rules)
+        for term in rules.anti_affinity:
+            for handle in _handles(term.selector):
+                self._by_avoided_label.setdefault(handle, []).append(rules)
+
+    def selected(self, selector: Selector | None) -> Iterator[PodRules]:
+        """Those that the selector may select."""
+        for label in _handles(selector):
+            yield from self._all if label is None else self._by_label.get(label, ())
+
+    def avoiding(self, rules: PodRules) -> Iterator[PodRules]:
+        """Those whose anti-affinity may select such a pod."""
+        for label in (None, *rules.labels):
+            yield from self._by_avoided_label.get(label, ())
+
+
+def _handles(selector: Selector | None) -> Sequence[tuple[str, str] | None]:
+    """Labels of which a selected pod has one; None if it may have any."""
+    if selector is None:
+        return ()
+    handles = ([(line.key, value) for value in line.values] for line in selector if line.operator is Operator.IN)
+    return next(handles, [None])
+
+
+W = TypeVar("W", bound=Watcher)
+_Held = dict[NodeInfo, int]
+
+
+class Cluster:
+    """All nodes with their unfinished pods. Grows and shrinks only through the methods below."""
+
+    def __init__(self, namespaces: NamespaceLabels) -> None:
+        self.namespaces = namespaces
+        self.nodes: dict[str, NodeInfo] = {}
+        self._held: dict[PodRules, tuple[_Held, _Held]] = {}
+        self._classes = Classes()
+        self._watchers: dict[tuple[object, PodRules], Any] = {}  # what `kind` gives: no type says so of a mapping
+        self._concerned: dict[PodRules, list[Watcher]] = {}
+
+    def add_node(self, spec: NodeSpec) -> NodeInfo:
+        """A node without pods. A name that is taken is a mistake of the caller: ValueError."""
+        if spec.name in self.nodes:
+            raise ValueError(f"There is a node {spec.name} already.")
+        node = self.nodes[spec.name] = NodeInfo(spec)
+        for watcher in self._watchers.values():
+            watcher.joined(node)
+        return node
+
+    def remove_node(self, node: NodeInfo) -> None:
+        """Take a node away, once its pods are."""
+        del self.nodes[node.name]
+        for watcher in self._watchers.values():
+            watcher.left(node)
+
+    def place(self, rules: PodRules, node: NodeInfo, count: int = 1, *, ending: bool = False) -> None:
+        """Put pods of a class on a node whether they fit or not; a count below zero takes them off again."""
+        node.pods_left -= count
+        for name, value in rules.requests:
+            node.free[name] = node.free.get(name, 0) - value * count
+        for port in rules.host_ports:
+            node.ports[port] = node.ports.get(port, 0) + count
+            if not node.ports[port]:
+                del node.ports[port]
+        if rules not in self._held:
+            self._held[rules] = ({}, {})
+            self._classes.add(rules)
+        held = self._held[rules][ending]
+        held[node] = held.get(node, 0) + count
+        if not held[node]:
+            del held[node]
+        group = Group(rules, node, count, ending)
+        for watcher in self._whom_it_concerns(rules):
+            watcher.placed(group)
+
+    def groups_of(self, rules: PodRules) -> Iterator[Group]:
+        """The pods of one class."""
+        for ending in (False, True):
+            for node, count in self._held[rules][ending].items():
+                yield Group(rules, node, count, ending)
+
+    def watcher(self, kind: "Callable[[PodRules, Cluster], W]", rules: PodRules) -> W:
+        """What this kind of filter counts for this class: made at the first question, kept up to date since."""
+        known: W | None = self._watchers.get((kind, rules))
+        if known is not None:
+            return known
+        fresh = kind(rules, self)
+        for node in self.nodes.values():
+            fresh.joined(node)
+        for placed in dict.fromkeys(fresh.among(self._classes)):
+            if fresh.concerns(placed):
+                for group in self.groups_of(placed):
+                    fresh.placed(group)
+        self._watchers[kind, rules] = fresh
+        self._concerned.clear()
+        return fresh
+
+    def _whom_it_concerns(self, rules: PodRules) -> list[Watcher]:
+        known = self._concerned.get(rules)
+        if known is None:
+            known = self._concerned[rules] = [w for w in self._watchers.values() if w.concerns(rules)]
+        return known

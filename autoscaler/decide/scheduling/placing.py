@@ -1,0 +1,207 @@
+"""Putting classes of pods on nodes, for trial: every step can be taken back."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
+from autoscaler.decide.scheduling.filters import LASTING, OF_THE_CLUSTER
+from autoscaler.decide.scheduling.filters.inter_pod_affinity import inter_pod_affinity
+from autoscaler.decide.scheduling.filters.node_ports import node_ports
+from autoscaler.decide.scheduling.filters.node_resources_fit import how_many_fit
+from autoscaler.decide.scheduling.filters.pod_topology_spread import pod_topology_spread
+from autoscaler.decide.scheduling.filters.volumes import ZONE_KEYS
+from autoscaler.model.rules import HOSTNAME_LABEL, BoundClaim, NodeSpec, NodeTerm, PodRules, WaitingClaim
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """So many pods of one class without a node."""
+
+    rules: PodRules
+    count: int
+
+
+class Template(msgspec.Struct, frozen=True, kw_only=True):
+    """What a new node would be: one for all, or one for each zone."""
+
+    name: str
+    node: NodeSpec
+    daemons: tuple[PodRules, ...] = ()
+    """Pods that start with every such node."""
+
+
+class _Put(msgspec.Struct, frozen=True):
+    rules: PodRules
+    node: NodeInfo
+    count: int
+
+
+class Trial:
+    """A cluster that is tried on: nodes opened and pods put, undone step by step."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.opened: list[tuple[str, NodeInfo]] = []
+        """Template name and node, in order."""
+        self._steps: list[_Put | None] = []
+        self._lasting: dict[PodRules, _Lasting] = {}
+
+    @property
+    def mark(self) -> int:
+        """Where the trial stands now, for `undo`."""
+        return len(self._steps)
+
+    def put(self, rules: PodRules, node: NodeInfo, count: int = 1) -> None:
+        """Place pods whether they fit or not."""
+        self.cluster.place(rules, node, count)
+        self._steps.append(_Put(rules, node, count))
+
+    def open(self, template: Template) -> NodeInfo:
+        """A new node of this template with its daemons on it; its hostname label is its name."""
+        number = len(self.opened)
+        while (name := f"{template.node.name}+{number}") in self.cluster.nodes:
+            number += 1
+        labels = dict(template.node.labels)
+        if HOSTNAME_LABEL in labels:
+            labels[HOSTNAME_LABEL] = name
+        spec = msgspec.structs.replace(template.node, name=name, labels=tuple(labels.items()))
+        node = self.cluster.add_node(spec)
+        self.opened.append((template.name, node))
+        self._steps.append(None)
+        for daemon in template.daemons:
+            self.put(daemon, node)
+        return node
+
+    def undo(self, mark: int = 0) -> None:
+        """Back to where the trial stood."""
+        while len(self._steps) > mark:
+            step = self._steps.pop()
+            if step is None:
+                self.cluster.remove_node(self.opened.pop()[1])
+            else:
+                self.cluster.place(step.rules, step.node, -step.count)
+
+    def fill(self, rules: PodRules, count: int, nodes: Iterable[NodeInfo]) -> int:
+        """Put up to `count` pods on the nodes, first fit; returns how many found a place.
+
+        Nodes of the same domains stand in one lane, and lanes take turns where a pod changes the verdict on its like.
+        """
+        lanes = self._lanes(rules, nodes)
+        left = count
+        while left and lanes:
+            before = left
+            for lane in lanes:
+                left -= lane.take(left) if left else 0
+            if left == before:
+                break
+        return count - left
+
+    def _lanes(self, rules: PodRules, nodes: Iterable[NodeInfo]) -> list["_Lane"]:
+        keys = _topology_keys(rules) - {HOSTNAME_LABEL}
+        by_domain: dict[tuple[str | None, ...], list[NodeInfo]] = {}
+        for node in nodes:
+            if self.may_ever_fit(rules, node):
+                by_domain.setdefault(tuple([node.labels.get(key) for key in keys]), []).append(node)
+        return [_Lane(self, rules, members) for members in by_domain.values()]
+
+    def may_ever_fit(self, rules: PodRules, node: NodeInfo) -> bool:
+        """Whether there is room, and nothing against the node that no placement changes."""
+        return how_many_fit(rules, node) > 0 and self._lasting_of(rules).accepts(node)
+
+    def fits(self, rules: PodRules, node: NodeInfo) -> bool:
+        """What `first_refusal` would find, without its words."""
+        return (
+            self.may_ever_fit(rules, node)
+            and not (rules.host_ports and node_ports(rules, node, self.cluster))
+            and not any(check(rules, node, self.cluster) for _, check in OF_THE_CLUSTER)
+        )
+
+    def _lasting_of(self, rules: PodRules) -> "_Lasting":
+        known = self._lasting.get(rules)
+        if known is None:
+            known = self._lasting[rules] = _Lasting(rules, self.cluster)
+        return known
+
+
+class _Lane:
+    """Nodes of the same domains, and one class of pods that goes on them."""
+
+    def __init__(self, trial: Trial, rules: PodRules, nodes: list[NodeInfo]) -> None:
+        self._trial, self._rules, self._nodes = trial, rules, nodes
+        self._alike = HOSTNAME_LABEL not in _topology_keys(rules)
+        """Whether a count that refuses one node refuses them all."""
+        self._singly = bool(rules.spread or rules.anti_affinity or rules.host_ports)
+        """Whether a pod may change the verdict on the next one."""
+
+    def take(self, count: int) -> int:
+        """Put pods on the first nodes that take them: one pod, or as many as fit where they do not mind each other."""
+        rules, cluster = self._rules, self._trial.cluster
+        left, waiting = count, self._nodes
+        again: list[NodeInfo] = []
+        for place, node in enumerate(waiting):
+            fit = how_many_fit(rules, node)
+            if not fit or (rules.host_ports and node_ports(rules, node, cluster)):
+                continue
+            if rules.spread and pod_topology_spread(rules, node, cluster):
+                again.append(node)
+                if self._alike:
+                    self._nodes = [*again, *waiting[place + 1 :]]
+                    return count - left
+                continue
+            if inter_pod_affinity(rules, node, cluster):
+                if rules.affinity:  # company may come; what stands against a node by anti-affinity stays
+                    again.append(node)
+                continue
+            portion = 1 if self._singly else min(fit, left)
+            self._trial.put(rules, node, portion)
+            left -= portion
+            if portion < fit:
+                again.append(node)
+            if not left or self._singly:
+                self._nodes = [*again, *waiting[place + 1 :]]
+                return count - left
+        self._nodes = again
+        return count - left
+
+
+def _topology_keys(rules: PodRules) -> set[str]:
+    """Of the counts that may refuse a node now and take it later. Anti-affinity, once it refuses, goes on refusing."""
+    return {constraint.topology_key for constraint in rules.spread} | {term.topology_key for term in rules.affinity}
+
+
+class _Lasting:
+    """The verdict that no placement changes, one for all nodes that look alike to the class."""
+
+    def __init__(self, rules: PodRules, cluster: Cluster) -> None:
+        self._rules, self._cluster = rules, cluster
+        self._keys = sorted(_label_keys(rules))
+        terms = (*(rules.node_affinity or ()), *_volume_terms(rules))
+        self._by_name = bool(rules.node_name) or any(term.fields for term in terms)
+        self._known: dict[object, bool] = {}
+
+    def accepts(self, node: NodeInfo) -> bool:
+        """Whether none of the lasting checks refuses the node."""
+        labels = node.labels
+        look: object = (
+            (node.shape, *[labels.get(key) for key in self._keys], node.name if self._by_name else None)
+            if self._keys or self._by_name
+            else node.shape
+        )
+        known = self._known.get(look)
+        if known is None:
+            known = self._known[look] = not any(check(self._rules, node, self._cluster) for _, check in LASTING)
+        return known
+
+
+def _volume_terms(rules: PodRules) -> Sequence[NodeTerm]:
+    bound = [term for claim in rules.claims if isinstance(claim, BoundClaim) for term in claim.node_affinity or ()]
+    waiting = [claim for claim in rules.claims if isinstance(claim, WaitingClaim)]
+    return bound + [term for claim in waiting for volume in claim.free for term in volume.node_affinity or ()]
+
+
+def _label_keys(rules: PodRules) -> set[str]:
+    """Every label that a lasting check may read."""
+    selectors = [term.labels for term in (*(rules.node_affinity or ()), *_volume_terms(rules))]
+    selectors += [t for claim in rules.claims if isinstance(claim, WaitingClaim) for t in claim.topologies]
+    keys = {key for key, _ in rules.node_selector} | {line.key for selector in selectors for line in selector}
+    return keys | (ZONE_KEYS if any(isinstance(claim, BoundClaim) and claim.zones for claim in rules.claims) else set())

@@ -1,0 +1,306 @@
+"""How many new nodes of which template hold what waits, by classes: equal rules and equal requests, with counts.
+
+First the nodes that are there, then copies of a template. Several orders are tried, as first-fit-decreasing is good in
+most and best in none; the fewest pods left over win, then the fewest nodes, then the evener zones, then the first. So
+the cost grows with classes x nodes, and the same question always gets the same answer.
+
+With one template for each zone a plan that can hold all pods may still strand one when the scheduler chooses
+unluckily. For a handful of pods such plans are passed over (guard.py), at the price of a node more here and there.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
+from autoscaler.decide.scheduling.guard import Budget, guaranteed
+from autoscaler.decide.scheduling.placing import Template, Trial, Waiting
+from autoscaler.model.rules import PodRules
+
+TRIED_PODS: Final = 3_000
+"""Orders are tried until so many pods were placed, all of them together: a crowd is packed well by the first."""
+REJOINED: Final = 4
+"""So many times a plan is mended that does not hold its pods once all its nodes are there."""
+GUARDED_PODS: Final = 8
+"""Up to so many pods every choice of the scheduler is followed."""
+GUARDED_LOOKS: Final = 200_000
+"""And up to so many looks at a class on a node, for all plans together."""
+
+
+class Sizing(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer."""
+
+    new_nodes: dict[str, int]
+    """By template; one that is not needed is not listed."""
+    left: tuple[Waiting, ...]
+    """What has no place even so."""
+    sure: int | None = None
+    """How many of the pods find a place whatever the scheduler chooses; None where not all choices were followed."""
+
+    @property
+    def total(self) -> int:
+        """All new nodes."""
+        return sum(self.new_nodes.values())
+
+
+def size(waiting: Sequence[Waiting], templates: Sequence[Template], cluster: Cluster, *, at_most: int) -> Sizing:
+    """Up to `at_most` new nodes for what waits; the cluster is afterwards as it was before.
+
+    `templates` in the order of preference. A class that no template can take costs no node.
+    """
+    trial = Trial(cluster)
+    classes = merged(waiting)
+    best = min(_plans(trial, classes, templates, at_most), key=_cost(templates), default=None)
+    if best is None:
+        best = Sizing(new_nodes={}, left=tuple(classes))
+    if len(templates) > 1 and sum(group.count for group in classes) <= GUARDED_PODS:
+        return _guard(trial, classes, templates, best, at_most)
+    return best
+
+
+def merged(waiting: Sequence[Waiting]) -> list[Waiting]:
+    """Each class once, in an order of their own: pods are told in any."""
+    counts: dict[PodRules, int] = {}
+    for group in waiting:
+        if group.count > 0:
+            counts[group.rules] = counts.get(group.rules, 0) + group.count
+    classes = [Waiting(rules, count) for rules, count in counts.items()]
+    return sorted(classes, key=lambda group: msgspec.json.encode(group.rules))
+
+
+# --------------------------------------------------------------------------------------------------- orders and choices
+
+
+class _Way(msgspec.Struct, frozen=True):
+    """How a plan is made, beside the order of the classes."""
+
+    choose: Callable[[dict[str, int]], list[Template]]
+    """Which template to try first, given how many of each were opened."""
+    emptiest_first: bool = False
+    """Spread pods over the nodes instead of packing the first: better where room is left for pods of other shapes."""
+
+
+def _plans(trial: Trial, classes: list[Waiting], templates: Sequence[Template], at_most: int) -> Iterator[Sizing]:
+    pods, tried = sum(group.count for group in classes), 0
+    for way in _ways(templates):
+        for order in _orders(classes, _room(trial, templates)):
+            left = _fill_existing(trial, order, way)
+            mark = trial.mark
+            plan = _grow(trial, left, way, at_most)
+            trial.undo(mark)
+            yield _joined_at_once(trial, plan, left, templates, way, at_most=at_most)
+            trial.undo()
+            tried += pods
+            if tried >= TRIED_PODS:
+                return
+
+
+def _room(trial: Trial, templates: Sequence[Template]) -> dict[str, int]:
+    """What shares are shares of: the largest of the new nodes, or of those that are there where none may be new."""
+    specs = [template.node for template in templates] or [node.spec for node in trial.cluster.nodes.values()]
+    room: dict[str, int] = {}
+    for spec in specs:
+        room |= {name: max(value, room.get(name, 0)) for name, value in spec.allocatable}
+    return room
+
+
+def _orders(classes: list[Waiting], room: Mapping[str, int]) -> Iterator[list[Waiting]]:
+    """Large ones first, by their shares of a node: in sum, after the choosier ones; in sum; by the largest share.
+
+    And small ones first: more of them find room on the nodes that are there.
+    """
+
+    def shares(group: Waiting) -> list[float]:
+        return [value / room[name] if room.get(name) else 1.0 for name, value in group.rules.requests] or [0.0]
+
+    def choosy(group: Waiting) -> int:
+        rules = group.rules
+        return len(rules.spread) + len(rules.anti_affinity) + len(rules.affinity) + len(rules.host_ports)
+
+    yield sorted(classes, key=lambda group: (-choosy(group), -sum(shares(group))))
+    yield sorted(classes, key=lambda group: -sum(shares(group)))
+    yield sorted(classes, key=lambda group: -max(shares(group)))
+    yield sorted(classes, key=lambda group: sum(shares(group)))
+
+
+def _ways(templates: Sequence[Template]) -> Iterator[_Way]:
+    """Evenly over the zones; or as much as possible in one of them, as a zone without nodes is no domain."""
+
+    def evenly(opened: dict[str, int]) -> list[Template]:
+        return sorted(templates, key=lambda template: opened.get(template.name, 0))
+
+    yield _Way(evenly)
+    yield _Way(evenly, emptiest_first=True)
+    if len(templates) > 1:
+        yield from (_Way(_favouring(favourite, templates)) for favourite in templates)
+
+
+def _favouring(favourite: Template, templates: Sequence[Template]) -> Callable[[dict[str, int]], list[Template]]:
+    order = [favourite, *(template for template in templates if template is not favourite)]
+    return lambda _: order
+
+
+def _fill_existing(trial: Trial, classes: list[Waiting], way: _Way) -> list[Waiting]:
+    """The fullest nodes first as a rule: what is left there is of no use to a large pod."""
+    least = _least(classes)
+    nodes = [node for node in trial.cluster.nodes.values() if node.pods_left > 0 and _offers(node, least)]
+    nodes.sort(key=lambda node: node.name)
+    nodes.sort(key=lambda node: [node.free.get(name, 0) for name, _ in least], reverse=way.emptiest_first)
+    return _without(classes, [trial.fill(group.rules, group.count, nodes) for group in classes])
+
+
+def _least(classes: list[Waiting]) -> list[tuple[str, int]]:
+    """What each class asks at least: a node without it is full for all of them."""
+    asked = [dict(group.rules.requests) for group in classes]
+    return [(name, min(requests.get(name, 0) for requests in asked)) for name in (asked[0] if asked else ())]
+
+
+def _offers(node: NodeInfo, least: list[tuple[str, int]]) -> bool:
+    return all(value <= max(0, node.free.get(name, 0)) for name, value in least)
+
+
+def _without(classes: Sequence[Waiting], placed: Sequence[int]) -> list[Waiting]:
+    return [
+        Waiting(group.rules, group.count - done)
+        for group, done in zip(classes, placed, strict=True)
+        if done < group.count
+    ]
+
+
+def _grow(trial: Trial, classes: list[Waiting], way: _Way, at_most: int) -> Sizing:
+    """Class by class, and again as long as it helps: a pod may wait for another that was placed after it."""
+    before: list[Waiting] = []
+    left = classes
+    while left and left != before:
+        before = left
+        left = _without(before, [_grow_for(trial, group, way, at_most) for group in before])
+    return Sizing(new_nodes=_opened(trial), left=tuple(left))
+
+
+def _joined_at_once(
+    trial: Trial, plan: Sizing, classes: list[Waiting], templates: Sequence[Template], way: _Way, *, at_most: int
+) -> Sizing:
+    """The plan once more with all its nodes there from the start, and what is missing then.
+
+    A plan opens one node after the other, and a new domain tightens a spread constraint: pods that were let into the
+    first zone while it was the only one are refused there when the second one has joined.
+    So with hosts: a new, empty one lowers the count that the others are held against.
+    """
+    mark = trial.mark
+    if plan.total < 2 or not any(group.rules.spread for group in classes):
+        return plan
+    for _ in range(REJOINED):
+        _open_all(trial, templates, plan.new_nodes)
+        again = _grow(trial, classes, way, at_most)
+        trial.undo(mark)
+        if again.total == plan.total:
+            return again
+        plan = again
+    return plan
+
+
+def _open_all(trial: Trial, templates: Sequence[Template], numbers: Mapping[str, int]) -> None:
+    for turn in range(max(numbers.values(), default=0)):
+        for template in templates:
+            if turn < numbers.get(template.name, 0):
+                trial.open(template)
+
+
+def _opened(trial: Trial) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for name, _ in trial.opened:
+        counts[name] = counts.get(name, 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def _grow_for(trial: Trial, group: Waiting, way: _Way, at_most: int) -> int:
+    """Fill what was opened, then open one after the other as long as each takes a pod. Returns how many are placed."""
+    nodes = [node for _, node in trial.opened]
+    if way.emptiest_first:
+        nodes.sort(key=lambda node: [-node.free.get(name, 0) for name, _ in group.rules.requests])
+    placed = trial.fill(group.rules, group.count, nodes)
+    while placed < group.count and len(trial.opened) < at_most:
+        node = _open_for(trial, group.rules, way)
+        if node is None:
+            break
+        # With the other new nodes: one domain more may let pods into the old ones.
+        nodes = [node, *(other for _, other in trial.opened if other is not node)] if group.rules.spread else [node]
+        placed += trial.fill(group.rules, group.count - placed, nodes)
+    return placed
+
+
+def _open_for(trial: Trial, rules: PodRules, way: _Way) -> NodeInfo | None:
+    for template in way.choose(_opened(trial)):
+        mark = trial.mark
+        node = trial.open(template)
+        if trial.fits(rules, node):
+            return node
+        trial.undo(mark)
+    return None
+
+
+def _cost(templates: Sequence[Template]) -> Callable[[Sizing], tuple[int, ...]]:
+    def cost(sizing: Sizing) -> tuple[int, ...]:
+        numbers = [sizing.new_nodes.get(template.name, 0) for template in templates]
+        unevenness = max(numbers, default=0) - min(numbers, default=0)
+        return sum(group.count for group in sizing.left), sizing.total, unevenness
+
+    return cost
+
+
+# ------------------------------------------------------------------------------------------------------ unlucky choices
+
+
+def _guard(trial: Trial, classes: list[Waiting], templates: Sequence[Template], plan: Sizing, at_most: int) -> Sizing:
+    """The fewest new nodes with which the most pods are sure to find a place; `plan` if that cannot be found out."""
+    budget = Budget(GUARDED_LOOKS)
+    pods = sum(group.count for group in classes)
+    existing = [
+        node
+        for _, node in sorted(trial.cluster.nodes.items())
+        if any(trial.may_ever_fit(group.rules, node) for group in classes)
+    ]
+    best, sure = plan, -1
+    for total in range(min(at_most, pods) + 1):
+        for numbers in _numbers(total, len(templates)):
+            names = [template.name for template in templates]
+            _open_all(trial, templates, dict(zip(names, numbers, strict=True)))
+            reached = guaranteed(trial, classes, existing, budget, beat=sure)
+            opened = _opened(trial)
+            trial.undo()
+            if budget.spent:
+                return plan
+            if reached > sure:
+                sure = reached
+                best = Sizing(new_nodes=opened, left=_left_with(trial, classes, templates, opened), sure=sure)
+            if sure == pods:
+                return best
+    return best
+
+
+def _left_with(
+    trial: Trial, classes: list[Waiting], templates: Sequence[Template], new_nodes: Mapping[str, int]
+) -> tuple[Waiting, ...]:
+    """What finds no place on these nodes with the choices that the plans make."""
+    way = next(_ways(templates))
+    left = _fill_existing(trial, next(_orders(classes, _room(trial, templates))), way)
+    _open_all(trial, templates, new_nodes)
+    filled = _grow(trial, left, way, at_most=0)
+    trial.undo()
+    return filled.left
+
+
+def _numbers(total: int, parts: int) -> Iterator[tuple[int, ...]]:
+    """All ways to share `total` nodes out, evener ones first."""
+    ways = sorted(_compositions(total, parts), key=lambda numbers: (max(numbers) - min(numbers), [-n for n in numbers]))
+    yield from ways
+
+
+def _compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
+    if parts == 1:
+        yield (total,)
+        return
+    for first in range(total, -1, -1):
+        for rest in _compositions(total - first, parts - 1):
+            yield (first, *rest)

@@ -1,0 +1,193 @@
+"""What holds for all clusters: the filters are total, count right whatever came and went, and know no order."""
+
+from random import Random
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autoscaler.decide.scheduling.cluster import Cluster
+from autoscaler.decide.scheduling.filters import first_refusal, refusals
+from autoscaler.decide.scheduling.filters.refusal import Plugin, Refusal
+from autoscaler.decide.scheduling.placing import Template, Trial, Waiting
+from autoscaler.decide.scheduling.sizing import size
+from autoscaler.model.rules import NodeSpec, PodRules
+from tests.decide.scheduling import drawn
+from tests.decide.scheduling.clusters import HOST, ZONE
+
+NAMESPACES = {"shop": {"app": "a"}, "lab": {}}
+Placement = tuple[int, PodRules, bool]
+
+
+def built(nodes: list[NodeSpec], placed: list[Placement]) -> Cluster:
+    cluster = Cluster(NAMESPACES)
+    for spec in nodes:
+        cluster.add_node(spec)
+    for number, rules, ending in placed:
+        cluster.place(rules, cluster.nodes[nodes[number % len(nodes)].name], ending=ending)
+    return cluster
+
+
+def verdicts(rules: PodRules, cluster: Cluster) -> dict[str, tuple[Refusal | None, set[Plugin]]]:
+    return {
+        name: (first_refusal(rules, node, cluster), set(refusals(rules, node, cluster)))
+        for name, node in cluster.nodes.items()
+    }
+
+
+NODES = st.lists(drawn.nodes(), min_size=1, max_size=4).map(
+    lambda specs: [msgspec.structs.replace(spec, name=f"n{number}") for number, spec in enumerate(specs)]
+)
+CHANCE = st.randoms(use_true_random=False)
+PLACED = st.lists(st.tuples(st.integers(0, 3), drawn.pods(claims=False), st.booleans()), max_size=5)
+
+
+@settings(deadline=None)
+@given(nodes=NODES, placed=PLACED, rules=drawn.pods())
+def test_every_question_has_an_answer_and_the_first_no_is_one_of_them(
+    nodes: list[NodeSpec], placed: list[Placement], rules: PodRules
+) -> None:
+    cluster = built(nodes, placed)
+    for name, (first, all_of_them) in verdicts(rules, cluster).items():
+        assert (first is None) == (not all_of_them)
+        assert first is None or (first.plugin in all_of_them and first.reasons)
+        assert Trial(cluster).fits(rules, cluster.nodes[name]) == (first is None), "the short way says the same"
+
+
+@settings(deadline=None)
+@given(nodes=NODES, placed=PLACED, rules=drawn.pods(), chance=CHANCE)
+def test_neither_the_order_of_nodes_nor_of_pods_matters(
+    nodes: list[NodeSpec], placed: list[Placement], rules: PodRules, chance: Random
+) -> None:
+    by_name = [(nodes[number % len(nodes)].name, pod, ending) for number, pod, ending in placed]
+    shuffled = chance.sample(nodes, len(nodes))
+    places = {spec.name: number for number, spec in enumerate(shuffled)}
+    others = [(places[name], pod, ending) for name, pod, ending in chance.sample(by_name, len(by_name))]
+    assert verdicts(rules, built(nodes, placed)) == verdicts(rules, built(shuffled, others))
+
+
+@settings(deadline=None)
+@given(nodes=NODES, placed=PLACED, later=PLACED, rules=drawn.pods())
+def test_what_is_counted_as_pods_and_nodes_come_and_go_is_what_is_counted_afresh(
+    nodes: list[NodeSpec], placed: list[Placement], later: list[Placement], rules: PodRules
+) -> None:
+    cluster = built(nodes[:1], [])
+    verdicts(rules, cluster)  # from here on it counts along
+    for spec in nodes[1:]:
+        cluster.add_node(spec)
+    for number, pod, ending in (*placed, *later):
+        cluster.place(pod, cluster.nodes[nodes[number % len(nodes)].name], ending=ending)
+    assert verdicts(rules, cluster) == verdicts(rules, built(nodes, [*placed, *later]))
+    for number, pod, ending in later:
+        cluster.place(pod, cluster.nodes[nodes[number % len(nodes)].name], -1, ending=ending)
+    assert verdicts(rules, cluster) == verdicts(rules, built(nodes, placed))
+    kept = [(0, pod, ending) for number, pod, ending in placed if not number % len(nodes)]
+    for number, pod, ending in placed:
+        if number % len(nodes):
+            cluster.place(pod, cluster.nodes[nodes[number % len(nodes)].name], -1, ending=ending)
+    for spec in nodes[1:]:
+        cluster.remove_node(cluster.nodes[spec.name])
+    assert verdicts(rules, cluster) == verdicts(rules, built(nodes[:1], kept))
+
+
+# --------------------------------------------------------------------------------------------------------------- sizing
+
+TEMPLATES = [
+    Template(
+        name=zone,
+        node=NodeSpec(name=f"new-{zone}", labels=((HOST, "x"), (ZONE, zone)), allocatable=(("cpu", 4), ("pods", 3))),
+    )
+    for zone in ("a", "b")
+]
+EXISTING = [
+    NodeSpec(name="n0", labels=((HOST, "n0"), (ZONE, "a")), allocatable=(("cpu", 4), ("pods", 9))),
+    NodeSpec(name="n1", labels=((HOST, "n1"), (ZONE, "b")), allocatable=(("cpu", 4), ("pods", 9))),
+]
+WAITING = st.lists(st.builds(Waiting, drawn.SMALL_PODS, st.integers(1, 3)), min_size=1, max_size=3)
+ON_THEM = st.lists(st.tuples(st.integers(0, 1), drawn.SMALL_PODS, st.booleans()), max_size=4)
+COUNTS = st.integers(1, 2)
+SLOW = settings(max_examples=40, deadline=None)
+"""Every choice of the scheduler is followed: some tenths of a second where the rules leave many."""
+
+
+def pods_of(waiting: list[Waiting] | tuple[Waiting, ...]) -> int:
+    return sum(group.count for group in waiting)
+
+
+@SLOW
+@given(waiting=WAITING, placed=ON_THEM, zones=COUNTS, chance=CHANCE)
+def test_the_same_pods_in_any_order_get_the_same_nodes(
+    waiting: list[Waiting], placed: list[Placement], zones: int, chance: Random
+) -> None:
+    one_by_one = [Waiting(group.rules, 1) for group in waiting for _ in range(group.count)]
+    chance.shuffle(one_by_one)
+    nodes = chance.sample(EXISTING, 2)
+    turned = [(number if nodes == EXISTING else 1 - number % 2, pod, ending) for number, pod, ending in placed]
+    first = size(waiting, TEMPLATES[:zones], built(EXISTING, placed), at_most=9)
+    assert first == size(one_by_one, TEMPLATES[:zones], built(nodes, turned), at_most=9)
+
+
+@SLOW
+@given(waiting=WAITING, placed=ON_THEM, zones=COUNTS, at_most=st.integers(0, 9))
+def test_a_question_leaves_no_trace_and_stays_within_its_limit(
+    waiting: list[Waiting], placed: list[Placement], zones: int, at_most: int
+) -> None:
+    cluster = built(EXISTING, placed)
+    before = [verdicts(group.rules, cluster) for group in waiting]
+    sizing = size(waiting, TEMPLATES[:zones], cluster, at_most=at_most)
+    assert [verdicts(group.rules, cluster) for group in waiting] == before
+    assert list(cluster.nodes) == ["n0", "n1"]
+    assert sizing.total <= at_most
+    assert 0 <= pods_of(sizing.left) <= pods_of(waiting)
+    assert sizing.total <= pods_of(waiting), "a node without a pod"
+
+
+@SLOW
+@given(waiting=WAITING, placed=ON_THEM, data=st.data())
+def test_what_is_sure_is_placed_whatever_the_scheduler_chooses(
+    waiting: list[Waiting], placed: list[Placement], data: st.DataObject
+) -> None:
+    cluster = built(EXISTING, placed)
+    sizing = size(waiting, TEMPLATES, cluster, at_most=9)
+    if sizing.sure is None:
+        return
+    trial = Trial(cluster)
+    for template in TEMPLATES:
+        for _ in range(sizing.new_nodes.get(template.name, 0)):
+            trial.open(template)
+    left = [group.rules for group in waiting for _ in range(group.count)]
+    done = 0
+    while choices := [
+        (number, node)
+        for number, rules in enumerate(left)
+        for node in cluster.nodes.values()
+        if first_refusal(rules, node, cluster) is None
+    ]:
+        number, node = data.draw(st.sampled_from(choices))
+        trial.put(left.pop(number), node)
+        done += 1
+    assert done >= sizing.sure
+
+
+@SLOW
+@given(waiting=WAITING, placed=ON_THEM, zones=COUNTS)
+def test_a_place_is_found_where_every_filter_agrees(
+    waiting: list[Waiting], placed: list[Placement], zones: int
+) -> None:
+    cluster = built(EXISTING, placed)
+    trial = Trial(cluster)
+    for template in TEMPLATES[:zones]:
+        trial.open(template)
+    for group in waiting:
+        mark = trial.mark
+        found = trial.fill(group.rules, group.count, list(cluster.nodes.values()))
+        steps = [step for step in trial._steps[mark:] if step is not None]
+        assert found == sum(step.count for step in steps) <= group.count
+        trial.undo(mark)
+        for step in steps:
+            for _ in range(step.count):
+                assert first_refusal(step.rules, step.node, cluster) is None
+                trial.put(step.rules, step.node)
+        if found < group.count:
+            fitting = [n for n in cluster.nodes.values() if first_refusal(group.rules, n, cluster) is None]
+            assert not fitting, "a pod was left over that would have fitted"
