@@ -30,6 +30,7 @@ from autoscaler.model.observed import (
     InstanceState,
     MetricsStatus,
     Node,
+    Place,
     Pod,
     Resources,
     Sample,
@@ -50,6 +51,7 @@ from autoscaler.model.operations import (
     RemovalPhase,
     Verb,
 )
+from autoscaler.model.rules import OwnerRules, SchedulingRules
 from autoscaler.model.state import (
     Backoff,
     JoinFailures,
@@ -115,6 +117,8 @@ __all__ = [
     "NodeCounts",
     "Notice",
     "OwnerLaunches",
+    "OwnerRules",
+    "Place",
     "Pod",
     "Pool",
     "Refusal",
@@ -123,6 +127,7 @@ __all__ = [
     "Removed",
     "Resources",
     "Sample",
+    "SchedulingRules",
     "Signal",
     "Snapshot",
     "State",

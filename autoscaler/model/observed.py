@@ -5,6 +5,8 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.model.rules import SchedulingRules
+
 
 class Sample(msgspec.Struct, frozen=True):
     """One element of an instant vector, as Prometheus' HTTP API writes it."""
@@ -108,6 +110,20 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True):
     def title(self) -> str:
         """`namespace/name`, as people write it."""
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def owner(self) -> str:
+        """`namespace/kind/name` of the owner, or of the bare pod itself."""
+        return f"{self.namespace}/{self.owner_kind or 'Pod'}/{self.owner_name or self.name}"
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """How many unfinished pods of one owner are on one Node."""
+
+    owner: str
+    """As `Pod.owner`."""
+    node: str
+    count: int
 
 
 class DaemonSet(msgspec.Struct, frozen=True, kw_only=True):
@@ -291,8 +307,15 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """DaemonSets whose pods run on workers."""
     pods_of: frozenset[str] = frozenset()
     """Names of the Nodes whose single pods are known."""
-    scheduling_rules: None = None
-    """What the scheduler asks beyond requests and selectors, by pod owner: no metric shows it, a server may tell."""
+    scheduling_rules: SchedulingRules | None = None
+    """What the scheduler asks, by pod owner: no metric shows it, a server tells. None until it was asked for."""
+    rules_problem: str = ""
+    """Why what was asked of the rules could not be had, in one sentence: then it is decided without."""
+    places: tuple[Place, ...] = ()
+    places_of: frozenset[str] = frozenset()
+    """Owners whose `places` are known; one without a place has no pod on a Node."""
+    zones: tuple[str, ...] | None = None
+    """Zones that workers can be launched in, once they were asked for."""
 
 
 class Asks(msgspec.Struct, frozen=True, kw_only=True):
@@ -304,6 +327,16 @@ class Asks(msgspec.Struct, frozen=True, kw_only=True):
     """The single pods of these Nodes."""
     instances: tuple[str, ...] = ()
     """These instances, which the cluster's tag does not list."""
+    rules: bool = False
+    """The kept `scheduling_rules`."""
+    rules_of: tuple[str, ...] = ()
+    """Owners whose rules are not among the kept ones: a server has to be asked."""
+    rules_since_s: int = 0
+    """When the youngest of them began to wait: an answer that is older does not know it."""
+    places_of: tuple[str, ...] = ()
+    """Where the pods of these owners are."""
+    zones: bool = False
+    """Where workers can be launched."""
 
     def __bool__(self) -> bool:
-        return self.rooms or bool(self.pods_of) or bool(self.instances)
+        return any(msgspec.structs.astuple(self))

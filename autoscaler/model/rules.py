@@ -204,6 +204,8 @@ class PodRules(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     claims: tuple[Claim, ...] = ()
     scheduler: str = DEFAULT_SCHEDULER
     priority: int = 0
+    preempts: bool = True
+    """Whether it may push pods of lower priority off a node (`preemptionPolicy` other than Never)."""
     resource_claims: bool = False
     """Asks for devices by dynamic resource allocation."""
     exclusive_claims: bool = False
@@ -239,3 +241,59 @@ def unmodelled(rules: PodRules) -> tuple[Unmodelled, ...]:
         Unmodelled.EXCLUSIVE_CLAIM: rules.exclusive_claims,
     }
     return tuple(what for what, holds in found.items() if holds)
+
+
+class OwnerRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What the pods of one owner ask: they share their spec, but for claims of their own and for revisions."""
+
+    owner: str
+    """`namespace/kind/name` of the controlling owner, or of the bare pod itself (kind `Pod`), as `Pod.owner`."""
+    rules: PodRules
+    pods: tuple[str, ...] = ()
+    """Names of the pods that it is true of, where the owner's pods differ; empty where it is true of all of them."""
+    shown: Amounts = ()
+    """What kube-state-metrics shows of `rules.requests`, where it shows less: it knows no requests of the pod level."""
+    seen_at_s: int
+    """When a server showed it last."""
+
+
+class WaitingWord(msgspec.Struct, frozen=True, kw_only=True):
+    """What the cluster says of one pod that has no node."""
+
+    pod: str
+    """`namespace/name`."""
+    nominated_node: str = ""
+    """Where the scheduler is making room for it by preemption."""
+    message: str = ""
+    """The scheduler's own words why no node fits, shortened."""
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """A PodDisruptionBudget."""
+
+    namespace: str
+    name: str
+    selector: Selector | None
+    allowed: int
+    """Evictions that it allowed when it was read."""
+
+
+class SchedulingRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server told of all that the scheduler asks (docs/node-commands.md, verb `rules`), and what is kept of it.
+
+    Rules are by owner and change seldom; where pods are, and how much is free, is never read here but in the metrics.
+    """
+
+    answered_at_s: int
+    """When a server answered last, by the function's clock."""
+    owners: tuple[OwnerRules, ...] = ()
+    daemons: tuple[OwnerRules, ...] = ()
+    """DaemonSets' templates, also of those that have no pod."""
+    nodes: tuple[NodeSpec, ...] = ()
+    namespaces: tuple[tuple[str, Labels], ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    waiting: tuple[WaitingWord, ...] = ()
+    malformed: tuple[tuple[str, str], ...] = ()
+    """(owner, why) of those whose rules could not be read: they are unknown."""
+    left_out: int = 0
+    """Owners that did not fit into the answer: unknown as well."""
