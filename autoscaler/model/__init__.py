@@ -58,10 +58,12 @@ from autoscaler.model.state import (
     Lease,
     Mode,
     ModeSetting,
+    MovedOwner,
     Notice,
     OwnerLaunches,
     Refusal,
     Removed,
+    SeenType,
     State,
 )
 from autoscaler.model.tags import (
@@ -111,6 +113,7 @@ __all__ = [
     "MetricsStatus",
     "Mode",
     "ModeSetting",
+    "MovedOwner",
     "NewWorkers",
     "Node",
     "NodeCommand",
@@ -128,6 +131,7 @@ __all__ = [
     "Resources",
     "Sample",
     "SchedulingRules",
+    "SeenType",
     "Signal",
     "Snapshot",
     "State",
