@@ -63,6 +63,7 @@ from autoscaler.model.state import (
     OwnerLaunches,
     Refusal,
     Removed,
+    RulesQuestion,
     SeenType,
     State,
 )
@@ -129,6 +130,7 @@ __all__ = [
     "RemovalPhase",
     "Removed",
     "Resources",
+    "RulesQuestion",
     "Sample",
     "SchedulingRules",
     "SeenType",

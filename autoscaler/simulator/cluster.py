@@ -150,7 +150,7 @@ class SimCluster:
         After it the caller never knows; `effect_unknown`: nor before it, as with an answer of status 500.
 
         `service` and `name`: prometheus query; ec2 describe, launch_context, launch, terminate; ssm send, result;
-        dynamodb load, save, record; sns notify.
+        dynamodb load, save, rules, keep_rules, record; sns notify.
         """
         self.wires.fail(service, name, after_effect=after_effect, times=times, code=code, effect_unknown=effect_unknown)
 

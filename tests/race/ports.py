@@ -26,6 +26,7 @@ from autoscaler.model import (
     LaunchResult,
     NodeCommand,
     Sample,
+    SchedulingRules,
     State,
 )
 from autoscaler.observe.closer import look_closer
@@ -171,6 +172,12 @@ class WatchedStore:
         self._owner = _owner(state)
         self._evidence.add(lambda _: Saved(pid=me(), version=version, fence=state.fence, took_lease=took_lease))
         return version
+
+    def rules(self) -> SchedulingRules | None:
+        return self._store.rules()
+
+    def keep_rules(self, rules: SchedulingRules) -> None:
+        self._store.keep_rules(rules)
 
     def record(self, decided_at_s: int, decision_id: str, document: Mapping[str, Any]) -> None:
         self._store.record(decided_at_s, decision_id, document)

@@ -32,7 +32,7 @@ def what_is_missing(
     asking = {book.of(pod) for pod in pods}
     places = tuple(owner for owner in book.companions(asking) if owner not in snapshot.places_of)
     zonal = with_zones and any(label_keys(one) & machines.zone_keys for one in asking)
-    return Asks(places_of=places, zones=zonal and snapshot.zones is None)
+    return Asks(places_of=places, zones=zonal and snapshot.zones is None and not snapshot.zones_problem)
 
 
 def zones_that_matter(
