@@ -98,7 +98,7 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
         news=look.news,
         growth=grow.growth,
         state=state,
-        asks=_asks(look, pods, shrink, (*unseen, *retirement.asks.pods_of), rooms=retirement.asks.rooms),
+        asks=_asks(look, unseen, pods.asks, retirement.asks, shrink.asks),
     )
 
 
@@ -122,14 +122,14 @@ def _retire(
     return state, grow, plan
 
 
-def _asks(look: Look, pods: PodDemand, shrink: ShrinkPlan, unseen: tuple[str, ...], *, rooms: bool) -> Asks:
+def _asks(look: Look, unseen: tuple[str, ...], *asks: Asks) -> Asks:
     """What to see before all of this can be judged. `unseen`: Nodes that EC2 takes away, whose pods need a place."""
-    instances = tuple(look.asks_instances)
+    asked = Asks(instances=tuple(look.asks_instances))
     if not look.snapshot.cluster_known:
-        return Asks(instances=instances)
-    rooms = rooms or pods.asks.rooms or shrink.asks.rooms or look.asks_rooms
-    rooms = rooms or (bool(unseen) and not look.snapshot.rooms_known)
-    return Asks(rooms=rooms, pods_of=(*unseen, *shrink.asks.pods_of), instances=instances)
+        return asked
+    for further in asks:
+        asked |= further
+    return asked | Asks(pods_of=unseen, rooms=look.asks_rooms or (bool(unseen) and not look.snapshot.rooms_known))
 
 
 def _pods(look: Look, fleet: FleetView, state: State, reclaimed: tuple[str, ...], joined: Container[str]) -> PodDemand:
