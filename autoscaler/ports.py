@@ -5,6 +5,7 @@ simulator and AWS run the same parsers. Every method makes at most one remote ca
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from autoscaler.model import (
@@ -179,3 +180,19 @@ class Ids(Protocol):
     def new(self) -> str:
         """Return a fresh id: lower-case letters and digits, sortable by time, at most 32."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """Everything outside."""
+
+    metrics: Metrics
+    fleet: Fleet
+    commands: NodeCommands
+    store: StateStore
+    notifier: Notifier
+    background: Background
+    clock: Clock
+    ids: Ids
+    calls: Callable[[], Mapping[str, int]]
+    """Remote calls made so far in this invocation, by service."""

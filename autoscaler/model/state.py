@@ -134,7 +134,8 @@ class RulesQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     one invocation ask at a time, and any of them take the answer.
     """
 
-    asked_at_s: int
+    asked_by: str = ""
+    """The invocation that is about to send it; empty once it was sent, or has failed."""
     command: CommandRef | None = None
     """Where the answer is; None while it is about to be sent, and once it has failed."""
     failures: int = 0

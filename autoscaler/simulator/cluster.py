@@ -18,7 +18,8 @@ from autoscaler.model import (
 )
 from autoscaler.observe.query import sight_query
 from autoscaler.policy import Policy
-from autoscaler.reconcile import Ports, reconcile
+from autoscaler.ports import Ports
+from autoscaler.reconcile import reconcile
 from autoscaler.simulator.ec2 import Ec2, Ec2Settings
 from autoscaler.simulator.fakes import SimFleet, SimMetrics, SimNotifier
 from autoscaler.simulator.metrics.faults import MetricFaults

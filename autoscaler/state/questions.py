@@ -37,6 +37,17 @@ def why_not_asked(state: State, now_s: int, policy: Policy, *, since_s: int = 0)
     return ""
 
 
+def is_about_to_be_asked(state: State, now_s: int) -> bool:
+    """Whether an invocation has said that it asks, and had no time yet to say whom."""
+    question = state.rules_question
+    return question is not None and bool(question.asked_by) and now_s < question.retry_at_s
+
+
+def silent_for_too_long(command: CommandRef, now_s: int) -> bool:
+    """Whether no answer will come any more."""
+    return now_s - command.sent_at_s > SILENT_AFTER_S
+
+
 def open_command(state: State) -> CommandRef | None:
     """The command whose answer is waited for."""
     return state.rules_question.command if state.rules_question is not None else None
@@ -47,10 +58,10 @@ def failed_before(state: State) -> int:
     return state.rules_question.failures if state.rules_question is not None else 0
 
 
-def about_to_ask(state: State, now_s: int) -> State:
-    """Saved before a server is asked, so that nobody else asks beside us."""
+def about_to_ask(state: State, by: str, now_s: int) -> State:
+    """Saved before a server is asked, so that nobody else asks beside us. `by`: the invocation's own id."""
     asking = RulesQuestion(
-        asked_at_s=now_s, failures=failed_before(state), retry_at_s=now_s + SENT_WITHIN_S, problem=_problem(state)
+        asked_by=by, failures=failed_before(state), retry_at_s=now_s + SENT_WITHIN_S, problem=_problem(state)
     )
     return msgspec.structs.replace(state, rules_question=asking)
 
@@ -59,9 +70,7 @@ def asked(state: State, command: CommandRef) -> State:
     """A server has the question: where its answer is asked for. One that somebody else asked meanwhile stays."""
     if open_command(state) is not None:
         return state
-    waiting = RulesQuestion(
-        asked_at_s=command.sent_at_s, command=command, failures=failed_before(state), problem=_problem(state)
-    )
+    waiting = RulesQuestion(command=command, failures=failed_before(state), problem=_problem(state))
     return msgspec.structs.replace(state, rules_question=waiting)
 
 
@@ -76,9 +85,8 @@ def in_vain(state: State, command: CommandRef | None, why: str, *, now_s: int, s
     rounds, left = divmod(failures, max(1, servers))
     doublings = min(max(0, rounds - 1), _MAX_DOUBLINGS)
     wait_s = 0 if left else min(FIRST_RETRY_S * 2**doublings, policy.rules.refresh_s * RETRY_AT_MOST)
-    failed = RulesQuestion(
-        asked_at_s=now_s, failures=failures, retry_at_s=now_s + wait_s, problem=" ".join(why.split())[:MAX_PROBLEM]
-    )
+    problem = " ".join(why.split())[:MAX_PROBLEM]
+    failed = RulesQuestion(failures=failures, retry_at_s=now_s + wait_s, problem=problem)
     return msgspec.structs.replace(state, rules_question=failed)
 
 

@@ -33,8 +33,7 @@ from autoscaler.observe.closer import look_closer
 from autoscaler.observe.query import sight_query
 from autoscaler.observe.snapshot import assemble
 from autoscaler.policy import Policy
-from autoscaler.ports import Conflict, FleetUnavailable, MetricsUnavailable, StateStore
-from autoscaler.reconcile import Ports
+from autoscaler.ports import Conflict, FleetUnavailable, MetricsUnavailable, Ports, StateStore
 from autoscaler.simulator.cluster import START_S, SimCluster
 from autoscaler.simulator.wires import Inline, SimClock, SimTime
 from tests.race.evidence import Commanded, Entry, Evidence, Launched, Saved, Terminated, WriteLost, me

@@ -15,12 +15,12 @@ def light(number: int, **fields: object) -> Pod:
     return pod(f"p{number}", cpu=10, memory_mib=10, **fields)
 
 
-def reasons(seen: Snapshot, **fields: int) -> dict[str, str]:
-    return {b.subject: b.reason for b in decided(seen, its_policy=policy(**fields)).blocked}
+def reasons(seen: Snapshot, *, low: int) -> dict[str, str]:
+    return {b.subject: b.reason for b in decided(seen, its_policy=policy(low=low)).blocked}
 
 
-def going(seen: Snapshot, **fields: int) -> list[str]:
-    return [r.node_name for r in decided(seen, its_policy=policy(**fields)).state.removals]
+def going(seen: Snapshot, *, low: int) -> list[str]:
+    return [r.node_name for r in decided(seen, its_policy=policy(low=low)).state.removals]
 
 
 def test_one_per_host_keeps_every_worker_that_has_one() -> None:
