@@ -6,8 +6,9 @@ from typing import Final
 import msgspec
 
 from autoscaler.model import CommandOutcome, Cordon, Found, Inspection, NodeCommand
+from autoscaler.model.rules import Taint
 from autoscaler.simulator.world.controllers import evictable_pods, may_evict
-from autoscaler.simulator.world.objects import ClusterState, SimNode, SimPod, Taint
+from autoscaler.simulator.world.objects import ClusterState, SimNode, SimPod
 from autoscaler.simulator.world.workload import SYSTEM_CRITICAL, Kind
 
 FENCE_ANNOTATION: Final = "k3s-autoscaler/fence"
