@@ -5,7 +5,7 @@
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +17,11 @@ from autoscaler.decide.scheduling.filters.refusal import Plugin
 from autoscaler.decide.scheduling.guard import Budget, guaranteed
 from autoscaler.decide.scheduling.placing import Template, Trial, Waiting
 from autoscaler.decide.scheduling.sizing import Sizing, merged, size
-from bench.kubernetes_json import Json, is_ending, is_finished, node_spec, pod_rules, storage
+from autoscaler.model.rules import NodeSpec, PodRules
+from autoscaler.observe.kubernetes import api, nodes, pods
+from autoscaler.observe.kubernetes.storage import NO_STORAGE, Storage
 
+Json = Mapping[str, Any]
 FILTERS: Final = "filters.json.gz"
 SIZING: Final = "sizing.json.gz"
 FITS: Final = "fits"
@@ -61,15 +64,37 @@ def load(folder: Path, name: str) -> list[Json]:
     return cases
 
 
+def pod_rules(pod: Json, storage: Storage = NO_STORAGE, *, bound: bool = False) -> PodRules:
+    """A v1.Pod."""
+    return pods.pod_rules(msgspec.convert(pod, api.Pod), storage, bound=bound)
+
+
+def node_spec(node: Json) -> NodeSpec:
+    """A v1.Node."""
+    return nodes.node_spec(msgspec.convert(node, api.Node))
+
+
+def storage(case: Json) -> Storage:
+    """`pvcs`, `pvs` and `storageclasses` of a case."""
+    claims = msgspec.convert(case.get("pvcs", ()), tuple[api.PersistentVolumeClaim, ...])
+    volumes = msgspec.convert(case.get("pvs", ()), tuple[api.PersistentVolume, ...])
+    classes = msgspec.convert(case.get("storageclasses", ()), tuple[api.StorageClass, ...])
+    return Storage(
+        {(claim.metadata.namespace, claim.metadata.name): claim for claim in claims},
+        {volume.metadata.name: volume for volume in volumes},
+        {found.metadata.name: found for found in classes},
+    )
+
+
 def cluster_of(case: Json) -> Cluster:
     """The nodes with the pods that are on them."""
     cluster = Cluster({item["metadata"]["name"]: item["metadata"].get("labels", {}) for item in case["namespaces"]})
     for node in case["nodes"]:
         cluster.add_node(node_spec(node))
-    for pod in case["pods"]:
-        if not is_finished(pod):
-            node = cluster.nodes[pod["spec"]["nodeName"]]
-            cluster.place(pod_rules(pod, bound=True), node, ending=is_ending(pod))
+    for pod in msgspec.convert(case["pods"], tuple[api.Pod, ...]):
+        if not pods.is_finished(pod):
+            node = cluster.nodes[pod.spec.node_name]
+            cluster.place(pods.pod_rules(pod, bound=True), node, ending=pods.is_ending(pod))
     return cluster
 
 
@@ -199,7 +224,7 @@ def compare(folder: Path) -> Iterator[Outcome]:
         for case in load(folder, name):
             try:
                 yield from list(question(case))
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
                 problem = f"cannot be read: {type(error).__name__} {error}"
                 yield Outcome(kind=f"unreadable: {name}", case=_name(case), agrees=False, difference=problem)
 

@@ -296,4 +296,6 @@ class SchedulingRules(msgspec.Struct, frozen=True, kw_only=True):
     malformed: tuple[tuple[str, str], ...] = ()
     """(owner, why) of those whose rules could not be read: they are unknown."""
     left_out: int = 0
-    """Owners that did not fit into the answer: unknown as well."""
+    """Lines about owners that did not fit into the answer: what they are about is unknown as well."""
+    incomplete: tuple[str, ...] = ()
+    """What else did not fit: `waiting`, `daemons`, `budgets`, `namespaces` or `nodes`, of which some are missing."""

@@ -16,7 +16,7 @@ from autoscaler.model.rules import (
     unmodelled,
     with_label_keys,
 )
-from bench.kubernetes_json import pod_rules
+from bench.verdict_cases import pod_rules
 
 WEB = {"app": "web", "rev": "r1"}
 

@@ -9,7 +9,6 @@ import pytest
 
 from autoscaler.decide.scheduling.filters import refusals
 from bench import verdicts
-from bench.kubernetes_json import pod_rules, storage
 from bench.verdict_cases import (
     EXPLAINED,
     FILTERS,
@@ -19,6 +18,8 @@ from bench.verdict_cases import (
     compare_filters,
     compare_sizing,
     load,
+    pod_rules,
+    storage,
     tallies,
 )
 from tests.summary import VERDICTS, send_home
