@@ -62,6 +62,7 @@ from autoscaler.model.state import (
     OwnerLaunches,
     Refusal,
     Removed,
+    RulesQuestion,
     State,
 )
 from autoscaler.model.tags import (
@@ -126,6 +127,7 @@ __all__ = [
     "RemovalPhase",
     "Removed",
     "Resources",
+    "RulesQuestion",
     "Sample",
     "SchedulingRules",
     "Signal",

@@ -267,6 +267,8 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     evicted_pods: int = 0
     inspection: Inspection | None = None
     """Of an inspection that succeeded."""
+    rules: str = ""
+    """The packed answer to `rules` (docs/node-commands.md), if that succeeded."""
     ended_at_s: int | None = None
     """When the script ended, by SSM's clock; None while it runs, or where SSM does not say."""
 
@@ -316,6 +318,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Owners whose `places` are known; one without a place has no pod on a Node."""
     zones: tuple[str, ...] | None = None
     """Zones that workers can be launched in, once they were asked for."""
+    zones_problem: str = ""
+    """Why these could not be had, in one sentence: then those of known workers have to do."""
+    youngest_owner_at_s: int | None = None
+    """When the first pod of the youngest pod owner was created; None while that is not shown."""
 
 
 class Asks(msgspec.Struct, frozen=True, kw_only=True):

@@ -101,6 +101,8 @@ class Verb(StrEnum):
     UNCORDON = "uncordon"
     DELETE_NODE = "delete-node"
     STATUS = "status"
+    RULES = "rules"
+    """What the scheduler asks, by pod owner: a read that is about no Node."""
 
 
 class NodeCommand(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +112,7 @@ class NodeCommand(msgspec.Struct, frozen=True, kw_only=True):
     node_name: str
     """Empty for an inspection, which finds the Node by its provider-id."""
     provider_id: str
-    """The provider-id that the Node must carry."""
+    """The provider-id that the Node must carry; empty for what is about no Node."""
     operation_id: str
     """A repeat of an operation id and verb returns the first result."""
     fence: int

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-from autoscaler.model.operations import LaunchOperation, Pool, RemovalOperation
+from autoscaler.model.operations import CommandRef, LaunchOperation, Pool, RemovalOperation
 
 
 class Mode(StrEnum):
@@ -101,6 +101,25 @@ class JoinFailures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Why EC2 ended the last one, in EC2's words; empty where it lived, or EC2 gave no reason."""
 
 
+class RulesQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the scheduler asks is being asked of a server, or was in vain.
+
+    It changes nothing in the cluster, so neither a lease nor a fence guards it: the compare-and-set of the state lets
+    one invocation ask at a time, and any of them take the answer.
+    """
+
+    asked_by: str = ""
+    """The invocation that is about to send it; empty once it was sent, or has failed."""
+    command: CommandRef | None = None
+    """Where the answer is; None while it is about to be sent, and once it has failed."""
+    failures: int = 0
+    """Servers asked in vain in a row; the next question goes to the next server."""
+    retry_at_s: int = 0
+    """Without a command: not asked again before."""
+    problem: str = ""
+    """Why the last one failed."""
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole truth about what is under way: one item, one compare-and-set. Changed only by functions of `state/`."""
 
@@ -130,3 +149,6 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
     node_count: int | None = None
     """Ready workers at the last write; for people and dashboards, never read to decide."""
+    rules_question: RulesQuestion | None = None
+    rules_answered_at_s: int | None = None
+    """How old the kept rules are: when the question was sent that a server answered last. None: none ever did."""
