@@ -33,6 +33,7 @@ class ResultLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str
     evicted_pods: int
     inspection: Inspection | None = None
+    rules: str = ""
 
 
 def result_line(
@@ -43,6 +44,7 @@ def result_line(
     rule: str = "",
     evicted_pods: int = 0,
     inspection: Inspection | None = None,
+    rules: str = "",
 ) -> ResultLine:
     """Fill a result line."""
     return ResultLine(
@@ -53,6 +55,7 @@ def result_line(
         message=message,
         evicted_pods=evicted_pods,
         inspection=inspection,
+        rules=rules,
     )
 
 

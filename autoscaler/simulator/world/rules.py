@@ -10,6 +10,7 @@ import msgspec
 from autoscaler.decide.scheduling.cluster import Cluster
 from autoscaler.model.rules import (
     HOSTNAME_LABEL,
+    Amounts,
     BoundClaim,
     Claim,
     Effect,
@@ -38,6 +39,8 @@ DAEMON_TOLERATIONS: Final = (
     ),
 )
 """What the DaemonSet controller adds (Kubernetes' documentation of DaemonSets, Taints and tolerations)."""
+_NO_NETWORK: Final = Toleration(key="node.kubernetes.io/network-unavailable", any_value=True, effect=Effect.NO_SCHEDULE)
+"""And to those on the host's network."""
 LOST_NODE_TOLERATIONS: Final = DAEMON_TOLERATIONS[:2]
 """What admission adds to all other pods, for 300 s each (DefaultTolerationSeconds)."""
 
@@ -59,13 +62,13 @@ def rules_of(workload: Workload) -> PodRules:
     A DaemonSet's pods are asked the same on each node; that each goes to one only is `SimPod.bound_to`.
     """
     template = workload.template
-    constraints, ask = template.constraints, template.effective()
-    amounts = {"cpu": ask.cpu_millicores, "memory": ask.memory_bytes, **dict(template.extended)}
-    added = DAEMON_TOLERATIONS if workload.kind is Kind.DAEMON_SET else LOST_NODE_TOLERATIONS
+    constraints, added = template.constraints, LOST_NODE_TOLERATIONS
+    if workload.kind is Kind.DAEMON_SET:
+        added = (*DAEMON_TOLERATIONS, _NO_NETWORK) if template.host_network else DAEMON_TOLERATIONS
     return PodRules(
         namespace=workload.namespace,
         labels=labels_of(workload),
-        requests=tuple(sorted((name, value) for name, value in amounts.items() if value)),
+        requests=amounts_of(template),
         node_selector=tuple(sorted(template.node_selector)),
         node_affinity=constraints.node_affinity,
         tolerations=(*template.tolerations, *added),
@@ -77,6 +80,13 @@ def rules_of(workload: Workload) -> PodRules:
         priority=priority_of(template),
         preempts=constraints.preempts,
     )
+
+
+def amounts_of(template: PodTemplate) -> Amounts:
+    """What its pods request, all in all."""
+    ask = template.effective()
+    amounts = {"cpu": ask.cpu_millicores, "memory": ask.memory_bytes, **dict(template.extended)}
+    return tuple(sorted((name, value) for name, value in amounts.items() if value))
 
 
 def pod_rules(state: ClusterState, pod: SimPod) -> PodRules:

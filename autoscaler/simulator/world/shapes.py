@@ -16,6 +16,6 @@ def even_over_zones(name: str, *, max_skew: int = 1) -> Constraints:
     return Constraints(spread=(constraint,))
 
 
-def with_volume(*, zone: str = "", missing: bool = False) -> Constraints:
+def with_volume(name: str = "disk", *, zone: str = "", missing: bool = False) -> Constraints:
     """A claim on a network volume."""
-    return Constraints(claims=(VolumeClaim(name="disk", zone=zone, missing=missing),))
+    return Constraints(claims=(VolumeClaim(name=name, zone=zone, missing=missing),))
