@@ -6,15 +6,17 @@ import msgspec
 
 from autoscaler.decide.capacity.launch import LaunchPlan
 from autoscaler.decide.demand.growth import GrowPlan, plan_blind_growth, plan_growth
-from autoscaler.decide.demand.pods import PodDemand, pod_demand, take_backable
+from autoscaler.decide.demand.pods import NO_DEMAND, PodDemand, pod_demand
 from autoscaler.decide.fleet import FleetView, Standing, view_fleet
 from autoscaler.decide.looking import Look, new_removal
 from autoscaler.decide.progress.launch import advance_launch
 from autoscaler.decide.progress.removal import advance_removal
+from autoscaler.decide.removal.elsewhere import movable_pods
 from autoscaler.decide.removal.reclaim import reclaim_noticed
 from autoscaler.decide.removal.repair import repair_unhealthy, trust_launches_again
 from autoscaler.decide.removal.retire import Retirement, plan_retirement
-from autoscaler.decide.removal.shrink import ShrinkPlan, movable_pods, plan_shrink
+from autoscaler.decide.removal.shrink import ShrinkPlan, plan_shrink
+from autoscaler.decide.scheduling.picture import take_backable
 from autoscaler.decide.words import count, in_words, not_launched
 from autoscaler.model import (
     Action,
@@ -32,10 +34,9 @@ from autoscaler.model import (
     State,
 )
 from autoscaler.policy import Policy
+from autoscaler.state.moved import moved_in_vain, owners_moved
 from autoscaler.state.notices import mark_handled, mark_replaced
 from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations, open_removal, outbid_fences
-
-_NO_DEMAND = PodDemand(waiting=0, new_workers=(), take_back=(), for_owners=(), unhelped=(), blocked=())
 
 
 def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, decision_id: str) -> Decision:
@@ -64,6 +65,8 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
     repaired = bool({r.operation_id for r in state.removals} - {r.operation_id for r in before.removals})
     fleet = view_fleet(snapshot, state)
     grow = _grow(look, fleet, state, pods, reclaimed)
+    if pods.take_back or (grow.growth is not None and pods.extra):
+        state = moved_in_vain(state, pods.for_owners, look.now_s)
     if grow.growth is not None and grow.blind is not None:
         state = mark_handled(state, grow.blind.kind, grow.blind.subject)
     state, grow, retirement = _retire(look, fleet, state, pods, grow, busy=repaired or bool(wanted_back))
@@ -73,6 +76,7 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
         if worker.instance is not None and open_operations(state) < MAX_OPEN_OPERATIONS:
             removal = new_removal(look, worker.instance, worker.node, reason=shrink.reason, phase=RemovalPhase.DRAINING)
             state = open_removal(state, removal, counts_as_scale_down=True)
+            state = owners_moved(state, shrink.moves, look.now_s)
     repaired = repaired or retirement.removes is not None
     action, reason, message = in_words(look, fleet, pods, grow, shrink, repaired=repaired)
     known = snapshot.metrics_status is not MetricsStatus.UNAVAILABLE
@@ -94,7 +98,7 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
         news=look.news,
         growth=grow.growth,
         state=state,
-        asks=_asks(look, pods, shrink, (*unseen, *retirement.asks.pods_of), rooms=retirement.asks.rooms),
+        asks=_asks(look, unseen, pods.asks, retirement.asks, shrink.asks),
     )
 
 
@@ -118,19 +122,19 @@ def _retire(
     return state, grow, plan
 
 
-def _asks(look: Look, pods: PodDemand, shrink: ShrinkPlan, unseen: tuple[str, ...], *, rooms: bool) -> Asks:
+def _asks(look: Look, unseen: tuple[str, ...], *asks: Asks) -> Asks:
     """What to see before all of this can be judged. `unseen`: Nodes that EC2 takes away, whose pods need a place."""
-    instances = tuple(look.asks_instances)
+    asked = Asks(instances=tuple(look.asks_instances))
     if not look.snapshot.cluster_known:
-        return Asks(instances=instances)
-    rooms = rooms or pods.asks.rooms or shrink.asks.rooms or look.asks_rooms
-    rooms = rooms or (bool(unseen) and not look.snapshot.rooms_known)
-    return Asks(rooms=rooms, pods_of=(*unseen, *shrink.asks.pods_of), instances=instances)
+        return asked
+    for further in asks:
+        asked |= further
+    return asked | Asks(pods_of=unseen, rooms=look.asks_rooms or (bool(unseen) and not look.snapshot.rooms_known))
 
 
 def _pods(look: Look, fleet: FleetView, state: State, reclaimed: tuple[str, ...], joined: Container[str]) -> PodDemand:
     if not look.snapshot.cluster_known:
-        return _NO_DEMAND
+        return NO_DEMAND
     displaced: list[Pod] = []
     for worker in fleet.workers:
         if worker.key in reclaimed:
@@ -142,7 +146,6 @@ def _pods(look: Look, fleet: FleetView, state: State, reclaimed: tuple[str, ...]
         look.policy,
         displaced=displaced,
         just_joined=joined,
-        at_most=max(look.policy.workers.max, 1),
     )
 
 
@@ -151,7 +154,7 @@ def _wanted_back(look: Look, fleet: FleetView, state: State, pods: PodDemand) ->
     back = dict.fromkeys(pods.take_back, f"{count(pods.waiting, 'pod')} could run there")
     if not look.snapshot.cluster_known:
         return back
-    wanted = plan_growth(look.snapshot, fleet, state, look.policy, pods=_NO_DEMAND, replacing=0).wanted
+    wanted = plan_growth(look.snapshot, fleet, state, look.policy, pods=NO_DEMAND, replacing=0).wanted
     for worker in take_backable(fleet):
         if worker.removal is not None and wanted > fleet.ready + fleet.joining + len(back):
             back.setdefault(worker.removal.operation_id, "more workers are wanted")

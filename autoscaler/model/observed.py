@@ -346,3 +346,20 @@ class Asks(msgspec.Struct, frozen=True, kw_only=True):
 
     def __bool__(self) -> bool:
         return any(msgspec.structs.astuple(self))
+
+    def __or__(self, other: "Asks") -> "Asks":
+        """Both questions."""
+        return Asks(
+            rooms=self.rooms or other.rooms,
+            pods_of=_both(self.pods_of, other.pods_of),
+            instances=_both(self.instances, other.instances),
+            rules=self.rules or other.rules,
+            rules_of=_both(self.rules_of, other.rules_of),
+            rules_since_s=max(self.rules_since_s, other.rules_since_s),
+            places_of=_both(self.places_of, other.places_of),
+            zones=self.zones or other.zones,
+        )
+
+
+def _both(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*one, *other)))

@@ -4,6 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
+from autoscaler.model.observed import Resources
 from autoscaler.model.operations import CommandRef, LaunchOperation, Pool, RemovalOperation
 
 
@@ -81,8 +82,33 @@ class OwnerLaunches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     zones: tuple[str, ...]
     unhelped: int = 0
     retry_at_s: int = 0
+    waiting: int = 0
+    """Its pods that waited when it was launched for them: fewer wait once it has settled if it helped. 0: not noted."""
     decision_id: str = ""
     """Of the decision that launched for it last: ids of its launches begin with that. Empty in older states."""
+
+
+class SeenType(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What workers of one instance type were like: what a new one will be where none is left to look at."""
+
+    instance_type: str
+    allocatable: Resources
+    """The smallest that was seen, each dimension by itself."""
+    daemons: Resources = Resources()
+    """What the DaemonSets on such a worker request together; `pods` is how many there are."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """Labels that all of ours had, beyond those that every worker has by itself."""
+
+
+class MovedOwner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Pods of this owner were moved by a removal: one that is undone or followed by a launch is not repeated soon."""
+
+    owner: str
+    moved_at_s: int
+    in_vain: int = 0
+    """How often in a row that removal was undone, or a launch followed for these pods within the hour."""
+    until_s: int = 0
+    """Not moved again before, once it was in vain."""
 
 
 class JoinFailures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -135,6 +161,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     removed: tuple[Removed, ...] = ()
     """Removals that ended, until the metrics are newer than that."""
     owners: tuple[OwnerLaunches, ...] = ()
+    seen_types: tuple[SeenType, ...] = ()
+    moved: tuple[MovedOwner, ...] = ()
     join_failures: JoinFailures | None = None
     last_scale_up_s: int | None = None
     last_scale_down_s: int | None = None
