@@ -19,7 +19,7 @@ from autoscaler.simulator.metrics.exposition import (
     sanitised,
 )
 from autoscaler.simulator.metrics.text_format import number_text
-from autoscaler.simulator.world.nodes import MANAGED_LABEL
+from autoscaler.simulator.world.labels import MANAGED_LABEL
 from autoscaler.simulator.world.objects import ClusterState, SimNode, SimPod, Volume
 
 Row = tuple[dict[str, str], str]
