@@ -383,10 +383,12 @@ def test_whoever_asks_may_be_killed_anywhere(
 
 
 def test_a_look_whose_state_somebody_else_changed_meanwhile_begins_anew(servers: Servers, want: Want) -> None:
-    want(WEB)
-    servers.tells(WEB)
     servers.cluster.apply(deployment("web", 12))
     servers.cluster.run(15)
+    pod = next(pod for pod in servers.cluster.world.pods if pod.namespace == "shop")
+    owner = f"shop/ReplicaSet/{pod.name.rpartition('-')[0]}"
+    want(owner)
+    servers.tells(owner)
     store = servers.cluster.ports().store
     fact = Notice(kind="rebalance", subject="i-1", received_at_s=now(servers.cluster))
 
