@@ -1,16 +1,21 @@
-"""Observed or paused, a cluster is left alone: whatever happens in it, only reads, and the state stays as it was."""
+"""Observed or paused, a cluster is left alone: whatever happens in it, only reads, and the state stays as it was.
+
+An observed one may ask a server what the scheduler asks: that is a read, and what it told is kept.
+"""
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoscaler.model import Mode, ModeSetting, Notice, Trigger
+from autoscaler.model import Mode, ModeSetting, Notice, Trigger, Verb
 from autoscaler.policy import Policy
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.state.modes import set_mode
 from tests.reconcile.conftest import deployment
+from tests.reconcile.servers import Wanting
 
-READS = frozenset({"query", "describe", "launch_context", "result", "load"})
+READS = frozenset({"query", "describe", "launch_context", "result", "load", "rules"})
 TOLD = frozenset({"record", "notify"})
 """A refusal is told while observing, once; and that it was told is saved."""
 HAPPENINGS = ("pods wait", "idle", "a worker breaks", "a worker dies", "EC2 gives notice", "blind", "a drain is open")
@@ -40,9 +45,15 @@ def _happen(cluster: SimCluster, what: str) -> tuple[Notice, ...]:
 @given(
     st.sampled_from([Mode.OBSERVE, Mode.PAUSED]),
     st.booleans(),
+    st.booleans(),
     st.lists(st.sampled_from(HAPPENINGS), min_size=1, max_size=4),
 )
-def test_nothing_is_touched(mode: Mode, by_hand: bool, happenings: list[str]) -> None:
+def test_nothing_is_touched(mode: Mode, by_hand: bool, asks: bool, happenings: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        _left_alone(mode, by_hand, asks, happenings, patched)
+
+
+def _left_alone(mode: Mode, by_hand: bool, asks: bool, happenings: list[str], patched: pytest.MonkeyPatch) -> None:
     cluster = SimCluster(Policy(version=1), workers=3)
     if "a drain is open" in happenings:
         cluster.run(1500)
@@ -53,6 +64,9 @@ def test_nothing_is_touched(mode: Mode, by_hand: bool, happenings: list[str]) ->
         cluster.item.data, cluster.item.version = msgspec.json.encode(state), cluster.item.version + 1
     else:
         cluster.policy = msgspec.structs.replace(cluster.policy, mode=mode)
+    if asks:
+        wanting = Wanting("shop/Job/unknown", since_s=2**40)
+        patched.setattr("autoscaler.reconcile.decide", wanting)
     calls: set[tuple[str, str]] = set()
 
     def hook(service: str, name: str, _when: str) -> None:
@@ -62,21 +76,24 @@ def test_nothing_is_touched(mode: Mode, by_hand: bool, happenings: list[str]) ->
     for what in happenings:
         facts = _happen(cluster, what)
         bill = (cluster.ec2.bill.launched, cluster.ec2.bill.terminated)
-        before, commands = cluster.state, len(cluster.ssm.sent)
+        before, commands = cluster.state, dict(cluster.ssm.sent)
         document = cluster.sweep(trigger=Trigger(kind="lifecycle"), facts=facts)
         assert document["mode"] == mode
         assert (cluster.ec2.bill.launched, cluster.ec2.bill.terminated) == bill
-        assert len(cluster.ssm.sent) == commands
+        sent = [command.verb for command_id, (command, _, _) in cluster.ssm.sent.items() if command_id not in commands]
+        assert set(sent) <= ({Verb.RULES} if mode is Mode.OBSERVE and asks else set())
         after = cluster.state
         kept = [n for n in facts if n.kind != "blind_alert"]
         expected = msgspec.structs.replace(
             before,
             told_refusal=after.told_refusal if mode is Mode.OBSERVE else before.told_refusal,
+            rules_question=after.rules_question if mode is Mode.OBSERVE else before.rules_question,
+            rules_answered_at_s=after.rules_answered_at_s if mode is Mode.OBSERVE else before.rules_answered_at_s,
             unlisted_workers=after.unlisted_workers if mode is Mode.OBSERVE else before.unlisted_workers,
             notices=after.notices if kept else before.notices,
         )
         assert after == expected, "but for a notice, what was told and how many were seen, the state is as it was"
     effects = {name for _, name in calls} - READS - TOLD
-    assert effects <= {"save"}
+    assert effects <= {"save", "send", "keep_rules"}
     if mode is Mode.PAUSED:
         assert {service for service, _ in calls} <= {"dynamodb"}, "for the price of one read"
