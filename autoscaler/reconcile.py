@@ -46,6 +46,7 @@ from autoscaler.state.backoffs import codes_told, untold
 from autoscaler.state.memory import forget_old, forget_removed
 from autoscaler.state.modes import begin_after, effective_mode, set_mode
 from autoscaler.state.notices import add_notices, take_back_notices
+from autoscaler.state.questions import may_look_ahead
 from autoscaler.state.size import fitted
 from autoscaler.state.transitions import failure_told, lease_held_by_other, release_lease, take_lease
 
@@ -154,6 +155,7 @@ class _Run:
             cluster_id=self.cluster_id,
             policy=policy,
             now_s=now_s,
+            with_owners=self.trigger.kind == SWEEP and may_look_ahead(state, now_s, policy),
         )
         held = Following(ports.store, state, version)
         decision, snapshot = self._decide(snapshot, held, now_s, decision_id)
@@ -200,7 +202,7 @@ class _Run:
             told = add_notices(state, self.alerts) if blind else state
             return decide(seen, told, self.policy, now_s=now_s, decision_id=decision_id)
 
-        decision, snapshot = self.asking.decided(snapshot, held, judge, foresees=self.trigger.kind == SWEEP)
+        decision, snapshot = self.asking.decided(snapshot, held, judge)
         return self._planned(decision, snapshot, held.state, now_s, decision_id), snapshot
 
     def _planned(self, decision: Decision, snapshot: Snapshot, state: State, now_s: int, decision_id: str) -> Decision:

@@ -145,6 +145,7 @@ class LargeCluster:
                 f'kube_pod_info{{{ids},host_ip="10.0.0.1",pod_ip="10.42.0.1",node="{place}",created_by_kind="{kind}",'
                 f'created_by_name="{owner}",priority_class="",host_network="false"}} 1'
             )
+            yield f"kube_pod_created{{{ids}}} {CREATED_S}"
             yield f"kube_pod_nodeselectors{{{ids}}} 1"
             for each in PHASES:
                 yield f'kube_pod_status_phase{{{ids},phase="{each}"}} {each == phase:d}'

@@ -1,7 +1,7 @@
 """What looking costs: `python -m bench.observe --nodes 100 --pods 3000`.
 
 A real Prometheus with the rendered configuration and rules scrapes a generated cluster at the shipped intervals.
-Measured are its CPU and memory while nobody looks, its rules, the look's three queries, and what parsing and deciding
+Measured are its CPU and memory while nobody looks, its rules, the look's four queries, and what parsing and deciding
 cost. The last line is one JSON object; the table above it is for people.
 """
 
@@ -28,7 +28,7 @@ from autoscaler.decide.decision import decide
 from autoscaler.deploy.rules import Discovery, Settings, render, write
 from autoscaler.model import Asks, Sample, Snapshot, State
 from autoscaler.observe.closer import look_closer
-from autoscaler.observe.query import sight_query
+from autoscaler.observe.query import NAMED_AT_MOST, sight_query
 from autoscaler.observe.snapshot import assemble
 from autoscaler.policy import MetricsPolicy, Policy, Workers
 from autoscaler.simulator.stack.monitors import find_programs
@@ -132,6 +132,9 @@ def _look(url: str, policy: Policy, cluster: LargeCluster) -> dict[str, Any]:
     if snapshot.metrics_problems:
         raise StackError(f"the bench's own look is not whole: {snapshot.metrics_problems[0]}.")
     sight = metrics.taken()
+    for _ in range(ROUNDS):
+        metrics.query(sight_query(policy, with_owners=True))
+    looking_ahead = metrics.taken()
     raw = requests.post(f"{url}/api/v1/query", data={"query": sight_query(policy)}, timeout=QUERY_TIMEOUT_S).content
 
     def work() -> None:
@@ -152,14 +155,25 @@ def _look(url: str, policy: Policy, cluster: LargeCluster) -> dict[str, Any]:
         _cpu_ms(lambda: decide(moving, state, policy, now_s=now_s, decision_id="bench")) for _ in range(ROUNDS)
     ]
     pods = metrics.taken()
+    owners = tuple(sorted({pod.owner for pod in moving.pods}))[:NAMED_AT_MOST]
+    for _ in range(ROUNDS):
+        placed = look_closer(metrics, closer, Asks(places_of=owners), policy)
+    if placed.places_of != frozenset(owners):
+        raise StackError("the bench's own closer look did not show where the pods of every owner are.")
+    places = metrics.taken()
     return {
         "query_s": sight.seconds,
         "bytes": len(raw),
+        "owners_query_s": looking_ahead.seconds,
+        "owners_bytes": looking_ahead.bytes,
         "parse_decide_cpu_ms": round(median(cpu_ms), 1),
         "rooms_query_s": rooms.seconds,
         "rooms_bytes": rooms.bytes,
         "moving_query_s": pods.seconds,
         "moving_bytes": pods.bytes,
+        "places_query_s": places.seconds,
+        "places_bytes": places.bytes,
+        "places_owners": len(owners),
         "decide_closer_cpu_ms": round(median(decide_ms), 1),
     }
 
@@ -312,7 +326,13 @@ def _print_table(result: dict[str, Any]) -> None:
         f"  while nobody looks   {result['prometheus_core_share']:.1%} of a core, {result['prometheus_rss_mb']:.0f} MB"
     )
     print(f"  rules                {result['rule_eval_s'] * 1000:.0f} ms an evaluation")
-    for name, key in (("each look", ""), ("what is free", "rooms_"), ("pods of 20 workers", "moving_")):
+    for name, key in (
+        ("each look", ""),
+        ("a sweep with owners", "owners_"),
+        ("what is free", "rooms_"),
+        ("pods of 20 workers", "moving_"),
+        (f"places, {result['places_owners']} owners", "places_"),
+    ):
         print(f"  {name:<20} {result[f'{key}query_s']:.3f} s, {result[f'{key}bytes'] / 1000:.0f} kB")
     print(f"  parse and decide     {result['parse_decide_cpu_ms']:.0f} ms of CPU\n")
 

@@ -27,16 +27,12 @@ class Asking:
         self._cluster_id = cluster_id
 
     def decided(
-        self, snapshot: Snapshot, held: Following, judge: Callable[[Snapshot, State], Decision], *, foresees: bool
+        self, snapshot: Snapshot, held: Following, judge: Callable[[Snapshot, State], Decision]
     ) -> tuple[Decision, Snapshot]:
-        """Judge what was seen; look closer, and judge again, while the decision asks for more.
-
-        `foresees`: whether a server is asked for owners that are new although nothing needs their rules yet.
-        """
+        """Judge what was seen; look closer, and judge again, while the decision asks for more."""
         rules = self._server.take_answer(snapshot, held)
         snapshot = snapshot if rules is None else msgspec.structs.replace(snapshot, scheduling_rules=rules)
-        if foresees:
-            self._server.foresee(snapshot, held)
+        self._server.foresee(snapshot, held)
         decision = judge(snapshot, held.state)
         for _ in range(CLOSER_LOOKS):
             if not decision.asks:

@@ -66,14 +66,9 @@ class Server:
         return found if isinstance(found, SchedulingRules) else None
 
     def foresee(self, snapshot: Snapshot, held: Following) -> None:
-        """Ask, without waiting, for owners that are newer than the last answer: a sale then finds them known.
-
-        Where no server was ever asked, nobody needed rules yet: then the first who does asks.
-        """
+        """Ask, without waiting, for owners that are newer than the last answer: a sale then finds them known."""
         youngest_s, known_s = snapshot.youngest_owner_at_s, held.latest.rules_answered_at_s
-        if not snapshot.cluster_known or youngest_s is None or known_s is None or youngest_s <= known_s:
-            return
-        if open_command(held.latest) is None:
+        if snapshot.cluster_known and youngest_s is not None and known_s is not None and youngest_s > known_s:
             self._ask(_servers(snapshot), held, since_s=0)
 
     def answer(self, snapshot: Snapshot, held: Following, *, since_s: int) -> SchedulingRules | str:

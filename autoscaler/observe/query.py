@@ -48,18 +48,19 @@ _DO_NOT_EVICT: Final = (
 )
 
 
-def sight_query(policy: Policy) -> str:
-    """What each look asks."""
-    return _union(sight_operands(policy))
+def sight_query(policy: Policy, *, with_owners: bool = False) -> str:
+    """What each look asks. `with_owners`: and when the last owner of pods came, which costs as much as all the rest."""
+    return _union(sight_operands(policy, with_owners=with_owners))
 
 
-def sight_operands(policy: Policy) -> dict[str, str]:
+def sight_operands(policy: Policy, *, with_owners: bool = False) -> dict[str, str]:
     """Its operands by family. A family that has several is told apart by a second word."""
     raw = Raw(policy.metrics.matchers)
     rows = {**_nodes(raw), **_unbound_pods(raw, policy)}
     counted = {f"counted {family}": _count(rows[family], of=family) for family in COUNTED}
     counted["counted node_unmeasured"] = _count(_unmeasured(raw), of="node_unmeasured")
-    return {**rows, **_use(raw, policy), **_about(raw), **counted}
+    owners = {"owner_youngest": f"max({_owners_since(raw)})"} if with_owners else {}
+    return {**rows, **owners, **_use(raw, policy), **_about(raw), **counted}
 
 
 def rooms_query(policy: Policy, daemon_nodes: Sequence[str], *, with_init: bool, with_overhead: bool) -> str:
@@ -235,7 +236,6 @@ def _unbound_pods(raw: Raw, policy: Policy) -> dict[str, str]:
         "pod_deleting": f"max by ({_POD}) ({raw.state('kube_pod_deletion_timestamp')}) and on (uid) {unbound}",
         "pod_unbound_long": f"max by ({_POD}) ({unbound}) and on (uid) {unbound} offset {SETTLED_WINDOW}",
         **parts,
-        "owner_youngest": f"max({_owners_since(raw)})",
     }
 
 

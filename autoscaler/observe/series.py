@@ -37,7 +37,8 @@ POD_FAMILIES: Final = (
     "pod_deleting",  # {namespace, pod, uid} epoch seconds; unbound pods only
     "pod_unbound_long",  # {namespace, pod, uid} 1; on no Node for a minute
     "pod_requests",  # {namespace, pod, uid, resource="cpu|memory", part="app|init|sidecar|overhead"}; unbound pods
-    "owner_youngest",  # {} epoch seconds; when the first pod was created of the pod owner that came last
+    "owner_youngest",  # {} epoch seconds; when the first pod was created of the pod owner that came last; asked by
+    # sweeps that may ask a server for the rules of new owners
 )
 USE_FAMILIES: Final = (
     "use",  # {resource="cpu|memory"} lower bound over the workers that take pods, ratio

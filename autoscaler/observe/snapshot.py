@@ -25,7 +25,7 @@ from autoscaler.observe.pods import parse_unbound
 from autoscaler.observe.presence import prove
 from autoscaler.observe.query import INIT_REQUESTS, OVERHEAD, sight_query
 from autoscaler.observe.samples import sort_samples
-from autoscaler.observe.unshown import labels_shown, volumes_shown
+from autoscaler.observe.unshown import labels_shown, owners_unshown, volumes_shown
 from autoscaler.policy import Policy
 from autoscaler.ports import Background, CommandsUnavailable, Fleet, Metrics, MetricsUnavailable, NodeCommands
 
@@ -43,14 +43,16 @@ def observe(
     cluster_id: str,
     policy: Policy,
     now_s: int,
+    with_owners: bool = False,
 ) -> Snapshot:
     """Ask Prometheus and EC2 at once, then for the result of each command that an open removal waits for.
 
+    `with_owners`: ask when the last owner of pods came, too.
     EC2 is asked once more, by id, where an operation names a machine that the cluster's tag does not list.
 
     Raises FleetUnavailable. A Prometheus that cannot be asked is an observation: `metrics_status` says so.
     """
-    answered = background.start(lambda: _ask(metrics, sight_query(policy)))
+    answered = background.start(lambda: _ask(metrics, sight_query(policy, with_owners=with_owners)))
     rows = fleet.describe()
     answer = answered()
     results = tuple(
@@ -58,7 +60,16 @@ def observe(
         for removal in state.removals
         if removal.command is not None
     )
-    snapshot = assemble(answer, rows, results, state=state, cluster_id=cluster_id, policy=policy, now_s=now_s)
+    snapshot = assemble(
+        answer,
+        rows,
+        results,
+        state=state,
+        cluster_id=cluster_id,
+        policy=policy,
+        now_s=now_s,
+        with_owners=with_owners,
+    )
     return look_up(fleet, snapshot, _named_in(state), cluster_id)
 
 
@@ -78,6 +89,7 @@ def assemble(
     cluster_id: str,
     policy: Policy,
     now_s: int,
+    with_owners: bool = False,
 ) -> Snapshot:
     """Parse raw answers into a Snapshot. Pure. Raises FleetUnavailable for rows that cannot be read."""
     instances = parse_instances(rows, cluster_id)
@@ -101,6 +113,7 @@ def assemble(
     nodes = parse_nodes(answered, policy, volumes_shown=volumes_shown(answered), labels_shown=labels_shown(answered))
     pods, pod_problems = parse_unbound(answered)
     proofs = prove(answered, nodes, pods, instances, policy, now_s=now_s)
+    unshown = (*proofs.unshown, *owners_unshown(answered)) if with_owners else proofs.unshown
     cluster_problems = (*_another_world(instances, nodes, state, policy, now_s), *proofs.cluster, *pod_problems)
     problems = (
         *cluster_problems,
@@ -120,7 +133,7 @@ def assemble(
         utilisation=parse_utilisation(answered, policy),
         instances=instances,
         commands=known_commands,
-        unshown=proofs.unshown,
+        unshown=unshown,
         shows_init=answered.one("shown", of=INIT_REQUESTS) is not None,
         shows_overhead=answered.one("shown", of=OVERHEAD) is not None,
         youngest_owner_at_s=_whole(answered.one("owner_youngest")),

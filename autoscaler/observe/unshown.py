@@ -59,15 +59,20 @@ def unshown_families(rows: Rows, nodes: Sequence[Node], instances: Sequence[Inst
                 "selectors are not judged",
             )
         )
-    if rows.one("owner_youngest") is None:
-        found.append(
-            Unshown(
-                family="owner_youngest",
-                sentence="when pods were created is not shown: let kube-state-metrics expose kube_pod_created; until "
-                "then a server is asked what the scheduler asks of new pods only once they wait",
-            )
-        )
     return found
+
+
+def owners_unshown(rows: Rows) -> tuple[Unshown, ...]:
+    """What is not shown of when owners of pods came; where that was not asked, nothing is missing."""
+    if rows.one("owner_youngest") is not None:
+        return ()
+    return (
+        Unshown(
+            family="owner_youngest",
+            sentence="when pods were created is not shown: let kube-state-metrics expose kube_pod_created; until then "
+            "a server is asked what the scheduler asks of new pods only once they wait",
+        ),
+    )
 
 
 def _volumes(rows: Rows) -> str:

@@ -37,6 +37,18 @@ def why_not_asked(state: State, now_s: int, policy: Policy, *, since_s: int = 0)
     return ""
 
 
+def may_look_ahead(state: State, now_s: int, policy: Policy) -> bool:
+    """Whether a server may be asked for owners that are newer than the last answer, although nothing needs their rules.
+
+    Where none was ever asked, nobody needed rules yet: then the first who does asks.
+    """
+    return (
+        state.rules_answered_at_s is not None
+        and open_command(state) is None
+        and not why_not_asked(state, now_s, policy)
+    )
+
+
 def is_about_to_be_asked(state: State, now_s: int) -> bool:
     """Whether an invocation has said that it asks, and had no time yet to say whom."""
     question = state.rules_question

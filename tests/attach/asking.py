@@ -48,7 +48,7 @@ class Store:
 
     def questions(self, nodes: list[str]) -> dict[str, str]:
         return {
-            "sight": sight_query(self.policy),
+            "sight": sight_query(self.policy, with_owners=True),
             "rooms": rooms_query(self.policy, nodes, with_init=True, with_overhead=True),
             "moving": moving_query(self.policy, nodes),
         }

@@ -33,7 +33,7 @@ def test_the_policy_is_one() -> None:
     assert policy.metrics.matchers == {"cluster": "shop"}
     nodes = [f"ip-10-0-{number}-10.eu-central-1.compute.internal" for number in range(20)]
     questions = (
-        sight_query(policy),
+        sight_query(policy, with_owners=True),
         rooms_query(policy, nodes, with_init=True, with_overhead=True),
         moving_query(policy, nodes),
     )

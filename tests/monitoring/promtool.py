@@ -23,7 +23,7 @@ from autoscaler.policy import Policy
 from tests.monitoring.programs import ROOT, program
 
 COMMITTED = ROOT / "monitoring"
-SIGHT = sight_query(Policy(version=1))
+SIGHT = sight_query(Policy(version=1), with_owners=True)
 
 
 class Vector(NamedTuple):

@@ -10,7 +10,7 @@ from tests.monitoring.programs import ROOT
 
 POLICY = Policy(version=1)
 QUERIES = {
-    "sight": sight_query(POLICY),
+    "sight": sight_query(POLICY, with_owners=True),
     "rooms": rooms_query(POLICY, ["a"], with_init=True, with_overhead=True),
     "moving": moving_query(POLICY, ["a"]),
     "places": places_query(POLICY, ["n/ReplicaSet/a", "n/Pod/b"]),

@@ -83,7 +83,7 @@ def test_each_family_has_its_proof() -> None:
 def test_what_is_shown_and_counted_is_explained() -> None:
     """Each proof that the look brings stands in some row."""
     text = section("The look")
-    query = sight_query(POLICY)
+    query = sight_query(POLICY, with_owners=True)
     shown = set(re.findall(r'"of", "(kube_\w+)"', query))
     explained = {"kube_persistentvolume_info", "kube_node_labels", "kube_node_spec_pod_cidrs"}
     assert explained <= shown

@@ -120,7 +120,7 @@ class Asked:
 
     def sight(self) -> Snapshot:
         return assemble(
-            self.query(sight_query(POLICY)),
+            self.query(sight_query(POLICY, with_owners=True)),
             [SERVER],
             (),
             state=State(),
@@ -130,7 +130,7 @@ class Asked:
         )
 
     def families(self) -> set[str]:
-        return {sample.metric[FAMILY] for sample in self.query(sight_query(POLICY))}
+        return {sample.metric[FAMILY] for sample in self.query(sight_query(POLICY, with_owners=True))}
 
 
 def test_a_look(tmp_path: Path) -> None:

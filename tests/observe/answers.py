@@ -104,6 +104,7 @@ def seen(
         cluster_id=CLUSTER_ID,
         policy=policy,
         now_s=now_s,
+        with_owners=True,
     )
 
 

@@ -19,7 +19,7 @@ from autoscaler.policy import MetricsPolicy, Policy, Repair, ScaleDown, ScaleUp
 POLICY = Policy(version=1)
 SHOP = Policy(version=1, metrics=MetricsPolicy(matchers={"cluster": "shop", "env": 'a"b\\'}))
 QUERIES: dict[str, Callable[[Policy], str]] = {
-    "sight": sight_query,
+    "sight": lambda policy: sight_query(policy, with_owners=True),
     "rooms": lambda policy: rooms_query(policy, ("n",), with_init=True, with_overhead=True),
     "moving": lambda policy: moving_query(policy, ("n",)),
     "places": lambda policy: places_query(policy, ("shop/ReplicaSet/web", "shop/Pod/bare")),

@@ -16,7 +16,7 @@ from autoscaler.ports import MetricsUnavailable
 from autoscaler.simulator.metrics.elsewhere import abroad, merged, native
 from autoscaler.simulator.metrics.exposition import PROOF_NODE
 from autoscaler.simulator.metrics.promql import Question, Sight
-from autoscaler.simulator.metrics.recorded import Recorder, Scene, as_samples
+from autoscaler.simulator.metrics.recorded import Recorder, Scene, as_samples, seen
 from autoscaler.simulator.metrics.recorded_cluster import RESOURCES, Row, row
 from autoscaler.simulator.metrics.text_format import number_text
 
@@ -118,7 +118,9 @@ def _held(faults: MetricFaults, recorder: Recorder, question: Question, now_s: f
     scene = faults.frozen
     if scene is None:
         return recorder.rows(question, now_s, scraped_every_s=faults.scraped_every_s, lag_s=faults.lag_s)
-    return scene.sight if isinstance(question, Sight) else recorder.rare_rows(question, scene.view)
+    if isinstance(question, Sight):
+        return seen(scene.sight, question)
+    return recorder.rare_rows(question, scene.view)
 
 
 def _told(faults: MetricFaults, held: Callable[[Question], Sequence[Row]], question: Question) -> Sequence[Row]:

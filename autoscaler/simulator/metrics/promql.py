@@ -18,7 +18,9 @@ _KEPT: Final = 256
 
 
 class Sight(msgspec.Struct, frozen=True):
-    """What each look asks."""
+    """What each look asks; `with_owners`: and when the last owner of pods came."""
+
+    with_owners: bool = False
 
 
 class Rooms(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +55,10 @@ class Reader:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._known: dict[str, Question] = {sight_query(policy): Sight()}
+        self._known = self._sights()
+
+    def _sights(self) -> dict[str, Question]:
+        return {sight_query(self._policy, with_owners=owners): Sight(with_owners=owners) for owners in (False, True)}
 
     def read(self, promql: str) -> Question:
         """The question that the text is. Raises ValueError for any other text."""
@@ -61,7 +66,7 @@ class Reader:
         if question is None:
             question = self._recognise(promql)
             if len(self._known) >= _KEPT:
-                self._known = {sight_query(self._policy): Sight()}
+                self._known = self._sights()
             self._known[promql] = question
         return question
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from autoscaler.model import Sample
 from autoscaler.observe.query import INTERVAL_WINDOW_S, NAMED, SETTLED_WINDOW_S
-from autoscaler.observe.series import KUBE_STATE_METRICS, NODE_EXPORTER, UTILISATION_GROUP
+from autoscaler.observe.series import FAMILY, KUBE_STATE_METRICS, NODE_EXPORTER, UTILISATION_GROUP
 from autoscaler.policy import Policy
 from autoscaler.simulator.metrics.exposition import OWN_VERSION
 from autoscaler.simulator.metrics.promql import Moving, Places, Question, Reader, Rooms, Sight
@@ -137,7 +137,7 @@ class Recorder:
         grid = Grid(scraped_every_s) if scraped_every_s is not None else self._cluster
         view = self._view_at(grid.at_s(grid.last(now_s - lag_s)))
         if isinstance(question, Sight):
-            return self._sight(view, now_s, grid)
+            return seen(self._sight(view, now_s, grid), question)
         return self.rare_rows(question, view)
 
     def rare_rows(self, question: Rooms | Moving | Places, view: ClusterView | None) -> Sequence[Row]:
@@ -152,7 +152,7 @@ class Recorder:
 
     def scene(self, now_s: float) -> Scene:
         """What Prometheus holds now, to be answered from later."""
-        sight = tuple(self.rows(Sight(), now_s))
+        sight = tuple(self.rows(Sight(with_owners=True), now_s))
         return Scene(self._view_at(now_s), sight)
 
     def _sight(self, view: ClusterView | None, now_s: float, grid: Grid) -> list[Row]:
@@ -250,6 +250,11 @@ class Recorder:
         ):
             if count:
                 yield row(family, str(count), source=NODE_EXPORTER)
+
+
+def seen(rows: Sequence[Row], question: Sight) -> Sequence[Row]:
+    """Of all that a sight may tell, what it was asked."""
+    return rows if question.with_owners else [one for one in rows if one[0][FAMILY] != "owner_youngest"]
 
 
 def as_samples(rows: Iterable[Row], now_s: float) -> list[Sample]:

@@ -88,7 +88,7 @@ def compare(prometheus: Replay, case: Case) -> Counter[str]:
     families: Counter[str] = Counter()
     owners = owners_of(world)
     for query in (
-        sight_query(policy),
+        sight_query(policy, with_owners=True),
         rooms_query(policy, nodes, **flags),
         moving_query(policy, nodes),
         places_query(policy, owners[case.seed % 3 :: 2]),

@@ -219,6 +219,7 @@ def test_a_world_that_forgets_too_soon_is_refused() -> None:
 def test_the_cores_queries_are_understood() -> None:
     reader = Reader(POLICY)
     assert reader.read(sight_query(POLICY)) == Sight()
+    assert reader.read(sight_query(POLICY, with_owners=True)) == Sight(with_owners=True)
     assert reader.read(moving_query(POLICY, NODES)) == Moving(nodes=NODES)
     for with_init in (False, True):
         for nodes in (NODES, ()):
