@@ -80,13 +80,14 @@ def rules_in_words(snapshot: Snapshot | None) -> dict[str, Any]:
     """Whether the decision needed what the scheduler asks of pods, and how far it had it."""
     rules = snapshot.scheduling_rules if snapshot is not None else None
     problem = snapshot.rules_problem if snapshot is not None else ""
-    told = rules is not None and rules.answered_at_s > 0
-    return {
-        "rules": "unknown" if problem else "known" if rules is not None else "not_asked",
-        "rules_age_s": max(0, snapshot.taken_at_s - rules.answered_at_s) if snapshot and rules and told else None,
-        "rules_left_out": rules.left_out if rules is not None else 0,
-        "rules_malformed": len(rules.malformed) if rules is not None else 0,
-        "rules_problem": problem,
+    told = {"rules": "unknown" if problem else "known" if rules is not None else "not_asked", "rules_problem": problem}
+    if snapshot is None or rules is None or not rules.answered_at_s:
+        return told | {"rules_age_s": None, "rules_left_out": 0, "rules_malformed": 0, "rules_incomplete": ""}
+    return told | {
+        "rules_age_s": max(0, snapshot.taken_at_s - rules.answered_at_s),
+        "rules_left_out": rules.left_out,
+        "rules_malformed": len(rules.malformed),
+        "rules_incomplete": ", ".join(rules.incomplete),
     }
 
 

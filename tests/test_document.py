@@ -1,16 +1,19 @@
 """The decision document: how old and how stuck operations are, and how many launches in a row did not join."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from autoscaler import document
 from autoscaler.decide.progress.launch import RESEND_FOR_S, SETTLE_S
 from autoscaler.decide.removal.shrink import STUCK_AFTER_S
-from autoscaler.document import open_operations_in_words
-from autoscaler.model import JoinFailures, Mode, ModeSetting, Notice, State, Trigger
+from autoscaler.document import open_operations_in_words, rules_in_words
+from autoscaler.model import JoinFailures, Mode, ModeSetting, Notice, SchedulingRules, State, Trigger
 from autoscaler.policy import Drain, Policy, Workers
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.state.memory import OWNER_KEPT_S
+from tests.decide.builders import NOW_S, snapshot
 from tests.simulator.worlds import deployment
 
 
@@ -82,3 +85,47 @@ def test_join_failures_are_told_until_an_hour_after_their_back_off(ended_s_ago: 
     store.save(State(join_failures=failed), 0)
     assert cluster.sweep()["join_failures"] == told
     assert SimCluster(Policy(version=1)).sweep()["join_failures"] == 0
+
+
+# ---------------------------------------------------------------------------------------------------------------- rules
+
+
+def looked(**seen: Any) -> dict[str, Any]:
+    return rules_in_words(msgspec.structs.replace(snapshot(1), **{"rules_problem": "", **seen}))
+
+
+def test_what_a_server_told_is_told_with_its_age_and_its_gaps() -> None:
+    malformed = (("shop/Job/a", "why"), ("shop/Job/b", "why"))
+    rules = SchedulingRules(answered_at_s=NOW_S - 90, left_out=7, malformed=malformed, incomplete=("nodes", "budgets"))
+    assert looked(scheduling_rules=rules) == {
+        "rules": "known",
+        "rules_age_s": 90,
+        "rules_left_out": 7,
+        "rules_malformed": 2,
+        "rules_incomplete": "nodes, budgets",
+        "rules_problem": "",
+    }
+
+
+def test_rules_that_could_not_be_had_are_unknown_whatever_is_kept() -> None:
+    rules = SchedulingRules(answered_at_s=NOW_S - 90)
+    told = looked(scheduling_rules=rules, rules_problem="i-1 was asked and has not answered yet")
+    assert (told["rules"], told["rules_age_s"]) == ("unknown", 90)
+    assert told["rules_problem"] == "i-1 was asked and has not answered yet"
+
+
+def test_rules_that_nobody_told_yet_have_no_age() -> None:
+    assert looked(scheduling_rules=SchedulingRules(answered_at_s=0))["rules_age_s"] is None
+    for nothing in (rules_in_words(None), looked()):
+        assert nothing == {
+            "rules": "not_asked",
+            "rules_age_s": None,
+            "rules_left_out": 0,
+            "rules_malformed": 0,
+            "rules_incomplete": "",
+            "rules_problem": "",
+        }
+
+
+def test_another_invocations_clock_may_be_ahead() -> None:
+    assert looked(scheduling_rules=SchedulingRules(answered_at_s=NOW_S + 3))["rules_age_s"] == 0

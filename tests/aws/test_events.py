@@ -1,10 +1,11 @@
 """What EC2's, Health's and SSM's events mean to us; bodies as AWS documents them."""
 
+import time
 from typing import Any
 
 import pytest
 
-from autoscaler.aws.clock import ALPHABET, SortableIds
+from autoscaler.aws.clock import ALPHABET, LambdaClock, SortableIds
 from autoscaler.aws.events import EventMalformed, Happening, read_event
 
 I1 = "i-1234567890abcdef0"
@@ -100,3 +101,18 @@ def test_ids_sort_by_time_and_are_what_a_client_token_may_be() -> None:
     assert len(set(made)) == 200
     assert all(len(name) == 26 and set(name) <= set(ALPHABET) for name in made)
     assert SortableIds(wall_clock=lambda: 0.032, random_bits=lambda _: 33).new() == "00000000100000000000000011"
+
+
+def test_the_clock_of_an_invocation_waits_and_its_time_goes_down() -> None:
+    class Context:
+        aws_request_id = ""
+        ends_at_s = time.monotonic() + 25.0
+
+        def get_remaining_time_in_millis(self) -> int:
+            return round((self.ends_at_s - time.monotonic()) * 1000)
+
+    clock = LambdaClock(Context())
+    began_ms, left_s = clock.elapsed_ms(), clock.remaining_s()
+    clock.wait(0.05)
+    assert clock.elapsed_ms() - began_ms >= 50
+    assert clock.remaining_s() <= left_s - 0.05

@@ -243,6 +243,13 @@ def _is_paused_then_only_watches(log: Log) -> None:
     stage.sweep()
 
 
+def _no_server_tells_what_the_scheduler_asks(log: Log) -> None:
+    stage = Stage(log, day=13)
+    stage.cluster.ssm.refusing = True
+    stage.burst()
+    stage.sweep(2)
+
+
 def _the_table_is_gone(log: Log) -> None:
     stage = Stage(log, day=11)
     stage.cluster.fail("dynamodb", "load", times=2, code="ResourceNotFoundException")
@@ -263,6 +270,7 @@ SITUATIONS: Final = (
     _pods_that_fit_nowhere,
     _every_worker_is_kept_by_something,
     _is_paused_then_only_watches,
+    _no_server_tells_what_the_scheduler_asks,
     _the_table_is_gone,
 )
 
