@@ -267,6 +267,8 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     evicted_pods: int = 0
     inspection: Inspection | None = None
     """Of an inspection that succeeded."""
+    rules: str = ""
+    """Of the verb `rules`: what observe/rules.py reads."""
     ended_at_s: int | None = None
     """When the script ended, by SSM's clock; None while it runs, or where SSM does not say."""
 

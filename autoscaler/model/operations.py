@@ -101,6 +101,8 @@ class Verb(StrEnum):
     UNCORDON = "uncordon"
     DELETE_NODE = "delete-node"
     STATUS = "status"
+    RULES = "rules"
+    """What the scheduler asks, by pod owner; of no Node."""
 
 
 class NodeCommand(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,9 +110,9 @@ class NodeCommand(msgspec.Struct, frozen=True, kw_only=True):
 
     verb: Verb
     node_name: str
-    """Empty for an inspection, which finds the Node by its provider-id."""
+    """Empty for an inspection, which finds the Node by its provider-id, and for `rules`."""
     provider_id: str
-    """The provider-id that the Node must carry."""
+    """The provider-id that the Node must carry; empty for `rules`."""
     operation_id: str
     """A repeat of an operation id and verb returns the first result."""
     fence: int

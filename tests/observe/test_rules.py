@@ -249,7 +249,7 @@ def test_two_revisions_of_one_owner_name_their_pods() -> None:
 def test_names_as_long_and_odd_as_they_may_be() -> None:
     key, value = f"{'e' * 249}.com/{'k' * 63}", "v" * 63
     (known,) = read(
-        owner('shop/Wörk "load"/größe-ü', metadata={"labels": {key: value, "empty": "", "odd": "a_b.C-1"}})
+        owner('shop/Wörk \\"load\\"/größe-ü', metadata={"labels": {key: value, "empty": "", "odd": "a_b.C-1"}})
     ).owners
     assert known.owner == 'shop/Wörk "load"/größe-ü'
     assert known.rules.labels == tuple(sorted({key: value, "empty": "", "odd": "a_b.C-1"}.items()))
@@ -478,7 +478,11 @@ def test_a_record_that_is_too_large_without_owners_too_is_kept_as_one_that_knows
     assert "waiting" in found.incomplete
 
 
-@pytest.mark.parametrize("record", [b"", b"garbage", gzip.compress(b"{}"), gzip.compress(b'{"answered_at_s":1}')[:-9]])
+@pytest.mark.parametrize(
+    "record",
+    [b"", b"garbage", gzip.compress(b"{}"), gzip.compress(b'{"answered_at_s":1}')[:-9]],
+    ids=["nothing", "garbage", "another form", "cut off"],
+)
 def test_a_record_that_does_not_read_is_refused(record: bytes) -> None:
     with pytest.raises(BadRules):
         unpack_kept(record)

@@ -239,6 +239,13 @@ class VolumeNodeAffinity(_Object, frozen=True, kw_only=True):
     required: NodeSelector | None = None
 
 
+class ObjectReference(_Object, frozen=True, kw_only=True):
+    """Another object."""
+
+    namespace: str = ""
+    name: str = ""
+
+
 class PersistentVolumeSpec(_Object, frozen=True, kw_only=True):
     """A volume."""
 
@@ -247,6 +254,7 @@ class PersistentVolumeSpec(_Object, frozen=True, kw_only=True):
     storage_class_name: str = ""
     volume_mode: str = "Filesystem"
     node_affinity: VolumeNodeAffinity = VolumeNodeAffinity()
+    claim_ref: ObjectReference | None = None
 
 
 class PersistentVolumeStatus(_Object, frozen=True, kw_only=True):
