@@ -7,7 +7,7 @@
 
 RULES_S=${NODE_COMMAND_RULES_S:-20} # for the whole verb
 RULES_ROOM=${NODE_COMMAND_RULES_ROOM:-23600} # characters of the packed answer: SSM keeps 24,000 of the output
-RULES_WORDS=5                       # of each owner's waiting pods, of so many the scheduler's words are told
+RULES_WORDS=3                       # of each owner's waiting pods, of so many the scheduler's words are told
 RULES=""
 
 # A record begins and ends with a word that nobody can know before: some of these fields may hold any text, a line break
