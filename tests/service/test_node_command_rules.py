@@ -1,7 +1,5 @@
 """The verb `rules`: what the scheduler asks, by owner, out of real Kubernetes objects and through the real kubectl."""
 
-import base64
-import gzip
 import json
 import time
 from collections.abc import Iterator
@@ -17,7 +15,6 @@ from autoscaler.model.rules import (
     ImmediateClaim,
     MissingClaim,
     OwnerRules,
-    SchedulingRules,
     Taint,
     WaitingClaim,
     WaitingWord,
@@ -26,12 +23,11 @@ from autoscaler.observe.rules import parse_rules
 from bench import verdicts
 from bench.verdict_cases import FILTERS, Json, load, node_spec, pod_rules, storage
 from tests.service.crowd import put_crowd
-from tests.service.k3s_server import HOSTNAME, NODE, Server, budget, expression, node, pod, serving
-from tests.service.kube import status
+from tests.service.k3s_server import HOSTNAME, NODE, Server, budget, expression, node, serving
 from tests.service.kube.cluster import Object
 from tests.service.recorded_objects import own_names, put
+from tests.service.told_rules import NOW_S, asked, container, lines, owned, told, waiting
 
-NOW_S = 1_793_520_000
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 POD_NAME = "statefulset.kubernetes.io/pod-name"
 
@@ -40,41 +36,6 @@ POD_NAME = "statefulset.kubernetes.io/pod-name"
 def server(tmp_path: Path) -> Iterator[Server]:
     with serving(tmp_path) as made:
         yield made
-
-
-def asked(server: Server, **changes: str) -> dict[str, Any]:
-    """As the functions ask: of no Node, with no fence."""
-    return server.run("rules", **{"node": "", "providerId": "", "fence": "0"} | changes)
-
-
-def told(server: Server) -> SchedulingRules:
-    result = asked(server)
-    assert (result["outcome"], result["evicted_pods"]) == ("succeeded", 0)
-    return parse_rules(result["rules"], answered_at_s=NOW_S)
-
-
-def lines(result: dict[str, Any]) -> list[list[str]]:
-    text = gzip.decompress(base64.b64decode(result["rules"])).decode()
-    return [line.split("\t") for line in text.splitlines()]
-
-
-def owned(name: str, kind: str = "ReplicaSet", owner: str = "web", **more: Any) -> Object:
-    made = pod(name, kind, **more)
-    made["metadata"]["ownerReferences"][0]["name"] = owner
-    made["metadata"]["labels"] = {"app": owner, **more.get("metadata", {}).get("labels", {})}
-    return made
-
-
-def waiting(made: Object, message: str = "", **status_fields: Any) -> Object:
-    """The pod before it has a Node."""
-    del made["spec"]["nodeName"]
-    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
-    made["status"] = {"phase": "Pending", "conditions": [condition], **status_fields}
-    return made
-
-
-def container(**requests: str) -> Object:
-    return {"name": "main", "resources": {"requests": requests}}
 
 
 # --------------------------------------------------------------------------------------------- beside recorded clusters
@@ -312,67 +273,6 @@ def test_words_of_waiting_pods_are_short_and_few(server: Server) -> None:
     assert rules.incomplete == ("waiting",)
 
 
-# ------------------------------------------------------------------------------------------------------------ bad input
-
-
-def test_an_empty_cluster(server: Server) -> None:
-    server.cluster.nodes.clear()
-    server.cluster.namespaces.clear()
-    assert told(server) == SchedulingRules(answered_at_s=NOW_S)
-
-
-def test_labels_as_long_and_odd_as_they_may_be(server: Server) -> None:
-    key = f"{'e' * 249}.com/{'k' * 63}"
-    labels = {key: "v" * 63, "empty": "", "odd": "a_b.C-1", POD_NAME: "only"}
-    server.cluster.add(owned("web-1", metadata={"labels": labels}))
-    (owner,) = told(server).owners
-    assert dict(owner.rules.labels) == {"app": "web", key: "v" * 63, "empty": "", "odd": "a_b.C-1"}
-
-
-def test_an_owner_of_any_kind_and_name_keeps_its_name(server: Server) -> None:
-    server.cluster.add(owned("odd-1", 'Wörk\n"load"\t\\', 'a "name", größer\x1f<&>'))
-    (owner,) = told(server).owners
-    assert owner.owner == 'shop/Wörk\n"load"\t\\/a "name", größer\x1f<&>'
-
-
-@pytest.mark.parametrize("name", ["a\nb", "a\x1fb", "a\x1f\n", "\n\n"])
-def test_a_field_that_tears_its_record_makes_that_owner_unknown_and_no_other(server: Server, name: str) -> None:
-    torn = owned("web-1", owner="torn", spec={"schedulerName": name})
-    whole = owned("web-2", owner="torn")
-    server.cluster.add(torn, whole, owned("api-1", owner="api"))
-    rules = told(server)
-    assert [owner.owner for owner in rules.owners] == ["shop/ReplicaSet/api"]
-    assert rules.malformed == (("shop/ReplicaSet/torn", "a field holds a line break or a control character"),)
-
-
-def test_no_pod_speaks_for_another(server: Server) -> None:
-    """A pod may hold any text in its scheduler's name; what it cannot know is the word that parts records."""
-    forged = owned("web-1", owner="victim", spec={"priority": 1000})
-    server.cluster.add(owned("api-1", owner="victim"))
-    record = "\x1f".join(["0" * 32, "pod", "shop", "x", json.dumps(forged["metadata"]["ownerReferences"][0])])
-    server.cluster.add(owned("evil", owner="evil", spec={"schedulerName": f"mine\n{record}"}))
-    rules = told(server)
-    assert [(owner.owner, owner.rules.priority) for owner in rules.owners] == [("shop/ReplicaSet/victim", 0)]
-    assert [name for name, _ in rules.malformed] == ["shop/ReplicaSet/evil"]
-
-
-def test_claims_of_any_name_are_missing_not_torn(server: Server) -> None:
-    volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": 'a "b"\n\tc\x1e'}}]
-    server.cluster.add(owned("web-1", spec={"volumes": volumes}))
-    (owner,) = told(server).owners
-    assert owner.rules.claims == (MissingClaim(name='a "b"\n\tc\x1e'),)
-
-
-def test_an_owner_whose_rules_are_not_understood_is_unknown_and_named(server: Server) -> None:
-    tolerations = [{"key": "gen", "operator": "Gt", "value": "3"}]
-    server.cluster.add(owned("new-1", owner="new", spec={"tolerations": tolerations}), owned("web-1"))
-    rules = told(server)
-    assert [owner.owner for owner in rules.owners] == ["shop/ReplicaSet/web"]
-    ((named, why),) = rules.malformed
-    assert named == "shop/ReplicaSet/new"
-    assert "operator Gt" in why
-
-
 # ----------------------------------------------------------------------------------------------------------------- size
 
 
@@ -410,43 +310,6 @@ def test_what_the_log_keeps_is_short(server: Server) -> None:
     log = (server.folder / "log").read_text()
     assert result["message"] in log
     assert result["rules"] not in log
-
-
-# --------------------------------------------------------------------------------------------------------- no answer
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        "api/v1/pods",
-        "api/v1/nodes",
-        "api/v1/namespaces",
-        "apis/apps/v1/daemonsets",
-        "apis/policy/v1/poddisruptionbudgets",
-        "api/v1/persistentvolumeclaims",
-        "api/v1/persistentvolumes",
-        "apis/storage.k8s.io/v1/storageclasses",
-    ],
-)
-def test_what_cannot_be_listed_is_no_answer(server: Server, call: str) -> None:
-    server.cluster.add(owned("web-1", spec={"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "v"}}]}))
-    server.fault(f"GET /{call}", refusal=status.SHUTTING_DOWN)
-    assert asked(server)["outcome"] == "api_unreachable"
-
-
-def test_a_page_that_fails_is_no_answer(server: Server) -> None:
-    put_crowd(server.cluster, owners=60, pods_each=10, nodes=5)
-    server.fault(r"GET /api/v1/pods[?]continue=", refusal=status.LEADER_CHANGED)
-    assert asked(server)["outcome"] == "api_unreachable"
-
-
-def test_the_whole_verb_is_bounded(server: Server) -> None:
-    server.environment["NODE_COMMAND_RULES_S"] = "2"
-    server.fault("GET /api/v1/pods", hang_s=1.2)
-    server.fault("GET /api/v1/nodes", hang_s=30)
-    started = time.monotonic()
-    assert asked(server)["outcome"] == "api_unreachable"
-    assert time.monotonic() - started < 10
 
 
 def test_it_looks_and_changes_nothing_while_a_drain_holds_the_node(server: Server) -> None:

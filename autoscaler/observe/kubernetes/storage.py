@@ -16,15 +16,15 @@ from autoscaler.model.rules import (
     Requirement,
     WaitingClaim,
 )
-from autoscaler.observe.kubernetes.api import (
+from autoscaler.observe.kubernetes.api import Pod
+from autoscaler.observe.kubernetes.selectors import node_terms, sorted_labels
+from autoscaler.observe.kubernetes.storage_api import (
     ObjectReference,
     PersistentVolume,
     PersistentVolumeClaim,
     PersistentVolumeClaimSpec,
-    Pod,
     StorageClass,
 )
-from autoscaler.observe.kubernetes.selectors import node_terms, sorted_labels
 from autoscaler.observe.quantities import amount
 
 WAIT_FOR_FIRST_CONSUMER: Final = "WaitForFirstConsumer"
