@@ -69,9 +69,24 @@ def decision_document(
         "metrics_status": snapshot.metrics_status.value if snapshot is not None else "not_asked",
         "metrics_problems": list(snapshot.metrics_problems) if snapshot is not None else [],
         "metrics_unshown": [family.sentence for family in snapshot.unshown] if snapshot is not None else [],
+        **rules_in_words(snapshot),
         "policy_hash": policy_hash(policy),
         "duration_ms": 0,
         "calls": {},
+    }
+
+
+def rules_in_words(snapshot: Snapshot | None) -> dict[str, Any]:
+    """Whether the decision needed what the scheduler asks of pods, and how far it had it."""
+    rules = snapshot.scheduling_rules if snapshot is not None else None
+    problem = snapshot.rules_problem if snapshot is not None else ""
+    told = rules is not None and rules.answered_at_s > 0
+    return {
+        "rules": "unknown" if problem else "known" if rules is not None else "not_asked",
+        "rules_age_s": max(0, snapshot.taken_at_s - rules.answered_at_s) if snapshot and rules and told else None,
+        "rules_left_out": rules.left_out if rules is not None else 0,
+        "rules_malformed": len(rules.malformed) if rules is not None else 0,
+        "rules_problem": problem,
     }
 
 

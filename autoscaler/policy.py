@@ -132,6 +132,13 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             )
 
 
+class RulesPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often a server is asked for the scheduler's rules, and how long a look waits for its answer."""
+
+    refresh_s: Annotated[int, msgspec.Meta(ge=60, le=86_400)] = 600
+    wait_s: Annotated[int, msgspec.Meta(ge=0, le=20)] = 8
+
+
 class MetricsPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How Prometheus is asked, and the intervals that the rendered rules and scrapes use."""
 
@@ -184,6 +191,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     interruption: Interruption = Interruption()
     blind_growth: BlindGrowth = BlindGrowth()
     capacity: Capacity = Capacity()
+    rules: RulesPolicy = RulesPolicy()
     metrics: MetricsPolicy = MetricsPolicy()
     history_days: Annotated[int, msgspec.Meta(ge=1, le=3_650)] = 30
 

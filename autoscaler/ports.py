@@ -5,9 +5,19 @@ simulator and AWS run the same parsers. Every method makes at most one remote ca
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from autoscaler.model import CommandResult, LaunchContext, LaunchRequest, LaunchResult, NodeCommand, Sample, State
+from autoscaler.model import (
+    CommandResult,
+    LaunchContext,
+    LaunchRequest,
+    LaunchResult,
+    NodeCommand,
+    Sample,
+    SchedulingRules,
+    State,
+)
 
 Result = TypeVar("Result")
 
@@ -50,6 +60,10 @@ class StoreUnavailable(PortError):
 
 class StateMalformed(PortError):
     """The stored state does not decode. It is reported and left as it is: no default replaces it."""
+
+
+class RulesMalformed(PortError):
+    """The kept rules do not decode. The next answer of a server replaces them."""
 
 
 class Conflict(Exception):
@@ -111,6 +125,14 @@ class StateStore(Protocol):
         """Write if the version is still `expected_version`; returns the new one. Raises Conflict, StoreUnavailable."""
         ...
 
+    def rules(self) -> SchedulingRules | None:
+        """Read the kept rules consistently; None where none were ever kept. Raises StoreUnavailable, RulesMalformed."""
+        ...
+
+    def keep_rules(self, rules: SchedulingRules) -> None:
+        """Keep these in the place of all that are older; younger ones stay. Raises StoreUnavailable."""
+        ...
+
     def record(self, decided_at_s: int, decision_id: str, document: Mapping[str, Any]) -> None:
         """Append one decision to the history. Raises StoreUnavailable."""
         ...
@@ -147,6 +169,10 @@ class Clock(Protocol):
         """Seconds until this invocation is killed."""
         ...
 
+    def wait(self, seconds: float) -> None:
+        """Return once this much time has passed."""
+        ...
+
 
 class Ids(Protocol):
     """Names that nobody else uses."""
@@ -154,3 +180,19 @@ class Ids(Protocol):
     def new(self) -> str:
         """Return a fresh id: lower-case letters and digits, sortable by time, at most 32."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """Everything outside."""
+
+    metrics: Metrics
+    fleet: Fleet
+    commands: NodeCommands
+    store: StateStore
+    notifier: Notifier
+    background: Background
+    clock: Clock
+    ids: Ids
+    calls: Callable[[], Mapping[str, int]]
+    """Remote calls made so far in this invocation, by service."""

@@ -12,8 +12,6 @@ Told as one list (docs/architecture.md tells the same):
 8. let go of the lease, with what was told; if notices arrived meanwhile, look again.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -21,14 +19,17 @@ import msgspec
 from autoscaler.act.effects import due_effects
 from autoscaler.act.holder import Holder, LostLease
 from autoscaler.act.perform import Actor
+from autoscaler.asking.asking import Asking
+from autoscaler.asking.following import Following
+from autoscaler.asking.server import Server
 from autoscaler.decide.decision import decide
 from autoscaler.decide.demand.growth import BLIND_ALERT
 from autoscaler.decide.fleet import view_fleet
+from autoscaler.decide.scheduling.remembering import types_seen
 from autoscaler.document import Outcome, decision_document, paused_decision
 from autoscaler.launching import open_launches
 from autoscaler.model import (
     Action,
-    Asks,
     Decision,
     MetricsStatus,
     Mode,
@@ -38,22 +39,9 @@ from autoscaler.model import (
     State,
     Trigger,
 )
-from autoscaler.observe.closer import look_closer, without_closer_look
-from autoscaler.observe.instances import look_up
 from autoscaler.observe.snapshot import observe
 from autoscaler.policy import Policy
-from autoscaler.ports import (
-    Background,
-    Clock,
-    Conflict,
-    Fleet,
-    Ids,
-    Metrics,
-    NodeCommands,
-    Notifier,
-    StateStore,
-    StoreUnavailable,
-)
+from autoscaler.ports import Conflict, Ports, StoreUnavailable
 from autoscaler.state.backoffs import codes_told, untold
 from autoscaler.state.memory import forget_old, forget_removed
 from autoscaler.state.modes import begin_after, effective_mode, set_mode
@@ -66,10 +54,7 @@ LEASE_MARGIN_S: Final = 10
 ATTEMPTS: Final = 2
 """A lost race means starting over once; the winner has most likely done what was needed."""
 FACT_ATTEMPTS: Final = 8
-ACTING_S: Final = 5.0
-"""What is left for acting when a closer look takes as long as it may."""
-CLOSER_LOOKS: Final = 5
-"""Questions after the first: what is free, then the pods of the workers that may go, some at a time."""
+SWEEP: Final = "sweep"
 
 
 BEGINNINGS: Final = frozenset({Action.SCALE_UP, Action.SCALE_DOWN, Action.REPAIR})
@@ -78,22 +63,6 @@ BEGINNINGS: Final = frozenset({Action.SCALE_UP, Action.SCALE_DOWN, Action.REPAIR
 
 class Busy(Exception):
     """Something is to do, and another invocation holds the lease or won the race."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ports:
-    """Everything outside."""
-
-    metrics: Metrics
-    fleet: Fleet
-    commands: NodeCommands
-    store: StateStore
-    notifier: Notifier
-    background: Background
-    clock: Clock
-    ids: Ids
-    calls: Callable[[], Mapping[str, int]]
-    """Remote calls made so far in this invocation, by service."""
 
 
 def reconcile(
@@ -143,6 +112,7 @@ class _Run:
         self.facts = tuple(fact for fact in facts if fact.kind != BLIND_ALERT)
         self.started_ms = ports.clock.elapsed_ms()
         self.owner = ports.ids.new()
+        self.asking = Asking(ports, Server(ports, policy, self.owner), policy, cluster_id)
 
     def save_facts(self) -> None:
         """Put notices into the state, whoever holds the lease. Raises StoreUnavailable."""
@@ -185,7 +155,9 @@ class _Run:
             policy=policy,
             now_s=now_s,
         )
-        decision, snapshot = self._decide(snapshot, state, now_s, decision_id)
+        held = Following(ports.store, state, version)
+        decision, snapshot = self._decide(snapshot, held, now_s, decision_id)
+        state, version = held.state, held.version
         effects = due_effects(decision.state, snapshot, policy)
         refusal = decision.reason if decision.action is Action.REFUSED else ""
         fresh_refusal = bool(refusal) and _is_fresh(decision, state)
@@ -201,7 +173,7 @@ class _Run:
             return document
         if lease_held_by_other(state, self.owner, now_s):
             raise Busy("another invocation holds the lease and something is to do")
-        expires_at_s = now_s + int(ports.clock.remaining_s()) + LEASE_MARGIN_S
+        expires_at_s = ports.clock.now_s() + int(ports.clock.remaining_s()) + LEASE_MARGIN_S
         intended = take_lease(_tidied(decision.state, snapshot, now_s), self.owner, expires_at_s)
         untold = state.told_refusal if refusal else ""
         intended = fitted(msgspec.structs.replace(_noted(intended, snapshot, untold), node_count=decision.nodes.ready))
@@ -220,29 +192,16 @@ class _Run:
         setting = ModeSetting(mode=self.start_mode, set_at_s=self.ports.clock.now_s(), by="the first deployment")
         return set_mode(state, setting)
 
-    def _decide(self, snapshot: Snapshot, state: State, now_s: int, decision_id: str) -> tuple[Decision, Snapshot]:
-        """Decide on what was seen; look closer, and decide again, while the decision asks for more."""
+    def _decide(self, snapshot: Snapshot, held: Following, now_s: int, decision_id: str) -> tuple[Decision, Snapshot]:
+        """Decide on what was seen, and on what the decision asked for."""
         blind = snapshot.metrics_status is MetricsStatus.UNAVAILABLE
-        told = add_notices(state, self.alerts) if blind else state
-        decision = decide(snapshot, told, self.policy, now_s=now_s, decision_id=decision_id)
-        for _ in range(CLOSER_LOOKS):
-            if not decision.asks:
-                break
-            closer = self._look_closer(snapshot, decision.asks)
-            decision = decide(closer, told, self.policy, now_s=now_s, decision_id=decision_id)
-            learned = _learned(closer) != _learned(snapshot)
-            snapshot = closer
-            if not learned:
-                break
-        return self._planned(decision, snapshot, state, now_s, decision_id), snapshot
 
-    def _look_closer(self, snapshot: Snapshot, asks: Asks) -> Snapshot:
-        if self.ports.clock.remaining_s() <= self.policy.metrics.timeout_s + ACTING_S:
-            if not (asks.rooms or asks.pods_of):
-                return snapshot
-            return without_closer_look(snapshot, "the time of this invocation is nearly up")
-        snapshot = look_up(self.ports.fleet, snapshot, asks.instances, self.cluster_id)
-        return look_closer(self.ports.metrics, snapshot, asks, self.policy)
+        def judge(seen: Snapshot, state: State) -> Decision:
+            told = add_notices(state, self.alerts) if blind else state
+            return decide(seen, told, self.policy, now_s=now_s, decision_id=decision_id)
+
+        decision, snapshot = self.asking.decided(snapshot, held, judge, foresees=self.trigger.kind == SWEEP)
+        return self._planned(decision, snapshot, held.state, now_s, decision_id), snapshot
 
     def _planned(self, decision: Decision, snapshot: Snapshot, state: State, now_s: int, decision_id: str) -> Decision:
         """The decision with its growth turned into operations."""
@@ -383,11 +342,6 @@ class _Run:
         document["calls"] = dict(self.ports.calls())
 
 
-def _learned(snapshot: Snapshot) -> tuple[bool, frozenset[str], frozenset[str]]:
-    """What closer looks add to."""
-    return snapshot.rooms_known, snapshot.pods_of, snapshot.looked_up
-
-
 def _is_fresh(decision: Decision, state: State) -> bool:
     """Whether people have not heard of this refusal: of the codes behind it, where EC2 gave some."""
     if decision.refused_for:
@@ -397,8 +351,12 @@ def _is_fresh(decision: Decision, state: State) -> bool:
 
 def _noted(state: State, snapshot: Snapshot, refusal: str) -> State:
     """With what a look keeps in mind although nothing is done: each changes rarely, so a calm look writes nothing."""
-    unlisted = view_fleet(snapshot, state).unlisted if snapshot.cluster_known else state.unlisted_workers
-    return msgspec.structs.replace(state, told_refusal=refusal, unlisted_workers=unlisted)
+    state = msgspec.structs.replace(state, told_refusal=refusal)
+    if not snapshot.cluster_known:
+        return state
+    fleet = view_fleet(snapshot, state)
+    seen = types_seen(snapshot, fleet, state)
+    return msgspec.structs.replace(state, unlisted_workers=fleet.unlisted, seen_types=seen)
 
 
 def _tidied(state: State, snapshot: Snapshot, now_s: int) -> State:

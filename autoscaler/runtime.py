@@ -24,7 +24,8 @@ from autoscaler.aws.ssm import SsmNodeCommands
 from autoscaler.decide.capacity.catalogue import UnknownInstanceType, check_instance_types
 from autoscaler.model import Action, Mode, Notice, Trigger
 from autoscaler.policy import Policy, PolicyError, parse_policy
-from autoscaler.reconcile import Busy, Ports, reconcile
+from autoscaler.ports import Ports
+from autoscaler.reconcile import Busy, reconcile
 from autoscaler.redaction import CleanStdout, Redaction
 from autoscaler.telemetry import Telemetry
 

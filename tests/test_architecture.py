@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-CORE = ("model", "policy", "ports", "observe", "decide", "state", "act", "document", "launching", "reconcile")
+CORE = ("model", "policy", "ports", "observe", "decide", "state", "act", "document", "launching", "asking", "reconcile")
 ALLOWED = {
     "model": set(),
     "policy": {"model"},
@@ -21,9 +21,10 @@ ALLOWED = {
     "act": {"model", "policy", "ports", "state"},
     "document": {"model", "policy", "state"},
     "launching": {"model", "policy", "ports", "decide", "state"},
-    "reconcile": {"model", "policy", "ports", "observe", "decide", "state", "act", "document", "launching"},
+    "asking": {"model", "policy", "ports", "observe", "state"},
+    "reconcile": {"model", "policy", "ports", "observe", "decide", "state", "act", "asking", "document", "launching"},
     "redaction": set(),
-    "aws": {"model", "policy", "ports", "redaction", "state"},
+    "aws": {"model", "policy", "ports", "redaction", "state", "observe"},
 }
 IO_MODULES = {
     "asyncio", "boto3", "botocore", "datetime.datetime.now", "http", "os", "pathlib", "random", "requests", "secrets",

@@ -41,6 +41,10 @@ class LambdaClock:
         """Seconds until Lambda kills this invocation."""
         return self._context.get_remaining_time_in_millis() / 1000
 
+    def wait(self, seconds: float) -> None:
+        """Sleep."""
+        time.sleep(seconds)
+
 
 class SortableIds:
     """The `Ids`: 48 bits of milliseconds and 80 random ones, 26 digits in Crockford's base 32, lower case."""

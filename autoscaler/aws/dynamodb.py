@@ -11,14 +11,16 @@ from botocore.exceptions import ClientError
 
 from autoscaler.aws.clients import Clients
 from autoscaler.aws.failures import error_code, told_as
-from autoscaler.model import State
-from autoscaler.ports import Conflict, StateMalformed, StoreUnavailable
+from autoscaler.model import SchedulingRules, State
+from autoscaler.observe.rules import BadRules, pack_kept, unpack_kept
+from autoscaler.ports import Conflict, RulesMalformed, StateMalformed, StoreUnavailable
 from autoscaler.state.size import STATE_LIMIT_BYTES, encoded
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef, PutItemInputTypeDef
 
 STATE_RECORD: Final = "STATE"
+RULES_RECORD: Final = "RULES"
 DECISION_PREFIX: Final = "DECISION#"
 HISTORY_LIMIT_BYTES: Final = 300 * 1024
 """DynamoDB's own limit is 400 KB an item."""
@@ -28,7 +30,10 @@ _decoder: Final = msgspec.json.Decoder(State)
 
 
 class DynamoStateStore:
-    """One item a cluster with the whole state, changed by compare-and-set on its version; decisions beside it."""
+    """One item a cluster with the whole state, changed by compare-and-set on its version.
+
+    Beside it lie the rules that a server told, which are read only where a decision needs them, and the decisions.
+    """
 
     def __init__(
         self,
@@ -77,6 +82,39 @@ class DynamoStateStore:
                 raise Conflict(f"the state of {self._cluster_id} is no longer at version {expected_version}") from error
         return version
 
+    def rules(self) -> SchedulingRules | None:
+        """Read the kept rules consistently; None where none were ever kept. Raises StoreUnavailable, RulesMalformed."""
+        item = self._stored(RULES_RECORD)
+        if item is None:
+            return None
+        where = f"the item {RULES_RECORD} of {self._cluster_id} in the table {self._table}"
+        packed = item.get("rules", {}).get("B")
+        if not isinstance(packed, bytes):
+            raise RulesMalformed(f"{where} has no `rules` (binary)")
+        try:
+            return unpack_kept(packed)
+        except BadRules as error:
+            raise RulesMalformed(f"{where} does not decode: {error}".rstrip(".")) from error
+
+    def keep_rules(self, rules: SchedulingRules) -> None:
+        """Keep these in the place of all that are older; younger ones stay. Raises StoreUnavailable."""
+        try:
+            with told_as(StoreUnavailable, f"keep the rules of {self._cluster_id}"):
+                self._clients.dynamodb().put_item(
+                    TableName=self._table,
+                    Item={
+                        "cluster_id": {"S": self._cluster_id},
+                        "record": {"S": RULES_RECORD},
+                        "answered_at": {"N": str(rules.answered_at_s)},
+                        "rules": {"B": pack_kept(rules)},
+                    },
+                    ConditionExpression="attribute_not_exists(cluster_id) OR answered_at <= :answered_at",
+                    ExpressionAttributeValues={":answered_at": {"N": str(rules.answered_at_s)}},
+                )
+        except StoreUnavailable as error:
+            if error.code != "ConditionalCheckFailedException":
+                raise
+
     def record(self, decided_at_s: int, decision_id: str, document: Mapping[str, Any]) -> None:
         """Append one decision to the history; the same decision twice is one. Raises StoreUnavailable."""
         moment = datetime.fromtimestamp(decided_at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -122,11 +160,11 @@ class DynamoStateStore:
                 return
             start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
 
-    def _stored(self) -> "dict[str, AttributeValueTypeDef] | None":
-        with told_as(StoreUnavailable, f"read the state of {self._cluster_id}"):
+    def _stored(self, record: str = STATE_RECORD) -> "dict[str, AttributeValueTypeDef] | None":
+        with told_as(StoreUnavailable, f"read the {record.lower()} of {self._cluster_id}"):
             answer = self._clients.dynamodb().get_item(
                 TableName=self._table,
-                Key={"cluster_id": {"S": self._cluster_id}, "record": {"S": STATE_RECORD}},
+                Key={"cluster_id": {"S": self._cluster_id}, "record": {"S": record}},
                 ConsistentRead=True,
             )
         return answer.get("Item")

@@ -17,9 +17,9 @@ def in_words(
     snapshot = look.snapshot
     if grow.growth is not None:
         workers = grow.growth.count
-        why = _why_grow(grow, pods)
-        limited = f" (limited: {grow.limit}, {grow.wanted} wanted)" if grow.limit else ""
-        return Action.SCALE_UP, grow.growth.reason, f"Launching {count(workers, 'worker')}: {why}{limited}."
+        limited = f"; {_limit(look, fleet, grow)}" if grow.limit else ""
+        why = f"{_why_grow(grow, pods)}{_asks_for(grow) if grow.limit else ''}{limited}"
+        return Action.SCALE_UP, grow.growth.reason, f"Launching {count(workers, 'worker')}: {why}."
     if repaired:
         return Action.REPAIR, "repair", sentence("; ".join(look.events))
     if shrink.candidates:
@@ -28,12 +28,8 @@ def in_words(
         message = "An alert fires, and nothing is launched: the cluster was never seen whole, so max cannot be kept."
         return Action.REFUSED, grow.limit, message
     if grow.limit:
-        because = f" ({grow.because})" if grow.because else ""
-        message = (
-            f"{grow.wanted} workers are wanted, {fleet.existing} exist and {grow.limit} holds{because}: "
-            "nothing is launched."
-        )
-        return Action.REFUSED, grow.limit, message
+        why = f"{_why_grow(grow, pods)}{_asks_for(grow)}; {_limit(look, fleet, grow)}"
+        return Action.REFUSED, grow.limit, sentence(f"{why}: nothing is launched")
     if snapshot.metrics_status is MetricsStatus.UNAVAILABLE:
         return Action.REFUSED, "metrics_unavailable", sentence(f"Nothing is decided: {snapshot.metrics_problems[0]}")
     if not snapshot.cluster_known:
@@ -56,7 +52,7 @@ def in_words(
 
 
 def _why_grow(grow: GrowPlan, pods: PodDemand) -> str:
-    reason = grow.growth.reason if grow.growth is not None else ""
+    reason = grow.growth.reason if grow.growth is not None else grow.reason
     by_name: dict[str, Signal] = {signal.name: signal for signal in grow.signals}
     if reason == "pods_unschedulable":
         return f"{count(pods.waiting, 'pod')} {'fits' if pods.waiting == 1 else 'fit'} on no worker"
@@ -71,6 +67,25 @@ def _why_grow(grow: GrowPlan, pods: PodDemand) -> str:
     signal = by_name["cpu_utilisation" if reason == "cpu_high" else "memory_utilisation"]
     kind = "CPU" if reason == "cpu_high" else "memory"
     return f"{kind} use is {signal.value or 0:.0%}, above {signal.threshold or 0:.0%} for the whole window"
+
+
+def _asks_for(grow: GrowPlan) -> str:
+    """The demand before any limit."""
+    return f", which asks for {count(grow.missing, 'worker')} more"
+
+
+def _limit(look: Look, fleet: FleetView, grow: GrowPlan) -> str:
+    """What of the demand is not launched, and the field of the policy, or the failure, behind it."""
+    match grow.limit:
+        case "at_max":
+            return f"workers.max is {look.policy.workers.max} and {fleet.existing} exist"
+        case "max_step":
+            return f"scale_up.max_step is {look.policy.scale_up.max_step}"
+        case "state_full":
+            return "as many operations are open as the state holds"
+        case _:
+            because = f" ({grow.because})" if grow.because else ""
+            return f"launches in a row failed, so one at a time is tried, ever more rarely{because}"
 
 
 def _why_shrink(snapshot: Snapshot) -> str:

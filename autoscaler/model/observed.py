@@ -17,7 +17,7 @@ class Sample(msgspec.Struct, frozen=True):
     """Evaluation time in epoch seconds, and the number as text (`NaN` and `+Inf` included)."""
 
 
-class Resources(msgspec.Struct, frozen=True, kw_only=True):
+class Resources(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a pod asks or a node can give."""
 
     cpu_millicores: int = 0
@@ -268,7 +268,7 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     inspection: Inspection | None = None
     """Of an inspection that succeeded."""
     rules: str = ""
-    """Of the verb `rules`: what observe/rules.py reads."""
+    """The packed answer to `rules` (docs/node-commands.md), if that succeeded."""
     ended_at_s: int | None = None
     """When the script ended, by SSM's clock; None while it runs, or where SSM does not say."""
 
@@ -318,6 +318,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Owners whose `places` are known; one without a place has no pod on a Node."""
     zones: tuple[str, ...] | None = None
     """Zones that workers can be launched in, once they were asked for."""
+    zones_problem: str = ""
+    """Why these could not be had, in one sentence: then those of known workers have to do."""
+    youngest_owner_at_s: int | None = None
+    """When the first pod of the youngest pod owner was created; None while that is not shown."""
 
 
 class Asks(msgspec.Struct, frozen=True, kw_only=True):
@@ -342,3 +346,20 @@ class Asks(msgspec.Struct, frozen=True, kw_only=True):
 
     def __bool__(self) -> bool:
         return any(msgspec.structs.astuple(self))
+
+    def __or__(self, other: "Asks") -> "Asks":
+        """Both questions."""
+        return Asks(
+            rooms=self.rooms or other.rooms,
+            pods_of=_both(self.pods_of, other.pods_of),
+            instances=_both(self.instances, other.instances),
+            rules=self.rules or other.rules,
+            rules_of=_both(self.rules_of, other.rules_of),
+            rules_since_s=max(self.rules_since_s, other.rules_since_s),
+            places_of=_both(self.places_of, other.places_of),
+            zones=self.zones or other.zones,
+        )
+
+
+def _both(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*one, *other)))

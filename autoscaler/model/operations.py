@@ -102,7 +102,7 @@ class Verb(StrEnum):
     DELETE_NODE = "delete-node"
     STATUS = "status"
     RULES = "rules"
-    """What the scheduler asks, by pod owner; of no Node."""
+    """What the scheduler asks, by pod owner: a read that is about no Node."""
 
 
 class NodeCommand(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +112,7 @@ class NodeCommand(msgspec.Struct, frozen=True, kw_only=True):
     node_name: str
     """Empty for an inspection, which finds the Node by its provider-id, and for `rules`."""
     provider_id: str
-    """The provider-id that the Node must carry; empty for `rules`."""
+    """The provider-id that the Node must carry; empty for what is about no Node."""
     operation_id: str
     """A repeat of an operation id and verb returns the first result."""
     fence: int

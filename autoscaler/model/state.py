@@ -4,7 +4,8 @@ from enum import StrEnum
 
 import msgspec
 
-from autoscaler.model.operations import LaunchOperation, Pool, RemovalOperation
+from autoscaler.model.observed import Resources
+from autoscaler.model.operations import CommandRef, LaunchOperation, Pool, RemovalOperation
 
 
 class Mode(StrEnum):
@@ -81,8 +82,33 @@ class OwnerLaunches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     zones: tuple[str, ...]
     unhelped: int = 0
     retry_at_s: int = 0
+    waiting: int = 0
+    """Its pods that waited when it was launched for them: fewer wait once it has settled if it helped. 0: not noted."""
     decision_id: str = ""
     """Of the decision that launched for it last: ids of its launches begin with that. Empty in older states."""
+
+
+class SeenType(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What workers of one instance type were like: what a new one will be where none is left to look at."""
+
+    instance_type: str
+    allocatable: Resources
+    """The smallest that was seen, each dimension by itself."""
+    daemons: Resources = Resources()
+    """What the DaemonSets on such a worker request together; `pods` is how many there are."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """Labels that all of ours had, beyond those that every worker has by itself."""
+
+
+class MovedOwner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Pods of this owner were moved by a removal: one that is undone or followed by a launch is not repeated soon."""
+
+    owner: str
+    moved_at_s: int
+    in_vain: int = 0
+    """How often in a row that removal was undone, or a launch followed for these pods within the hour."""
+    until_s: int = 0
+    """Not moved again before, once it was in vain."""
 
 
 class JoinFailures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,6 +127,25 @@ class JoinFailures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Why EC2 ended the last one, in EC2's words; empty where it lived, or EC2 gave no reason."""
 
 
+class RulesQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What the scheduler asks is being asked of a server, or was in vain.
+
+    It changes nothing in the cluster, so neither a lease nor a fence guards it: the compare-and-set of the state lets
+    one invocation ask at a time, and any of them take the answer.
+    """
+
+    asked_by: str = ""
+    """The invocation that is about to send it; empty once it was sent, or has failed."""
+    command: CommandRef | None = None
+    """Where the answer is; None while it is about to be sent, and once it has failed."""
+    failures: int = 0
+    """Servers asked in vain in a row; the next question goes to the next server."""
+    retry_at_s: int = 0
+    """Without a command: not asked again before."""
+    problem: str = ""
+    """Why the last one failed."""
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole truth about what is under way: one item, one compare-and-set. Changed only by functions of `state/`."""
 
@@ -116,6 +161,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     removed: tuple[Removed, ...] = ()
     """Removals that ended, until the metrics are newer than that."""
     owners: tuple[OwnerLaunches, ...] = ()
+    seen_types: tuple[SeenType, ...] = ()
+    moved: tuple[MovedOwner, ...] = ()
     join_failures: JoinFailures | None = None
     last_scale_up_s: int | None = None
     last_scale_down_s: int | None = None
@@ -130,3 +177,6 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
     node_count: int | None = None
     """Ready workers at the last write; for people and dashboards, never read to decide."""
+    rules_question: RulesQuestion | None = None
+    rules_answered_at_s: int | None = None
+    """How old the kept rules are: when the question was sent that a server answered last. None: none ever did."""

@@ -54,7 +54,7 @@ def observe(
     rows = fleet.describe()
     answer = answered()
     results = tuple(
-        (removal.operation_id, _result(commands, removal.command, now_s))
+        (removal.operation_id, command_result(commands, removal.command, now_s))
         for removal in state.removals
         if removal.command is not None
     )
@@ -123,7 +123,12 @@ def assemble(
         unshown=proofs.unshown,
         shows_init=answered.one("shown", of=INIT_REQUESTS) is not None,
         shows_overhead=answered.one("shown", of=OVERHEAD) is not None,
+        youngest_owner_at_s=_whole(answered.one("owner_youngest")),
     )
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
 
 
 def _another_world(
@@ -192,8 +197,8 @@ def _ask(metrics: Metrics, promql: str) -> Sequence[Sample] | MetricsUnavailable
         return error
 
 
-def _result(commands: NodeCommands, command: CommandRef, now_s: int) -> CommandResult | None:
-    """None when it cannot be asked now: unknown is neither success nor failure."""
+def command_result(commands: NodeCommands, command: CommandRef, now_s: int) -> CommandResult | None:
+    """What is known of a command; None when it cannot be asked now: unknown is neither success nor failure."""
     try:
         result = commands.result(command.command_id, command.server_id)
     except CommandsUnavailable:

@@ -18,7 +18,8 @@ from autoscaler.model import (
 )
 from autoscaler.observe.query import sight_query
 from autoscaler.policy import Policy
-from autoscaler.reconcile import Ports, reconcile
+from autoscaler.ports import Ports
+from autoscaler.reconcile import reconcile
 from autoscaler.simulator.ec2 import Ec2, Ec2Settings
 from autoscaler.simulator.fakes import SimFleet, SimMetrics, SimNotifier
 from autoscaler.simulator.metrics.faults import MetricFaults
@@ -150,7 +151,7 @@ class SimCluster:
         After it the caller never knows; `effect_unknown`: nor before it, as with an answer of status 500.
 
         `service` and `name`: prometheus query; ec2 describe, launch_context, launch, terminate; ssm send, result;
-        dynamodb load, save, record; sns notify.
+        dynamodb load, save, rules, keep_rules, record; sns notify.
         """
         self.wires.fail(service, name, after_effect=after_effect, times=times, code=code, effect_unknown=effect_unknown)
 

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from autoscaler.model import CommandOutcome, NodeCommand, Verb
+from autoscaler.simulator.rules_answer import answer
 from autoscaler.simulator.world.drains import POLL_S, Drain
 from autoscaler.simulator.world.nodes import Nodes
 from autoscaler.simulator.world.objects import ClusterState, SimNode
@@ -27,6 +28,7 @@ from autoscaler.simulator.world.preflight import (
     preflight,
     result_line,
 )
+from autoscaler.simulator.world.told import scheduling_rules
 
 EXIT_CODES: Final = {
     CommandOutcome.SUCCEEDED: 0,
@@ -181,8 +183,9 @@ class CommandRunner:
             line = result_line(command, CommandOutcome.API_UNREACHABLE, "The Node could not be read.")
             state.at(state.now_s + UNREACHABLE_S, lambda: self._end(command, command_id, line))
             return
-        if command.verb is Verb.INSPECT:
-            self._end(command, command_id, self._inspect(command))
+        of_no_node = {Verb.INSPECT: self._inspect, Verb.RULES: self._tell}.get(command.verb)
+        if of_no_node is not None:
+            self._end(command, command_id, of_no_node(command))
             return
         node = state.nodes.get(command.node_name)
         if node is None:
@@ -191,6 +194,12 @@ class CommandRunner:
             self._end(command, command_id, result_line(command, outcome, f"There is no Node {command.node_name}."))
             return
         self._act(command, node, lambda line: self._end(command, command_id, line, final=line.rule != ADMISSION_RULE))
+
+    def _tell(self, command: NodeCommand) -> ResultLine:
+        """What the scheduler asks, of no Node in particular."""
+        rules = scheduling_rules(self._state)
+        words = f"{len(rules.owners)} owners, {len(rules.waiting)} pods wait."
+        return result_line(command, CommandOutcome.SUCCEEDED, words, rules=answer(rules))
 
     def _inspect(self, command: NodeCommand) -> ResultLine:
         """By provider-id alone: a name proves nothing."""

@@ -5,9 +5,10 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.model import CommandOutcome, CommandResult, NodeCommand
+from autoscaler.model import CommandOutcome, CommandResult, NodeCommand, Verb
 from autoscaler.ports import CommandsUnavailable
 from autoscaler.simulator.commands import RunStatus
+from autoscaler.simulator.rules_faults import RulesFault, spoilt
 from autoscaler.simulator.wires import SSM, Invocation
 from autoscaler.simulator.world.preflight import ResultLine
 from autoscaler.simulator.world.world import World
@@ -33,6 +34,10 @@ class Ssm:
     """Commands sent now end at once with an exit code that means nothing, having done nothing."""
     mute: bool = False
     """Commands sent now run, and their end is never reported."""
+    rules_fault: RulesFault | None = None
+    """What becomes of answers to questions that are sent now."""
+    _spoilt: dict[str, RulesFault] = field(default_factory=dict)
+    _first_told: str = ""
     _crashed: set[str] = field(default_factory=set)
     _muted: set[str] = field(default_factory=set)
 
@@ -43,6 +48,8 @@ class Ssm:
             raise CommandsUnavailable(f"{server_id} is no instance that takes commands.", code="InvalidInstanceId")
         command_id = f"00000000-0000-4000-8000-{len(self.sent) + 1:012x}"
         self.sent[command_id] = (command, server_id, self.world.now_s)
+        if command.verb is Verb.RULES and self.rules_fault is not None:
+            self._spoilt[command_id] = self.rules_fault
         if self.mute:
             self._muted.add(command_id)
         if self.crashing:
@@ -72,7 +79,7 @@ class Ssm:
         known = self.sent.get(command_id)
         if known is None or known[1] != server_id:
             return CommandResult(outcome=CommandOutcome.UNDELIVERED, message="SSM knows no such command.")
-        if command_id in self._muted:
+        if command_id in self._muted or self._spoilt.get(command_id) is RulesFault.NEVER:
             return CommandResult(outcome=CommandOutcome.RUNNING)
         if command_id in self._crashed:
             return CommandResult(outcome=CommandOutcome.FAILED, message="The script broke.")
@@ -89,8 +96,17 @@ class Ssm:
             message=line.message,
             evicted_pods=line.evicted_pods,
             inspection=line.inspection,
+            rules=self._told(line.rules, command_id) if line.rules else "",
             ended_at_s=None if status.ended_at_s is None else int(status.ended_at_s),
         )
+
+    def _told(self, packed: str, command_id: str) -> str:
+        """The answer as SSM hands it on."""
+        self._first_told = self._first_told or packed
+        fault = self._spoilt.get(command_id)
+        if fault is RulesFault.OLD:
+            return self._first_told
+        return packed if fault is None else spoilt(packed, fault)
 
 
 class SimCommands:

@@ -7,19 +7,22 @@ from typing import Any
 
 import msgspec
 
-from autoscaler.model import State
-from autoscaler.ports import Conflict, StateMalformed, StoreUnavailable
+from autoscaler.model import SchedulingRules, State
+from autoscaler.observe.rules import BadRules, pack_kept, unpack_kept
+from autoscaler.ports import Conflict, RulesMalformed, StateMalformed, StoreUnavailable
 from autoscaler.simulator.wires import DYNAMODB, Invocation
 
 
 @dataclass(slots=True)
 class StateItem:
-    """The stored item: encoded bytes and a version, as DynamoDB would hold them."""
+    """The stored items of a cluster: encoded bytes and a version, as DynamoDB would hold them."""
 
     data: bytes = b""
     version: int = 0
     largest_bytes: int = 0
     saves: int = 0
+    rules: bytes = b""
+    rules_answered_at_s: int = 0
     decisions: deque[tuple[int, str, dict[str, Any]]] = field(default_factory=lambda: deque(maxlen=10_000))
 
 
@@ -58,6 +61,27 @@ class MemoryStore:
             return item.version
 
         return self._invocation.call(DYNAMODB, "save", StoreUnavailable, effect, state)
+
+    def rules(self) -> SchedulingRules | None:
+        """Decode what is kept. Raises StoreUnavailable, RulesMalformed."""
+
+        def effect() -> SchedulingRules | None:
+            try:
+                return unpack_kept(self._item.rules) if self._item.rules else None
+            except BadRules as error:
+                raise RulesMalformed(f"The kept rules do not decode: {error}".rstrip(".")) from error
+
+        return self._invocation.call(DYNAMODB, "rules", StoreUnavailable, effect)
+
+    def keep_rules(self, rules: SchedulingRules) -> None:
+        """Keep them unless younger ones are there. Raises StoreUnavailable."""
+
+        def effect() -> None:
+            item = self._item
+            if not item.rules or item.rules_answered_at_s <= rules.answered_at_s:
+                item.rules, item.rules_answered_at_s = pack_kept(rules), rules.answered_at_s
+
+        self._invocation.call(DYNAMODB, "keep_rules", StoreUnavailable, effect)
 
     def record(self, decided_at_s: int, decision_id: str, document: Mapping[str, Any]) -> None:
         """Append to the history; the document must be plain JSON. Raises StoreUnavailable."""

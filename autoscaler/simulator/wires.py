@@ -54,6 +54,10 @@ class SimClock:
         """Seconds until this invocation is killed."""
         return self._began_s + self._timeout_s - self._time.now_s
 
+    def wait(self, seconds: float) -> None:
+        """Let virtual time pass; the world follows at the next call."""
+        self._time.spend(seconds)
+
 
 class SimIds:
     """Ids that sort by time and can be repeated from the seed (port Ids)."""

@@ -9,6 +9,7 @@ from autoscaler.model import JoinFailures, OwnerLaunches, Refusal, Removed, Stat
 from autoscaler.policy import Policy
 from autoscaler.state.backoffs import forget_backoffs
 from autoscaler.state.modes import operators_mode
+from autoscaler.state.moved import still_meaning
 from autoscaler.state.notices import INTERRUPTION, RETIREMENT, is_to_be_forgotten
 
 OWNER_KEPT_S: Final = 3600
@@ -40,6 +41,7 @@ def forget_old(state: State, now_s: int) -> State:
         notices=tuple(n for n in state.notices if not is_to_be_forgotten(n, now_s)),
         refusals=tuple(r for r in state.refusals if now_s < r.until_s + OWNER_KEPT_S),
         owners=remembered_owners(state, now_s),
+        moved=still_meaning(state, now_s),
         join_failures=None
         if state.join_failures and state.join_failures.until_s + OWNER_KEPT_S < now_s
         else state.join_failures,

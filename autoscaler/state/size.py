@@ -13,7 +13,7 @@ ID_BYTES: Final = 64
 """What one worker adds to its launch once it has an id: `instance_ids`, and `absent_since_s` for a while."""
 
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
-_GIVING_WAY: Final = ("refusals", "backoffs", "owners", "notices")
+_GIVING_WAY: Final = ("moved", "refusals", "backoffs", "owners", "notices")
 """The harmless first: asked once more too early, launched once more in vain, a notice that was dealt with."""
 
 

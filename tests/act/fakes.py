@@ -3,7 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from autoscaler.model import CommandResult, LaunchContext, LaunchRequest, LaunchResult, NodeCommand, State
+from autoscaler.model import (
+    CommandResult,
+    LaunchContext,
+    LaunchRequest,
+    LaunchResult,
+    NodeCommand,
+    SchedulingRules,
+    State,
+)
 from autoscaler.ports import Conflict, StoreUnavailable
 
 
@@ -32,6 +40,12 @@ class Store:
         """Write without asking, as whoever owns the version."""
         self.state = state
         self.version += 1
+
+    def rules(self) -> SchedulingRules | None:
+        raise NotImplementedError
+
+    def keep_rules(self, rules: SchedulingRules) -> None:
+        raise NotImplementedError
 
     def record(self, decided_at_s: int, decision_id: str, document: Mapping[str, Any]) -> None:
         raise NotImplementedError
@@ -123,3 +137,7 @@ class Clock:
         left = self._remaining_s
         self._remaining_s -= self._spends_s
         return left
+
+    def wait(self, seconds: float) -> None:
+        self._now_s += int(seconds)
+        self._remaining_s -= seconds

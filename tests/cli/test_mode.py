@@ -5,7 +5,7 @@ import pytest
 
 from autoscaler.cli.duration import DurationError, parse_duration, say_duration
 from autoscaler.cli.mode import ATTEMPTS, Contended, change_mode
-from autoscaler.model import Lease, Mode, ModeSetting, State
+from autoscaler.model import Lease, Mode, ModeSetting, SchedulingRules, State
 from autoscaler.ports import Conflict, StoreUnavailable
 
 PAUSED = ModeSetting(mode=Mode.PAUSED, set_at_s=100, by="ada")
@@ -67,6 +67,12 @@ class Contest:
 
     def record(self, *_: object) -> None:
         raise AssertionError("a change of the mode is no decision")
+
+    def rules(self) -> SchedulingRules | None:
+        raise AssertionError("a change of the mode needs no rules")
+
+    def keep_rules(self, *_: object) -> None:
+        raise AssertionError("a change of the mode tells no rules")
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

@@ -29,6 +29,7 @@ from autoscaler.model import (
     RemovalOperation,
     RemovalPhase,
     Resources,
+    SchedulingRules,
     Snapshot,
     State,
     Utilisation,
@@ -201,6 +202,7 @@ def snapshot(
     gated: int = 0,
     looked_up: frozenset[str] = frozenset(),
     unlisted: tuple[Instance, ...] = (),
+    rules: SchedulingRules | None = None,
 ) -> Snapshot:
     """What one look saw. A number of workers: that many, Ready and full."""
     machines = [full(n + 1) for n in range(workers)] if isinstance(workers, int) else list(workers)
@@ -225,6 +227,8 @@ def snapshot(
         rooms_known=cluster_known,
         daemons=daemons_of(on_nodes) if there else (),
         pods_of=frozenset(m.node.name for m in machines if m.node is not None) if there else frozenset(),
+        scheduling_rules=rules,
+        rules_problem="" if rules is not None else "no server was asked",
     )
 
 

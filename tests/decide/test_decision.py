@@ -65,7 +65,8 @@ IDLE = [worker(n, pods=[pod(f"p{n}", cpu=100)]) for n in range(1, 4)]
             State(),
             Action.SCALE_UP,
             "pods_unschedulable",
-            "Launching 8 workers: 40 pods fit on no worker (limited: at_max, 12 wanted).",
+            "Launching 8 workers: 40 pods fit on no worker, which asks for 20 workers more; "
+            "workers.max is 10 and 2 exist.",
             id="max cuts it short",
         ),
         pytest.param(
@@ -97,7 +98,8 @@ IDLE = [worker(n, pods=[pod(f"p{n}", cpu=100)]) for n in range(1, 4)]
             State(),
             Action.REFUSED,
             "at_max",
-            "11 workers are wanted, 10 exist and at_max holds: nothing is launched.",
+            "2 pods fit on no worker, which asks for 1 worker more; "
+            "workers.max is 10 and 10 exist: nothing is launched.",
             id="at max",
         ),
         pytest.param(

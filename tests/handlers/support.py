@@ -12,7 +12,7 @@ from autoscaler.aws.clients import Clients
 from autoscaler.aws.clock import Context
 from autoscaler.model import Notice, Trigger
 from autoscaler.policy import Policy
-from autoscaler.reconcile import Ports
+from autoscaler.ports import Ports
 from autoscaler.runtime import App, Settings
 from autoscaler.telemetry import Telemetry
 

@@ -7,7 +7,7 @@ import pytest
 
 from autoscaler.model import Mode, Trigger
 from autoscaler.policy import Policy, PolicyError
-from autoscaler.reconcile import Ports
+from autoscaler.ports import Ports
 from autoscaler.runtime import SettingsError, build, read_settings
 from autoscaler.simulator.cluster import SimCluster
 from handlers import alerts, lifecycle, sweep

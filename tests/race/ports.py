@@ -26,14 +26,14 @@ from autoscaler.model import (
     LaunchResult,
     NodeCommand,
     Sample,
+    SchedulingRules,
     State,
 )
 from autoscaler.observe.closer import look_closer
 from autoscaler.observe.query import sight_query
 from autoscaler.observe.snapshot import assemble
 from autoscaler.policy import Policy
-from autoscaler.ports import Conflict, FleetUnavailable, MetricsUnavailable, StateStore
-from autoscaler.reconcile import Ports
+from autoscaler.ports import Conflict, FleetUnavailable, MetricsUnavailable, Ports, StateStore
 from autoscaler.simulator.cluster import START_S, SimCluster
 from autoscaler.simulator.wires import Inline, SimClock, SimTime
 from tests.race.evidence import Commanded, Entry, Evidence, Launched, Saved, Terminated, WriteLost, me
@@ -171,6 +171,12 @@ class WatchedStore:
         self._owner = _owner(state)
         self._evidence.add(lambda _: Saved(pid=me(), version=version, fence=state.fence, took_lease=took_lease))
         return version
+
+    def rules(self) -> SchedulingRules | None:
+        return self._store.rules()
+
+    def keep_rules(self, rules: SchedulingRules) -> None:
+        self._store.keep_rules(rules)
 
     def record(self, decided_at_s: int, decision_id: str, document: Mapping[str, Any]) -> None:
         self._store.record(decided_at_s, decision_id, document)

@@ -14,8 +14,7 @@ from autoscaler.aws.clients import Clients
 from autoscaler.aws.clock import Context
 from autoscaler.aws.dynamodb import DynamoStateStore
 from autoscaler.aws.idempotency import Once
-from autoscaler.ports import PortError
-from autoscaler.reconcile import Ports
+from autoscaler.ports import PortError, Ports
 from autoscaler.runtime import App
 from autoscaler.telemetry import Telemetry
 from handlers import alerts, sweep

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from autoscaler.asking.server import ACTING_S
 from autoscaler.model import Sample
 from autoscaler.policy import Policy, ScaleDown
-from autoscaler.ports import Metrics, MetricsUnavailable
-from autoscaler.reconcile import ACTING_S, Ports, reconcile
+from autoscaler.ports import Metrics, MetricsUnavailable, Ports
+from autoscaler.reconcile import reconcile
 from autoscaler.simulator.cluster import SWEEP, SimCluster
 from tests.reconcile.conftest import deployment, need_two_workers
 

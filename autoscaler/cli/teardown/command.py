@@ -37,7 +37,7 @@ from autoscaler.cli.teardown.run import End, NoMetrics, Report, Teardown
 from autoscaler.cli.who import who
 from autoscaler.model import Instance
 from autoscaler.policy import Policy, PolicyError
-from autoscaler.reconcile import Ports
+from autoscaler.ports import Ports
 from autoscaler.runtime import read_policy
 
 STEP_S: Final = 60.0

@@ -34,8 +34,8 @@ from autoscaler.model import (
 )
 from autoscaler.observe.snapshot import observe
 from autoscaler.policy import Policy
-from autoscaler.ports import Conflict, MetricsUnavailable, PortError, StoreUnavailable
-from autoscaler.reconcile import LEASE_MARGIN_S, Ports
+from autoscaler.ports import Conflict, MetricsUnavailable, PortError, Ports, StoreUnavailable
+from autoscaler.reconcile import LEASE_MARGIN_S
 from autoscaler.state.memory import forget_old
 from autoscaler.state.transitions import lease_held_by_other, release_lease, take_lease
 

@@ -23,6 +23,10 @@ class GrowPlan(msgspec.Struct, frozen=True, kw_only=True):
     wanted: int
     """Workers altogether, before any limit."""
     growth: Growth | None
+    reason: str = ""
+    """Stable code of what wants more than there is; empty where nothing does."""
+    missing: int = 0
+    """How many more are wanted than there are and come, before any limit."""
     limit: str = ""
     """Which limit cut the growth short (`at_max`, `max_step`, `state_full`, `join_backoff`, `never_seen`), or empty."""
     because: str = ""
@@ -41,7 +45,7 @@ def plan_growth(
     pod_wants = coming + pods.extra if pods.extra else None
     signals = (
         Signal(name="unschedulable_pods", value=pods.waiting, threshold=0, wants=pod_wants),
-        *utilisation_signals(snapshot, fleet, policy),
+        *utilisation_signals(snapshot, fleet, state, policy),
         Signal(
             name="minimum",
             value=coming + recovering,
@@ -63,17 +67,18 @@ def plan_growth(
     if missing <= 0:
         return GrowPlan(signals=signals, wanted=max(wanted, coming), growth=None)
     count, limit = _limited(missing, fleet, state, policy, now_s=snapshot.taken_at_s)
+    plan = GrowPlan(signals=signals, wanted=wanted, growth=None, reason=reason, missing=missing, limit=limit)
     if count == 0:
         because = f"EC2 ended the last: {failed.cause}" if (failed := state.join_failures) and failed.cause else ""
         because = because if limit == "join_backoff" else ""
-        return GrowPlan(signals=signals, wanted=wanted, growth=None, limit=limit, because=because)
+        return msgspec.structs.replace(plan, because=because)
     growth = Growth(
         workers=_first(pods.new_workers, count, policy),
         reason=reason,
         for_owners=pods.for_owners,
         unhelped=pods.unhelped,
     )
-    return GrowPlan(signals=signals, wanted=wanted, growth=growth, limit=limit)
+    return msgspec.structs.replace(plan, growth=growth)
 
 
 def plan_blind_growth(snapshot: Snapshot, fleet: FleetView, state: State, policy: Policy) -> GrowPlan:
@@ -82,13 +87,14 @@ def plan_blind_growth(snapshot: Snapshot, fleet: FleetView, state: State, policy
     Workers that EC2 does not list count against max as they were last seen; of a cluster that was never seen nobody
     knows how many there are.
     """
-    nothing = GrowPlan(signals=(), wanted=0, growth=None)
+    nothing = GrowPlan(signals=(), wanted=0, growth=None, reason="blind_growth")
     if snapshot.metrics_status is not MetricsStatus.UNAVAILABLE or policy.blind_growth.step == 0 or fleet.joining:
         return nothing
     alert = next((n for n in state.notices if n.kind == BLIND_ALERT and not n.handled), None)
     if alert is None:
         return nothing
     step = policy.blind_growth.step
+    nothing = msgspec.structs.replace(nothing, missing=step)
     if state.unlisted_workers is None:
         return msgspec.structs.replace(nothing, wanted=fleet.existing + step, limit="never_seen")
     unlisted = state.unlisted_workers
@@ -96,7 +102,8 @@ def plan_blind_growth(snapshot: Snapshot, fleet: FleetView, state: State, policy
     if count == 0:
         return msgspec.structs.replace(nothing, wanted=fleet.existing + unlisted + step, limit=limit)
     growth = Growth(workers=_first((), count, policy), reason="blind_growth")
-    return GrowPlan(signals=(), wanted=fleet.existing + unlisted + count, growth=growth, limit=limit, blind=alert)
+    wanted = fleet.existing + unlisted + count
+    return msgspec.structs.replace(nothing, wanted=wanted, growth=growth, limit=limit, blind=alert)
 
 
 def _limited(

@@ -1,24 +1,32 @@
-"""Workers wanted by pods that wait: the packing model, corrected by the scheduler where the two disagree."""
+"""Workers wanted by pods that wait: the scheduler's filters on the cluster as it is and as it could be.
 
-from collections.abc import Container, Sequence
+What a launch does not help, although the filters found it right, is judged in disputed.py.
+"""
+
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
-from autoscaler.decide.fleet import FleetView, Standing, Worker
-from autoscaler.decide.scheduling.packing import pack, pack_new
-from autoscaler.decide.scheduling.rooms import Room, free_room, new_room, zone_of
-from autoscaler.model import Asks, Blocked, NewWorkers, OwnerLaunches, Pod, RemovalPhase, Snapshot, State
+from autoscaler.decide.demand.disputed import judge, outwaited
+from autoscaler.decide.fleet import FleetView
+from autoscaler.decide.scheduling.asking import what_is_missing, zones_that_matter
+from autoscaler.decide.scheduling.book import family
+from autoscaler.decide.scheduling.fresh import FreshWorkers, NewRefusal
+from autoscaler.decide.scheduling.picture import Picture
+from autoscaler.decide.scheduling.placing import Trial, Waiting
+from autoscaler.decide.scheduling.sizing import size
+from autoscaler.model import Asks, Blocked, NewWorkers, OwnerLaunches, Pod, Snapshot, State
+from autoscaler.model.rules import PodRules
 from autoscaler.policy import Policy
-from autoscaler.state.memory import MAX_OWNERS_BYTES, owner_bytes, owners_under_way, remembered_owners
 
 DISAGREE_AFTER_S: Final = 30
-"""A pod unschedulable for longer does not fit, whatever the model finds."""
-SETTLED_AFTER_S: Final = 60
-"""From then on the scheduler has had its chance on a new node."""
-RETRY_S: Final = 600
-"""First wait after launches that did not help; doubles."""
-MAX_RETRY_S: Final = 6 * 3600
+"""A pod unschedulable for longer does not fit, whatever the filters find."""
+MOST_WORKERS: Final = 1_000
+"""So many are wanted at most: what pods ask for is said whole, before any limit of the policy."""
+EXPENDABLE_BELOW: Final = -10
+"""Pods of a lower priority wait for room and get no worker: the cluster-autoscaler's own default
+(`--expendable-pods-priority-cutoff`)."""
 
 
 class PodDemand(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,18 +35,18 @@ class PodDemand(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     """Unschedulable pods that a worker of ours could help, as far as anybody knows."""
     new_workers: tuple[NewWorkers, ...]
-    """Workers to launch: what pods bind to one zone first, then by instance type in the policy's order."""
+    """Workers to launch: by instance type in the policy's order, what pods bind to one zone by that zone."""
     take_back: tuple[str, ...]
     """Operation ids of removals to undo instead, newest first."""
     for_owners: tuple[str, ...]
-    """Owners of the pods that the new workers are for."""
+    """Owners of the pods that the new workers, or those taken back, are for; as launches are remembered."""
     unhelped: tuple[OwnerLaunches, ...]
-    """Records to keep if the launch is made: the model had found room, the scheduler had not."""
+    """Records to keep if the launch is made: the filters had found room, the scheduler had not."""
     blocked: tuple[Blocked, ...]
     asks: Asks = Asks()
     """What has to be seen before any of it is known."""
     distrusted: bool = False
-    """Pods wait for which the model finds room and the scheduler does not, and nothing is launched for them now."""
+    """Pods wait for which the filters find room and the scheduler does not, and nothing is launched for them now."""
 
     @property
     def extra(self) -> int:
@@ -46,9 +54,14 @@ class PodDemand(msgspec.Struct, frozen=True, kw_only=True):
         return sum(new.count for new in self.new_workers)
 
 
-def owner_of(pod: Pod) -> str:
-    """`namespace/kind/name` of the owner, or of the bare pod itself."""
-    return f"{pod.namespace}/{pod.owner_kind or 'Pod'}/{pod.owner_name or pod.name}"
+NO_DEMAND: Final = PodDemand(waiting=0, new_workers=(), take_back=(), for_owners=(), unhelped=(), blocked=())
+
+
+class _Class(msgspec.Struct, frozen=True):
+    """Waiting pods that the scheduler treats alike."""
+
+    rules: PodRules
+    pods: tuple[Pod, ...]
 
 
 def pod_demand(
@@ -59,227 +72,151 @@ def pod_demand(
     *,
     displaced: Sequence[Pod] = (),
     just_joined: Container[str] = (),
-    at_most: int,
 ) -> PodDemand:
     """Compute the demand of pods that wait, and of `displaced` pods whose machine is being taken away.
 
-    Only for a snapshot whose `cluster_known` holds. At most `at_most` new workers. `just_joined`: instance ids of
-    workers that this look saw Ready for the first time.
+    Only for a snapshot whose `cluster_known` holds. `just_joined`: instance ids of workers that this look saw Ready for
+    the first time.
     """
     now_s = snapshot.metrics_at_s if snapshot.metrics_at_s is not None else snapshot.taken_at_s
-    unbound = [pod for pod in snapshot.pods if not pod.node]
-    if not snapshot.rooms_known:
-        asked = [pod for pod in unbound if pod.unschedulable_since_s is not None]
-        nothing = _nothing(len(asked), [])
-        return msgspec.structs.replace(nothing, asks=Asks(rooms=True)) if asked or displaced else nothing
-    empty = {t: new_room(t, t, fleet, snapshot.daemons, policy) for t in policy.workers.instance_types}
-    waiting, blocked = _helpable(unbound, tuple(empty.values()), policy)
-    due = any(now_s - since >= policy.scale_up.pending_for_s for pod in waiting if (since := _since(pod)) is not None)
-    if not due and not displaced:
-        return _nothing(len(waiting), blocked)
-    settled, unsettled = _ready_rooms(fleet, now_s, just_joined)
-    coming = _coming_rooms(fleet, state, empty, policy)
-    back = _take_back_rooms(fleet)
-    old = [pod for pod in waiting if now_s - (_since(pod) or now_s) > DISAGREE_AFTER_S]
-    fresh = [pod for pod in waiting if now_s - (_since(pod) or now_s) <= DISAGREE_AFTER_S]
-    spare = [room.another(room.key) for room in settled]
-    after_old = pack(old, [*unsettled, *coming, *back])
-    after_fresh = pack([*fresh, *displaced], [*settled, *unsettled, *coming, *back])
-    # One that launches did not help is judged so too where no room is left by now: other workers would not help it.
-    failed = {record.owner: record for record in state.owners if record.unhelped}
-    disputed = [
-        pod
-        for pod in after_old.left
-        if any(room.accepts(pod) for room in spare) or _outwaited(pod, failed.get(owner_of(pod)))
+    daemons = [pod for pod in snapshot.pods if _waits(pod) and pod.owner_kind == "DaemonSet"]
+    unbound = [pod for pod in snapshot.pods if _waits(pod) and pod.owner_kind != "DaemonSet"]
+    blocked = [
+        Blocked(subject=pod.title, reason="daemonset: its node is full; a new worker cannot help") for pod in daemons
     ]
-    refused, records = _judge_disputed(disputed, state, now_s)
-    blocked.extend(Blocked(subject=pod.title, reason=f"unhelped: {reason}") for pod, reason in refused if due)
-    out = {pod.uid for pod, _ in refused}
-    left: Sequence[Pod] = [pod for pod in (*after_old.left, *after_fresh.left) if pod.uid not in out]
-    new_workers, owners = _new_workers(left, empty, at_most=at_most)
-    used_back = {*after_old.placed.values(), *after_fresh.placed.values()}
+    if not _due(unbound, policy, now_s) and not displaced:
+        return msgspec.structs.replace(NO_DEMAND, waiting=len(unbound), blocked=tuple(blocked))
+    missing = what_is_missing(snapshot, fleet, state, policy, [*unbound, *displaced], with_zones=True)
+    if missing:
+        return msgspec.structs.replace(NO_DEMAND, waiting=len(unbound), blocked=tuple(blocked), asks=missing)
+    picture = Picture(snapshot, fleet, state, policy, just_joined=just_joined, now_s=now_s)
+    asking = [picture.book.of(pod) for pod in (*unbound, *displaced)]
+    fresh = FreshWorkers(
+        picture, policy.workers.instance_types, zones_that_matter(snapshot, fleet, picture.machines, asking)
+    )
+    classes, held = _worth_a_worker(picture, unbound)
+    hopeless = {one.rules: why for one in classes if (why := fresh.refusal(one.rules)) is not None and why.lasts}
+    blocked += [*held, *_blocked(classes, hopeless)]
+    classes = [one for one in classes if one.rules not in hopeless]
+    if not _due(_pods_of(classes), policy, now_s) and not displaced:
+        return msgspec.structs.replace(NO_DEMAND, waiting=len(_pods_of(classes)), blocked=tuple(blocked))
+    judged = _judged(picture, classes, state, now_s)
+    blocked += judged.blocked
+    wanted = [*judged.wanted, *(Waiting(picture.book.of(pod), 1) for pod in displaced)]
+    short = size(wanted, (), picture.cluster, at_most=0).left
+    back = _taken_back(picture, wanted, short)
+    with picture.uncordoned(picture.back[operation_id] for operation_id in back):
+        sizing = size(wanted, fresh.templates, picture.cluster, at_most=MOST_WORKERS)
+    in_vain = {group.rules: why for group in sizing.left if (why := fresh.refusal(group.rules)) is not None}
+    lost = [one for one in judged.classes if one.rules in in_vain]
+    blocked += _blocked(lost, in_vain)
+    served = {group.rules for group in short} - in_vain.keys()
+    owners = {family(pod, one.rules) for one in judged.classes if one.rules in served for pod in one.pods}
     return PodDemand(
-        waiting=len(waiting) - len(out),
-        new_workers=new_workers,
-        take_back=tuple(
-            worker.removal.operation_id
-            for worker in take_backable(fleet)
-            if worker.removal is not None and worker.key in used_back
-        ),
-        for_owners=owners,
-        unhelped=tuple(record for record in records if record.owner in owners),
+        waiting=len(_pods_of(judged.classes)) - len(_pods_of(lost)),
+        new_workers=fresh.as_workers(sizing.new_nodes),
+        take_back=back,
+        for_owners=tuple(sorted(owners)),
+        unhelped=tuple(record for record in judged.records if record.owner in owners),
         blocked=tuple(blocked),
-        distrusted=bool(refused),
+        distrusted=judged.distrusted,
     )
 
 
-def _new_workers(
-    pods: Sequence[Pod], empty: dict[str, Room], *, at_most: int
-) -> tuple[tuple[NewWorkers, ...], tuple[str, ...]]:
-    """Workers for these pods, and their owners. Pods that any zone suits fill up what was opened for one zone."""
-    new: list[NewWorkers] = []
-    owners: dict[str, None] = {}
-    opened: list[Room] = []
-    zones = sorted({zone_of(pod) for pod in pods} - {""})
-    for zone in (*zones, ""):
-        group: Sequence[Pod] = [pod for pod in pods if zone_of(pod) == zone]
-        if not zone:
-            group = pack(group, opened).left
-        for instance_type, template in empty.items():
-            room = template.in_zone(zone, template.key) if zone else template
-            count, packed = pack_new(group, room, at_most=at_most)
-            placed = [pod for pod in group if pod.uid in packed.placed]
-            if count:
-                new.append(NewWorkers(instance_type, count, zone))
-                at_most -= count
-                owners.update(dict.fromkeys(owner_of(pod) for pod in placed))
-                rooms = [room.another(f"{zone}#{instance_type}#{index}") for index in range(count)]
-                pack(placed, rooms)
-                opened.extend(rooms)
-            group = packed.left
-    return tuple(new), tuple(owners)
+def _waits(pod: Pod) -> bool:
+    return not pod.node and pod.unschedulable_since_s is not None
 
 
-def _nothing(waiting: int, blocked: list[Blocked]) -> PodDemand:
-    return PodDemand(waiting=waiting, new_workers=(), take_back=(), for_owners=(), unhelped=(), blocked=tuple(blocked))
+def _due(pods: Iterable[Pod], policy: Policy, now_s: int) -> bool:
+    since = (pod.unschedulable_since_s for pod in pods)
+    return any(now_s - since_s >= policy.scale_up.pending_for_s for since_s in since if since_s is not None)
 
 
-def _since(pod: Pod) -> int | None:
-    return pod.unschedulable_since_s
+def _pods_of(classes: Iterable[_Class]) -> list[Pod]:
+    return [pod for one in classes for pod in one.pods]
 
 
-def _helpable(pods: Sequence[Pod], empty: Sequence[Room], policy: Policy) -> tuple[list[Pod], list[Blocked]]:
-    """Waiting pods that a new worker could hold, and why the others could not be helped by any."""
-    helpable: list[Pod] = []
+def _blocked(classes: Iterable[_Class], why: Mapping[PodRules, NewRefusal]) -> list[Blocked]:
+    return [
+        Blocked(subject=pod.title, reason=str(why[one.rules]))
+        for one in classes
+        if one.rules in why
+        for pod in one.pods
+    ]
+
+
+def _worth_a_worker(picture: Picture, pods: Sequence[Pod]) -> tuple[list[_Class], list[Blocked]]:
+    """Classes of the pods that a worker may be launched for, and why the others wait."""
     blocked: list[Blocked] = []
-    largest = max(empty, key=lambda room: (room.free.cpu_millicores, room.free.memory_bytes))
+    classes: dict[PodRules, list[Pod]] = {}
     for pod in pods:
-        if pod.unschedulable_since_s is None:
-            continue
-        if pod.owner_kind == "DaemonSet":
-            blocked.append(Blocked(subject=pod.title, reason="daemonset: its node is full; a new worker cannot help"))
-        elif any(room.accepts(pod) for room in empty):
-            helpable.append(pod)
-        elif not pod.requests.fits_in(largest.free):
-            blocked.append(
-                Blocked(
-                    subject=pod.title,
-                    reason=f"unfittable: asks {pod.requests.cpu_millicores / 1000:g} CPU and "
-                    f"{pod.requests.memory_bytes / 2**20:.0f} MiB; the largest worker ({largest.key}) gives "
-                    f"{largest.free.cpu_millicores / 1000:g} CPU and {largest.free.memory_bytes / 2**20:.0f} MiB",
-                )
-            )
+        rules = picture.book.of(pod)
+        if rules.priority < EXPENDABLE_BELOW:
+            why = f"expendable: its priority {rules.priority} is below {EXPENDABLE_BELOW}; it waits for room"
+            blocked.append(Blocked(subject=pod.title, reason=why))
+        elif picture.book.is_nominated(pod):
+            blocked.append(Blocked(subject=pod.title, reason="nominated: the scheduler makes room by preemption"))
         else:
-            wanted = ", ".join(f"{key}={value}" for key, value in pod.node_selector)
-            types = ", ".join(policy.workers.instance_types)
-            blocked.append(
-                Blocked(subject=pod.title, reason=f"unfittable: no worker of {types} has the labels {wanted or '-'}")
-            )
-    return helpable, blocked
+            classes.setdefault(rules, []).append(pod)
+    return [_Class(rules, tuple(group)) for rules, group in classes.items()], blocked
 
 
-def _outwaited(pod: Pod, record: OwnerLaunches | None) -> bool:
-    """Whether the pod waited already when that launch was made for its owner."""
-    since_s = pod.unschedulable_since_s
-    return record is not None and since_s is not None and since_s <= record.launched_at_s
+class _Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for once the scheduler's disagreement is heard."""
+
+    classes: list[_Class]
+    """Without the pods that no launch is made for now."""
+    wanted: list[Waiting]
+    records: tuple[OwnerLaunches, ...]
+    blocked: list[Blocked]
+
+    @property
+    def distrusted(self) -> bool:
+        return bool(self.blocked)
 
 
-def _ready_rooms(fleet: FleetView, now_s: int, just_joined: Container[str]) -> tuple[list[Room], list[Room]]:
-    """Rooms where the scheduler has had its chance, and rooms too new for that."""
-    settled: list[Room] = []
-    unsettled: list[Room] = []
-    for worker in fleet.having(Standing.READY):
-        room = free_room(worker) if worker.schedulable else None
-        if room is None or worker.node is None or worker.node.created_at_s is None:
-            continue
-        # A Node may need longer than that from its creation to Ready: what was not Ready before is new as well.
-        is_new = (
-            now_s - worker.node.created_at_s < SETTLED_AFTER_S or worker.launch is not None or worker.key in just_joined
-        )
-        (unsettled if is_new else settled).append(room)
-    return settled, unsettled
+def _judged(picture: Picture, classes: Sequence[_Class], state: State, now_s: int) -> _Judged:
+    """Split off what the filters would place where the scheduler has had its chance and did not.
 
-
-def _coming_rooms(fleet: FleetView, state: State, empty: dict[str, Room], policy: Policy) -> list[Room]:
-    """A room for every worker on its way, identified or not."""
-    rooms: list[Room] = []
-    for worker in fleet.having(Standing.JOINING):
-        if worker.removal is not None:  # on its way back: what is on it stays on it
-            room = free_room(worker)
-            if room is not None:
-                rooms.append(room)
-            continue
-        instance_type = worker.instance.instance_type if worker.instance is not None else ""
-        template = empty.get(instance_type) or empty[policy.workers.instance_types[0]]
-        zone = worker.zone
-        rooms.append(template.another(worker.key) if zone is None else template.in_zone(zone, worker.key))
-    unidentified = [
-        launch.request.overrides[0]
-        for launch in state.launches
-        for _ in range(launch.unidentified)
-        if launch.request.overrides
-    ]
-    for index, asked in enumerate(unidentified[: fleet.unidentified]):
-        template = empty.get(asked.instance_type) or empty[policy.workers.instance_types[0]]
-        rooms.append(template.in_zone(asked.zone, f"unidentified#{index}"))
-    return rooms
-
-
-def take_backable(fleet: FleetView) -> list[Worker]:
-    """Workers whose drain may still be undone, newest operation first."""
-    candidates = [
-        worker
-        for worker in fleet.having(Standing.LEAVING)
-        if worker.removal is not None
-        and worker.removal.phase in {RemovalPhase.DRAINING, RemovalPhase.DRAINED}
-        and not worker.removal.reclaim
-        and worker.node is not None
-        and worker.node.ready is True
-    ]
-    return sorted(candidates, key=lambda w: -(w.removal.created_at_s if w.removal is not None else 0))
-
-
-def _take_back_rooms(fleet: FleetView) -> list[Room]:
-    return [room for worker in take_backable(fleet) if (room := free_room(worker)) is not None]
-
-
-def _judge_disputed(
-    disputed: Sequence[Pod], state: State, now_s: int
-) -> tuple[list[tuple[Pod, str]], tuple[OwnerLaunches, ...]]:
-    """Pods that the model had placed and the scheduler had not: once more elsewhere, then ever more rarely.
-
-    A record counts against an owner only while one of its pods has waited since before that launch: pods that came
-    later say nothing about whether it helped. Nor does anything while the launch is still under way.
+    One that launches did not help is judged so too where no room is left by now: other workers would not help it.
     """
-    records_of = {record.owner: record for record in state.owners}
-    stuck = {owner_of(pod) for pod in disputed if _outwaited(pod, records_of.get(owner_of(pod)))}
-    known = {owner: record for owner, record in records_of.items() if owner in stuck}
-    under_way = owners_under_way(state)
-    remembered = {record.owner: owner_bytes(record) for record in remembered_owners(state, now_s)}
-    left_bytes = MAX_OWNERS_BYTES - sum(remembered.values())
-    refused: list[tuple[Pod, str]] = []
-    records: dict[str, OwnerLaunches] = {}
-    for pod in disputed:
-        owner = owner_of(pod)
-        record = known.get(owner)
-        if record is not None and now_s < record.retry_at_s:
-            reason = f"{record.unhelped + 1} launches did not help; tried again after {record.retry_at_s - now_s} s"
-            refused.append((pod, reason))
-            continue
-        unhelped = 0 if record is None else record.unhelped + (owner not in under_way)
-        wait_s = 0 if unhelped == 0 else min(RETRY_S * 2 ** (unhelped - 1), MAX_RETRY_S)
-        fresh = OwnerLaunches(
-            owner=owner,
-            launched_at_s=now_s,
-            zones=record.zones if record is not None else (),
-            unhelped=unhelped,
-            retry_at_s=now_s + wait_s,
-        )
-        if owner not in records and owner not in remembered:
-            # A launch that nobody remembers would be made again and again for a pod that it does not help.
-            if left_bytes < owner_bytes(fresh):
-                refused.append((pod, "launches are remembered for as many owners as the state holds"))
-                continue
-            left_bytes -= owner_bytes(fresh)
-        records[owner] = fresh
-    return refused, tuple(records.values())
+    failed = {record.owner: record for record in state.owners if record.unhelped}
+    trial = Trial(picture.cluster)
+    elsewhere = frozenset(picture.cluster.nodes) - frozenset(picture.settled)
+    patient: list[_Class] = []
+    disputed: list[_Class] = []
+    for one in classes:
+        old = [pod for pod in one.pods if now_s - (pod.unschedulable_since_s or now_s) > DISAGREE_AFTER_S]
+        fits = bool(old) and any(trial.fits(one.rules, picture.cluster.nodes[name]) for name in picture.settled)
+        doubted = {p.uid for p in old if fits or outwaited(p, failed.get(family(p, one.rules)))}
+        patient.append(_Class(one.rules, tuple(pod for pod in one.pods if pod.uid not in doubted)))
+        disputed.append(_Class(one.rules, tuple(pod for pod in one.pods if pod.uid in doubted)))
+    allowed, refused, records = judge([(p, family(p, one.rules)) for one in disputed for p in one.pods], state, now_s)
+    asked = [_Class(one.rules, tuple(pod for pod in one.pods if pod.uid in allowed)) for one in disputed]
+    return _Judged(
+        classes=[*patient, *asked],
+        wanted=[
+            *(Waiting(one.rules, len(one.pods)) for one in patient),
+            *(Waiting(one.rules, len(one.pods), elsewhere) for one in asked),
+        ],
+        records=records,
+        blocked=[Blocked(subject=pod.title, reason=f"unhelped: {reason}") for pod, reason in refused],
+    )
+
+
+def _taken_back(picture: Picture, wanted: Sequence[Waiting], short: tuple[Waiting, ...]) -> tuple[str, ...]:
+    """Removals to undo, the newest first and no more than help, where something is `short` of a place."""
+    back: list[str] = []
+    for operation_id in picture.back if short else ():
+        tried = [*back, operation_id]
+        with picture.uncordoned(picture.back[one] for one in tried):
+            left = size(wanted, (), picture.cluster, at_most=0).left
+        if _number(left) < _number(short):
+            back, short = tried, left
+        if not short:
+            break
+    return tuple(back)
+
+
+def _number(groups: Iterable[Waiting]) -> int:
+    return sum(group.count for group in groups)

@@ -5,21 +5,21 @@ from collections.abc import Container, Iterable
 from typing import Final
 
 from autoscaler.decide.fleet import FleetView, Standing, Worker
-from autoscaler.decide.scheduling.rooms import offered
-from autoscaler.model import Resources, Signal, Snapshot
+from autoscaler.decide.scheduling.machines import offered
+from autoscaler.model import Resources, Signal, Snapshot, State
 from autoscaler.policy import Policy
 
 _ROUNDING: Final = 1e-9
 """Ratios come from sums of floats: what is over a target by less is at it."""
 
 
-def utilisation_signals(snapshot: Snapshot, fleet: FleetView, policy: Policy) -> tuple[Signal, ...]:
+def utilisation_signals(snapshot: Snapshot, fleet: FleetView, state: State, policy: Policy) -> tuple[Signal, ...]:
     """One signal a resource: what the use wants beyond what there is, in workers of the preferred type.
 
     Only where the use was high all through the window; the use is over the workers that take pods.
     """
     above = {"cpu": policy.scale_up.cpu_above, "memory": policy.scale_up.memory_above}
-    new = offered(policy.workers.instance_types[0], fleet, policy)
+    new = offered(policy.workers.instance_types[0], fleet, state, policy)
     signals = []
     for use in snapshot.utilisation:
         threshold = above[use.resource]

@@ -7,8 +7,8 @@ import msgspec
 
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
+from autoscaler.decide.removal.elsewhere import Elsewhere
 from autoscaler.decide.removal.reclaim import is_far
-from autoscaler.decide.removal.shrink import cannot_lose
 from autoscaler.model import Asks, Blocked, MetricsStatus, Notice, State
 from autoscaler.state.memory import refused_lately
 from autoscaler.state.notices import RETIREMENT
@@ -40,7 +40,7 @@ def plan_retirement(look: Look, state: State, fleet: FleetView) -> Retirement:
             continue
         why = _stays(worker, state, look.now_s)
         if why is None:
-            step = _next_step(look, fleet, worker, notice)
+            step = _next_step(look, state, fleet, worker, notice)
             return msgspec.structs.replace(step, blocked=tuple(blocked))
         blocked.append(Blocked(subject=worker.title, reason=f"retirement: {why}; EC2 retires it"))
     return Retirement(blocked=tuple(blocked))
@@ -53,12 +53,14 @@ def _stays(worker: Worker, state: State, now_s: int) -> str | None:
     return refused_lately(state, worker.title, now_s)
 
 
-def _next_step(look: Look, fleet: FleetView, worker: Worker, notice: Notice) -> Retirement:
+def _next_step(look: Look, state: State, fleet: FleetView, worker: Worker, notice: Notice) -> Retirement:
     asks = Asks(rooms=not look.snapshot.rooms_known, pods_of=() if worker.pods is not None else (worker.title,))
+    elsewhere = Elsewhere(look.snapshot, fleet, state, look.policy, now_s=look.now_s)
+    asks = asks or elsewhere.asks(worker)
     if asks:
         return Retirement(asks=asks)
     places = [w for w in fleet.having(Standing.READY) if w.schedulable]
-    enough = fleet.ready - 1 >= look.policy.workers.min and cannot_lose(fleet, worker, (), places) is None
+    enough = fleet.ready - 1 >= look.policy.workers.min and elsewhere.cannot_lose(worker, (), places) is None
     if not enough and not notice.replaced and fleet.existing < look.policy.workers.max:
         return Retirement(notice=notice, launches=True)
     return Retirement(notice=notice, removes=worker)

@@ -1,22 +1,19 @@
 """Which worker could go, and why the others may not. Metrics only nominate: the drain's preflight decides."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from autoscaler.decide.demand.use import low_enough, too_full_without
 from autoscaler.decide.fleet import FleetView, Standing, Worker
-from autoscaler.decide.scheduling.packing import pack
-from autoscaler.decide.scheduling.rooms import free_room
+from autoscaler.decide.removal.elsewhere import Elsewhere, movable_pods
+from autoscaler.decide.scheduling.book import family
 from autoscaler.model import Asks, Blocked, MetricsStatus, Pod, RemovalOperation, RemovalPhase, Snapshot, State
 from autoscaler.policy import Policy
 from autoscaler.state.memory import refused_lately, times_refused
+from autoscaler.state.moved import moved_too_often
 from autoscaler.state.notices import REBALANCE
-
-_STAYS_BEHIND = frozenset({"DaemonSet", "Node"})
-"""Owner kinds whose pods need no new home: daemons, and static pods (owned by their Node)."""
-
 
 SEEN_AT_ONCE = 20
 """Workers whose single pods are asked for in one question, oldest first."""
@@ -34,6 +31,8 @@ class ShrinkPlan(msgspec.Struct, frozen=True, kw_only=True):
     blocked: tuple[Blocked, ...]
     asks: Asks = Asks()
     """What has to be seen before anybody can be nominated."""
+    moves: tuple[str, ...] = ()
+    """Owners of the pods that would be moved."""
 
 
 def plan_shrink(
@@ -48,8 +47,8 @@ def plan_shrink(
 ) -> ShrinkPlan:
     """Nominate workers to remove: all that are empty, else one; nobody unless everything is known and calm.
 
-    `distrusted`: the scheduler leaves pods waiting for which the packing model finds room. Then only a worker that
-    runs pods by now counts as a place for others: an empty one may be what no pod can use.
+    `distrusted`: the scheduler leaves pods waiting for which the filters find room. Then only a worker that runs pods
+    by now counts as a place for others: an empty one may be what no pod can use.
     """
     above_max = fleet.existing > policy.workers.max
     refusal = _not_now(snapshot, fleet, state, policy, waiting_pods=waiting_pods, now_s=now_s, above_max=above_max)
@@ -67,21 +66,32 @@ def plan_shrink(
         elif worker.ours:
             blocked.append(Blocked(subject=worker.title, reason=why))
     places = [w for w in fleet.having(Standing.READY) if w.schedulable and not (w.empty and distrusted)]
-    at_risk = {notice.subject for notice in state.notices if notice.kind == REBALANCE}
-    # What EC2 may take soon goes first; of the others each gets its turn, the oldest first.
-    eligible.sort(key=lambda worker: (times_refused(state, worker.title), worker.key not in at_risk))
-    chosen, unseen = _choose(snapshot, fleet, eligible, policy, blocked, places=places, above_max=above_max)
-    if chosen:
+    # Use need not be low above max; where it is, ordinary rules let more go than are too many.
+    forced = above_max and low_enough(snapshot, policy) is not None
+    choice = _Choice(snapshot, fleet, state, policy, places=places, forced=forced, now_s=now_s)
+    for worker in _in_turn(eligible, fleet, state):
+        if not choice.goes_on_after(worker):
+            break
+    blocked += choice.blocked
+    if choice.chosen:
         reason = "above_max" if above_max else "low_utilisation"
-        names = ", ".join(worker.title for worker in chosen)
-        return ShrinkPlan(candidates=tuple(chosen), reason=reason, message=f"removing {names}", blocked=tuple(blocked))
-    if unseen:
+        names = ", ".join(worker.title for worker in choice.chosen)
+        message = f"removing {names}"
+        return ShrinkPlan(
+            candidates=tuple(choice.chosen),
+            reason=reason,
+            message=message,
+            blocked=tuple(blocked),
+            moves=tuple(choice.moves),
+        )
+    if choice.unseen or choice.asks:
+        of = choice.unseen[0] if choice.unseen else choice.asked_for
         return ShrinkPlan(
             candidates=(),
             reason="unseen",
-            message=f"the pods of {unseen[0]} are not known",
+            message=f"the pods of {of} are not known",
             blocked=tuple(blocked),
-            asks=Asks(pods_of=unseen),
+            asks=choice.asks or Asks(pods_of=tuple(choice.unseen[:SEEN_AT_ONCE])),
         )
     return ShrinkPlan(
         candidates=(),
@@ -91,9 +101,24 @@ def plan_shrink(
     )
 
 
-def movable_pods(worker: Worker) -> list[Pod]:
-    """Pods that a drain evicts, as far as its pods are known."""
-    return [pod for pod in worker.pods or () if pod.owner_kind not in _STAYS_BEHIND]
+def _in_turn(eligible: Iterable[Worker], fleet: FleetView, state: State) -> Iterator[Worker]:
+    """Empty ones first; what EC2 may take soon; each gets its turn; of equals from the fullest zone, then the oldest.
+
+    Evenness is a preference among equals: no zone keeps a worker that nobody needs.
+    """
+    at_risk = {notice.subject for notice in state.notices if notice.kind == REBALANCE}
+    in_zone = Counter(worker.zone for worker in fleet.having(Standing.READY))
+    ranks: dict[tuple[bool, int, bool], dict[str | None, list[tuple[int, Worker]]]] = {}
+    for age, worker in enumerate(eligible):
+        rank = (not worker.empty, times_refused(state, worker.title), worker.key not in at_risk)
+        ranks.setdefault(rank, {}).setdefault(worker.zone, []).append((age, worker))
+    for _, by_zone in sorted(ranks.items()):
+        while by_zone:
+            zone = min(by_zone, key=lambda zone: (-in_zone[zone], by_zone[zone][0][0]))
+            yield by_zone[zone].pop(0)[1]
+            in_zone[zone] -= 1
+            if not by_zone[zone]:
+                del by_zone[zone]
 
 
 def _not_now(
@@ -178,69 +203,70 @@ def _pod_keeps(pod: Pod, policy: Policy) -> str | None:
     return None
 
 
-def _choose(
-    snapshot: Snapshot,
-    fleet: FleetView,
-    eligible: Sequence[Worker],
-    policy: Policy,
-    blocked: list[Blocked],
-    *,
-    places: Sequence[Worker],
-    above_max: bool,
-) -> tuple[list[Worker], tuple[str, ...]]:
-    """Empty ones together, else the first that may go; each judged on the cluster without those chosen before.
+class _Choice:
+    """Empty ones together, else the first that may go; each judged on the cluster without those chosen before."""
 
-    Returns them, and the first Nodes whose pods have to be seen before they can be judged.
-    """
-    floor = policy.workers.min
-    spare = fleet.ready - floor
-    if above_max:
-        # Use need not be low for this: no more go than are too many.
-        spare = min(spare, fleet.existing - policy.workers.max)
-    # What workers use that run nothing for anybody is their own and leaves with them: `min: 0` may be reached.
-    use_counts = not above_max and any(not worker.empty for worker in fleet.having(Standing.READY))
-    chosen: list[Worker] = []
-    unseen: list[str] = []
-    for worker in sorted(eligible, key=lambda worker: not worker.empty):
-        if len(chosen) >= spare:
-            blocked.append(Blocked(subject=worker.title, reason=f"needed: {floor} workers are wanted"))
-            continue
-        if chosen and (not worker.empty or len(chosen) >= policy.scale_down.max_empty_step):
-            break
-        gone = {worker.key, *(other.key for other in chosen)}
-        why = too_full_without(snapshot, fleet, gone, policy) if use_counts else None
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        fleet: FleetView,
+        state: State,
+        policy: Policy,
+        *,
+        places: Sequence[Worker],
+        forced: bool,
+        now_s: int,
+    ) -> None:
+        self.chosen: list[Worker] = []
+        self.moves: list[str] = []
+        """Owners of the pods that the chosen ones run, as moves are remembered."""
+        self.blocked: list[Blocked] = []
+        self.unseen: list[str] = []
+        """The first Nodes whose pods have to be seen before they can be judged."""
+        self.asks, self.asked_for = Asks(), ""
+        self._snapshot, self._fleet, self._state, self._policy = snapshot, fleet, state, policy
+        self._places, self._now_s = places, now_s
+        self._elsewhere = Elsewhere(snapshot, fleet, state, policy, now_s=now_s)
+        self._spare = fleet.ready - policy.workers.min
+        if forced:
+            self._spare = min(self._spare, fleet.existing - policy.workers.max)
+        # What workers use that run nothing for anybody is their own and leaves with them: `min: 0` may be reached.
+        self._use_counts = not forced and any(not worker.empty for worker in fleet.having(Standing.READY))
+
+    def goes_on_after(self, worker: Worker) -> bool:
+        """Judge it; whether the next one is to be judged too."""
+        if len(self.chosen) >= self._spare:
+            self._block(worker, f"needed: {self._policy.workers.min} workers are wanted")
+            return True
+        if self.chosen and (not worker.empty or len(self.chosen) >= self._policy.scale_down.max_empty_step):
+            return False
+        why = self._too_full(worker)
+        if why is None and not worker.empty and worker.pods is None:
+            self.unseen.append(worker.title)
+            return True
+        asks = self._elsewhere.asks(worker) if why is None else Asks()
+        if asks:
+            self.asks, self.asked_for = self.asks or asks, self.asked_for or worker.title
+            return False
+        why = why or self._moved_in_vain(worker) or self._elsewhere.cannot_lose(worker, self.chosen, self._places)
         if why is not None:
-            blocked.append(Blocked(subject=worker.title, reason=f"needed: {why}"))
-            continue
-        if not worker.empty and worker.pods is None:
-            unseen.append(worker.title)
-            continue
-        why = cannot_lose(fleet, worker, chosen, places)
-        if why is not None:
-            blocked.append(Blocked(subject=worker.title, reason=why))
-            continue
-        chosen.append(worker)
-        if not worker.empty:
-            break
-    return chosen, tuple(unseen[:SEEN_AT_ONCE])
+            self._block(worker, why)
+            return True
+        self.chosen.append(worker)
+        self.moves += self._families(worker)
+        return worker.empty
 
+    def _block(self, worker: Worker, why: str) -> None:
+        self.blocked.append(Blocked(subject=worker.title, reason=why))
 
-def cannot_lose(fleet: FleetView, worker: Worker, gone: Sequence[Worker], places: Sequence[Worker]) -> str | None:
-    """Why the cluster without it (and those in `gone`) has no room for its pods, or uneven zones; None where it has."""
-    staying = [w for w in fleet.having(Standing.READY) if w.key != worker.key and w not in gone]
-    rooms = [room for w in staying if w in places and (room := free_room(w)) is not None]
-    left = pack(movable_pods(worker), rooms).left
-    if left:
-        return f"no_room: {left[0].title} fits on no other worker"
-    before = _unevenness([*staying, worker])
-    after = _unevenness(staying, zones=[*staying, worker])
-    if after > max(1, before):
-        return f"zones: without it the zones would differ by {after} workers"
-    return None
+    def _too_full(self, worker: Worker) -> str | None:
+        gone = {worker.key, *(other.key for other in self.chosen)}
+        why = too_full_without(self._snapshot, self._fleet, gone, self._policy) if self._use_counts else None
+        return None if why is None else f"needed: {why}"
 
+    def _families(self, worker: Worker) -> list[str]:
+        return [family(pod, self._elsewhere.rules_of(pod)) for pod in movable_pods(worker)]
 
-def _unevenness(workers: Sequence[Worker], zones: Sequence[Worker] = ()) -> int:
-    """Largest difference between the zones; a zone that loses its last worker counts with zero."""
-    counts = Counter({worker.zone: 0 for worker in (*workers, *zones) if worker.zone is not None})
-    counts.update(worker.zone for worker in workers if worker.zone is not None)
-    return max(counts.values()) - min(counts.values()) if counts else 0
+    def _moved_in_vain(self, worker: Worker) -> str | None:
+        reasons = (moved_too_often(self._state, owner, self._now_s) for owner in self._families(worker))
+        return next((why for why in reasons if why is not None), None)

@@ -19,6 +19,8 @@ class Waiting(msgspec.Struct, frozen=True):
 
     rules: PodRules
     count: int
+    on: frozenset[str] | None = None
+    """The nodes that are there on which they may be put; None for all. New ones they may have all."""
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +30,11 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     node: NodeSpec
     daemons: tuple[PodRules, ...] = ()
     """Pods that start with every such node."""
+    rank: int = 0
+    """Of what is as good otherwise the lowest is taken: the place of its instance type in the policy's order."""
+    instance_type: str = ""
+    zone: str = ""
+    """Its zone where there is a template for each."""
 
 
 class _Put(msgspec.Struct, frozen=True):

@@ -47,26 +47,29 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True):
 def size(waiting: Sequence[Waiting], templates: Sequence[Template], cluster: Cluster, *, at_most: int) -> Sizing:
     """Up to `at_most` new nodes for what waits; the cluster is afterwards as it was before.
 
-    `templates` in the order of preference. A class that no template can take costs no node.
+    `templates` by rank. A class that no template can take costs no node; one that the first rank cannot take gets the
+    next.
     """
     trial = Trial(cluster)
     classes = merged(waiting)
     best = min(_plans(trial, classes, templates, at_most), key=_cost(templates), default=None)
     if best is None:
         best = Sizing(new_nodes={}, left=tuple(classes))
-    if len(templates) > 1 and sum(group.count for group in classes) <= GUARDED_PODS:
-        return _guard(trial, classes, templates, best, at_most)
+    first = [template for template in templates if template.rank == templates[0].rank]
+    few = sum(group.count for group in classes) <= GUARDED_PODS and all(group.on is None for group in classes)
+    if len(first) > 1 and few and {template.name for template in first}.issuperset(best.new_nodes):
+        return _guard(trial, classes, first, best, at_most)
     return best
 
 
 def merged(waiting: Sequence[Waiting]) -> list[Waiting]:
     """Each class once, in an order of their own: pods are told in any."""
-    counts: dict[PodRules, int] = {}
+    counts: dict[tuple[PodRules, frozenset[str] | None], int] = {}
     for group in waiting:
         if group.count > 0:
-            counts[group.rules] = counts.get(group.rules, 0) + group.count
-    classes = [Waiting(rules, count) for rules, count in counts.items()]
-    return sorted(classes, key=lambda group: msgspec.json.encode(group.rules))
+            counts[group.rules, group.on] = counts.get((group.rules, group.on), 0) + group.count
+    classes = [Waiting(rules, count, on) for (rules, on), count in counts.items()]
+    return sorted(classes, key=lambda group: (msgspec.json.encode(group.rules), sorted(group.on or ())))
 
 
 # --------------------------------------------------------------------------------------------------- orders and choices
@@ -128,16 +131,21 @@ def _ways(templates: Sequence[Template]) -> Iterator[_Way]:
     """Evenly over the zones; or as much as possible in one of them, as a zone without nodes is no domain."""
 
     def evenly(opened: dict[str, int]) -> list[Template]:
-        return sorted(templates, key=lambda template: opened.get(template.name, 0))
+        return sorted(templates, key=lambda template: (template.rank, opened.get(template.name, 0)))
 
     yield _Way(evenly)
     yield _Way(evenly, emptiest_first=True)
-    if len(templates) > 1:
-        yield from (_Way(_favouring(favourite, templates)) for favourite in templates)
+    domains = dict.fromkeys(_domain(template) for template in templates)
+    if len(domains) > 1:
+        yield from (_Way(_favouring(favourite, templates)) for favourite in domains)
 
 
-def _favouring(favourite: Template, templates: Sequence[Template]) -> Callable[[dict[str, int]], list[Template]]:
-    order = [favourite, *(template for template in templates if template is not favourite)]
+def _domain(template: Template) -> str:
+    return template.zone or template.name
+
+
+def _favouring(favourite: str, templates: Sequence[Template]) -> Callable[[dict[str, int]], list[Template]]:
+    order = sorted(templates, key=lambda template: (template.rank, _domain(template) != favourite))
     return lambda _: order
 
 
@@ -147,7 +155,11 @@ def _fill_existing(trial: Trial, classes: list[Waiting], way: _Way) -> list[Wait
     nodes = [node for node in trial.cluster.nodes.values() if node.pods_left > 0 and _offers(node, least)]
     nodes.sort(key=lambda node: node.name)
     nodes.sort(key=lambda node: [node.free.get(name, 0) for name, _ in least], reverse=way.emptiest_first)
-    return _without(classes, [trial.fill(group.rules, group.count, nodes) for group in classes])
+    placed = [
+        trial.fill(group.rules, group.count, [node for node in nodes if group.on is None or node.name in group.on])
+        for group in classes
+    ]
+    return _without(classes, placed)
 
 
 def _least(classes: list[Waiting]) -> list[tuple[str, int]]:
@@ -162,7 +174,7 @@ def _offers(node: NodeInfo, least: list[tuple[str, int]]) -> bool:
 
 def _without(classes: Sequence[Waiting], placed: Sequence[int]) -> list[Waiting]:
     return [
-        Waiting(group.rules, group.count - done)
+        Waiting(group.rules, group.count - done, group.on)
         for group, done in zip(classes, placed, strict=True)
         if done < group.count
     ]
@@ -242,8 +254,10 @@ def _open_for(trial: Trial, rules: PodRules, way: _Way) -> NodeInfo | None:
 
 def _cost(templates: Sequence[Template]) -> Callable[[Sizing], tuple[int, ...]]:
     def cost(sizing: Sizing) -> tuple[int, ...]:
-        numbers = [sizing.new_nodes.get(template.name, 0) for template in templates]
-        unevenness = max(numbers, default=0) - min(numbers, default=0)
+        numbers: dict[str, int] = {}
+        for template in templates:
+            numbers[_domain(template)] = numbers.get(_domain(template), 0) + sizing.new_nodes.get(template.name, 0)
+        unevenness = max(numbers.values(), default=0) - min(numbers.values(), default=0)
         return sum(group.count for group in sizing.left), sizing.total, unevenness
 
     return cost

@@ -6,17 +6,17 @@ A test compares names and labels with a scrape of the real one in tests/data/.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+from autoscaler.model.rules import Toleration
 from autoscaler.observe.series import PROOF_VOLUME
 from autoscaler.simulator.metrics.text_format import Labels, Page, Row, one_of
 from autoscaler.simulator.world.controllers import budget_status
-from autoscaler.simulator.world.objects import ClusterState, SimNode, SimPod, Volume
-from autoscaler.simulator.world.scheduler import tolerations_of
-from autoscaler.simulator.world.workload import DO_NOT_DISRUPT, SAFE_TO_EVICT, Ask, Kind, Toleration
+from autoscaler.simulator.world.objects import STORAGE_BYTES, ClusterState, SimNode, SimPod, Volume
+from autoscaler.simulator.world.rules import LOST_NODE_TOLERATIONS, claim_names
+from autoscaler.simulator.world.workload import DO_NOT_DISRUPT, SAFE_TO_EVICT, Ask, Kind
 
 VERSION: Final = "v1.36.2+k3s1"
 OWN_VERSION: Final = "v2.20.0"
 """kube-state-metrics'."""
-STORAGE_BYTES: Final = 20 * 1024**3
 VOLUME_NODE_ANNOTATION: Final = "local.path.provisioner/selected-node"
 LOCAL_PATH: Final = "local-path"
 PROOF_NODE: Final = "none"
@@ -33,7 +33,6 @@ ALLOWED_POD_ANNOTATIONS: Final = (SAFE_TO_EVICT, DO_NOT_DISRUPT)
 
 _POD_PHASES: Final = ("Pending", "Succeeded", "Failed", "Unknown", "Running")
 _NODE_CONDITIONS: Final = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
-_DEFAULT_TOLERATIONS: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
 def sanitised(key: str) -> str:
@@ -211,15 +210,18 @@ def _pod_info(pod: SimPod) -> Labels:
 
 
 def _tolerations(pod: SimPod, labels: Labels) -> Iterator[Row]:
-    def row(toleration: Toleration, seconds: str) -> Row:
-        values = {"key": toleration.key, "operator": "Exists", "value": "", "effect": toleration.effect}
-        return {**labels, **values, "toleration_seconds": seconds}, 1.0
+    def row(toleration: Toleration) -> Row:
+        added = pod.workload.kind is not Kind.DAEMON_SET and toleration in LOST_NODE_TOLERATIONS
+        values = {
+            "key": toleration.key,
+            "operator": "Exists" if toleration.any_value else "Equal",
+            "value": toleration.value,
+            "effect": toleration.effect or "",
+            "toleration_seconds": "300" if added else "",
+        }
+        return {**labels, **values}, 1.0
 
-    for toleration in tolerations_of(pod.template, pod.workload.kind):
-        yield row(toleration, "")
-    if pod.workload.kind is not Kind.DAEMON_SET:
-        for key in _DEFAULT_TOLERATIONS:
-            yield row(Toleration(key=key, effect="NoExecute"), "300")
+    yield from (row(toleration) for toleration in pod.rules.tolerations)
 
 
 def _pod_status(page: Page, pods: _Pods) -> None:
@@ -273,6 +275,8 @@ def _requests(page: Page, pods: _Pods) -> None:
             place = {**labels, "container": container, "node": pod.node.name if pod.node is not None else ""}
             for resource, unit, value in requests_of(getattr(pod.template, part)):
                 yield {**place, "resource": resource, "unit": unit}, value
+            for name, pieces in pod.template.extended if part == "request" else ():
+                yield {**place, "resource": sanitised(name), "unit": "integer"}, float(pieces)
 
     def init_rows() -> Iterator[Row]:
         yield from rows("migrate", "init")
@@ -347,7 +351,11 @@ def _volumes(page: Page, volumes: tuple[Volume, ...], pods: _Pods) -> None:
     )
     page.family(
         "kube_pod_spec_volumes_persistentvolumeclaims_info",
-        (({**labels, "volume": "data", "persistentvolumeclaim": pod.claim}, 1.0) for pod, labels in pods if pod.claim),
+        (
+            ({**labels, "volume": "data" if name == pod.claim else name, "persistentvolumeclaim": name}, 1.0)
+            for pod, labels in pods
+            for name in claim_names(pod)
+        ),
     )
 
 

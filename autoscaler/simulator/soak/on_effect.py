@@ -24,6 +24,10 @@ def intent_comes_first(watch: Watch, effect: Effect) -> str | None:
         operation_id = dict(subject.tags).get(OPERATION_TAG, "")
         if operation_id not in watch.requests:
             return f"the launch {operation_id} was sent before its intent was saved"
+    elif isinstance(subject, NodeCommand) and subject.verb is Verb.RULES:
+        # A question changes nothing. That somebody is about to ask is written first, so that nobody asks beside him.
+        if watch.state.rules_question is None and watch.state.rules_answered_at_s is None:
+            return f"{effect.by.process.name} asks for rules, and nobody said that it would"
     elif isinstance(subject, NodeCommand):
         wanted = (subject.operation_id, PHASE_OF.get(subject.verb), subject.fence)
         if wanted not in watch.phases:
@@ -76,8 +80,9 @@ def _is_taken_over(watch: Watch, node: SimNode) -> bool:
 
 
 def hands_off_while_paused(_watch: Watch, effect: Effect) -> str | None:
-    """Whoever saw the operator's pause changes nothing."""
-    if effect.seen.mode is not Mode.ACTIVE:
+    """Whoever saw the operator's pause changes nothing; who only observes may ask."""
+    asks = isinstance(effect.subject, NodeCommand) and effect.subject.verb is Verb.RULES
+    if effect.seen.mode is not Mode.ACTIVE and not (asks and effect.seen.mode is Mode.OBSERVE):
         return f"{effect.by.process.name} did {effect.name} although it had seen the mode {effect.seen.mode}"
     return None
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import msgspec
 
+from autoscaler.model.rules import Effect, Taint, Toleration
 from autoscaler.policy import BlindGrowth, Capacity, Drain, Policy, Repair, ScaleDown, ScaleUp, Workers
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.ec2 import Ec2Settings
 from autoscaler.simulator.soak.fates import FateRates
-from autoscaler.simulator.world.objects import Taint
-from autoscaler.simulator.world.workload import MIB, Ask, Budget, Kind, PodTemplate, Toleration, Workload
+from autoscaler.simulator.world.workload import MIB, Ask, Budget, Kind, PodTemplate, Workload
 from autoscaler.simulator.world.world import SERVER, FixedNode, WorldSettings
 
 SECOND_SERVER = FixedNode(
@@ -23,11 +23,17 @@ SECOND_SERVER = FixedNode(
 )
 
 BARE_METAL = FixedNode(
-    name="pi-1", instance_id="pi-1", instance_type="t3.small", zone="", ip="10.0.3.7", provider_id="k3s://pi-1"
+    name="pi-1",
+    instance_id="pi-1",
+    instance_type="t3.small",
+    zone="",
+    arch="arm64",
+    ip="10.0.3.7",
+    provider_id="k3s://pi-1",
 )
 """A machine of somebody's own beside EC2's: K3s gives its Node the provider-id."""
-STARTING = Taint("node.cilium.io/agent-not-ready", "", "NoSchedule")
-DEDICATED = Taint("dedicated", "shop", "NoSchedule")
+STARTING = Taint(key="node.cilium.io/agent-not-ready", effect=Effect.NO_SCHEDULE)
+DEDICATED = Taint(key="dedicated", value="shop", effect=Effect.NO_SCHEDULE)
 """The agent arguments' own taint: it stays, and every pod of the shop tolerates it."""
 TAINTS = ((), (), (), (STARTING,), (DEDICATED,))
 
@@ -166,7 +172,7 @@ def make_workloads(rng: random.Random, *, seed: int) -> tuple[Workload, ...]:
 
 
 def _tolerant(workload: Workload) -> Workload:
-    template = msgspec.structs.replace(workload.template, tolerations=(Toleration(key=DEDICATED.key),))
+    template = msgspec.structs.replace(workload.template, tolerations=(Toleration(key=DEDICATED.key, any_value=True),))
     return msgspec.structs.replace(workload, template=template)
 
 

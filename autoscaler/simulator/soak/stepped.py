@@ -13,23 +13,28 @@ from autoscaler.simulator.wires import Invocation, SimClock, SimTime, Wires
 
 Result = TypeVar("Result")
 TIMEOUT_S: Final = 6.0
-READS: Final = frozenset({"query", "describe", "launch_context", "result", "load"})
+READS: Final = frozenset({"query", "describe", "launch_context", "result", "load", "rules"})
 """Calls without an effect: whether one that is not answered was carried out makes no difference."""
 LAUNCH_TIMEOUT_S: Final = 14.0
 """How long a call waits for its answer: connect and read time-outs of `aws/clients.py`."""
 
 
 class SkewedClock(SimClock):
-    """A clock that is wrong by a constant."""
+    """A clock that is wrong by a constant. While its process waits, others run."""
 
-    def __init__(self, time: SimTime, timeout_s: float, skew_s: float) -> None:
+    def __init__(self, time: SimTime, timeout_s: float, skew_s: float, process: Process) -> None:
         super().__init__(time, timeout_s)
         self._skewed = time
         self._skew_s = skew_s
+        self._process = process
 
     def now_s(self) -> int:
         """Epoch seconds, as this machine believes."""
         return int(self._skewed.now_s + self._skew_s)
+
+    def wait(self, seconds: float) -> None:
+        """Stand still for this long."""
+        self._process.pause(seconds)
 
 
 @dataclass(slots=True)
@@ -100,7 +105,7 @@ class SteppedInvocation(Invocation):
         skew_s: float = 0.0,
     ) -> None:
         super().__init__(wires, INVOCATION_S)
-        self.clock = SkewedClock(wires.time, INVOCATION_S, skew_s)
+        self.clock = SkewedClock(wires.time, INVOCATION_S, skew_s, process)
         self.process = process
         self.began_s = wires.time.now_s
         self.number = 0

@@ -13,11 +13,13 @@ from autoscaler.simulator.world.objects import (
     SimPod,
     Volume,
 )
-from autoscaler.simulator.world.scheduler import placements, tolerates, tolerations_of
+from autoscaler.simulator.world.rules import claim_name, claim_names, rules_of
+from autoscaler.simulator.world.scheduler import daemon_belongs, placements
 from autoscaler.simulator.world.workload import Kind, Workload
 
 GRACE_S: Final = 30.0
 """A pod's default grace period (terminationGracePeriodSeconds): its deletion timestamp lies that far ahead."""
+NETWORK_DRIVER: Final = "ebs.csi.aws.com"
 HELD_S: Final = 10.0
 """How often a pod that something holds is looked at again."""
 _SUFFIX_LETTERS: Final = "bcdfghjklmnpqrstvwxz2456789"
@@ -43,19 +45,30 @@ def settle(state: ClusterState) -> None:
         for key in sorted(state.dirty_owners):
             state.dirty_owners.discard(key)
             _follow_replicas(state, key)
-    if state.schedule_due:
+    while state.schedule_due:
         state.schedule_due = False
-        for pod, node in placements(state):
-            if node is not None:
-                _bind(state, pod, node)
-            elif pod.unschedulable_since_s is None:
-                pod.unschedulable_since_s = state.now_s
-                state.tell("pod", pod.title, "is unschedulable: no node fits")
+        _schedule(state)
     for name in state.dirty_nodes:
         node = state.nodes.get(name)
         if node is not None:
             _measure(state, node)
     state.dirty_nodes.clear()
+
+
+def _schedule(state: ClusterState) -> None:
+    """One pass of the scheduler; another is due when a pod was placed that may let in one that was refused before."""
+    choosy = False
+    for placement in placements(state):
+        pod = placement.pod
+        pod.unschedulable_message = placement.message
+        if placement.node is not None:
+            _bind(state, pod, placement.node)
+            state.schedule_due = state.schedule_due or choosy
+            continue
+        choosy = choosy or bool(pod.rules.affinity or pod.rules.spread)
+        if pod.unschedulable_since_s is None:
+            pod.unschedulable_since_s = state.now_s
+            state.tell("pod", pod.title, f"is unschedulable: {placement.message}")
 
 
 # ------------------------------------------------------------------------------------------------------------ replicas
@@ -87,14 +100,10 @@ def _follow_replicas(state: ClusterState, key: str) -> None:
 
 
 def _one_on_each_node(state: ClusterState, workload: Workload) -> None:
-    tolerations = tolerations_of(workload.template, workload.kind)
     present = {pod.bound_to for pod in live_pods(state, workload.key)}
     for node in state.nodes.values():
         # The controller makes no pod where a taint would keep it away; one that runs already stays.
-        wanted = all(node.labels.get(label) == value for label, value in workload.template.node_selector) and all(
-            tolerates(tolerations, taint) for taint in node.taints()
-        )
-        if wanted and node.name not in present:
+        if node.name not in present and daemon_belongs(workload, node):
             create_pod(state, workload, name=f"{workload.name}-{_suffix(state)}", bound_to=node.name)
 
 
@@ -125,11 +134,16 @@ def create_pod(state: ClusterState, workload: Workload, *, name: str, ordinal: i
         workload=workload,
         template=workload.template,
         ask=workload.template.effective(),
+        rules=rules_of(workload),
         owner_kind=owner_kind,
         owner_name=owner_name,
         ordinal=ordinal,
         bound_to=bound_to,
     )
+    for claim in workload.template.constraints.claims:
+        key = (workload.namespace, claim_name(claim, pod))
+        if claim.zone and key not in state.volumes:
+            state.volumes[key] = Volume("-".join(("pvc", *key)), *key, csi_driver=NETWORK_DRIVER, zone=claim.zone)
     state.pods[pod.uid] = pod
     state.owned.setdefault(workload.key, {})[pod.uid] = pod
     state.unbound[pod.uid] = pod
@@ -168,12 +182,22 @@ def _bind(state: ClusterState, pod: SimPod, node: SimNode) -> None:
     node.pods[pod.uid] = pod
     node.asked_millicores += pod.ask.cpu_millicores
     node.asked_bytes += pod.ask.memory_bytes
-    if pod.claim and (pod.namespace, pod.claim) not in state.volumes:
-        volume = Volume(f"pvc-{state.new_uid()}", pod.namespace, pod.claim, node.name, pod.workload.csi_driver)
-        state.volumes[pod.namespace, pod.claim] = volume
+    _bind_claims(state, pod, node)
     pod.ip = f"10.42.{sum(node.name.encode()) % 250}.{state.rng.randrange(2, 254)}"
     if not pod.template.image_pull_fails:
         state.at(state.now_s + pod.template.start_s, lambda: start_pod(state, pod))
+
+
+def _bind_claims(state: ClusterState, pod: SimPod, node: SimNode) -> None:
+    for claim in claim_names(pod):
+        if (pod.namespace, claim) in state.volumes:
+            continue
+        name = f"pvc-{state.new_uid()}"
+        if claim == pod.claim:
+            volume = Volume(name, pod.namespace, claim, node_name=node.name, csi_driver=pod.workload.csi_driver)
+        else:
+            volume = Volume(name, pod.namespace, claim, csi_driver=NETWORK_DRIVER, zone=node.machine.zone)
+        state.volumes[pod.namespace, claim] = volume
 
 
 def start_pod(state: ClusterState, pod: SimPod) -> None:

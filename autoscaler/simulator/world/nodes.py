@@ -7,7 +7,9 @@ from typing import Any, Final
 import msgspec
 
 from autoscaler.model import ALIVE, ASG_TAG, CLUSTER_TAG, MANAGED_BY_TAG, MANAGED_BY_VALUE, ROLE_TAG, InstanceState
+from autoscaler.model.rules import Labels, Taint
 from autoscaler.simulator.world.controllers import give_up_pods, kubelet_returned, remove_pod
+from autoscaler.simulator.world.labels import arch_of, managed_labels, node_labels
 from autoscaler.simulator.world.objects import (
     SYSTEM_BURN_CORES,
     SYSTEM_MEMORY_BYTES,
@@ -15,14 +17,10 @@ from autoscaler.simulator.world.objects import (
     Machine,
     Meter,
     SimNode,
-    Taint,
     sizes_of,
 )
-from autoscaler.simulator.world.workload import CONTROL_PLANE_LABEL, Kind
+from autoscaler.simulator.world.workload import Kind
 
-ZONE_LABEL: Final = "topology.kubernetes.io/zone"
-TYPE_LABEL: Final = "node.kubernetes.io/instance-type"
-MANAGED_LABEL: Final = "k3s-autoscaler/managed"
 REREGISTER_S: Final = 10.0
 """An agent whose Node is deleted under it restarts and registers again."""
 
@@ -39,6 +37,7 @@ class NodeTraits(msgspec.Struct, frozen=True, kw_only=True):
     with_node_id: bool = False
     worker_taints: tuple[Taint, ...] = ()
     worker_taints_for_s: float | None = None
+    worker_labels: Labels = ()
 
 
 def is_worker_row(row: Mapping[str, Any], cluster_id: str) -> bool:
@@ -93,6 +92,7 @@ class Nodes:
             instance_id=row["InstanceId"],
             instance_type=row["InstanceType"],
             zone=row["Placement"]["AvailabilityZone"],
+            arch=arch_of(row["InstanceType"]),
             ip=row.get("PrivateIpAddress", ""),
             node_name=self._name(row["InstanceId"]),
             cpu=Meter(state.now_s, SYSTEM_BURN_CORES, state.keep_s),
@@ -137,7 +137,7 @@ class Nodes:
         state = self._state
         if not machine.alive or machine.node_name in state.nodes:
             return
-        labels = {MANAGED_LABEL: "true"} if machine.managed else {}
+        labels = {**managed_labels(), **dict(self._traits.worker_labels)} if machine.managed else {}
         node = self._register(machine, labels, self._traits.worker_taints if machine.managed else ())
         if node.extra_taints and self._traits.worker_taints_for_s is not None:
             state.at(state.now_s + self._traits.worker_taints_for_s, lambda: self._untaint(node))
@@ -154,7 +154,7 @@ class Nodes:
             uid=state.new_uid(),
             machine=machine,
             created_at_s=state.now_s,
-            labels={**self._cloud_labels(machine), **labels},
+            labels={**_labels_of(machine), **labels},
             capacity=capacity,
             allocatable=allocatable,
             max_pods=self._traits.max_pods,
@@ -165,13 +165,6 @@ class Nodes:
         self._offer_daemons()
         state.schedule_due = True
         return node
-
-    @staticmethod
-    def _cloud_labels(machine: Machine) -> dict[str, str]:
-        """What a machine of EC2 says of itself, and bare metal does not."""
-        if machine.foreign_provider_id:
-            return {}
-        return {ZONE_LABEL: machine.zone, TYPE_LABEL: machine.instance_type}
 
     def _untaint(self, node: SimNode) -> None:
         """The controller that waited for its agent on the node is content."""
@@ -270,6 +263,12 @@ class Nodes:
             state.at(state.now_s + REREGISTER_S, lambda: self.join(machine))
 
 
-def control_plane_labels() -> dict[str, str]:
-    """Labels that K3s puts on a server."""
-    return {CONTROL_PLANE_LABEL: "true", "node-role.kubernetes.io/master": "true"}
+def _labels_of(machine: Machine) -> dict[str, str]:
+    """A machine of EC2 knows its type and zone; bare metal does not."""
+    of_ec2 = not machine.foreign_provider_id
+    return node_labels(
+        machine.node_name,
+        arch=machine.arch,
+        instance_type=machine.instance_type if of_ec2 else "",
+        zone=machine.zone if of_ec2 else "",
+    )

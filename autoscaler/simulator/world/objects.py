@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from autoscaler.decide.capacity.catalogue import CATALOGUE, MAX_PODS
+from autoscaler.model.rules import Effect, PodRules, Taint
 from autoscaler.simulator.world.workload import MIB, Ask, PodTemplate, Workload
 
 SYSTEM_BURN_CORES: Final = 0.03
@@ -21,6 +22,8 @@ CAPACITY_SHARE: Final = 0.97
 ALLOCATABLE_SHARE: Final = 0.928
 """Of the nominal memory: a real t3.small offers 1900 of its 2048 MiB."""
 RESERVED_MILLICORES: Final = 100
+STORAGE_BYTES: Final = 20 * 1024**3
+"""Ephemeral storage of every machine."""
 
 
 class Phase(StrEnum):
@@ -29,15 +32,6 @@ class Phase(StrEnum):
     PENDING = "Pending"
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
-
-
-@dataclass(frozen=True, slots=True)
-class Taint:
-    """A node's taint."""
-
-    key: str
-    value: str
-    effect: str
 
 
 class Meter:
@@ -100,6 +94,7 @@ class Machine:
     managed: bool = True
     alive: bool = True
     booted_at_s: float = 0.0
+    arch: str = "amd64"
     foreign_provider_id: str = ""
     """Of what is no EC2 instance (`k3s://<node>` on bare metal); empty for EC2's own."""
     counters_reset_at_s: float | None = None
@@ -178,10 +173,10 @@ class SimNode:
         """Its taints: set ones, and those that Kubernetes derives from cordon and condition."""
         derived: list[Taint] = []
         if self.cordoned:
-            derived.append(Taint("node.kubernetes.io/unschedulable", "", "NoSchedule"))
+            derived.append(Taint(key="node.kubernetes.io/unschedulable", effect=Effect.NO_SCHEDULE))
         if not self.ready:
             key = f"node.kubernetes.io/{'not-ready' if self.machine.alive else 'unreachable'}"
-            derived += [Taint(key, "", "NoSchedule"), Taint(key, "", "NoExecute")]
+            derived += [Taint(key=key, effect=effect) for effect in (Effect.NO_SCHEDULE, Effect.NO_EXECUTE)]
         return (*self.extra_taints, *derived)
 
     def unschedulable(self) -> bool:
@@ -201,6 +196,8 @@ class SimPod:
     template: PodTemplate
     """Of its own: `burn` changes it while the pod runs."""
     ask: Ask
+    rules: PodRules
+    """What the scheduler asks of it, but for its claims: those change (world/rules.py)."""
     owner_kind: str
     owner_name: str
     ordinal: int = -1
@@ -211,6 +208,8 @@ class SimPod:
     started: bool = False
     scheduled_at_s: float | None = None
     unschedulable_since_s: float | None = None
+    unschedulable_message: str = ""
+    """The scheduler's words, as of its last try."""
     deletion_at_s: float | None = None
     """Its deletion timestamp, once it is on its way out: when its grace period ends."""
     ip: str = ""
@@ -248,14 +247,17 @@ class SimPod:
 
 @dataclass(slots=True, eq=False)
 class Volume:
-    """A PersistentVolume on a node's own disk: there for ever."""
+    """A bound PersistentVolume on a node's own disk, or in the network of a zone: there for ever."""
 
     name: str
     namespace: str
     claim: str
-    node_name: str
+    node_name: str = ""
+    """Empty for one in the network."""
     csi_driver: str = ""
     """Empty for local-path."""
+    zone: str = ""
+    """Of one in the network."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from typing import Final
 import msgspec
 
 from autoscaler.model import CommandOutcome, Cordon, Found, Inspection, NodeCommand
+from autoscaler.model.rules import Taint
 from autoscaler.simulator.world.controllers import evictable_pods, may_evict
-from autoscaler.simulator.world.objects import ClusterState, SimNode, SimPod, Taint
+from autoscaler.simulator.world.objects import ClusterState, SimNode, SimPod
 from autoscaler.simulator.world.workload import SYSTEM_CRITICAL, Kind
 
 FENCE_ANNOTATION: Final = "k3s-autoscaler/fence"
@@ -32,6 +33,7 @@ class ResultLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str
     evicted_pods: int
     inspection: Inspection | None = None
+    rules: str = ""
 
 
 def result_line(
@@ -42,6 +44,7 @@ def result_line(
     rule: str = "",
     evicted_pods: int = 0,
     inspection: Inspection | None = None,
+    rules: str = "",
 ) -> ResultLine:
     """Fill a result line."""
     return ResultLine(
@@ -52,6 +55,7 @@ def result_line(
         message=message,
         evicted_pods=evicted_pods,
         inspection=inspection,
+        rules=rules,
     )
 
 

@@ -1,50 +1,92 @@
-"""A simple, honest scheduler: filters as kube-scheduler's, then least allocated first. It never preempts."""
+"""kube-scheduler's filters (decide/scheduling/filters), then least allocated first. It never preempts.
 
+The filters are the core's: that they are right is shown from outside, by the verdicts of a real scheduler
+(tests/data/verdicts), and not by this world.
+"""
+
+from collections import Counter
 from collections.abc import Iterable
-from typing import Final
+from dataclasses import dataclass
 
-from autoscaler.simulator.world.objects import ClusterState, SimNode, SimPod, Taint
-from autoscaler.simulator.world.workload import SYSTEM_CRITICAL, Kind, PodTemplate, Toleration
-
-DAEMON_TOLERATIONS: Final = (
-    Toleration(key="node.kubernetes.io/not-ready", effect="NoExecute"),
-    Toleration(key="node.kubernetes.io/unreachable", effect="NoExecute"),
-    Toleration(key="node.kubernetes.io/disk-pressure", effect="NoSchedule"),
-    Toleration(key="node.kubernetes.io/memory-pressure", effect="NoSchedule"),
-    Toleration(key="node.kubernetes.io/pid-pressure", effect="NoSchedule"),
-    Toleration(key="node.kubernetes.io/unschedulable", effect="NoSchedule"),
-)
-"""What the DaemonSet controller adds (Kubernetes' documentation of DaemonSets, Taints and tolerations)."""
+from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
+from autoscaler.decide.scheduling.filters import first_refusal
+from autoscaler.decide.scheduling.filters.node_affinity import wants
+from autoscaler.decide.scheduling.matching import untolerated
+from autoscaler.model.rules import DEFAULT_SCHEDULER, PodRules
+from autoscaler.simulator.world.objects import ClusterState, SimNode, SimPod
+from autoscaler.simulator.world.rules import cluster_of, node_spec, pod_rules, priority_of, rules_of
+from autoscaler.simulator.world.workload import Kind, Workload
 
 
-def tolerates(tolerations: Iterable[Toleration], taint: Taint) -> bool:
-    """Whether one of the tolerations covers the taint."""
-    return any(
-        (not toleration.key or toleration.key == taint.key)
-        and (not toleration.effect or toleration.effect == taint.effect)
-        for toleration in tolerations
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What the scheduler decided of one pod: a Node, or words why there is none."""
+
+    pod: SimPod
+    node: SimNode | None
+    message: str = ""
+
+
+def daemon_belongs(workload: Workload, node: SimNode) -> bool:
+    """Whether the DaemonSet controller makes a pod there: it looks at what the Node is, not at what is free on it."""
+    spec, rules = node_spec(node), rules_of(workload)
+    return wants(rules, NodeInfo(spec)) and untolerated(spec.taints, rules.tolerations) is None
+
+
+def placements(state: ClusterState) -> Iterable[Placement]:
+    """Judge the unbound pods that are not gated, by priority and age; the caller binds before it takes the next."""
+    waiting = sorted(
+        (pod for pod in state.unbound.values() if _is_asked_for(pod)),
+        key=lambda pod: (-priority_of(pod.template), pod.created_at_s, pod.uid),
     )
+    if not waiting:
+        return
+    cluster = cluster_of(state)
+    # What did not fit once in this pass is not tried again: placing pods only takes room away, but for two filters.
+    hopeless: dict[tuple[PodRules, str], str] = {}
+    for pod in waiting:
+        rules = pod_rules(state, pod)
+        alike = (rules, pod.bound_to)
+        if alike in hopeless:
+            yield Placement(pod, None, hopeless[alike])
+            continue
+        node, reasons = _choose(pod, rules, state, cluster)
+        if node is None:
+            hopeless[alike] = f"0/{len(state.nodes)} nodes are available: {', '.join(reasons)}."
+            yield Placement(pod, None, hopeless[alike])
+            continue
+        yield Placement(pod, node)
+        cluster.place(pod.rules, cluster.nodes[node.name])
+        for others in [key for key in hopeless if key[0].affinity or key[0].spread]:
+            del hopeless[others]
 
 
-def tolerations_of(pod_template: PodTemplate, kind: Kind) -> tuple[Toleration, ...]:
-    """The template's own, and those that the DaemonSet controller adds."""
-    return (*pod_template.tolerations, *DAEMON_TOLERATIONS) if kind is Kind.DAEMON_SET else pod_template.tolerations
+def _is_asked_for(pod: SimPod) -> bool:
+    return not (pod.template.gated or pod.terminating) and pod.rules.scheduler == DEFAULT_SCHEDULER
 
 
-def fits(pod: SimPod, node: SimNode, volume_node: str | None) -> bool:
-    """Whether the pod may run on the node now. `volume_node`: where its local volume lies, if it has one."""
-    template, ask = pod.template, pod.ask
-    tolerations = tolerations_of(template, pod.workload.kind)
-    return (
-        (volume_node is None or volume_node == node.name)
-        and (not pod.bound_to or pod.bound_to == node.name)
-        and (not node.useless or pod.workload.kind is Kind.DAEMON_SET)
-        and node.asked_millicores + ask.cpu_millicores <= node.allocatable.cpu_millicores
-        and node.asked_bytes + ask.memory_bytes <= node.allocatable.memory_bytes
-        and len(node.pods) < node.max_pods
-        and all(node.labels.get(key) == value for key, value in template.node_selector)
-        and all(tolerates(tolerations, taint) for taint in node.taints())
-    )
+def _choose(pod: SimPod, rules: PodRules, state: ClusterState, cluster: Cluster) -> tuple[SimNode | None, list[str]]:
+    """The best Node for the pod, or what stands against all. Ties fall by name, so that a run can be repeated.
+
+    Reasons as kube-scheduler's FitError tells them: so many Nodes for each, or what is said of the pod itself.
+    """
+    best: tuple[float, str] | None = None
+    reasons: Counter[str] = Counter()
+    for name, node in state.nodes.items():
+        refusal = first_refusal(rules, cluster.nodes[name], cluster)
+        if refusal is not None and refusal.before_nodes and not refusal.reasons[0].startswith("node(s)"):
+            return None, [*refusal.reasons]
+        if pod.bound_to not in ("", name):
+            reasons["node(s) didn't satisfy plugin(s) [NodeAffinity]"] += 1
+        elif node.useless and pod.workload.kind is not Kind.DAEMON_SET:
+            reasons["node(s) are refused by a plugin that nobody knows"] += 1
+        elif refusal is not None:
+            reasons.update(refusal.reasons)
+        elif best is None or (score(pod, node), name) > best:
+            best = (score(pod, node), name)
+    if best is not None:
+        return state.nodes[best[1]], []
+    return None, sorted(f"{count} {reason}" for reason, count in reasons.items())
 
 
 def score(pod: SimPod, node: SimNode) -> float:
@@ -52,30 +94,3 @@ def score(pod: SimPod, node: SimNode) -> float:
     cpu = 1 - (node.asked_millicores + pod.ask.cpu_millicores) / node.allocatable.cpu_millicores
     memory = 1 - (node.asked_bytes + pod.ask.memory_bytes) / node.allocatable.memory_bytes
     return (cpu + memory) / 2
-
-
-def choose(pod: SimPod, nodes: Iterable[SimNode], volume_node: str | None) -> SimNode | None:
-    """The best node for the pod, or None. Ties fall by name, so that a run can be repeated."""
-    candidates = [node for node in nodes if fits(pod, node, volume_node)]
-    return max(candidates, key=lambda node: (score(pod, node), node.name), default=None)
-
-
-def placements(state: ClusterState) -> Iterable[tuple[SimPod, SimNode | None]]:
-    """Judge the unbound pods that are not gated, by priority and age; the caller binds before it takes the next."""
-    waiting = sorted(
-        (pod for pod in state.unbound.values() if not pod.template.gated and not pod.terminating),
-        key=lambda pod: (-SYSTEM_CRITICAL.get(pod.template.priority_class, 0), pod.created_at_s, pod.uid),
-    )
-    # Placing pods only takes room away: what did not fit once in this pass need not be tried again.
-    hopeless: set[tuple[object, ...]] = set()
-    for pod in waiting:
-        volume = state.volumes.get((pod.namespace, pod.claim)) if pod.claim else None
-        volume_node = volume.node_name if volume is not None else None
-        alike = (pod.ask, pod.template.node_selector, pod.template.tolerations, pod.bound_to, volume_node)
-        if alike in hopeless:
-            yield pod, None
-            continue
-        node = choose(pod, state.nodes.values(), volume_node)
-        if node is None:
-            hopeless.add(alike)
-        yield pod, node

@@ -8,6 +8,17 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.model.rules import (
+    DEFAULT_SCHEDULER,
+    Amounts,
+    HostPort,
+    Labels,
+    NodeTerm,
+    PodTerm,
+    SpreadConstraint,
+    Toleration,
+)
+
 MIB: Final = 1024 * 1024
 SYSTEM_CRITICAL: Final = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
 """Priorities that Kubernetes itself defines; every other class counts as 0 here."""
@@ -26,13 +37,6 @@ class Kind(StrEnum):
     """Bare pods: nobody makes them again."""
 
 
-class Toleration(msgspec.Struct, frozen=True, kw_only=True):
-    """A pod's toleration with operator Exists; an empty key or effect tolerates every one."""
-
-    key: str = ""
-    effect: str = ""
-
-
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """A request for CPU and memory; 0 means that the container states none."""
 
@@ -43,6 +47,38 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 NOTHING: Final = Ask()
 
 
+class VolumeClaim(msgspec.Struct, frozen=True, kw_only=True):
+    """A claim on a network volume: of a class with WaitForFirstConsumer, so that its first pod chooses the zone.
+
+    The pods of a StatefulSet have one each (`NAME-POD`), those of any other owner share it.
+    """
+
+    name: str
+    zone: str = ""
+    """Where its volume lies already; empty: it is made where the first pod goes."""
+    missing: bool = False
+    """Pods name it and nobody made it."""
+
+
+class Constraints(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pod asks of the scheduler beside room, a node selector and tolerations, in the words of `model.rules`."""
+
+    labels: Labels = ()
+    """Empty: `app=NAME` of its workload."""
+    node_affinity: tuple[NodeTerm, ...] | None = None
+    affinity: tuple[PodTerm, ...] = ()
+    anti_affinity: tuple[PodTerm, ...] = ()
+    spread: tuple[SpreadConstraint, ...] = ()
+    host_ports: tuple[HostPort, ...] = ()
+    claims: tuple[VolumeClaim, ...] = ()
+    scheduler: str = DEFAULT_SCHEDULER
+    """A pod of another one waits for ever, and nobody says that it is unschedulable."""
+    priority: int = 0
+    """Of a class that Kubernetes does not define itself; it decides who is placed first."""
+    preempts: bool = True
+    """Told only: nothing is ever pushed off a node here."""
+
+
 class PodTemplate(msgspec.Struct, frozen=True, kw_only=True):
     """What a pod asks for, and what it then really uses."""
 
@@ -50,6 +86,11 @@ class PodTemplate(msgspec.Struct, frozen=True, kw_only=True):
     init: Ask = NOTHING
     sidecar: Ask = NOTHING
     overhead: Ask = NOTHING
+    pod_level: Ask = NOTHING
+    """`spec.resources` of the pod: takes the place of its containers' sum. kube-state-metrics does not know it."""
+    extended: Amounts = ()
+    """What the app container asks of extended resources, in pieces; no instance type here has any."""
+    constraints: Constraints = Constraints()
     burn_cores: float = 0.0
     """CPU that it wants while it runs; a full node shares what it has."""
     used_memory_bytes: int | None = None
@@ -71,17 +112,16 @@ class PodTemplate(msgspec.Struct, frozen=True, kw_only=True):
     """How long a finalizer holds a pod that is deleted before any node took it; others go when their kubelet says."""
 
     def effective(self) -> Ask:
-        """What the scheduler reserves: max(app + sidecar, init + sidecar) + overhead, per resource.
+        """What the scheduler reserves: pod level, or else max(app + sidecar, init + sidecar), + overhead, per resource.
 
-        Source: Kubernetes' documentation of sidecar containers, "Resource sharing within containers".
+        Source: Kubernetes' documentation of sidecar containers, "Resource sharing within containers", and of pod-level
+        resources.
         """
+        cpu_millicores = max(self.request.cpu_millicores, self.init.cpu_millicores) + self.sidecar.cpu_millicores
+        memory_bytes = max(self.request.memory_bytes, self.init.memory_bytes) + self.sidecar.memory_bytes
         return Ask(
-            cpu_millicores=max(self.request.cpu_millicores, self.init.cpu_millicores)
-            + self.sidecar.cpu_millicores
-            + self.overhead.cpu_millicores,
-            memory_bytes=max(self.request.memory_bytes, self.init.memory_bytes)
-            + self.sidecar.memory_bytes
-            + self.overhead.memory_bytes,
+            cpu_millicores=(self.pod_level.cpu_millicores or cpu_millicores) + self.overhead.cpu_millicores,
+            memory_bytes=(self.pod_level.memory_bytes or memory_bytes) + self.overhead.memory_bytes,
         )
 
     def do_not_evict(self) -> bool:
@@ -138,7 +178,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
 def packaged_add_ons() -> tuple[Workload, ...]:
     """What K3s brings along, pinned to the server, and one DaemonSet for node-exporter."""
     on_server = ((CONTROL_PLANE_LABEL, "true"),)
-    everywhere = (Toleration(),)
+    everywhere = (Toleration(any_value=True),)
 
     def deployment(name: str, priority_class: str, request: Ask, burn_cores: float) -> Workload:
         template = PodTemplate(

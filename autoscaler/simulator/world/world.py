@@ -10,11 +10,13 @@ from typing import Any, Final
 import msgspec
 
 from autoscaler.model import NodeCommand
+from autoscaler.model.rules import Effect, Labels, Taint
 from autoscaler.simulator.commands import CommandRunner, CommandStatus
 from autoscaler.simulator.metrics.exposition import kube_state_metrics
 from autoscaler.simulator.metrics.node_exporter import node_exporter
 from autoscaler.simulator.world.controllers import BudgetStatus, budget_status, create_bare_pods, live_pods, settle
-from autoscaler.simulator.world.nodes import Nodes, NodeTraits, control_plane_labels
+from autoscaler.simulator.world.labels import control_plane_labels
+from autoscaler.simulator.world.nodes import Nodes, NodeTraits
 from autoscaler.simulator.world.objects import (
     SYSTEM_BURN_CORES,
     SYSTEM_MEMORY_BYTES,
@@ -24,12 +26,11 @@ from autoscaler.simulator.world.objects import (
     Meter,
     Phase,
     SimNode,
-    Taint,
     TimelineEvent,
 )
 from autoscaler.simulator.world.workload import Kind, Workload, packaged_add_ons
 
-CRITICAL_ADD_ONS_ONLY: Final = Taint("CriticalAddonsOnly", "true", "NoExecute")
+CRITICAL_ADD_ONS_ONLY: Final = Taint(key="CriticalAddonsOnly", value="true", effect=Effect.NO_EXECUTE)
 """The taint that K3s' documentation gives a server that shall run no workloads."""
 
 
@@ -40,6 +41,7 @@ class FixedNode(msgspec.Struct, frozen=True, kw_only=True):
     instance_id: str
     instance_type: str = "t3.small"
     zone: str = "us-east-1a"
+    arch: str = "amd64"
     ip: str = "10.0.1.20"
     server: bool = False
     tagged: bool = True
@@ -72,6 +74,8 @@ class WorldSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Taints with which workers register (`--node-taint`)."""
     worker_taints_for_s: float | None = None
     """A controller takes them off after this long; None: they stay."""
+    worker_labels: Labels = ()
+    """Labels that workers register with beside those of our bootstrap (`--node-label`)."""
     dual_stack: bool = False
     """Each node has an IPv4 and an IPv6 address; node-exporter answers on the first."""
     monitor_grace_s: float = 40.0
@@ -139,6 +143,7 @@ class World:
             with_node_id=settings.with_node_id,
             worker_taints=settings.worker_taints,
             worker_taints_for_s=settings.worker_taints_for_s,
+            worker_labels=settings.worker_labels,
         )
         self._nodes = Nodes(self.state, traits, settings.cluster_id)
         self._commands = CommandRunner(self.state, self._nodes)
@@ -152,6 +157,7 @@ class World:
             instance_id=fixed.instance_id,
             instance_type=fixed.instance_type,
             zone=fixed.zone,
+            arch=fixed.arch,
             ip=fixed.ip,
             node_name=fixed.name,
             server=fixed.server,

@@ -15,7 +15,7 @@ from autoscaler.cli.teardown.command import Manner, _ports, conduct
 from autoscaler.cli.teardown.memory import Wishes
 from autoscaler.cli.teardown.run import POLL_S, End, Teardown
 from autoscaler.model import CLUSTER_TAG, MANAGED_BY_TAG
-from autoscaler.reconcile import Ports
+from autoscaler.ports import Ports
 from autoscaler.simulator.cluster import SimCluster
 from tests.aws.table import STATE, create_tables
 from tests.cli.teardown.teardowns import ME, POLICY, run

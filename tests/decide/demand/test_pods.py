@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from autoscaler.decide.demand.pods import PodDemand, owner_of, pod_demand
+from autoscaler.decide.demand.pods import PodDemand, pod_demand
 from autoscaler.decide.fleet import view_fleet
 from autoscaler.model import NewWorkers, OwnerLaunches, Pod, RemovalPhase, Snapshot, State
 from autoscaler.policy import Policy
@@ -34,7 +34,7 @@ OWNER = "shop/ReplicaSet/web"
 def demand(seen: Snapshot, state: State | None = None, its_policy: Policy | None = None, **kwargs: Any) -> PodDemand:
     now = state if state is not None else State()
     chosen = its_policy if its_policy is not None else policy()
-    return pod_demand(seen, view_fleet(seen, now), now, chosen, at_most=kwargs.pop("at_most", 100), **kwargs)
+    return pod_demand(seen, view_fleet(seen, now), now, chosen, **kwargs)
 
 
 def record(
@@ -165,7 +165,7 @@ def test_launches_come_on_top_of_what_is_taken_back() -> None:
         ),
         pytest.param(
             waiting("p", node_selector=(("pool", "gpu"),)),
-            "unfittable: no worker of t3.small has the labels pool=gpu",
+            "unhelpable: a new t3.small is refused by NodeAffinity: node(s) didn't match Pod's node affinity/selector",
             id="a pool that does not exist",
         ),
         pytest.param(
@@ -194,8 +194,8 @@ def test_a_pod_that_needs_the_larger_type_gets_it_and_small_ones_the_first() -> 
     assert wanted.new_workers == (NewWorkers("t3.small", 1), NewWorkers("t3.xlarge", 1))
 
 
-def test_no_more_workers_than_max_are_computed() -> None:
-    assert demand(snapshot([full(1)], waiting_pods(50)), at_most=7).extra == 7
+def test_the_whole_demand_is_told_whatever_max_allows() -> None:
+    assert demand(snapshot([full(1)], waiting_pods(50)), its_policy=policy(high=8)).extra == 25
 
 
 # ------------------------------------------------------------------------------------------------- disputed placements
@@ -205,7 +205,9 @@ def test_a_pod_that_still_waits_although_the_model_finds_room_gets_a_worker_afte
     assert demand(snapshot([worker(1)], [waiting("p", for_s=30)])).extra == 0
     wanted = demand(snapshot([worker(1)], [waiting("p", for_s=31)]))
     assert wanted.extra == 1
-    assert wanted.unhelped == (OwnerLaunches(owner=OWNER, launched_at_s=NOW_S, zones=(), unhelped=0, retry_at_s=NOW_S),)
+    assert wanted.unhelped == (
+        OwnerLaunches(owner=OWNER, launched_at_s=NOW_S, zones=(), unhelped=0, retry_at_s=NOW_S, waiting=1),
+    )
 
 
 @pytest.mark.parametrize(
@@ -284,9 +286,9 @@ def test_a_launch_under_way_is_not_judged_yet(decision_id: str, for_owners: tupl
 
 
 def test_no_launch_is_made_that_could_not_be_remembered() -> None:
-    """Six hundred Jobs for which the model finds room and the scheduler does not, each an owner of its own."""
+    """Six hundred owners for whose pods the filters find room and the scheduler does not."""
     storm = [
-        waiting(f"j{n}", for_s=60, cpu=20, owner_kind="Job", owner_name=f"nightly-report-{n:06d}") for n in range(600)
+        waiting(f"j{n}", for_s=60, cpu=20, owner_kind="StatefulSet", owner_name=f"shard-{n:06d}") for n in range(600)
     ]
     seen = snapshot([worker(1)], storm)
     first = demand(seen)
@@ -300,9 +302,28 @@ def test_no_launch_is_made_that_could_not_be_remembered() -> None:
     assert len(demand(seen, State(owners=old)).unhelped) >= kept, "what has lost its meaning makes room"
 
 
+def test_jobs_that_are_made_anew_each_time_are_remembered_as_one() -> None:
+    """A CronJob's Jobs, and runners of a build system, come under a new name each time."""
+    jobs = [
+        waiting(f"j{n}", for_s=60, cpu=20, owner_kind="Job", owner_name=f"report-{29_000_000 + n}") for n in range(9)
+    ]
+    runners = [waiting(f"runner-{n}", for_s=60, cpu=30, owner_kind="", owner_name="") for n in range(9)]
+    kept = demand(snapshot([worker(1)], [*jobs, *runners])).unhelped
+    assert [r.owner for r in kept if "Job" in r.owner] == ["shop/Job/report"]
+    assert [r.waiting for r in kept] == [9, 9]
+
+
+def test_a_launch_after_which_fewer_wait_has_helped() -> None:
+    known = msgspec.structs.replace(record(launched_s_ago=120, unhelped=1, retry_in_s=480), waiting=3)
+    still = demand(snapshot([worker(1)], [waiting(f"p{n}", for_s=600) for n in range(3)]), State(owners=(known,)))
+    assert (still.extra, still.distrusted) == (0, True)
+    fewer = demand(snapshot([worker(1)], [waiting(f"p{n}", for_s=600) for n in range(2)]), State(owners=(known,)))
+    assert (fewer.extra, [r.unhelped for r in fewer.unhelped]) == (1, [0])
+
+
 def test_the_owner_of_a_bare_pod_is_itself() -> None:
-    assert owner_of(pod("lonely", owner_kind="", owner_name="")) == "shop/Pod/lonely"
-    assert owner_of(pod("web-1")) == OWNER
+    assert pod("lonely", owner_kind="", owner_name="").owner == "shop/Pod/lonely"
+    assert pod("web-1").owner == OWNER
 
 
 def test_pods_of_a_machine_that_goes_are_packed_elsewhere_first() -> None:

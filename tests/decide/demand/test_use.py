@@ -17,7 +17,9 @@ LARGE: dict[str, Any] = {"of": {"instance_type": "t3.xlarge"}, "allocatable": BI
 def wants(machines: list[Machine], cpu: float) -> int | None:
     seen = snapshot(machines, utilisation=use(high=cpu))
     [signal] = [
-        s for s in utilisation_signals(seen, view_fleet(seen, State()), policy()) if s.name == "cpu_utilisation"
+        s
+        for s in utilisation_signals(seen, view_fleet(seen, State()), State(), policy())
+        if s.name == "cpu_utilisation"
     ]
     return signal.wants
 

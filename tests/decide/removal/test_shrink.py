@@ -133,7 +133,7 @@ def test_gated_pods_do_not_hold_the_fleet_up() -> None:
         ),
         pytest.param(
             worker(1, pods=[pod("wide", cpu=1850)]),
-            "no_room: shop/wide fits on no other worker",
+            "no_room: shop/wide fits on no other worker (NodeResourcesFit on 3)",
             id="no room elsewhere",
         ),
     ],
@@ -248,7 +248,6 @@ def test_zones_stay_even() -> None:
     ]
     decision = decided(snapshot(machines), its_policy=policy(low=1))
     assert going(decision) == ["i-002"]
-    assert reasons(decision)["worker-i-001"] == "zones: without it the zones would differ by 2 workers"
 
 
 def test_zones_that_are_uneven_already_do_not_hold_up_the_larger_one() -> None:

@@ -2,8 +2,20 @@
 
 import functools
 import random
+from typing import Any
+from zlib import crc32
 
-from autoscaler.simulator.world.workload import MIB, SAFE_TO_EVICT, Ask, Budget, Kind, PodTemplate, Workload
+from autoscaler.simulator.world.shapes import even_over_zones, one_per_host, with_volume
+from autoscaler.simulator.world.workload import (
+    MIB,
+    SAFE_TO_EVICT,
+    Ask,
+    Budget,
+    Constraints,
+    Kind,
+    PodTemplate,
+    Workload,
+)
 from autoscaler.simulator.world.world import SERVER, FixedNode, World, WorldSettings
 from tests.simulator.worlds import row
 
@@ -27,7 +39,7 @@ def draw_world(seed: int, *, now_s: float, for_s: float) -> World:
     workers = 1 + dice.randrange(4)
     world.see_instances([row(number) for number in range(workers)])
     for number in range(12):
-        apply = functools.partial(world.apply, _workload(dice, f"w{number}"))
+        apply = functools.partial(world.apply, _workload(dice, f"w{number}", seed))
         world.at(now_s + for_s * 0.9 * dice.random(), apply)
     for _ in range(14):
         world.at(now_s + 60 + (for_s - 60) * dice.random(), lambda: _something(world, dice, workers))
@@ -36,7 +48,7 @@ def draw_world(seed: int, *, now_s: float, for_s: float) -> World:
     return world
 
 
-def _workload(dice: random.Random, name: str) -> Workload:
+def _workload(dice: random.Random, name: str, seed: int) -> Workload:
     def ask(chance: float) -> Ask:
         if dice.random() > chance:
             return Ask()
@@ -65,8 +77,21 @@ def _workload(dice: random.Random, name: str) -> Workload:
             image_pull_fails=dice.random() < 0.1,
             run_for_s=60.0 if kind is Kind.POD and dice.random() < 0.5 else None,
             finalizer_s=dice.choice((0.0, 500.0)),
+            **_rules(f"{seed}: {name}"),
         ),
     )
+
+
+def _rules(story: str) -> dict[str, Any]:
+    """By a digest of the story, so that the dice fall as they did without it."""
+    number = crc32(story.encode())
+    volumes = (with_volume(), with_volume(zone="us-east-1b"), with_volume(missing=True))
+    shapes = (Constraints(), one_per_host("w1"), even_over_zones("w2"), *volumes)
+    return {
+        "pod_level": Ask(cpu_millicores=210, memory_bytes=99 * MIB) if number % 3 == 0 else Ask(),
+        "extended": (("nvidia.com/gpu", 1),) if number % 7 == 0 else (),
+        "constraints": shapes[number // 21 % len(shapes)],
+    }
 
 
 def _something(world: World, dice: random.Random, workers: int) -> None:

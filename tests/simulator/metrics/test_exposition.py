@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from autoscaler.simulator.world.workload import MIB, SAFE_TO_EVICT, Ask, Budget, Toleration
+from autoscaler.model.rules import Effect, Toleration
+from autoscaler.simulator.world.workload import MIB, SAFE_TO_EVICT, Ask, Budget
 from autoscaler.simulator.world.world import World
 from tests.simulator.worlds import bare, database, deployment, node_name, pods_of, row, world
 
@@ -47,7 +48,7 @@ def full_world() -> World:
     made.apply(deployment("gated", gated=True))
     made.apply(deployment("broken", image_pull_fails=True))
     made.apply(deployment("huge", cpu=12_000))
-    gpu = Toleration(key="nvidia.com/gpu", effect="NoSchedule")
+    gpu = Toleration(key="nvidia.com/gpu", any_value=True, effect=Effect.NO_SCHEDULE)
     made.apply(deployment("gpu", node_selector=(("k3s-autoscaler/pool", "gpu"),), tolerations=(gpu,)))
     made.apply(deployment("noreq", cpu=0))
     made.apply(bare("keep", annotations=((SAFE_TO_EVICT, "false"),)))

@@ -5,15 +5,14 @@ from collections.abc import Callable
 
 import pytest
 
+from autoscaler.model.rules import Effect, Taint, Toleration
 from autoscaler.simulator.cluster import SimCluster
-from autoscaler.simulator.world.objects import Taint
 from autoscaler.simulator.world.workload import (
     CONTROL_PLANE_LABEL,
     Ask,
     Budget,
     Kind,
     PodTemplate,
-    Toleration,
     Workload,
 )
 from autoscaler.simulator.world.world import SERVER, FixedNode, World, WorldSettings
@@ -125,7 +124,11 @@ def test_workers_may_register_under_longer_names() -> None:
 
 @pytest.mark.parametrize(("for_s", "placed"), [(30.0, True), (None, False)])
 def test_a_start_up_taint_goes_and_any_other_stays(for_s: float | None, placed: bool) -> None:
-    made = world(workers=1, worker_taints=(Taint("dedicated", "x", "NoSchedule"),), worker_taints_for_s=for_s)
+    made = world(
+        workers=1,
+        worker_taints=(Taint(key="dedicated", value="x", effect=Effect.NO_SCHEDULE),),
+        worker_taints_for_s=for_s,
+    )
     made.apply(deployment())
     made.advance(made.now_s + 60)
     assert (pods_of(made, "shop/web")[0].node == node_name(0)) is placed
@@ -244,7 +247,7 @@ def test_what_does_not_fit_is_unschedulable_from_the_first_look_until_there_is_r
         pytest.param(PodTemplate(gated=True), False, id="gated"),
         pytest.param(PodTemplate(node_selector=((CONTROL_PLANE_LABEL, "true"),)), False, id="server, not tolerated"),
         pytest.param(
-            PodTemplate(node_selector=((CONTROL_PLANE_LABEL, "true"),), tolerations=(Toleration(),)),
+            PodTemplate(node_selector=((CONTROL_PLANE_LABEL, "true"),), tolerations=(Toleration(any_value=True),)),
             True,
             id="server, tolerated",
         ),

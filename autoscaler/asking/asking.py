@@ -1,0 +1,122 @@
+"""One look's questions: decide, answer what the decision asks, and decide again until it asks no more."""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from autoscaler.asking.following import Following
+from autoscaler.asking.server import ACTING_S, NO_TIME, Server
+from autoscaler.model import Asks, Decision, SchedulingRules, Snapshot, State
+from autoscaler.observe.closer import look_closer, without_closer_look
+from autoscaler.observe.instances import look_up
+from autoscaler.policy import Policy
+from autoscaler.ports import FleetUnavailable, Ports, RulesMalformed, StoreUnavailable
+
+CLOSER_LOOKS: Final = 7
+"""Questions after the first: what is free and what is asked, then the pods of workers that may go, some at a time."""
+
+
+class Asking:
+    """Whom a look asks, and the state that it rests on meanwhile."""
+
+    def __init__(self, ports: Ports, server: Server, policy: Policy, cluster_id: str) -> None:
+        self._ports = ports
+        self._server = server
+        self._policy = policy
+        self._cluster_id = cluster_id
+
+    def decided(
+        self, snapshot: Snapshot, held: Following, judge: Callable[[Snapshot, State], Decision], *, foresees: bool
+    ) -> tuple[Decision, Snapshot]:
+        """Judge what was seen; look closer, and judge again, while the decision asks for more.
+
+        `foresees`: whether a server is asked for owners that are new although nothing needs their rules yet.
+        """
+        rules = self._server.take_answer(snapshot, held)
+        snapshot = snapshot if rules is None else msgspec.structs.replace(snapshot, scheduling_rules=rules)
+        if foresees:
+            self._server.foresee(snapshot, held)
+        decision = judge(snapshot, held.state)
+        for _ in range(CLOSER_LOOKS):
+            if not decision.asks:
+                break
+            closer = self._look_closer(snapshot, held, decision.asks)
+            decision = judge(closer, held.state)
+            learned = _learned(closer) != _learned(snapshot)
+            snapshot = closer
+            if not learned:
+                break
+        return decision, snapshot
+
+    def _look_closer(self, snapshot: Snapshot, held: Following, asks: Asks) -> Snapshot:
+        """The snapshot with what was asked, or with why that could not be had."""
+        if self._ports.clock.remaining_s() <= self._policy.metrics.timeout_s + ACTING_S:
+            return _without(snapshot, asks)
+        snapshot = look_up(self._ports.fleet, snapshot, asks.instances, self._cluster_id)
+        snapshot = look_closer(self._ports.metrics, snapshot, asks, self._policy)
+        return self._with_rules(self._with_zones(snapshot, asks), held, asks)
+
+    def _with_zones(self, snapshot: Snapshot, asks: Asks) -> Snapshot:
+        if not asks.zones or snapshot.zones is not None or snapshot.zones_problem:
+            return snapshot
+        try:
+            context = self._ports.fleet.launch_context()
+        except FleetUnavailable as error:
+            return _without_zones(snapshot, str(error))
+        return msgspec.structs.replace(snapshot, zones=tuple(sorted({zone for _, zone in context.subnet_zones})))
+
+    def _with_rules(self, snapshot: Snapshot, held: Following, asks: Asks) -> Snapshot:
+        if snapshot.rules_problem or not (asks.rules or asks.rules_of):
+            return snapshot
+        rules, unreadable = snapshot.scheduling_rules, ""
+        if rules is None:
+            try:
+                rules = self._ports.store.rules() or SchedulingRules(answered_at_s=0)
+            except RulesMalformed as error:
+                unreadable = f"{error}, and "
+            except StoreUnavailable as error:
+                return _without_rules(snapshot, str(error))
+        if rules is not None:
+            snapshot = msgspec.structs.replace(snapshot, scheduling_rules=rules)
+            if {owner.owner for owner in rules.owners}.issuperset(asks.rules_of):
+                return snapshot
+        # What was told last is lost with a record that does not decode, however young it is.
+        found = self._server.answer(snapshot, held, since_s=snapshot.taken_at_s if unreadable else asks.rules_since_s)
+        if isinstance(found, str):
+            return _without_rules(snapshot, unreadable + found)
+        return msgspec.structs.replace(snapshot, scheduling_rules=found)
+
+
+def _learned(snapshot: Snapshot) -> tuple[object, ...]:
+    """What closer looks add to."""
+    rules = snapshot.scheduling_rules
+    return (
+        snapshot.rooms_known,
+        snapshot.pods_of,
+        snapshot.looked_up,
+        rules.answered_at_s if rules is not None else None,
+        snapshot.rules_problem,
+        snapshot.places_of,
+        snapshot.zones,
+        snapshot.zones_problem,
+    )
+
+
+def _without(snapshot: Snapshot, asks: Asks) -> Snapshot:
+    """Where no time is left to look closer."""
+    if asks.rooms or asks.pods_of or asks.places_of:
+        snapshot = without_closer_look(snapshot, NO_TIME)
+    if (asks.rules or asks.rules_of) and not snapshot.rules_problem:
+        snapshot = _without_rules(snapshot, NO_TIME)
+    if asks.zones and snapshot.zones is None and not snapshot.zones_problem:
+        snapshot = _without_zones(snapshot, NO_TIME)
+    return snapshot
+
+
+def _without_rules(snapshot: Snapshot, why: str) -> Snapshot:
+    return msgspec.structs.replace(snapshot, rules_problem=f"what the scheduler asks is not known: {why}")
+
+
+def _without_zones(snapshot: Snapshot, why: str) -> Snapshot:
+    return msgspec.structs.replace(snapshot, zones_problem=f"where workers can be launched is not known: {why}")

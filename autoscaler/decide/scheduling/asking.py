@@ -1,0 +1,49 @@
+"""What has to be seen before a placement can be judged: asked for step by step, and only where it can matter."""
+
+from collections.abc import Sequence
+
+from autoscaler.decide.fleet import FleetView
+from autoscaler.decide.scheduling.book import Book, label_keys
+from autoscaler.decide.scheduling.machines import Machines
+from autoscaler.model import Asks, Pod, Snapshot, State
+from autoscaler.model.rules import PodRules
+from autoscaler.policy import Policy
+
+
+def what_is_missing(
+    snapshot: Snapshot, fleet: FleetView, state: State, policy: Policy, pods: Sequence[Pod], *, with_zones: bool
+) -> Asks:
+    """What to ask before it is judged where these pods could go; nothing once all is known or cannot be had.
+
+    `with_zones`: whether new workers are thought of, so that it matters where they could be launched.
+    """
+    may_ask = not snapshot.rules_problem
+    rules = snapshot.scheduling_rules
+    if not snapshot.rooms_known or (rules is None and may_ask):
+        return Asks(rooms=not snapshot.rooms_known, rules=rules is None and may_ask)
+    machines = Machines(snapshot, fleet, state, policy)
+    book = Book(rules, machines.names)
+    strange = [pod for pod in pods if not book.knows(pod)]
+    if strange and may_ask:
+        return Asks(
+            rules_of=tuple(sorted({pod.owner for pod in strange})),
+            rules_since_s=max(pod.unschedulable_since_s or 0 for pod in strange),
+        )
+    asking = {book.of(pod) for pod in pods}
+    places = tuple(owner for owner in book.companions(asking) if owner not in snapshot.places_of)
+    zonal = with_zones and any(label_keys(one) & machines.zone_keys for one in asking)
+    return Asks(places_of=places, zones=zonal and snapshot.zones is None and not snapshot.zones_problem)
+
+
+def zones_that_matter(
+    snapshot: Snapshot, fleet: FleetView, machines: Machines, asking: Sequence[PodRules]
+) -> tuple[str, ...]:
+    """The zones of which new workers are told apart; none where no pod cares.
+
+    Where nobody said in which zones workers can be launched, those of the workers of ours that there are.
+    """
+    if not any(label_keys(rules) & machines.zone_keys for rules in asking):
+        return ()
+    if snapshot.zones:
+        return tuple(sorted(set(snapshot.zones)))
+    return tuple(sorted({worker.instance.zone for worker in fleet.workers if worker.ours and worker.instance}))

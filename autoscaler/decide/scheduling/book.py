@@ -1,0 +1,144 @@
+"""What each pod asks of the scheduler, as far as it is known: the server's word by owner, else what metrics show.
+
+Metrics show requests and node selectors; a pod of which they alone are known may be refused for reasons that nobody
+sees (demand/disputed.py says what happens then).
+"""
+
+import re
+import zlib
+from collections.abc import Collection, Iterator
+from typing import Final
+
+import msgspec
+
+from autoscaler.decide.scheduling.labels import RealNames, as_labels
+from autoscaler.decide.scheduling.matching import selects
+from autoscaler.model import OwnerRules, Pod, SchedulingRules
+from autoscaler.model.rules import Amounts, BoundClaim, NodeTerm, PodRules, Selector, WaitingClaim
+
+_SHOWN: Final = frozenset({"cpu", "memory"})
+_MADE_ANEW: Final = frozenset({"Job", "Pod"})
+"""Owners that come and go with their pods: what is remembered of them is remembered by shape."""
+_HASH: Final = re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{4,10}$")
+"""A pod template's hash; source: apimachinery's rand.SafeEncodeString, whose alphabet has no vowels."""
+_NUMBER: Final = re.compile(r"-\d+$")
+
+
+class Book:
+    """The rules of one look's pods."""
+
+    def __init__(self, rules: SchedulingRules | None, names: RealNames) -> None:
+        self._names = names
+        self._told = rules
+        self._by_owner: dict[str, list[OwnerRules]] = {}
+        for owner in rules.owners if rules is not None else ():
+            self._by_owner.setdefault(owner.owner, []).append(owner)
+        self._nominated = {word.pod for word in rules.waiting if word.nominated_node} if rules is not None else set()
+        self._of_metrics: dict[tuple[object, ...], PodRules] = {}
+        self._corrected: dict[tuple[object, ...], PodRules] = {}
+
+    def knows(self, pod: Pod) -> bool:
+        """Whether a server told what pods of its owner ask."""
+        return pod.owner in self._by_owner
+
+    def of(self, pod: Pod) -> PodRules:
+        """What it asks. Requests are the metrics', which are fresher, but for what they do not show."""
+        told = self._by_owner.get(pod.owner)
+        if told is None:
+            return self._as_metrics_show(pod)
+        known = next((one for one in told if pod.name in one.pods), None)
+        known = known or next((one for one in told if not one.pods), told[-1])
+        key = (known, pod.requests)
+        if key not in self._corrected:
+            shown = dict(known.shown or known.rules.requests)
+            asked = dict(known.rules.requests)
+            asked["cpu"] = asked.get("cpu", 0) + pod.requests.cpu_millicores - shown.get("cpu", 0)
+            asked["memory"] = asked.get("memory", 0) + pod.requests.memory_bytes - shown.get("memory", 0)
+            requests = _without_nothing(asked)
+            same = requests == _without_nothing(dict(known.rules.requests))
+            self._corrected[key] = known.rules if same else msgspec.structs.replace(known.rules, requests=requests)
+        return self._corrected[key]
+
+    def is_nominated(self, pod: Pod) -> bool:
+        """Whether the scheduler is making room for it by preemption."""
+        return pod.title in self._nominated
+
+    def companions(self, asking: Collection[PodRules]) -> tuple[str, ...]:
+        """Owners whose pods' places bear on where pods of these rules may go, or on what is free there."""
+        found: dict[str, None] = {}
+        resources = {name for rules in asking for name, _ in rules.requests} - _SHOWN
+        ports = any(rules.host_ports for rules in asking)
+        selectors = list(dict.fromkeys(selector for rules in asking for selector in _pod_selectors(rules)))
+        asking_labels = [dict(rules.labels) for rules in asking]
+        for owner in (one for several in self._by_owner.values() for one in several):
+            theirs = dict(owner.rules.labels)
+            if (
+                owner.shown
+                or (ports and owner.rules.host_ports)
+                or any(name in resources for name, _ in owner.rules.requests)
+                or any(selects(selector, theirs) for selector in selectors)
+                or any(selects(t.selector, mine) for t in owner.rules.anti_affinity for mine in asking_labels)
+            ):
+                found[owner.owner] = None
+        return tuple(sorted(found))
+
+    def placed(self, owner: str) -> OwnerRules | None:
+        """What the pods of this owner that are on Nodes ask; of several kinds the first."""
+        told = self._by_owner.get(owner)
+        return told[0] if told else None
+
+    def _as_metrics_show(self, pod: Pod) -> PodRules:
+        key = (pod.namespace, pod.requests, pod.node_selector)
+        if key not in self._of_metrics:
+            self._of_metrics[key] = PodRules(
+                namespace=pod.namespace,
+                requests=_without_nothing({"cpu": pod.requests.cpu_millicores, "memory": pod.requests.memory_bytes}),
+                node_selector=as_labels(self._names.of(pod.node_selector)),
+            )
+        return self._of_metrics[key]
+
+
+def family(pod: Pod, rules: PodRules) -> str:
+    """Under which name launches for this pod are remembered: its owner's controller, or its shape if it is made anew.
+
+    Jobs and bare pods come under a new name each time: what they ask tells that they are the same.
+    """
+    if pod.owner_kind in _MADE_ANEW or not pod.owner_kind:
+        shape = msgspec.structs.replace(rules, labels=())
+        stem = _NUMBER.sub("", pod.owner_name) if _NUMBER.search(pod.owner_name) else ""
+        mark = stem or f"#{zlib.crc32(msgspec.json.encode(shape)):08x}"
+        return f"{pod.namespace}/{pod.owner_kind or 'Pod'}/{mark}"
+    if pod.owner_kind == "ReplicaSet":
+        return f"{pod.namespace}/ReplicaSet/{_HASH.sub('', pod.owner_name)}"
+    return pod.owner
+
+
+def label_keys(rules: PodRules) -> frozenset[str]:
+    """Every label of a node that may decide about such a pod."""
+    keys = {key for key, _ in rules.node_selector}
+    keys |= {line.key for term in _node_terms(rules) for line in term.labels}
+    keys |= {
+        line.key for claim in rules.claims if isinstance(claim, WaitingClaim) for t in claim.topologies for line in t
+    }
+    keys |= {key for claim in rules.claims if isinstance(claim, BoundClaim) for key, _ in claim.zones}
+    keys |= {term.topology_key for term in rules.affinity + rules.anti_affinity}
+    keys |= {constraint.topology_key for constraint in rules.spread}
+    return frozenset(keys)
+
+
+def _node_terms(rules: PodRules) -> Iterator[NodeTerm]:
+    yield from rules.node_affinity or ()
+    for claim in rules.claims:
+        if isinstance(claim, BoundClaim):
+            yield from claim.node_affinity or ()
+        elif isinstance(claim, WaitingClaim):
+            yield from (term for volume in claim.free for term in volume.node_affinity or ())
+
+
+def _pod_selectors(rules: PodRules) -> Iterator[Selector | None]:
+    yield from (term.selector for term in (*rules.affinity, *rules.anti_affinity))
+    yield from (constraint.selector for constraint in rules.spread)
+
+
+def _without_nothing(amounts: dict[str, int]) -> Amounts:
+    return tuple(sorted((name, value) for name, value in amounts.items() if value > 0))

@@ -1,0 +1,89 @@
+"""New workers as the filters would see them, each type in each zone that matters: who would take a pod, and why not."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from autoscaler.decide.scheduling.filters import first_refusal
+from autoscaler.decide.scheduling.filters.refusal import Plugin, Refusal
+from autoscaler.decide.scheduling.picture import Picture
+from autoscaler.decide.scheduling.placing import Trial
+from autoscaler.model import NewWorkers
+from autoscaler.model.rules import PodRules
+
+_ORDER: Final = tuple(Plugin)
+_OF_OTHER_PODS: Final = frozenset({Plugin.POD_TOPOLOGY_SPREAD, Plugin.INTER_POD_AFFINITY})
+_OF_EVERY_POD: Final = frozenset({"cpu", "memory"})
+MIB: Final = 1024 * 1024
+
+
+class NewRefusal(msgspec.Struct, frozen=True, kw_only=True):
+    """Why no new worker takes a pod: the word of the one that comes nearest."""
+
+    instance_type: str
+    refusal: Refusal
+    rules: PodRules
+    room: dict[str, int]
+    """What such a worker has left beside its DaemonSets."""
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it holds whatever other pods do."""
+        return self.refusal.plugin not in _OF_OTHER_PODS
+
+    def __str__(self) -> str:
+        """One clause for a person."""
+        asks, new = dict(self.rules.requests), f"a new {self.instance_type}"
+        if self.refusal.plugin is not Plugin.NODE_RESOURCES_FIT:
+            return f"unhelpable: {new} is refused by {self.refusal.plugin}: {self.refusal.reasons[0]}"
+        other = next((n for n in asks if n not in _OF_EVERY_POD and asks[n] > self.room.get(n, 0)), None)
+        if other is not None:
+            return f"unfittable: asks {asks[other]} {other}; {new} has {self.room.get(other, 0)}"
+        largest = f"the largest worker ({self.instance_type}) gives {_cpu_and_memory(self.room)}"
+        return f"unfittable: asks {_cpu_and_memory(asks)}; {largest}"
+
+
+def _cpu_and_memory(amounts: Mapping[str, int]) -> str:
+    return f"{amounts.get('cpu', 0) / 1000:g} CPU and {amounts.get('memory', 0) / MIB:.0f} MiB"
+
+
+class FreshWorkers:
+    """What could be launched."""
+
+    def __init__(self, picture: Picture, instance_types: Sequence[str], zones: Sequence[str]) -> None:
+        self.templates = [t for kind in instance_types for t in picture.templates(kind, zones)]
+        self._cluster = picture.cluster
+        self._known: dict[PodRules, NewRefusal | None] = {}
+
+    def refusal(self, rules: PodRules) -> NewRefusal | None:
+        """Why none of them takes such a pod as things are; None where one would."""
+        if rules not in self._known:
+            self._known[rules] = self._look(rules)
+        return self._known[rules]
+
+    def _look(self, rules: PodRules) -> NewRefusal | None:
+        found: list[NewRefusal] = []
+        for template in self.templates:
+            trial = Trial(self._cluster)
+            node = trial.open(template)
+            refusal, room = first_refusal(rules, node, self._cluster), dict(node.free)
+            trial.undo()
+            if refusal is None:
+                return None
+            found.append(NewRefusal(instance_type=template.instance_type, refusal=refusal, rules=rules, room=room))
+        return max(found, key=_nearness)
+
+    def as_workers(self, new_nodes: Mapping[str, int]) -> tuple[NewWorkers, ...]:
+        """A sizing's answer in the policy's order of types, what has to be in one zone by that zone."""
+        chosen = ((template, new_nodes.get(template.name, 0)) for template in self.templates)
+        return tuple(NewWorkers(t.instance_type, count, t.zone) for t, count in chosen if count)
+
+
+def _nearness(refused: NewRefusal) -> tuple[int, int, int]:
+    """The later the check that refuses, the nearer; then the larger worker."""
+    return (
+        _ORDER.index(refused.refusal.plugin),
+        refused.room.get("cpu", 0),
+        refused.room.get("memory", 0),
+    )

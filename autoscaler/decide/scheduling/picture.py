@@ -1,0 +1,174 @@
+"""The cluster as the filters see it: every Node and every coming worker, with what is left of each.
+
+Pods are in it as what they take away, but those of owners whose places bear on a verdict: they are put down one by one.
+"""
+
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+
+from autoscaler.decide.fleet import FleetView, Standing, Worker
+from autoscaler.decide.scheduling.book import Book
+from autoscaler.decide.scheduling.cluster import Cluster
+from autoscaler.decide.scheduling.machines import Machines, as_amounts
+from autoscaler.decide.scheduling.placing import Template
+from autoscaler.model import OwnerRules, RemovalPhase, Snapshot, State
+from autoscaler.model.rules import HOSTNAME_LABEL, NodeSpec
+from autoscaler.policy import Policy
+
+SETTLED_AFTER_S: Final = 60
+"""From then on the scheduler has had its chance on a new node."""
+
+
+class Picture:
+    """One look's cluster, to try placements on."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        fleet: FleetView,
+        state: State,
+        policy: Policy,
+        *,
+        just_joined: Container[str] = (),
+        now_s: int,
+    ) -> None:
+        self.machines = Machines(snapshot, fleet, state, policy)
+        rules = snapshot.scheduling_rules
+        self.book = Book(rules, self.machines.names)
+        namespaces = {name: dict(labels) for name, labels in rules.namespaces} if rules is not None else {}
+        self.cluster = Cluster(namespaces)
+        self.settled: list[str] = []
+        """Nodes where the scheduler has had its chance."""
+        self.back: dict[str, str] = {}
+        """Operation id of each removal that may be undone -> its Node, newest first: cordoned here."""
+        self._held: dict[str, list[tuple[OwnerRules, int]]] = {}
+        for place in snapshot.places:
+            owner = self.book.placed(place.owner)
+            if owner is not None:
+                self._held.setdefault(place.node, []).append((owner, place.count))
+        self._add_nodes(snapshot, fleet, just_joined, now_s)
+        self._add_coming(fleet, state, policy)
+
+    def templates(self, instance_type: str, zones: Sequence[str]) -> tuple[Template, ...]:
+        """A fresh worker of this type: one for all zones, or one for each of those that matter."""
+        return tuple(self.machines.new(instance_type, zone) for zone in zones or ("",))
+
+    @contextmanager
+    def uncordoned(self, names: Iterable[str]) -> Iterator[None]:
+        """With these Nodes open for pods."""
+        specs = [self.cluster.nodes[name].spec for name in names]
+        for spec in specs:
+            self._exchange(spec, msgspec.structs.replace(spec, unschedulable=False))
+        try:
+            yield
+        finally:
+            for spec in specs:
+                self._exchange(spec, spec)
+
+    @contextmanager
+    def without(self, names: Iterable[str]) -> Iterator[None]:
+        """With these Nodes gone, and their pods nowhere."""
+        gone = [self.cluster.nodes[name].spec for name in names if name in self.cluster.nodes]
+        for spec in gone:
+            self._take_up(spec)
+        try:
+            yield
+        finally:
+            for spec in gone:
+                self._set_up(spec)
+
+    def _exchange(self, old: NodeSpec, new: NodeSpec) -> None:
+        self._take_up(old)
+        self._set_up(new)
+
+    def _take_up(self, spec: NodeSpec) -> None:
+        node = self.cluster.nodes[spec.name]
+        for owner, count in self._held.get(spec.name, ()):
+            self.cluster.place(owner.rules, node, -count)
+        self.cluster.remove_node(node)
+
+    def _set_up(self, spec: NodeSpec) -> None:
+        node = self.cluster.add_node(spec)
+        for owner, count in self._held.get(spec.name, ()):
+            self.cluster.place(owner.rules, node, count)
+
+    # ------------------------------------------------------------------------------------------------------ building
+
+    def _add_nodes(self, snapshot: Snapshot, fleet: FleetView, just_joined: Container[str], now_s: int) -> None:
+        workers = {w.node.name: w for w in fleet.workers if w.node is not None}
+        for leaving in take_backable(fleet):
+            if leaving.removal is not None and leaving.node is not None:
+                self.back[leaving.removal.operation_id] = leaving.node.name
+        for node in snapshot.nodes:
+            worker = workers.get(node.name)
+            if worker is None:
+                # A server is a domain like any other, and no place that a worker is judged by.
+                self._set_up(self._whole(self.machines.existing(node, None, cordoned=True)))
+            elif worker.standing is not Standing.DEAD and not _is_coming(worker):
+                closed = node.cordoned is not False and worker.standing is not Standing.JOINING
+                cordoned = closed or worker.standing is Standing.LEAVING
+                self._set_up(self._whole(self.machines.existing(node, worker, cordoned=cordoned)))
+                if worker.standing is Standing.READY and not cordoned and not _is_new(worker, just_joined, now_s):
+                    self.settled.append(node.name)
+
+    def _whole(self, spec: NodeSpec) -> NodeSpec:
+        """With what the metrics counted of the pods that are put down one by one: those take theirs themselves."""
+        left = dict(spec.allocatable)
+        for owner, count in self._held.get(spec.name, ()):
+            shown = dict(owner.shown or owner.rules.requests)
+            for name in ("cpu", "memory"):
+                left[name] = left.get(name, 0) + shown.get(name, 0) * count
+            left["pods"] = left.get("pods", 0) + count
+        return msgspec.structs.replace(spec, allocatable=as_amounts(left))
+
+    def _add_coming(self, fleet: FleetView, state: State, policy: Policy) -> None:
+        """A node for every worker on its way, identified or not."""
+        for worker in fleet.having(Standing.JOINING):
+            if _is_coming(worker):
+                kind = worker.instance.instance_type if worker.instance is not None else ""
+                self._add_new(worker.title, kind, worker.zone or "", policy)
+        asked = [
+            launch.request.overrides[0]
+            for launch in state.launches
+            for _ in range(launch.unidentified)
+            if launch.request.overrides
+        ]
+        for index, override in enumerate(asked[: fleet.unidentified]):
+            self._add_new(f"unidentified {index}", override.instance_type, override.zone, policy)
+
+    def _add_new(self, name: str, instance_type: str, zone: str, policy: Policy) -> None:
+        known = instance_type if instance_type in policy.workers.instance_types else policy.workers.instance_types[0]
+        template = self.machines.new(known, zone)
+        labels = tuple((key, name if key == HOSTNAME_LABEL else value) for key, value in template.node.labels)
+        node = self.cluster.add_node(msgspec.structs.replace(template.node, name=name, labels=labels))
+        for daemon in template.daemons:
+            self.cluster.place(daemon, node)
+
+
+def take_backable(fleet: FleetView) -> list[Worker]:
+    """Workers whose drain may still be undone, newest operation first."""
+    candidates = [
+        worker
+        for worker in fleet.having(Standing.LEAVING)
+        if worker.removal is not None
+        and worker.removal.phase in {RemovalPhase.DRAINING, RemovalPhase.DRAINED}
+        and not worker.removal.reclaim
+        and worker.node is not None
+        and worker.node.ready is True
+    ]
+    return sorted(candidates, key=lambda w: -(w.removal.created_at_s if w.removal is not None else 0))
+
+
+def _is_coming(worker: Worker) -> bool:
+    return worker.standing is Standing.JOINING and worker.removal is None
+
+
+def _is_new(worker: Worker, just_joined: Container[str], now_s: int) -> bool:
+    """A Node may need longer than a minute from its creation to Ready: what was not Ready before is new as well."""
+    if worker.node is None or worker.node.created_at_s is None:
+        return True
+    young = now_s - worker.node.created_at_s < SETTLED_AFTER_S
+    return young or worker.launch is not None or worker.key in just_joined
