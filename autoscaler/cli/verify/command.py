@@ -23,7 +23,6 @@ from autoscaler.cli.ending import FAILED, WRONG_INPUT, end
 from autoscaler.cli.options import AsJson, Region
 from autoscaler.cli.verify.account import (
     check_concurrency,
-    check_deployer,
     check_dry_runs,
     check_identity,
     check_linked_roles,
@@ -41,6 +40,7 @@ from autoscaler.cli.verify.checks import (
     read_subject,
     run_check,
 )
+from autoscaler.cli.verify.deployer import check_deployer
 from autoscaler.cli.verify.image import check_image
 from autoscaler.cli.verify.network import check_dynamodb_route, check_endpoints
 from autoscaler.cli.verify.roles import check_roles

@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from autoscaler.cli.main import app
-from autoscaler.cli.verify.account import _principal
 from autoscaler.cli.verify.checks import Subject, SubjectError, Verdict, empty_account, read_subject, run_check
 from autoscaler.cli.verify.command import ACCOUNT_ONLY, CHECKS, RealAccount, conduct
+from autoscaler.cli.verify.simulation import principal_of
 from tests.aws.loopback import closed_url, serving
 from tests.cli.verify.fake_account import (
     FUNCTION_SUBNETS,
@@ -85,10 +85,8 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
         {"SimulatePrincipalPolicy": "AccessDenied"}, "deploy permissions", "warning", "AWS answered AccessDenied",
     ),
     "a role that may not create roles": (
-        {"SimulatePrincipalPolicy": {
-            "EvaluationResults": [{"EvalActionName": "iam:CreateRole", "EvalDecision": "implicitDeny"}]
-        }},
-        "deploy permissions", "warning", "would refuse iam:CreateRole",
+        {"SimulatePrincipalPolicy": only_refusing("iam:CreateRole")},
+        "deploy permissions", "warning", "would refuse iam:CreateRole on role/k3s-autoscaler-main-SweepRole-",
     ),
     "a function that may not launch": (
         {"SimulatePrincipalPolicy": only_refusing("ec2:CreateFleet")},
@@ -329,8 +327,8 @@ def test_credentials_that_aws_does_not_know_end_it_at_once(answer: str) -> None:
 
 
 def test_a_session_is_judged_by_its_role() -> None:
-    assert _principal("arn:aws:sts::1:assumed-role/Deployer/ada") == "arn:aws:iam::1:role/Deployer"
-    assert _principal("arn:aws:iam::1:user/ada") == "arn:aws:iam::1:user/ada"
+    assert principal_of("arn:aws:sts::1:assumed-role/Deployer/ada") == "arn:aws:iam::1:role/Deployer"
+    assert principal_of("arn:aws:iam::1:user/ada") == "arn:aws:iam::1:user/ada"
 
 
 def test_the_text_for_people(capsys: pytest.CaptureFixture[str]) -> None:
