@@ -4,7 +4,7 @@
 const { lacksIpv6, unknownRegion } = require("./regions.js");
 const patterns = require("./setting-patterns.js");
 
-const { boolean, clusterId, ids, imageId, optional, parameterName, rootDevice, volumeGb } = patterns;
+const { boolean, clusterId, ids, imageId, keyArn, optional, parameterName, rootDevice, volumeGb } = patterns;
 const topicArn = optional(/^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[a-zA-Z0-9_-]{1,256}$/);
 const LOG_RETENTION_DAYS = [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
 
@@ -23,6 +23,7 @@ const rules = {
   workerImageId: [optional(imageId), "an AMI id, or empty to take the one that workerImageParameter names"],
   workerRootDevice: rootDevice,
   workerVolumeGb: volumeGb,
+  workerVolumeKeyArn: [optional(keyArn), "the ARN of a KMS key such as arn:aws:kms:eu-central-1:111122223333:key/0a0a0a0a-0a0a-0a0a-0a0a-0a0a0a0a0a0a, no alias, or empty for the account's default"],
   workerSessionManager: boolean,
   k3sAgentArguments: [patterns.arguments, "arguments for `k3s agent` separated by single blanks, of letters, digits and _ . , : = / @ % + -"],
   k3sRegistriesParameter: [optional(parameterName), "the name of an SSM parameter such as /k3s/shop/registries, or empty"],
@@ -53,6 +54,11 @@ const together = [
     String(settings.functionDualStack) === "true" &&
     lacksIpv6(region) &&
     `Parameter functionDualStack is true and region ${region} is not known to have dual-stack endpoints of EC2 and SNS: leave it false, and give the functions' subnets a NAT or endpoints of their own.`,
+  // A volume takes a key of its own region only; a multi-Region key has an ARN in each.
+  (settings, { region }) =>
+    keyArn.test(settings.workerVolumeKeyArn) &&
+    settings.workerVolumeKeyArn.split(":")[3] !== region &&
+    `Parameter workerVolumeKeyArn names a key of ${settings.workerVolumeKeyArn.split(":")[3]} and the deployment is to ${region}: volumes take keys of their own region only.`,
   (settings) =>
     Boolean(settings.alarmEmail) &&
     Boolean(settings.alarmTopicArn) &&

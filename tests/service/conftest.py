@@ -40,6 +40,7 @@ EVERY_PART = {
     "notifyTopicArn": "arn:aws:sns:eu-central-1:111122223333:news",
     "alarmEmail": "oncall@example.org",
     "workerImageId": "ami-0a0a0a0a0a0a0a0a0",
+    "workerVolumeKeyArn": "arn:aws:kms:eu-central-1:111122223333:key/0a0a0a0a-0a0a-0a0a-0a0a-0a0a0a0a0a0a",
     "workerSessionManager": "true",
     "k3sAgentArguments": "--node-taint=spot=true:NoSchedule",
     "k3sRegistriesParameter": "/k3s/shop/registries",

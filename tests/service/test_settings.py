@@ -35,6 +35,12 @@ WRONG = {
     "no concurrency at all": ("reservedConcurrency", "0", "a whole number from 1"),
     "a switch that is neither on nor off": ("keepTables", "maybe", "true or false"),
     "a volume too small for the image": ("workerVolumeGb", "7", "from 8 to 16384"),
+    "a key's alias, which IAM does not know it by": (
+        "workerVolumeKeyArn",
+        "arn:aws:kms:eu-central-1:111122223333:alias/workers",
+        "no alias, or empty for the account's default",
+    ),
+    "a key without its ARN": ("workerVolumeKeyArn", "0a0a0a0a-0a0a-0a0a-0a0a-0a0a0a0a0a0a", "the ARN of a KMS key"),
 }
 
 
@@ -66,6 +72,10 @@ def test_a_wrong_parameter_is_refused(refusals: list[str], name: str, value: str
         ("functionSubnetIds=subnet-0a0a0a0a", "functionSubnetIds and functionSecurityGroupIds belong together"),
         ("alarms=false alarmEmail=me@example.org", "there would be nothing to tell"),
         ("alarmEmail=me@example.org alarmTopicArn=arn:aws:sns:eu-west-1:111122223333:pager", "exclude each other"),
+        (
+            "workerVolumeKeyArn=arn:aws:kms:eu-west-1:111122223333:key/mrk-0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a",
+            "names a key of eu-west-1 and the deployment is to eu-central-1",
+        ),
         ("k3sAgentArguments=--token=abc", "k3sAgentArguments holds a secret"),
         ("functionDualStack=true", "only functions in a VPC reach AWS by its dual-stack endpoints"),
     ],

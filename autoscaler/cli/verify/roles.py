@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from autoscaler.cli.verify.checks import NOT_DEPLOYED, Account, Finding, Subject, ok, problem, stack_outputs, warning
+from autoscaler.cli.verify.keys import asked_of_a_key, owner_of
 from autoscaler.cli.verify.service import JOIN_PARAMETERS
 from autoscaler.cli.verify.simulation import Context, Question, wrong_answers
 from autoscaler.model import CLUSTER_TAG, MANAGED_BY_TAG, MANAGED_BY_VALUE, OPERATION_TAG, ROLE_TAG
@@ -41,6 +42,8 @@ class Deployed(msgspec.Struct, frozen=True, kw_only=True):
     image_id: str
     subnet_ids: tuple[str, ...]
     security_group_ids: tuple[str, ...]
+    volume_key: str
+    """The KMS key that the launch template names, by its ARN; empty for none."""
 
     def arn(self, service: str, resource: str, *, owned: bool = True) -> str:
         """In this account and region; images belong to no account's ARN."""
@@ -136,6 +139,10 @@ def _asked_for_a_launch(deployed: Deployed) -> Iterator[Question]:
         resources=(deployed.role("WorkerRole"),),
         context={"iam:PassedToService": ["ec2.amazonaws.com"]},
     )
+    # Of another account's key IAM would also ask the key's own policy, which it is not shown here.
+    if deployed.volume_key and owner_of(deployed.volume_key) == deployed.account_id:
+        yield from asked_of_a_key(deployed.volume_key)
+        yield Question(actions=("kms:CreateGrant", "kms:Decrypt"), resources=(deployed.volume_key,), allowed=False)
 
 
 def asked_of_worker(deployed: Deployed) -> Iterator[Question]:
@@ -197,6 +204,7 @@ def _deployed(account: Account, subject: Subject) -> Deployed:
         image_id=image,
         subnet_ids=subject.subnet_ids,
         security_group_ids=subject.security_group_ids,
+        volume_key=subject.volume_key,
     )
 
 

@@ -17,6 +17,7 @@ TYPES: Final = {
     "aws:TagKeys": "stringList",
     "dynamodb:LeadingKeys": "stringList",
     "ec2:IsLaunchTemplateResource": "boolean",
+    "kms:GrantIsForAWSResource": "boolean",
 }
 """Of context keys that are not one string."""
 ALLOWED: Final = "allowed"

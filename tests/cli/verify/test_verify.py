@@ -18,6 +18,7 @@ from tests.aws.loopback import closed_url, serving
 from tests.cli.verify.fake_account import (
     FUNCTION_SUBNETS,
     GOOD,
+    KEY,
     PATTERNS,
     REGION,
     SERVER,
@@ -351,7 +352,12 @@ def template_file(folder: Path, **launch: Any) -> Path:
         "VpcConfig": {"SubnetIds": {"Fn::Split": [",", ",".join(FUNCTION_SUBNETS)]}},
         "ReservedConcurrentExecutions": "5",
     }
-    data = {"ImageId": {"Ref": "WorkerImage"}, "SecurityGroupIds": {"Fn::Split": [",", "sg-0a0a0a0a0a0a0a0a0"]}}
+    disk = {"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True, "KmsKeyId": KEY}}
+    data = {
+        "BlockDeviceMappings": [disk],
+        "ImageId": {"Ref": "WorkerImage"},
+        "SecurityGroupIds": {"Fn::Split": [",", "sg-0a0a0a0a0a0a0a0a0"]},
+    }
     resources: dict[str, Any] = {
         "SweepLambdaFunction": {"Type": "AWS::Lambda::Function", "Properties": function},
         "Template": {"Type": "AWS::EC2::LaunchTemplate", "Properties": {"LaunchTemplateData": data | launch}},
