@@ -6,7 +6,7 @@
 # Overridden by tests only.
 ROOT=${BOOTSTRAP_ROOT:-}
 METADATA=${BOOTSTRAP_METADATA:-"http://169.254.169.254 http://[fd00:ec2::254]"}
-DEADLINE_S=${BOOTSTRAP_DEADLINE_S:-480}   # below the policy's join_timeout_s: who cannot join leaves by itself first
+DEADLINE_S=${BOOTSTRAP_DEADLINE_S:-${JOIN_DEADLINE_S:-480}} # a worker's is below the policy's join_timeout_s: it leaves by itself first
 RETRY_S=${BOOTSTRAP_RETRY_S:-5}
 CONSOLE=${BOOTSTRAP_CONSOLE:-/dev/console}
 
