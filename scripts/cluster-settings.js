@@ -74,6 +74,8 @@ const together = [
     ["/dev/sdf", "/dev/xvdf"].includes(String(serverRootDevice)) &&
     `Parameter serverRootDevice is "${serverRootDevice}", which is the name of the cluster's data volume: take the AMI's root device.`,
   patterns.noSecretIn("k3sServerArguments"),
+  // Workers are told of port 6443, and the data volume stands at the default place.
+  patterns.leavesAlone("k3sServerArguments", "node-name|data-dir|d|https-listen-port"),
 ];
 
 module.exports = { file: "cluster.yml", rules, together };

@@ -78,6 +78,7 @@ const together = [
     },
   ),
   patterns.noSecretIn("k3sAgentArguments"),
+  patterns.leavesAlone("k3sAgentArguments", "node-name|server|s|token-file"),
 ];
 
 module.exports = { file: "serverless.yml", rules, together };

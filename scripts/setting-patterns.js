@@ -24,6 +24,13 @@ const noSecretIn = (name) => (settings) =>
   SECRET_ARGUMENTS.test(String(settings[name] ?? "")) &&
   `Parameter ${name} holds a secret: the arguments stand in the machine's user data, which many may read, so leave tokens, datastore addresses and keys out of it.`;
 
+// A rule about the arguments of which the bootstrap gives each machine its own, and that K3s would take again from an
+// operator's: all workers of one name, or data beside the volume that outlives the machine.
+const leavesAlone = (name, own) => (settings) => {
+  const found = new RegExp(`(?:^| )(--?(?:${own})(?=[= ]|$)|(?:--kubelet-arg[= ])?provider-id=)`).exec(String(settings[name] ?? ""));
+  return found && `Parameter ${name} holds ${found[1].replace(/=$/, "")}, which the machine's bootstrap settles for each machine: leave it out.`;
+};
+
 // Of the stage: the longest name that is made of it is that of an EventBridge rule, 64 characters.
 const STAGE = /^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/;
 
@@ -34,6 +41,7 @@ module.exports = {
   also,
   ids,
   isIpv6,
+  leavesAlone,
   noSecretIn,
   optional,
   boolean: [/^(true|false)$/, "true or false"],

@@ -84,6 +84,13 @@ def test_what_lies_beyond_an_end_is_refused(service: Service, name: str) -> None
         (0, {"alarmTopicArn": "arn:aws:sns:eu-west-1:111122223333:t"}, "alarmTopicArn names a topic in eu-west-1"),
         (1, {"serverRootDevice": "/dev/sdf"}, "the name of the cluster's data volume"),
         (1, {"serverRootDevice": "/dev/xvdf"}, "the name of the cluster's data volume"),
+        (0, {"k3sAgentArguments": "--node-name=a"}, "holds --node-name, which the machine's bootstrap settles"),
+        (0, {"k3sAgentArguments": "--v -s https://a:6443"}, "holds -s, "),
+        (0, {"k3sAgentArguments": "--token-file /a"}, "holds --token-file, "),
+        (0, {"k3sAgentArguments": "--kubelet-arg=provider-id=a"}, "holds --kubelet-arg=provider-id, "),
+        (0, {"k3sAgentArguments": "--kubelet-arg provider-id=a"}, "holds --kubelet-arg provider-id, "),
+        (1, {"k3sServerArguments": "--data-dir=/a"}, "holds --data-dir, "),
+        (1, {"k3sServerArguments": "--disable=traefik --https-listen-port=443"}, "holds --https-listen-port, "),
     ],
 )
 def test_what_only_another_value_makes_impossible_is_refused(
@@ -232,6 +239,24 @@ def test_one_character_more_than_user_data_holds_is_refused_with_a_sentence(serv
 
 
 # ------------------------------------------------------------------------------------------ the file, and the stage
+
+
+@pytest.mark.parametrize(("characters", "said"), [(4096, ""), (4097, "4097 characters together, and 4096 can be kept")])
+def test_what_is_kept_has_room_in_one_parameter(characters: int, said: str) -> None:
+    program = """
+      const kept = new (require("./scripts/serverless-kept-parameters-plugin.js"))({
+        processedInput: { commands: ["package"], options: { param: [`a=${"x".repeat(given - '{"a":""}'.length)}`] } },
+        configurationInput: { service: "s", provider: { stage: "local" }, params: { default: {} } },
+        service: { provider: { compiledCloudFormationTemplate: { Resources: {} } } },
+        classes: { Error },
+      });
+      let said = "";
+      try { kept.keep(); } catch (error) { said = error.message; }
+      console.log(JSON.stringify(said));
+    """
+    answer = node(program, characters)
+    assert said in answer
+    assert bool(said) == bool(answer)
 
 
 UNREADABLE: Final = {
