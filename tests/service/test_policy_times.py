@@ -13,8 +13,11 @@ from autoscaler.aws.ssm import DELIVERY_TIMEOUT_S
 from autoscaler.decide.looking import START_WITHIN_S
 from autoscaler.decide.progress.sending import GRACE_AFTER_DRAIN_S
 from autoscaler.deploy.join_deadline import join_deadline_s
+from autoscaler.model import Notice, Trigger
 from autoscaler.policy import LONGEST_QUERY_S, Drain, Policy, Workers, parse_policy
-from autoscaler.reconcile import ACTING_S
+from autoscaler.reconcile import ACTING_S, reconcile
+from autoscaler.simulator.cluster import SimCluster
+from autoscaler.simulator.wires import PROMETHEUS
 from tests.service.conftest import ROOT
 from tests.service.sandbox import CA_HASH, SCRIPTS, TOKEN, VERSION, Machine
 
@@ -128,6 +131,27 @@ def test_a_look_that_waits_for_prometheus_as_long_as_it_may_still_launches() -> 
     assert LONGEST_QUERY_S + STATE_S + max(LAUNCH_TIMEOUT_S, LONGEST_QUERY_S + ACTING_S) <= function_s < API_GATEWAY_S
     with pytest.raises(ValueError, match="timeout_s"):
         parse_policy(f"version: 1\nmetrics: {{ timeout_s: {LONGEST_QUERY_S + 0.1} }}")
+
+
+@pytest.mark.parametrize(("answers_after_s", "launches"), [(LONGEST_QUERY_S, 1), (2 * LONGEST_QUERY_S, 0)])
+def test_an_alert_grows_the_fleet_although_prometheus_used_its_whole_time(
+    answers_after_s: float, launches: int
+) -> None:
+    """The second row is why there is an end: no look of such a policy would have launched anything."""
+    cluster = SimCluster(Policy(version=1))
+    cluster.sweep()
+    cluster.metric_faults.down = True
+    cluster.wires.latency_s = {PROMETHEUS: answers_after_s, "dynamodb": STATE_S / 10, "ec2": STATE_S / 10}
+    alert = Notice(kind="blind_alert", subject="a", received_at_s=int(cluster.now_s))
+    function_s = yaml.safe_load(provider())["provider"]["timeout"]
+    reconcile(
+        cluster.ports(timeout_s=function_s),
+        cluster_id=cluster.cluster_id,
+        policy=cluster.policy,
+        trigger=Trigger(kind="alert"),
+        facts=(alert,),
+    )
+    assert cluster.wires.totals["ec2", "launch"] == launches
 
 
 def provider() -> str:
