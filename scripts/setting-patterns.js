@@ -16,7 +16,6 @@ const also = (pattern, further) => ({ test: (value) => pattern.test(value) && fu
 const LABEL = "[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?";
 const HOST = `(?=[^/:]{1,253}([/:]|$))${LABEL}(\\.${LABEL})*`;
 const PORT = "(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?";
-const isIpv6 = (text) => net.isIPv6(text);
 
 const SECRET_ARGUMENTS = /(^| )--?(token|t|agent-token|datastore-endpoint|etcd-s3-secret-key)([= ]|$)/;
 // A rule about a parameter with arguments of K3s: the sentence, or nothing.
@@ -24,8 +23,8 @@ const noSecretIn = (name) => (settings) =>
   SECRET_ARGUMENTS.test(String(settings[name] ?? "")) &&
   `Parameter ${name} holds a secret: the arguments stand in the machine's user data, which many may read, so leave tokens, datastore addresses and keys out of it.`;
 
-// A rule about the arguments of which the bootstrap gives each machine its own, and that K3s would take again from an
-// operator's: all workers of one name, or data beside the volume that outlives the machine.
+// A rule about the arguments that the bootstrap gives to each machine. K3s would take the operator's in their place: all
+// workers of one name, or data beside the volume that outlives the machine.
 const leavesAlone = (name, own) => (settings) => {
   const found = new RegExp(`(?:^| )(--?(?:${own})(?=[= ]|$)|(?:--kubelet-arg[= ])?provider-id=)`).exec(String(settings[name] ?? ""));
   return found && `Parameter ${name} holds ${found[1].replace(/=$/, "")}, which the machine's bootstrap settles for each machine: leave it out.`;
@@ -40,7 +39,7 @@ module.exports = {
   STAGE,
   also,
   ids,
-  isIpv6,
+  isIpv6: net.isIPv6,
   leavesAlone,
   noSecretIn,
   optional,

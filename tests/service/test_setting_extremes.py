@@ -93,7 +93,7 @@ def test_what_lies_beyond_an_end_is_refused(service: Service, name: str) -> None
         (1, {"k3sServerArguments": "--disable=traefik --https-listen-port=443"}, "holds --https-listen-port, "),
     ],
 )
-def test_what_only_another_value_makes_impossible_is_refused(
+def test_what_fits_the_pattern_and_nothing_else_is_refused(
     service: int, settings: dict[str, str], sentence: str
 ) -> None:
     program = """
