@@ -106,6 +106,24 @@ def sls_package(folder: Path, *arguments: str) -> subprocess.CompletedProcess[st
     )
 
 
+def copy_project(folder: Path) -> None:
+    """A folder that links to everything but the files of the top level, which are copies."""
+    folder.mkdir()
+    for entry in ROOT.iterdir():
+        if entry.suffix == ".yml":
+            shutil.copy(entry, folder)
+        elif not entry.name.startswith("."):
+            (folder / entry.name).symlink_to(entry)
+
+
+def sls_package_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `sls package` in such a folder, with nothing in the environment that could reach AWS."""
+    command = [str(ROOT / "node_modules" / ".bin" / "sls"), "package", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=CREDENTIAL_FREE, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
 def generate(folder: Path, *arguments: str) -> Template:
     """Package into a folder, and read the template."""
     ran = sls_package(folder, *arguments)

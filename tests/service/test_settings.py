@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.conftest import CREDENTIAL_FREE, EVERY_PART, ROOT, Template, sls_package
+from tests.service.conftest import (
+    CREDENTIAL_FREE,
+    EVERY_PART,
+    ROOT,
+    Template,
+    copy_project,
+    sls_package,
+    sls_package_in,
+)
 
 WRONG = {
     "a cluster id with blanks": ("clusterId", "My Cluster", "lower-case letters, digits and hyphens"),
@@ -120,12 +128,7 @@ def test_an_image_for_another_processor_than_the_policys_types_is_refused(build_
 def clone(build_folder: Path) -> Iterator[Path]:
     """A folder that links to everything but the files of the top level, which are copies."""
     folder = build_folder / "clone"
-    folder.mkdir()
-    for entry in ROOT.iterdir():
-        if entry.suffix == ".yml":
-            shutil.copy(entry, folder)
-        elif not entry.name.startswith("."):
-            (folder / entry.name).symlink_to(entry)
+    copy_project(folder)
     yield folder
     shutil.rmtree(folder)
 
@@ -142,10 +145,7 @@ def test_a_policy_that_does_not_fit_is_refused(clone: Path, old: str, new: str, 
     policy = clone / "policy.yml"
     assert old in policy.read_text()
     policy.write_text(policy.read_text().replace(old, new))
-    command = [str(ROOT / "node_modules/.bin/sls"), "package", "--package", "build/.refused"]
-    ran = subprocess.run(
-        command, cwd=clone, env=CREDENTIAL_FREE, capture_output=True, text=True, timeout=120, check=False
-    )
+    ran = sls_package_in(clone, "--package", "build/.refused")
     assert ran.returncode != 0
     assert sentence in ran.stdout + ran.stderr
     assert not (ROOT / "build/.refused").exists()
