@@ -68,6 +68,22 @@ def topic(*, last: bool) -> Ends:
     )
 
 
+def volume_key() -> Ends:
+    """By its own ARN; of one region or of several."""
+    arn, key = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/", "0a0a0a0a-0a0a-0a0a-0a0a-0a0a0a0a0a0a"
+    return Ends(
+        ("", arn + key, f"{arn}mrk-{'f' * 32}"),
+        (
+            key,
+            f"{arn}{key}0",
+            arn,
+            f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/mine",
+            f"{arn}mrk-{'f' * 31}",
+            arn + key.upper(),
+        ),
+    )
+
+
 def arguments(*must: str) -> Ends:
     """Of K3s. `must`: what other values of the second packaging ask for."""
     odd = "--node-label=a.b/c=%i%%h --x -- - @ + ,:=/ %n --kubelet-arg=v=5,x:y"
@@ -132,6 +148,7 @@ SERVICE: Final[dict[str, Ends]] = {
     "workerImageId": IMAGE_ID,
     "workerRootDevice": DEVICE,
     "workerVolumeGb": VOLUME_GB,
+    "workerVolumeKeyArn": volume_key(),
     "workerSessionManager": FLAG,
     "k3sAgentArguments": arguments(),
     "k3sRegistriesParameter": parameter_name(optional=True),
