@@ -23,6 +23,12 @@ NOT_OUR_CALLS = {
     "ec2:RunInstances": "CreateFleet launches in its caller's name",
     "ec2:CreateTags": "CreateFleet tags in its caller's name",
     "iam:PassRole": "CreateFleet gives workers their role in its caller's name",
+    "kms:CreateGrant": "EC2 encrypts volumes in its caller's name",
+    "kms:Decrypt": "EC2 encrypts volumes in its caller's name",
+    "kms:DescribeKey": "EC2 encrypts volumes in its caller's name",
+    "kms:GenerateDataKeyWithoutPlaintext": "EC2 encrypts volumes in its caller's name",
+    "kms:ReEncryptFrom": "EC2 encrypts volumes in its caller's name",
+    "kms:ReEncryptTo": "EC2 encrypts volumes in its caller's name",
     "logs:CreateLogStream": "the Lambda service writes the log",
     "logs:PutLogEvents": "the Lambda service writes the log",
     "sqs:SendMessage": "the Lambda service sets failed events aside",
@@ -159,7 +165,7 @@ def test_a_machine_may_do_what_its_scripts_call_and_nothing_else(
 
 
 def test_node_commands_need_no_permission_at_aws() -> None:
-    assert not actions_in_scripts("node-command.sh", "node-checks.sh", "node-drain.sh")
+    assert not actions_in_scripts("node-command.sh", "node-checks.sh", "node-drain.sh", "node-rules.sh")
 
 
 def parameters_in(template: Template, role: str, action: str) -> set[str]:
