@@ -15,7 +15,7 @@ from autoscaler.decide.progress.sending import GRACE_AFTER_DRAIN_S
 from autoscaler.deploy.join_deadline import join_deadline_s
 from autoscaler.model import Notice, Trigger
 from autoscaler.policy import LONGEST_QUERY_S, Drain, Policy, Workers, parse_policy
-from autoscaler.reconcile import ACTING_S, reconcile
+from autoscaler.asking.server import ACTING_S, reconcile
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.wires import PROMETHEUS
 from tests.service.conftest import ROOT
