@@ -25,6 +25,7 @@ from autoscaler.asking.server import Server
 from autoscaler.decide.decision import decide
 from autoscaler.decide.demand.growth import BLIND_ALERT
 from autoscaler.decide.fleet import view_fleet
+from autoscaler.decide.scheduling.remembering import types_seen
 from autoscaler.document import Outcome, decision_document, paused_decision
 from autoscaler.launching import open_launches
 from autoscaler.model import (
@@ -350,8 +351,12 @@ def _is_fresh(decision: Decision, state: State) -> bool:
 
 def _noted(state: State, snapshot: Snapshot, refusal: str) -> State:
     """With what a look keeps in mind although nothing is done: each changes rarely, so a calm look writes nothing."""
-    unlisted = view_fleet(snapshot, state).unlisted if snapshot.cluster_known else state.unlisted_workers
-    return msgspec.structs.replace(state, told_refusal=refusal, unlisted_workers=unlisted)
+    state = msgspec.structs.replace(state, told_refusal=refusal)
+    if not snapshot.cluster_known:
+        return state
+    fleet = view_fleet(snapshot, state)
+    seen = types_seen(snapshot, fleet, state)
+    return msgspec.structs.replace(state, unlisted_workers=fleet.unlisted, seen_types=seen)
 
 
 def _tidied(state: State, snapshot: Snapshot, now_s: int) -> State:

@@ -17,7 +17,7 @@ class Sample(msgspec.Struct, frozen=True):
     """Evaluation time in epoch seconds, and the number as text (`NaN` and `+Inf` included)."""
 
 
-class Resources(msgspec.Struct, frozen=True, kw_only=True):
+class Resources(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a pod asks or a node can give."""
 
     cpu_millicores: int = 0

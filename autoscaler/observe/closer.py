@@ -1,4 +1,4 @@
-"""The closer looks at what a first look saw: what is free on each Node, and which pods would have to move.
+"""The closer looks at what a first look saw: what is free on each Node, which pods would move, where others are.
 
 They are asked only when a decision needs them: what they cost grows with the pods that run.
 """
@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 
 from autoscaler.model import Asks, MetricsStatus, Node, Pod, Resources, Sample, Snapshot
-from autoscaler.observe.pods import parse_daemons, parse_pods_on_nodes, parse_selectors, prefixed
-from autoscaler.observe.query import moving_query, rooms_query
+from autoscaler.observe.pods import parse_daemons, parse_places, parse_pods_on_nodes, parse_selectors, prefixed
+from autoscaler.observe.query import moving_query, places_query, rooms_query
 from autoscaler.observe.samples import Rows, sort_samples
 from autoscaler.policy import Policy
 from autoscaler.ports import Metrics, MetricsUnavailable
@@ -22,7 +22,8 @@ DAEMON_NODES: Final = 50
 
 def look_closer(metrics: Metrics, snapshot: Snapshot, asks: Asks, policy: Policy) -> Snapshot:
     """Ask what a decision still has to see. What cannot be had makes the snapshot partial, never a guess."""
-    if asks.rooms and not snapshot.rooms_known and snapshot.cluster_known:
+    # That pods are shown at all is proven by the rooms: an owner without a place has no pod, or none that is shown.
+    if (asks.rooms or asks.places_of) and not snapshot.rooms_known and snapshot.cluster_known:
         query = rooms_query(
             policy,
             _daemon_nodes(snapshot.nodes),
@@ -33,6 +34,9 @@ def look_closer(metrics: Metrics, snapshot: Snapshot, asks: Asks, policy: Policy
     wanted = tuple(name for name in asks.pods_of if name not in snapshot.pods_of)
     if wanted and snapshot.cluster_known:
         snapshot = with_pods_of(snapshot, wanted, _ask(metrics, moving_query(policy, wanted)))
+    owners = tuple(owner for owner in asks.places_of if owner not in snapshot.places_of)
+    if owners and snapshot.cluster_known:
+        snapshot = with_places_of(snapshot, owners, _ask(metrics, places_query(policy, owners)))
     return snapshot
 
 
@@ -107,6 +111,25 @@ def with_pods_of(snapshot: Snapshot, names: Sequence[str], answer: Sequence[Samp
         snapshot,
         pods=(*snapshot.pods, *(pod for pod in pods if pod.node in whole)),
         pods_of=snapshot.pods_of | whole,
+    )
+
+
+def with_places_of(
+    snapshot: Snapshot, owners: Sequence[str], answer: Sequence[Sample] | MetricsUnavailable
+) -> Snapshot:
+    """The snapshot with where the pods of these owners are. Pure."""
+    rows = None if isinstance(answer, MetricsUnavailable) else sort_samples(answer)
+    if rows is None:
+        why = str(answer) if isinstance(answer, MetricsUnavailable) else "Prometheus answered with an empty vector"
+        return _partial(snapshot, f"where the pods of {owners[0]} are is not known: {why}")
+    places, problem = parse_places(rows)
+    if problem:
+        return _partial(snapshot, f"where the pods of {owners[0]} are is not known: {problem}")
+    wanted = frozenset(owners)
+    return msgspec.structs.replace(
+        snapshot,
+        places=(*snapshot.places, *(place for place in places if place.owner in wanted)),
+        places_of=snapshot.places_of | wanted,
     )
 
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 
-from autoscaler.model import DaemonSet, Pod
+from autoscaler.model import DaemonSet, Place, Pod
 from autoscaler.observe.requests import PARTS, pod_resources
 from autoscaler.observe.samples import Rows
 
@@ -81,6 +81,24 @@ def parse_daemons(rows: Rows) -> tuple[DaemonSet, ...]:
         DaemonSet(namespace=owner[0], name=owner[1], requests=pod_resources(found["cpu"], found["memory"]))
         for owner, found in sorted(parts.items())
     )
+
+
+def parse_places(rows: Rows) -> tuple[tuple[Place, ...], str]:
+    """Return where the owners' pods are, and what is wrong with the answer, in one clause."""
+    if rows.garbage:
+        family, text = next(iter(rows.garbage.items()))
+        return (), f"{family} holds {text!r}, which is not a finite number"
+    came, counted = len(rows.of("place")), rows.one("counted", of="place")
+    if counted != came:
+        return (), f"{came} rows came, and {'nothing was' if counted is None else f'{counted:g} were'} counted"
+    places = []
+    for labels, value in rows.of("place"):
+        kind, name = labels.get("created_by_kind") or "Pod", labels.get("created_by_name") or labels.get("pod", "")
+        if not (labels.get("node") and labels.get("namespace") and name) or value < 1 or value % 1:
+            return (), f"a row says {value:g} pods of {name!r} on {labels.get('node')!r}"
+        owner = f"{labels['namespace']}/{kind}/{name}"
+        places.append(Place(owner=owner, node=labels["node"], count=int(value)))
+    return tuple(sorted(places, key=lambda place: (place.owner, place.node))), ""
 
 
 def pod_key(labels: Mapping[str, str]) -> PodKey:

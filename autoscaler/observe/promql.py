@@ -23,7 +23,7 @@ class Raw:
     """Selectors and expressions over the raw series of one cluster."""
 
     def __init__(self, matchers: Mapping[str, str]) -> None:
-        self._matchers = ",".join(f"{label}={_quoted(value)}" for label, value in sorted(matchers.items()))
+        self._matchers = ",".join(f"{label}={quoted(value)}" for label, value in sorted(matchers.items()))
 
     # ------------------------------------------------------------------------------------------------------- selectors
 
@@ -116,7 +116,11 @@ class Raw:
     @property
     def alive(self) -> str:
         """Pods that have not finished: finished ones hold nothing, and their requests are shown all the same."""
-        return f"({self.state('kube_pod_status_phase', _ALIVE)} == 1)"
+        return self.alive_where("")
+
+    def alive_where(self, matchers: str) -> str:
+        """Of these, the pods that have not finished."""
+        return f"({self.state('kube_pod_status_phase', ','.join(part for part in (_ALIVE, matchers) if part))} == 1)"
 
     # --------------------------------------------------------------------------------------------------------- volumes
 
@@ -222,7 +226,7 @@ _IP: Final = 'type="InternalIP"'
 _HOSTNAME: Final = 'type="Hostname"'
 
 
-def _quoted(text: str) -> str:
-    """A PromQL string."""
+def quoted(text: str) -> str:
+    """The text as a PromQL string."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'

@@ -1,14 +1,17 @@
-"""The three questions that a look may ask of Prometheus, each one instant query.
+"""The four questions that a look may ask of Prometheus, each one instant query.
 
 `sight`: each look, grows with Nodes and waiting pods. `rooms`: what is free where, once pods have to fit somewhere.
-`moving`: the single pods of Nodes that may have to go. Each row carries the label `family`: `or` ignores `__name__`, so
-operands whose label sets could meet are told apart by it.
+`moving`: the single pods of Nodes that may have to go. `places`: where the pods of some owners are.
+
+Each row carries the label `family`: `or` ignores `__name__`, so operands whose label sets could meet are told apart by
+it.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from autoscaler.observe.promql import Raw
+from autoscaler.observe.promql import Raw, quoted
 from autoscaler.observe.series import COUNTED, FAMILY, KUBE_STATE_METRICS, NODE_EXPORTER, UTILISATION_GROUP
 from autoscaler.policy import Policy
 
@@ -23,6 +26,10 @@ GATE_MATTERS_S: Final = 60
 GATE_STEP_S: Final = 5
 NAMED: Final = 10
 """Where many of a kind are counted, as many are named."""
+NAMED_AT_MOST: Final = 200
+"""More names than these do not stand in one selector."""
+BARE: Final = "Pod"
+"""The kind of a pod without an owner, as `Pod.owner` has it."""
 INIT_REQUESTS: Final = "kube_pod_init_container_resource_requests"
 OVERHEAD: Final = "kube_pod_overhead_cpu_cores"
 _POD: Final = "namespace, pod, uid"
@@ -32,6 +39,9 @@ _OF_A_POD: Final = f"{_POD}, container, unit, created_by_name, priority_class, h
 _SIDECAR: Final = 'restart_policy="Always"'
 _BOUND: Final = 'node!=""'
 _RESOURCES: Final = 'resource=~"cpu|memory"'
+_SPECIAL: Final = re.compile(r"[\\.+*?()|\[\]{}^$]")
+_ESCAPED: Final = r"\\\g<0>"
+"""Names of custom kinds may hold them (Kubernetes: path segment names)."""
 _DO_NOT_EVICT: Final = (
     'annotation_cluster_autoscaler_kubernetes_io_safe_to_evict="false"',
     'annotation_karpenter_sh_do_not_disrupt="true"',
@@ -99,6 +109,30 @@ def moving_query(policy: Policy, nodes: Sequence[str]) -> str:
     )
 
 
+def places_query(policy: Policy, owners: Sequence[str]) -> str:
+    """On which Nodes the unfinished pods of these owners (`namespace/kind/name`) are, and how many on each.
+
+    Others of the same names come along, and of too many owners all of their namespaces: whoever reads picks. A pod
+    without an owner is its own, of the kind `Pod`.
+    """
+    raw = Raw(policy.metrics.matchers)
+    parts = [owner.split("/", 2) for owner in owners]
+    namespaces = _any_of("namespace", (namespace for namespace, _, _ in parts)) or ""
+    operands: dict[str, str] = {}
+    for family, alone, by in (
+        ("place", False, "created_by_kind, created_by_name"),
+        ("place of pods", True, "pod"),
+    ):
+        names = _any_of(by.split()[-1], (name for _, kind, name in parts if (kind == BARE) is alone))
+        if names is None:
+            continue
+        wanted = (_BOUND, f'created_by_kind{"=" if alone else "!="}""', namespaces, names)
+        there = raw.state("kube_pod_info", ",".join(matcher for matcher in wanted if matcher))
+        each = f"max by (uid, node, namespace, {by}) ({there} and on (uid) {raw.alive_where(namespaces)})"
+        operands[family] = f"count by (node, namespace, {by}) ({each})"
+    return _union({**operands, "counted": _count(" or ".join(operands.values()), of="place")})
+
+
 def _union(operands: Mapping[str, str]) -> str:
     """Every operand with its family; a name may carry a second word, so that two operands share a family."""
     rows = (
@@ -120,6 +154,16 @@ def _labelled(expression: str, **labels: str) -> str:
     for name, value in labels.items():
         expression = f'label_replace({expression}, "{name}", "{value}", "", "")'
     return expression
+
+
+def _any_of(label: str, names: Iterable[str]) -> str | None:
+    """A matcher for these names, empty where they are too many; None where there is none."""
+    unique = sorted(set(names))
+    if not unique:
+        return None
+    if len(unique) > NAMED_AT_MOST:
+        return ""
+    return f"{label}=~{quoted('|'.join(_SPECIAL.sub(_ESCAPED, name) for name in unique))}"
 
 
 def _on_nodes(nodes: Sequence[str], *more: str) -> str:
@@ -191,7 +235,19 @@ def _unbound_pods(raw: Raw, policy: Policy) -> dict[str, str]:
         "pod_deleting": f"max by ({_POD}) ({raw.state('kube_pod_deletion_timestamp')}) and on (uid) {unbound}",
         "pod_unbound_long": f"max by ({_POD}) ({unbound}) and on (uid) {unbound} offset {SETTLED_WINDOW}",
         **parts,
+        "owner_youngest": f"max({_owners_since(raw)})",
     }
+
+
+def _owners_since(raw: Raw) -> str:
+    """{namespace, created_by_kind, created_by_name} when the oldest of its pods was created.
+
+    Pods without an owner are one owner a namespace here; those of a Node itself ask no scheduler.
+    """
+    owned = raw.state("kube_pod_info", 'created_by_kind!="Node"')
+    owner = "created_by_kind, created_by_name"
+    created = f"{raw.state('kube_pod_created')} * on (uid) group_left ({owner}) max by (uid, {owner}) ({owned})"
+    return f"min by (namespace, {owner}) ({created})"
 
 
 def _parts(raw: Raw, where: str) -> dict[str, str]:

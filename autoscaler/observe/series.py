@@ -37,6 +37,7 @@ POD_FAMILIES: Final = (
     "pod_deleting",  # {namespace, pod, uid} epoch seconds; unbound pods only
     "pod_unbound_long",  # {namespace, pod, uid} 1; on no Node for a minute
     "pod_requests",  # {namespace, pod, uid, resource="cpu|memory", part="app|init|sidecar|overhead"}; unbound pods
+    "owner_youngest",  # {} epoch seconds; when the first pod was created of the pod owner that came last
 )
 USE_FAMILIES: Final = (
     "use",  # {resource="cpu|memory"} lower bound over the workers that take pods, ratio
@@ -89,3 +90,10 @@ MOVING_FAMILIES: Final = (
     "pod_do_not_evict",  # {namespace, pod, uid} 1
 )
 """The pods of named Nodes, asked once those Nodes may have to go."""
+
+PLACE_FAMILIES: Final = (
+    "place",  # {node, namespace, created_by_kind, created_by_name} how many unfinished pods of the owner are there;
+    # {node, namespace, pod} of a pod without an owner
+    "counted",  # as above
+)
+"""Where the pods of named owners are, asked once the scheduler's rules count them."""

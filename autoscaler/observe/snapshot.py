@@ -123,7 +123,12 @@ def assemble(
         unshown=proofs.unshown,
         shows_init=answered.one("shown", of=INIT_REQUESTS) is not None,
         shows_overhead=answered.one("shown", of=OVERHEAD) is not None,
+        youngest_owner_at_s=_whole(answered.one("owner_youngest")),
     )
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
 
 
 def _another_world(

@@ -59,6 +59,14 @@ def unshown_families(rows: Rows, nodes: Sequence[Node], instances: Sequence[Inst
                 "selectors are not judged",
             )
         )
+    if rows.one("owner_youngest") is None:
+        found.append(
+            Unshown(
+                family="owner_youngest",
+                sentence="when pods were created is not shown: let kube-state-metrics expose kube_pod_created; until "
+                "then a server is asked what the scheduler asks of new pods only once they wait",
+            )
+        )
     return found
 
 

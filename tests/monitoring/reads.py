@@ -1,10 +1,10 @@
-"""What the rules and the three queries read of Prometheus: manifests, scrapes and docs are held to this one list."""
+"""What the rules and the four queries read of Prometheus: manifests, scrapes and docs are held to this one list."""
 
 import re
 
 import yaml
 
-from autoscaler.observe.query import moving_query, rooms_query, sight_query
+from autoscaler.observe.query import moving_query, places_query, rooms_query, sight_query
 from autoscaler.policy import Policy
 from tests.monitoring.programs import ROOT
 
@@ -13,6 +13,7 @@ QUERIES = {
     "sight": sight_query(POLICY),
     "rooms": rooms_query(POLICY, ["a"], with_init=True, with_overhead=True),
     "moving": moving_query(POLICY, ["a"]),
+    "places": places_query(POLICY, ["n/ReplicaSet/a", "n/Pod/b"]),
 }
 RULES = [
     rule

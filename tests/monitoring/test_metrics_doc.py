@@ -15,6 +15,7 @@ ANSWERS = {
     "The look": series.SIGHT_FAMILIES,
     "Rooms": series.ROOM_FAMILIES,
     "Moving": series.MOVING_FAMILIES,
+    "Places": series.PLACE_FAMILIES,
 }
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from autoscaler.observe.query import moving_query, rooms_query
+from autoscaler.observe.query import moving_query, places_query, rooms_query
 from autoscaler.policy import Policy
 from tests.monitoring.cluster import KSM, node, of_pod, pod, target
 from tests.monitoring.promtool import Case, Cases, Vector, asked
@@ -236,6 +236,84 @@ DO_NOT_EVICT = case(
     asked(AT_S, "pod_do_not_evict", keys("kept", "stays", "both"), query=MOVING),
 )
 
+# ----------------------------------------------------------------------------------------------------------- the owners
+
+OWNERS = ["shop/ReplicaSet/web", "shop/Pod/bare.1", "shop/Odd/a:b", "shop/Job/none"]
+PLACES = places_query(Policy(version=1), OWNERS)
+ALL_PLACES = places_query(Policy(version=1), [f"shop/Job/{number}" for number in range(201)])
+
+
+def _owned(
+    name: str, kind: str, owner: str, *, on: str = "a", phase: str = "Running", ns: str = "shop"
+) -> dict[str, str]:
+    labels = {"namespace": ns, "pod": name, "uid": f"uid-{ns}-{name}", **KSM}
+    return {
+        series_text(
+            "kube_pod_info", {**labels, "node": on, "created_by_kind": kind, "created_by_name": owner}
+        ): "1+0x40",
+        series_text("kube_pod_status_phase", {**labels, "phase": phase}): "1+0x40",
+    }
+
+
+def _place(node: str, **labels: str) -> str:
+    return series_text("", {"node": node, "namespace": "shop", **labels})
+
+
+WHERE = case(
+    "where owners' unfinished pods are, each counted once whoever tells",
+    {
+        **_owned("w1", "ReplicaSet", "web"),
+        **{name.replace("10.0.1.20", "10.0.1.21"): one for name, one in _owned("w1", "ReplicaSet", "web").items()},
+        **_owned("w2", "ReplicaSet", "web"),
+        **_owned("w3", "ReplicaSet", "web", on="b.c", phase="Pending"),
+        **_owned("waits", "ReplicaSet", "web", on="", phase="Pending"),
+        **_owned("done", "ReplicaSet", "web", phase="Succeeded"),
+        **_owned("other", "ReplicaSet", "web", ns="shop2"),
+        **_owned("longer", "ReplicaSet", "web2"),
+        **_owned("job", "Job", "web"),
+        **_owned("odd", "Odd", "a:b"),
+        **_owned("bare.1", "", ""),
+        **_owned("barex1", "", ""),
+    },
+    asked(
+        AT_S,
+        "place",
+        {
+            _place("a", created_by_kind="ReplicaSet", created_by_name="web"): 2,
+            _place("b.c", created_by_kind="ReplicaSet", created_by_name="web"): 1,
+            # Of a like name: whoever reads passes over it.
+            _place("a", created_by_kind="Job", created_by_name="web"): 1,
+            _place("a", created_by_kind="Odd", created_by_name="a:b"): 1,
+            _place("a", pod="bare.1"): 1,
+        },
+        query=PLACES,
+    ),
+    asked(AT_S, "counted", {'{of="place"}': 5}, query=PLACES),
+    asked(AT_S, "counted", {'{of="place"}': 5}, query=ALL_PLACES),
+)
+NOWHERE = case("owners of which nothing runs", {}, asked(AT_S, "counted", {'{of="place"}': 0}, query=PLACES))
+YOUNGEST = case(
+    "when the owner came that came last: by its oldest pod, whoever tells, static pods aside",
+    {
+        **pod("old", ALWAYS, on="a"),
+        of_pod("kube_pod_created", "old"): "100+0x40",
+        # A new pod of an owner that is known for long.
+        **pod("new", ALWAYS, on="a"),
+        of_pod("kube_pod_created", "new"): "900+0x40",
+        **_owned("first", "Job", "j"),
+        **{name.replace("10.0.1.20", "10.0.1.21"): one for name, one in _owned("first", "Job", "j").items()},
+        series_text(
+            "kube_pod_created", {"namespace": "shop", "pod": "first", "uid": "uid-shop-first", **KSM}
+        ): "500+0x40",
+        **_owned("static", "Node", "a"),
+        series_text(
+            "kube_pod_created", {"namespace": "shop", "pod": "static", "uid": "uid-shop-static", **KSM}
+        ): "990+0x40",
+    },
+    asked(AT_S, "owner_youngest", {"{}": 500}),
+)
+AGELESS = case("when pods were created is not shown", pod("old", ALWAYS, on="a"), asked(AT_S, "owner_youngest", {}))
+
 # ------------------------------------------------------------------------------------------------------------ the nodes
 
 ROLES = tuple(
@@ -294,7 +372,7 @@ SILENT = case(
 
 CASES = Cases(
     SINCE, RELEASED, WHO, LONG, OVERWRITTEN, NOT_OVERWRITTEN, UNBOUND_PARTS, BOUND_PARTS, INIT_ALONE, FINISHED, NAMES,
-    DO_NOT_EVICT, *ROLES, TAINTS, *INCOMPLETE, SILENT,
+    DO_NOT_EVICT, WHERE, NOWHERE, YOUNGEST, AGELESS, *ROLES, TAINTS, *INCOMPLETE, SILENT,
 )  # fmt: skip
 
 

@@ -54,6 +54,7 @@ def healthy(*more: Sample, workers: int = 2) -> list[Sample]:
             sample("shown", len(nodes), of="kube_node_status_condition"),
             sample("shown", len(nodes), of="kube_node_spec_unschedulable"),
             sample("volumes_of", csi_driver="k3s-autoscaler-proof"),
+            sample("owner_youngest", NOW_S - 3600),
             sample("source_nodes", len(nodes), instance="10.42.0.9:8080", job=KUBE_STATE_METRICS),
             sample("version", version="v2.20.0"),
             sample("scraped_at", NOW_S - 1, source=KUBE_STATE_METRICS),

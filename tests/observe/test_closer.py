@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from autoscaler.model import Asks, MetricsStatus, Resources, Sample, Snapshot
-from autoscaler.observe.closer import DAEMON_NODES, look_closer, with_pods_of, with_rooms
-from autoscaler.observe.query import moving_query, rooms_query
+from autoscaler.model import Asks, MetricsStatus, Place, Resources, Sample, Snapshot
+from autoscaler.observe.closer import DAEMON_NODES, look_closer, with_places_of, with_pods_of, with_rooms
+from autoscaler.observe.query import moving_query, places_query, rooms_query
 from autoscaler.ports import MetricsUnavailable
 from tests.observe.answers import MIB, NOW_S, POLICY, fleet, healthy, node, sample, seen
 
@@ -177,3 +177,77 @@ def test_daemons_are_looked_for_on_the_youngest_workers_and_on_servers_where_the
     ]  # fmt: skip
     look_closer(alone, seen(one, fleet(0)), Asks(rooms=True), POLICY)
     assert 'node=~"server"' in alone.asked[0]
+
+
+# --------------------------------------------------------------------------------------------------------------- places
+
+WEB, BARE, DONE = "shop/ReplicaSet/web", "shop/Pod/bare", "shop/Job/done"
+OF_WEB = {"namespace": "shop", "created_by_kind": "ReplicaSet", "created_by_name": "web"}
+PLACES = (
+    sample("place", 2, node=ONE, **OF_WEB),
+    sample("place", 1, node=TWO, **OF_WEB),
+    sample("place", 1, node=TWO, namespace="shop", created_by_kind="Job", created_by_name="web"),
+    sample("place", 1, node=TWO, namespace="shop", pod="bare"),
+    sample("counted", 4, of="place"),
+)
+
+
+def test_where_the_pods_of_owners_are() -> None:
+    snapshot = with_places_of(HEALTHY, (WEB, BARE, DONE), PLACES)
+    assert snapshot.places == (
+        Place(owner=BARE, node=TWO, count=1),
+        Place(owner=WEB, node=ONE, count=2),
+        Place(owner=WEB, node=TWO, count=1),
+    ), "of a like name another owner came along"
+    assert snapshot.places_of == {WEB, BARE, DONE}
+    assert snapshot.metrics_status is MetricsStatus.OK
+
+
+def test_owners_of_which_nothing_runs_have_no_place() -> None:
+    snapshot = with_places_of(HEALTHY, (WEB,), [sample("counted", 0, of="place")])
+    assert (snapshot.places, set(snapshot.places_of)) == ((), {WEB})
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        pytest.param(MetricsUnavailable("no answer within 5 s"), "no answer within 5 s", id="no answer"),
+        pytest.param([], "an empty vector", id="empty"),
+        pytest.param(PLACES[1:], "3 rows came, and 4 were counted", id="a row is lost"),
+        pytest.param(PLACES[:4], "4 rows came, and nothing was counted", id="the count is lost"),
+        pytest.param([sample("place", "NaN", node=ONE, **OF_WEB)], "place holds 'NaN'", id="not a number"),
+        pytest.param(
+            [sample("place", 1.5, node=ONE, **OF_WEB), sample("counted", 1, of="place")],
+            "a row says 1.5 pods of 'web' on",
+            id="half a pod",
+        ),
+        pytest.param(
+            [sample("place", 1, **OF_WEB), sample("counted", 1, of="place")], "pods of 'web' on None", id="no Node"
+        ),
+        pytest.param(
+            [sample("place", 1, node=ONE, namespace="shop"), sample("counted", 1, of="place")],
+            "1 pods of '' on",
+            id="nobody's",
+        ),
+    ],
+)
+def test_places_that_are_not_known_are_not_made_up(answer: Sequence[Sample] | MetricsUnavailable, problem: str) -> None:
+    snapshot = with_places_of(HEALTHY, (WEB,), answer)
+    assert (snapshot.places, snapshot.places_of) == ((), frozenset())
+    assert snapshot.metrics_status is MetricsStatus.PARTIAL
+    assert snapshot.metrics_problems[0].startswith(f"where the pods of {WEB} are is not known: ")
+    assert problem in snapshot.metrics_problems[0]
+    assert snapshot.cluster_known
+
+
+def test_places_rest_on_the_proof_of_the_rooms_and_are_asked_once() -> None:
+    metrics = Answers(ROOMS, PLACES)
+    snapshot = look_closer(metrics, HEALTHY, Asks(places_of=(WEB,)), POLICY)
+    assert metrics.asked[1] == places_query(POLICY, (WEB,))
+    assert (snapshot.rooms_known, set(snapshot.places_of)) == (True, {WEB})
+    again = Answers(PLACES)
+    more = look_closer(again, snapshot, Asks(places_of=(WEB, BARE)), POLICY)
+    assert again.asked == [places_query(POLICY, (BARE,))]
+    assert len(more.places) == 3
+    unproven = look_closer(Answers(MetricsUnavailable("down")), HEALTHY, Asks(places_of=(WEB,)), POLICY)
+    assert (unproven.places_of, unproven.cluster_known) == (frozenset(), False)

@@ -1,12 +1,19 @@
-"""The three questions: every row names its family, every series the cluster's, every window the policy's."""
+"""The four questions: every row names its family, every series the cluster's, every window the policy's."""
 
 import re
 from collections.abc import Callable
 
 import pytest
 
-from autoscaler.observe.query import moving_query, rooms_query, sight_operands, sight_query
-from autoscaler.observe.series import COUNTED, MOVING_FAMILIES, ROOM_FAMILIES, SIGHT_FAMILIES
+from autoscaler.observe.query import (
+    NAMED_AT_MOST,
+    moving_query,
+    places_query,
+    rooms_query,
+    sight_operands,
+    sight_query,
+)
+from autoscaler.observe.series import COUNTED, MOVING_FAMILIES, PLACE_FAMILIES, ROOM_FAMILIES, SIGHT_FAMILIES
 from autoscaler.policy import MetricsPolicy, Policy, Repair, ScaleDown, ScaleUp
 
 POLICY = Policy(version=1)
@@ -15,6 +22,7 @@ QUERIES: dict[str, Callable[[Policy], str]] = {
     "sight": sight_query,
     "rooms": lambda policy: rooms_query(policy, ("n",), with_init=True, with_overhead=True),
     "moving": lambda policy: moving_query(policy, ("n",)),
+    "places": lambda policy: places_query(policy, ("shop/ReplicaSet/web", "shop/Pod/bare")),
 }
 SERIES = re.compile(r"(?:kube_\w+|node_\w+_\w+|k3s_autoscaler:\w+|\bup)?\{[^}]*\}")
 
@@ -24,7 +32,8 @@ def families(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("query", "wanted"), [("sight", SIGHT_FAMILIES), ("rooms", ROOM_FAMILIES), ("moving", MOVING_FAMILIES)]
+    ("query", "wanted"),
+    [("sight", SIGHT_FAMILIES), ("rooms", ROOM_FAMILIES), ("moving", MOVING_FAMILIES), ("places", PLACE_FAMILIES)],
 )
 def test_each_question_answers_its_families(query: str, wanted: tuple[str, ...]) -> None:
     assert families(QUERIES[query](POLICY)) == set(wanted)
@@ -34,7 +43,7 @@ def test_each_question_answers_its_families(query: str, wanted: tuple[str, ...])
 def test_matchers_stand_in_every_selector(query: str) -> None:
     """One that lacks them would mix another cluster's series in."""
     selectors = SERIES.findall(QUERIES[query](SHOP))
-    assert len(selectors) > 10
+    assert len(selectors) >= 8
     for selector in selectors:
         assert selector.endswith('cluster="shop",env="a\\"b\\\\"}'), selector
 
@@ -100,3 +109,32 @@ def test_what_nobody_has_is_not_asked_for() -> None:
 )
 def test_names_of_nodes_are_no_patterns(name: str, matcher: str) -> None:
     assert matcher in moving_query(POLICY, (name,))
+
+
+@pytest.mark.parametrize(
+    ("owner", "matcher"),
+    [
+        pytest.param("shop/ReplicaSet/web", '_kind!="",namespace=~"shop",created_by_name=~"web"', id="plain"),
+        pytest.param("shop/Pod/bare.1", '_kind="",namespace=~"shop",pod=~"bare\\\\.1"', id="without an owner"),
+        pytest.param('shop/Odd/a:+(c)|"d', r'created_by_name=~"a:\\+\\(c\\)\\|\"d"', id="what a custom kind may hold"),
+        pytest.param("shop/Odd/a/b", 'created_by_name=~"a/b"', id="no more than three parts"),
+    ],
+)
+def test_names_of_owners_are_no_patterns(owner: str, matcher: str) -> None:
+    assert matcher in places_query(POLICY, (owner,))
+
+
+def test_of_too_many_owners_whole_namespaces_are_asked_for() -> None:
+    few = places_query(POLICY, [f"n{number % 3}/Job/j{number}" for number in range(NAMED_AT_MOST)])
+    many = places_query(POLICY, [f"n{number % 3}/Job/j{number}" for number in range(NAMED_AT_MOST + 1)])
+    everywhere = places_query(POLICY, [f"n{number}/Job/j{number}" for number in range(NAMED_AT_MOST + 1)])
+    assert "created_by_name=~" in few
+    assert "created_by_name=~" not in many
+    assert 'namespace=~"n0|n1|n2"' in many
+    assert "namespace=~" not in everywhere
+    assert len(few) < 20_000
+
+
+def test_who_is_not_asked_for_costs_nothing() -> None:
+    assert 'created_by_kind=""' not in places_query(POLICY, ("shop/ReplicaSet/web",))
+    assert 'created_by_kind!=""' not in places_query(POLICY, ("shop/Pod/bare",))

@@ -383,10 +383,12 @@ def test_whoever_asks_may_be_killed_anywhere(
 
 
 def test_a_look_whose_state_somebody_else_changed_meanwhile_begins_anew(servers: Servers, want: Want) -> None:
-    want(WEB)
-    servers.tells(WEB)
     servers.cluster.apply(deployment("web", 12))
     servers.cluster.run(15)
+    pod = next(pod for pod in servers.cluster.world.pods if pod.namespace == "shop")
+    owner = f"shop/ReplicaSet/{pod.name.rpartition('-')[0]}"
+    want(owner)
+    servers.tells(owner)
     store = servers.cluster.ports().store
     fact = Notice(kind="rebalance", subject="i-1", received_at_s=now(servers.cluster))
 
@@ -485,6 +487,108 @@ def test_an_old_answer_does_not_replace_a_younger_one(servers: Servers, want: Wa
     want(BATCH)
     assert look(servers)["rules"] == "known"
     assert kept(servers.cluster) == younger
+
+
+# ---------------------------------------------------------------------------------------------------- what a sweep sees
+
+
+@pytest.fixture
+def settled(servers: Servers) -> Servers:
+    """A server has told once, long enough ago to be asked again, and nothing new has come since."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("autoscaler.reconcile.decide", Wanting(WEB))
+        servers.tells(WEB)
+        assert look(servers)["rules"] == "known"
+    servers.cluster.run(700)
+    look(servers)
+    servers.asked.clear()
+    servers.cluster.wires.log.clear()
+    return servers
+
+
+def new_owner(servers: Servers, name: str = "web") -> None:
+    servers.cluster.apply(deployment(name, 1, cpu_millicores=10))
+    servers.cluster.run(15)
+
+
+def test_a_calm_sweep_without_new_owners_makes_three_calls_and_no_write(settled: Servers) -> None:
+    version = settled.cluster.item.version
+    document = look(settled)
+    assert sorted(settled.cluster.wires.log) == [("dynamodb", "load"), ("ec2", "describe"), ("prometheus", "query")]
+    assert (document["rules"], settled.cluster.item.version) == ("not_asked", version)
+
+
+def test_a_sweep_that_sees_a_new_owner_asks_and_does_not_wait(settled: Servers) -> None:
+    new_owner(settled)
+    began_s = settled.cluster.now_s
+    document = look(settled)
+    assert (document["action"], document["rules"]) == ("none", "not_asked")
+    assert (settled.count, settled.cluster.now_s) == (1, began_s)
+    settled.cluster.run(3)
+    settled.tells(WEB, BATCH)
+    assert look(settled, trigger=LIFECYCLE)["rules"] == "known", "the event of the command's end takes the answer"
+    assert owners_in(settled.cluster) == [BATCH, WEB]
+    settled.cluster.wires.log.clear()
+    assert look(settled)["calls"] == {"dynamodb": 1, "ec2": 1, "prometheus": 1}
+    assert settled.count == 1
+
+
+def test_new_pods_of_known_owners_are_nothing_new(settled: Servers) -> None:
+    new_owner(settled)
+    look(settled)
+    settled.cluster.run(700)
+    look(settled)
+    settled.cluster.world.scale("shop/web", 3)
+    settled.cluster.run(15)
+    look(settled)
+    assert settled.count == 1
+
+
+def test_new_owners_are_asked_for_once_in_a_refresh(settled: Servers) -> None:
+    for number in range(30):
+        new_owner(settled, f"web{number}")
+        settled.cluster.run(105)
+        look(settled)
+    gaps = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(settled.asked)]
+    assert gaps == [600] * len(gaps)
+    assert len(gaps) >= 4
+
+
+@pytest.mark.parametrize("trigger", [ALERT, LIFECYCLE], ids=["alert", "lifecycle"])
+def test_only_a_sweep_looks_ahead(settled: Servers, trigger: Trigger) -> None:
+    new_owner(settled)
+    look(settled, trigger=trigger)
+    assert settled.count == 0
+
+
+def test_where_nobody_ever_needed_rules_no_sweep_asks_for_them(servers: Servers) -> None:
+    new_owner(servers)
+    look(servers)
+    assert (servers.count, servers.cluster.state.rules_question) == (0, None)
+
+
+def test_owners_whose_age_is_not_shown_are_no_reason_and_that_is_told(settled: Servers) -> None:
+    new_owner(settled)
+    settled.cluster.metric_faults.missing.add("owner_youngest")
+    document = look(settled)
+    assert settled.count == 0
+    assert document["metrics_status"] == "ok"
+    assert "kube_pod_created" in document["metrics_unshown"][0]
+
+
+def test_metrics_of_another_cluster_are_no_reason(settled: Servers) -> None:
+    new_owner(settled)
+    settled.cluster.metric_faults.foreign = True
+    look(settled)
+    assert settled.count == 0
+
+
+def test_a_decision_waits_for_what_the_sweep_has_asked(settled: Servers, want: Want) -> None:
+    new_owner(settled)
+    want(BATCH, since_s=now(settled.cluster))
+    settled.tells(WEB, BATCH)
+    assert look(settled)["rules"] == "known"
+    assert settled.count == 1
 
 
 # ------------------------------------------------------------------------------------------------------------ the zones

@@ -4,13 +4,15 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from autoscaler.model import Mode, ModeSetting, Notice, Trigger
+from autoscaler.model import Mode, ModeSetting, Notice, Trigger, Verb
 from autoscaler.policy import Policy
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.state.modes import set_mode
 from tests.reconcile.conftest import deployment
 
-READS = frozenset({"query", "describe", "launch_context", "result", "load"})
+READS = frozenset({"query", "describe", "launch_context", "result", "load", "rules"})
+ASKED = frozenset({"send", "keep_rules"})
+"""A server is asked for rules, and its answer is kept: that changes nothing in the cluster."""
 TOLD = frozenset({"record", "notify"})
 """A refusal is told while observing, once; and that it was told is saved."""
 HAPPENINGS = ("pods wait", "idle", "a worker breaks", "a worker dies", "EC2 gives notice", "blind", "a drain is open")
@@ -66,17 +68,21 @@ def test_nothing_is_touched(mode: Mode, by_hand: bool, happenings: list[str]) ->
         document = cluster.sweep(trigger=Trigger(kind="lifecycle"), facts=facts)
         assert document["mode"] == mode
         assert (cluster.ec2.bill.launched, cluster.ec2.bill.terminated) == bill
-        assert len(cluster.ssm.sent) == commands
+        sent = [command.verb for command, _, _ in list(cluster.ssm.sent.values())[commands:]]
+        assert set(sent) <= ({Verb.RULES} if mode is Mode.OBSERVE else set()), "a question changes nothing"
         after = cluster.state
         kept = [n for n in facts if n.kind != "blind_alert"]
         expected = msgspec.structs.replace(
             before,
             told_refusal=after.told_refusal if mode is Mode.OBSERVE else before.told_refusal,
             unlisted_workers=after.unlisted_workers if mode is Mode.OBSERVE else before.unlisted_workers,
+            seen_types=after.seen_types if mode is Mode.OBSERVE else before.seen_types,
+            rules_question=after.rules_question if mode is Mode.OBSERVE else before.rules_question,
+            rules_answered_at_s=after.rules_answered_at_s if mode is Mode.OBSERVE else before.rules_answered_at_s,
             notices=after.notices if kept else before.notices,
         )
-        assert after == expected, "but for a notice, what was told and how many were seen, the state is as it was"
-    effects = {name for _, name in calls} - READS - TOLD
+        assert after == expected, "but for a notice, what was told, seen and asked, the state is as it was"
+    effects = {name for _, name in calls} - READS - TOLD - ASKED
     assert effects <= {"save"}
     if mode is Mode.PAUSED:
         assert {service for service, _ in calls} <= {"dynamodb"}, "for the price of one read"

@@ -9,7 +9,7 @@ import msgspec
 from autoscaler.observe.query import NAMED
 from autoscaler.observe.series import COUNTED, FAMILY, PROOF_VOLUME
 from autoscaler.simulator.metrics.exposition import PROOF_NODE
-from autoscaler.simulator.metrics.promql import Moving, Question, Rooms
+from autoscaler.simulator.metrics.promql import Moving, Places, Question, Rooms
 from autoscaler.simulator.metrics.recorded_cluster import Row, counted_rows
 
 ELSEWHERE: Final = "elsewhere-"
@@ -35,6 +35,8 @@ def native(question: Question) -> Question:
     """The question in our names; Nodes that only we have are none of the other cluster's."""
     if isinstance(question, Rooms):
         return msgspec.structs.replace(question, daemon_nodes=_ours(question.daemon_nodes))
+    if isinstance(question, Places):
+        return msgspec.structs.replace(question, pods=None if question.pods is None else _ours(question.pods))
     return Moving(nodes=_ours(question.nodes)) if isinstance(question, Moving) else question
 
 

@@ -142,7 +142,8 @@ def _without_nodes(rows: Sequence[Row]) -> list[Row]:
             left.append((labels, "0"))
         elif family in RECORDED or source == NODE_EXPORTER or (source is not None and family == "scrape_interval"):
             left.append((labels, text))
-    return [*left, row("targets_down", "1", source=KUBE_STATE_METRICS)] if left else left
+    about_sources = any(labels[FAMILY] != "counted" for labels, _ in left)
+    return [*left, row("targets_down", "1", source=KUBE_STATE_METRICS)] if about_sources else left
 
 
 def _without_exporters(rows: Sequence[Row]) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Reads the core's three queries: which question a text is, and which Nodes it names.
+"""Reads the core's four queries: which question a text is, and which Nodes or owners it names.
 
 The text is compared with what the builders of `observe/query.py` give, byte by byte: a query that changed cannot pass a
 test by being answered as if it had not.
@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.observe.query import moving_query, rooms_query, sight_query
+from autoscaler.observe.query import BARE, NAMED_AT_MOST, moving_query, places_query, rooms_query, sight_query
 from autoscaler.policy import Policy
 
 _NODES: Final = re.compile(r'node=~"([^"]*)",node!=""')
@@ -35,7 +35,17 @@ class Moving(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[str, ...]
 
 
-Question = Sight | Rooms | Moving
+class Places(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the pods of these owners are. None: whatever they are called; empty: none is asked for."""
+
+    namespaces: tuple[str, ...] | None
+    owners: tuple[str, ...] | None
+    """Names of owners, whatever their kind."""
+    pods: tuple[str, ...] | None
+    """Names of pods without an owner."""
+
+
+Question = Sight | Rooms | Moving | Places
 
 
 class Reader:
@@ -66,4 +76,37 @@ class Reader:
                 for with_overhead in (False, True):
                     if promql == rooms_query(self._policy, names, with_init=with_init, with_overhead=with_overhead):
                         return Rooms(daemon_nodes=names, with_init=with_init, with_overhead=with_overhead)
-        raise ValueError(f"the simulated Prometheus knows the three queries of its policy and not this one: {promql}")
+        places = Places(
+            namespaces=_matched(promql, "namespace", any_kind=True),
+            owners=_matched(promql, "created_by_name"),
+            pods=_matched(promql, "pod"),
+        )
+        if promql == places_query(self._policy, _owners(places)):
+            return places
+        raise ValueError(f"the simulated Prometheus knows the four queries of its policy and not this one: {promql}")
+
+
+def _matched(promql: str, label: str, *, any_kind: bool = False) -> tuple[str, ...] | None:
+    """The names that the selectors of `places_query` match by this label, which stands last but for the namespace's."""
+    kind = '!?=""' if any_kind else '=""' if label == "pod" else '!=""'
+    selector = re.search(rf'kube_pod_info{{[^{{}}]*?created_by_kind{kind}((?:[^{{}}"]|"(?:\\.|[^"\\])*")*)}}', promql)
+    if selector is None:
+        return ()
+    match = re.search(rf'\b{label}=~"((?:\\.|[^"\\])*)"', selector[1])
+    if match is None:
+        return None
+    pattern = re.sub(r"\\(.)", r"\1", match[1])
+    return tuple(re.sub(r"\\(.)", r"\1", name) for name in re.findall(r"(?:\\.|[^|\\])+", pattern))
+
+
+def _owners(places: Places) -> tuple[str, ...]:
+    """Owners for which the same text is written: of too many, none is named in it."""
+    many = tuple(f"n{number}" for number in range(NAMED_AT_MOST + 1))
+    namespaces = many if places.namespaces is None else places.namespaces or ("n",)
+    owners = many if places.owners is None else places.owners
+    pods = many if places.pods is None else places.pods
+    found = [(kind, name) for kind, names in (("Any", owners), (BARE, pods)) for name in names]
+    return (
+        *(f"{namespace}/{kind}/{name}" for namespace in namespaces[:1] for kind, name in found),
+        *(f"{namespace}/{kind}/{name}" for namespace in namespaces for kind, name in found[:1]),
+    )

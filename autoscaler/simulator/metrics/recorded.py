@@ -15,9 +15,9 @@ from autoscaler.observe.query import INTERVAL_WINDOW_S, NAMED, SETTLED_WINDOW_S
 from autoscaler.observe.series import KUBE_STATE_METRICS, NODE_EXPORTER, UTILISATION_GROUP
 from autoscaler.policy import Policy
 from autoscaler.simulator.metrics.exposition import OWN_VERSION
-from autoscaler.simulator.metrics.promql import Moving, Question, Reader, Rooms, Sight
+from autoscaler.simulator.metrics.promql import Moving, Places, Question, Reader, Rooms, Sight
 from autoscaler.simulator.metrics.recorded_cluster import RESOURCES, ClusterRows, ClusterView, Row, counted_rows, row
-from autoscaler.simulator.metrics.rooms import moving_rows, rooms_rows
+from autoscaler.simulator.metrics.rooms import moving_rows, places_rows, rooms_rows
 from autoscaler.simulator.metrics.runs import Grid, Runs
 from autoscaler.simulator.metrics.text_format import number_text
 from autoscaler.simulator.metrics.utilisation import Exporters, Utilisation, seldom
@@ -126,7 +126,7 @@ class Recorder:
     # ----------------------------------------------------------------------------------------------------------- query
 
     def query(self, promql: str, now_s: float) -> list[Sample]:
-        """Answer at `now_s`, the world's present. Raises ValueError for any text but the core's three queries."""
+        """Answer at `now_s`, the world's present. Raises ValueError for any text but the core's four queries."""
         return as_samples(self.rows(self.reader.read(promql), now_s), now_s)
 
     def rows(
@@ -140,8 +140,10 @@ class Recorder:
             return self._sight(view, now_s, grid)
         return self.rare_rows(question, view)
 
-    def rare_rows(self, question: Rooms | Moving, view: ClusterView | None) -> Sequence[Row]:
+    def rare_rows(self, question: Rooms | Moving | Places, view: ClusterView | None) -> Sequence[Row]:
         """The answer's rows to what is not asked at each look."""
+        if isinstance(question, Places):
+            return tuple(places_rows(view, question))
         if view is None:
             return ()
         if isinstance(question, Rooms):

@@ -122,6 +122,7 @@ class ClusterRows:
         rows.extend(counted_rows(rows))
         rows.extend(_shown_rows(node_facts, pod_facts, state.volumes.values()))
         rows.append(row("source_nodes", str(len(node_facts)), **self._target))
+        rows.extend(_youngest_owner(state.pods.values()))
         return ClusterView(
             nodes=node_facts,
             pods=pod_facts,
@@ -203,6 +204,16 @@ def _unbound_rows(pod: SimPod) -> Iterable[Row]:
     if pod.deletion_at_s is not None:
         yield row("pod_deleting", str(int(pod.deletion_at_s)), **labels)
     yield from request_rows(pod)
+
+
+def _youngest_owner(pods: Iterable[SimPod]) -> Iterable[Row]:
+    since: dict[tuple[str, str, str], int] = {}
+    for pod in pods:
+        owner = pod.namespace, pod.owner_kind, pod.owner_name
+        if pod.owner_kind != "Node":
+            since[owner] = min(since.get(owner, int(pod.created_at_s)), int(pod.created_at_s))
+    if since:
+        yield row("owner_youngest", str(max(since.values())))
 
 
 def owned_row(family: str, pod: SimPod, **more: str) -> Row:

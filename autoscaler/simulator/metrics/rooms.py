@@ -1,11 +1,11 @@
-"""The answers to the two rarer questions, from what one scrape saw: what is free on each Node, and a Node's pods."""
+"""The answers to the rarer questions, from what one scrape saw: what is free on each Node, its pods, and an owner's."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from autoscaler.simulator.metrics.exposition import pod_labels, requests_of
-from autoscaler.simulator.metrics.promql import Moving, Rooms
+from autoscaler.simulator.metrics.promql import Moving, Places, Rooms
 from autoscaler.simulator.metrics.recorded_cluster import (
     PARTS,
     ClusterView,
@@ -43,6 +43,26 @@ def moving_rows(view: ClusterView, question: Moving, told: Mapping[str, str]) ->
         yield selector_row(pod, told)
         if pod.template.do_not_evict():
             yield row("pod_do_not_evict", "1", **pod_labels(pod))
+
+
+def places_rows(view: ClusterView | None, question: Places) -> Iterable[Row]:
+    """Where the owners' pods are, and how many rows that is."""
+    found: Counter[tuple[tuple[str, str], ...]] = Counter()
+    for facts in view.pods if view is not None else ():
+        pod = facts.pod
+        owned = bool(pod.owner_kind)
+        names, name = (question.owners, pod.owner_name) if owned else (question.pods, pod.name)
+        if not facts.node or facts.finished or not (_in(pod.namespace, question.namespaces) and _in(name, names)):
+            continue
+        whose = {"created_by_kind": pod.owner_kind, "created_by_name": name} if owned else {"pod": name}
+        found[tuple({"node": facts.node, "namespace": pod.namespace, **whose}.items())] += 1
+    for labels, count in found.items():
+        yield row("place", str(count), **dict(labels))
+    yield row("counted", str(len(found)), of="place")
+
+
+def _in(name: str, names: tuple[str, ...] | None) -> bool:
+    return names is None or name in names
 
 
 def _requested(view: ClusterView, question: Rooms) -> Iterable[Row]:

@@ -16,14 +16,15 @@ from autoscaler.model import (
     RemovalOperation,
     RemovalPhase,
     State,
+    Verb,
 )
-from autoscaler.observe.series import MOVING_FAMILIES, ROOM_FAMILIES, SIGHT_FAMILIES
+from autoscaler.observe.series import MOVING_FAMILIES, PLACE_FAMILIES, ROOM_FAMILIES, SIGHT_FAMILIES
 from autoscaler.policy import Policy
 from autoscaler.ports import PortError
 from autoscaler.reconcile import Busy
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.metrics.faults import MetricFaults, spoil
-from autoscaler.simulator.metrics.promql import Moving, Rooms, Sight
+from autoscaler.simulator.metrics.promql import Moving, Places, Rooms, Sight
 from autoscaler.simulator.soak.answers import Answers
 from autoscaler.simulator.soak.fates import KILLS, Fate
 from autoscaler.simulator.soak.stepped import Call, Seen, SteppedInvocation
@@ -37,7 +38,12 @@ EFFECTS: Final = frozenset({"launch", "terminate", "send"})
 HARMLESS: Final = frozenset({"scraped_every_s", "lag_s", "no_allow_lists", "missing", "slow_rules"})
 """Metric faults on which a shrink may go on: a picture that is older, within its limits, and one in which a server's
 own look at volumes and annotations has to do. What windows are worth is judged by a rule of its own."""
-ANSWERS: Final = {Sight: SIGHT_FAMILIES, Rooms: ROOM_FAMILIES, Moving: MOVING_FAMILIES}
+ANSWERS: Final = {
+    Sight: SIGHT_FAMILIES,
+    Rooms: ROOM_FAMILIES,
+    Moving: MOVING_FAMILIES,
+    Places: PLACE_FAMILIES,
+}
 HIDDEN_BY_ALLOW_LISTS: Final = frozenset({"node_local_volumes", "node_managed"})
 ENDINGS: Final = frozenset({RemovalPhase.TERMINATING, RemovalPhase.DELETING})
 SIMULTANEOUS: Final = 200
@@ -138,7 +144,7 @@ class Watch:
             if self._asks_anew(call):
                 invocation.seen.answers.clear()
             invocation.seen.answers.append(False)  # until its answer is there
-        if call.name in EFFECTS:
+        if _is_effect(call):
             effect = Effect(call.name, call.subject, invocation, invocation.seen)
             self._check_all(self._rules.on_send, lambda rule: rule(self, effect))
 
@@ -161,6 +167,8 @@ class Watch:
             seen.mode = effective_mode(result[0], self.policy, invocation.clock.now_s() + 1)
         elif isinstance(subject, State):
             self.saved(Saved(self.state, subject, invocation, seen))
+        elif isinstance(subject, NodeCommand) and subject.verb is Verb.RULES:
+            self.tell(f"  {who}: {subject.verb} reached SSM")
         elif isinstance(subject, NodeCommand):
             self.answers.asked(subject, str(result))
             self.tell(f"  {who}: {subject.verb} of {subject.node_name} (fence {subject.fence}) reached SSM")
@@ -168,7 +176,7 @@ class Watch:
             self.tell(f"  {who}: launch {subject.client_token} gave {', '.join(result.instance_ids) or 'nothing'}")
         elif call.name == "terminate":
             self.tell(f"  {who}: terminate {subject}")
-        if call.name in EFFECTS:
+        if _is_effect(call):
             effect = Effect(call.name, subject, invocation, seen)
             self._check_all(self._rules.on_effect, lambda rule: rule(self, effect))
 
@@ -304,6 +312,12 @@ class Watch:
         lease = saved.new.lease
         held = f"lease until {lease.expires_at_s}" if lease is not None else "no lease"
         self.tell(f"  {who}: saved fence {saved.new.fence}, {held}; {'; '.join(parts) or 'no operation changed'}")
+
+
+def _is_effect(call: Call) -> bool:
+    """Whether it changes the world outside: a question for rules is a read."""
+    subject = call.subject
+    return call.name in EFFECTS and not (isinstance(subject, NodeCommand) and subject.verb is Verb.RULES)
 
 
 def _operations(state: State) -> dict[str, LaunchOperation | RemovalOperation]:

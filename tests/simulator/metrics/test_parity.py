@@ -10,12 +10,13 @@ from typing import NamedTuple
 import pytest
 
 from autoscaler.model import Sample
-from autoscaler.observe.query import moving_query, rooms_query, sight_query
+from autoscaler.observe.query import moving_query, places_query, rooms_query, sight_query
 from autoscaler.observe.series import (
     FAMILY,
     KUBE_STATE_METRICS,
     MOVING_FAMILIES,
     NODE_EXPORTER,
+    PLACE_FAMILIES,
     ROOM_FAMILIES,
     SIGHT_FAMILIES,
     USE_FAMILIES,
@@ -24,6 +25,7 @@ from autoscaler.policy import MetricsPolicy, Policy
 from autoscaler.simulator.metrics.elsewhere import ELSEWHERE
 from autoscaler.simulator.metrics.faults import MetricFaults, spoil
 from autoscaler.simulator.metrics.recorded import Recorder
+from autoscaler.simulator.world.world import World
 from tests.simulator.metrics.drawn import draw_world
 from tests.simulator.metrics.jobs import HISTORY_S, MOMENT_S, SCRAPE_S, START_S, Jobs
 from tests.simulator.metrics.replay import Replay, Rows, replay
@@ -71,7 +73,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
 
 
 def compare(prometheus: Replay, case: Case) -> Counter[str]:
-    """Ask both all three queries; returns how many rows each family has."""
+    """Ask both all four queries; returns how many rows each family has."""
     cluster = f"c{case.seed}"
     policy = Policy(version=1, metrics=MetricsPolicy(cluster_interval_s=SCRAPE_S, matchers={"cluster": cluster}))
     world = draw_world(case.seed, now_s=START_S, for_s=HISTORY_S)
@@ -84,12 +86,28 @@ def compare(prometheus: Replay, case: Case) -> Counter[str]:
     nodes = [*names[1:], *(ELSEWHERE + name for name in names[::2])]
     flags = {"with_init": case.seed % 2 == 0, "with_overhead": case.seed % 3 != 0}
     families: Counter[str] = Counter()
-    for query in (sight_query(policy), rooms_query(policy, nodes, **flags), moving_query(policy, nodes)):
+    owners = owners_of(world)
+    for query in (
+        sight_query(policy),
+        rooms_query(policy, nodes, **flags),
+        moving_query(policy, nodes),
+        places_query(policy, owners[case.seed % 3 :: 2]),
+        places_query(policy, [f"{owner.partition('/')[0]}/Job/j{n}" for owner in owners for n in range(40)]),
+    ):
         ours = by_labels(spoil(case.faults, recorder, query, MOMENT_S))
         families += assert_same(prometheus.ask(query, MOMENT_S), ours, but=case.but)
     whole = by_labels(recorder.query(sight_query(policy), MOMENT_S))
     assert (by_labels(spoil(case.faults, recorder, sight_query(policy), MOMENT_S)) == whole) == (case in WHOLE)
     return families
+
+
+def owners_of(world: World) -> list[str]:
+    """Of every pod, elsewhere too, where a pod without an owner has another name."""
+    bare = {f"{pod.namespace}/Pod/{name}" for pod in world.state.pods.values() if not pod.owner_kind
+            for name in (pod.name, ELSEWHERE + pod.name)}  # fmt: skip
+    return sorted(
+        bare | {f"{p.namespace}/{p.owner_kind}/{p.owner_name}" for p in world.state.pods.values() if p.owner_kind}
+    )
 
 
 def by_labels(samples: list[Sample]) -> Rows:
@@ -123,7 +141,7 @@ def test_the_recorder_answers_as_prometheus_does(prometheus: Replay) -> None:
     drawn: Counter[str] = Counter()
     for case in WHOLE:
         drawn += compare(prometheus, case)
-    assert {*SIGHT_FAMILIES, *ROOM_FAMILIES, *MOVING_FAMILIES} - drawn.keys() == NOT_DRAWN
+    assert {*SIGHT_FAMILIES, *ROOM_FAMILIES, *MOVING_FAMILIES, *PLACE_FAMILIES} - drawn.keys() == NOT_DRAWN
 
 
 @pytest.mark.parametrize("name", SPOILT)

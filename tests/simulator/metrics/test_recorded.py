@@ -9,12 +9,12 @@ from collections import defaultdict
 import pytest
 
 from autoscaler.model import MetricsStatus, Sample, State
-from autoscaler.observe.query import moving_query, rooms_query, sight_query
+from autoscaler.observe.query import moving_query, places_query, rooms_query, sight_query
 from autoscaler.observe.series import FAMILY
 from autoscaler.observe.snapshot import assemble
 from autoscaler.policy import MetricsPolicy, Policy
 from autoscaler.simulator.cluster import SimCluster
-from autoscaler.simulator.metrics.promql import Moving, Reader, Rooms, Sight
+from autoscaler.simulator.metrics.promql import Moving, Places, Reader, Rooms, Sight
 from autoscaler.simulator.metrics.rate import counter_rate
 from autoscaler.simulator.metrics.recorded import Recorder
 from autoscaler.simulator.metrics.runs import Grid, Runs
@@ -225,6 +225,14 @@ def test_the_cores_queries_are_understood() -> None:
             query = rooms_query(POLICY, nodes, with_init=with_init, with_overhead=not with_init)
             rooms = Rooms(daemon_nodes=nodes, with_init=with_init, with_overhead=not with_init)
             assert reader.read(query) == rooms
+    for owners, places in (
+        (("a/Job/x", "b/Job/y.z", "a/Pod/p"), Places(namespaces=("a", "b"), owners=("x", "y.z"), pods=("p",))),
+        (('a/Odd/(x|"y',), Places(namespaces=("a",), owners=('(x|"y',), pods=())),
+        (("a/Pod/p",), Places(namespaces=("a",), owners=(), pods=("p",))),
+        ([f"a/Job/{n}" for n in range(201)], Places(namespaces=("a",), owners=None, pods=())),
+        ([f"{n}/Pod/{n}" for n in range(201)], Places(namespaces=None, owners=(), pods=None)),
+    ):
+        assert reader.read(places_query(POLICY, owners)) == places
 
 
 @pytest.mark.parametrize(
@@ -240,7 +248,7 @@ def test_the_cores_queries_are_understood() -> None:
     ],
 )
 def test_any_other_query_is_refused(wrong: str) -> None:
-    with pytest.raises(ValueError, match="knows the three queries of its policy"):
+    with pytest.raises(ValueError, match="knows the four queries of its policy"):
         Reader(POLICY).read(wrong)
 
 

@@ -7,6 +7,7 @@ from autoscaler.observe.series import (
     KUBE_STATE_METRICS,
     MOVING_FAMILIES,
     NODE_EXPORTER,
+    PLACE_FAMILIES,
     ROOM_FAMILIES,
     SIGHT_FAMILIES,
 )
@@ -14,7 +15,7 @@ from autoscaler.simulator.metrics.faults import MetricFaults
 from autoscaler.simulator.soak.faults.stage import Action, Episode, Kinds, Stage, nothing
 
 FAMILIES: Final = {
-    "nan": tuple(dict.fromkeys((*SIGHT_FAMILIES, *ROOM_FAMILIES, *MOVING_FAMILIES))),
+    "nan": tuple(dict.fromkeys((*SIGHT_FAMILIES, *ROOM_FAMILIES, *MOVING_FAMILIES, *PLACE_FAMILIES))),
     "missing": ("node", "node_not_ready", "node_cordoned", "node_local_volumes", "node_managed", "requested", "pod"),
     "dropped": (*COUNTED, "use_shrink_count", "ready_count", "shown", "counted", "scraped_at"),
 }
