@@ -5,13 +5,14 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bench import alert_latency, cost, evaluate, observe, verdicts
+from bench import alert_latency, cost, evaluate, observe, server_rules, verdicts
 
 BENCHES: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "evaluate": evaluate.main,
     "alert_latency": alert_latency.main,
     "observe": observe.main,
     "cost": cost.main,
+    "server_rules": server_rules.main,
     "verdicts": verdicts.main,
 }
 

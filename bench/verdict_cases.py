@@ -18,7 +18,7 @@ from autoscaler.decide.scheduling.guard import Budget, guaranteed
 from autoscaler.decide.scheduling.placing import Template, Trial, Waiting
 from autoscaler.decide.scheduling.sizing import Sizing, merged, size
 from autoscaler.model.rules import NodeSpec, PodRules
-from autoscaler.observe.kubernetes import api, nodes, pods
+from autoscaler.observe.kubernetes import api, nodes, pods, storage_api
 from autoscaler.observe.kubernetes.storage import NO_STORAGE, Storage
 
 Json = Mapping[str, Any]
@@ -76,9 +76,9 @@ def node_spec(node: Json) -> NodeSpec:
 
 def storage(case: Json) -> Storage:
     """`pvcs`, `pvs` and `storageclasses` of a case."""
-    claims = msgspec.convert(case.get("pvcs", ()), tuple[api.PersistentVolumeClaim, ...])
-    volumes = msgspec.convert(case.get("pvs", ()), tuple[api.PersistentVolume, ...])
-    classes = msgspec.convert(case.get("storageclasses", ()), tuple[api.StorageClass, ...])
+    claims = msgspec.convert(case.get("pvcs", ()), tuple[storage_api.PersistentVolumeClaim, ...])
+    volumes = msgspec.convert(case.get("pvs", ()), tuple[storage_api.PersistentVolume, ...])
+    classes = msgspec.convert(case.get("storageclasses", ()), tuple[storage_api.StorageClass, ...])
     return Storage(
         {(claim.metadata.namespace, claim.metadata.name): claim for claim in claims},
         {volume.metadata.name: volume for volume in volumes},

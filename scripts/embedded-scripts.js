@@ -56,9 +56,9 @@ const withVolume = (script, resource) => {
 
 // Every pattern is free of quotes, blanks and shell syntax: what passes cannot be anything but a word.
 const parameters = {
-  verb: { description: "What to do", allowedValues: ["inspect", "preflight", "drain", "uncordon", "delete-node", "status"] },
-  node: { description: "Name of the Node; inspect finds it by provider-id", default: "", allowedPattern: "^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$" },
-  providerId: { description: "The provider-id that the Node must carry", allowedPattern: "^[a-zA-Z0-9:/._-]{1,256}$" },
+  verb: { description: "What to do", allowedValues: ["inspect", "preflight", "drain", "uncordon", "delete-node", "status", "rules"] },
+  node: { description: "Name of the Node; inspect finds it by provider-id, rules are of none", default: "", allowedPattern: "^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$" },
+  providerId: { description: "The provider-id that the Node must carry; rules are of none", default: "", allowedPattern: "^[a-zA-Z0-9:/._-]{0,256}$" },
   operationId: { description: "A repeat of an operation and verb returns the first result", allowedPattern: "^[a-z0-9-]{1,64}$" },
   fence: { description: "Lower than the Node's: refused", allowedPattern: "^(0|[1-9][0-9]{0,14})$" },
   notAfter: { description: "Epoch seconds; later than this: refused", allowedPattern: "^(0|[1-9][0-9]{0,11})$" },
@@ -74,7 +74,7 @@ const handedOver = (name) => `if [ -z "\${SSM_${name}+x}" ]; then export SSM_${n
 const nodeCommandDocument = () =>
   JSON.stringify({
     schemaVersion: "2.2",
-    description: "k3s-autoscaler: inspect, preflight, drain, uncordon, delete-node or status of one node, run on a K3s server.",
+    description: "k3s-autoscaler: inspect, preflight, drain, uncordon, delete-node or status of one node, or the scheduler's rules, run on a K3s server.",
     parameters: Object.fromEntries(
       Object.entries(parameters).map(([name, rules]) => [name, { type: "String", interpolationType: "ENV_VAR", ...rules }]),
     ),

@@ -49,6 +49,7 @@ class ResultLine(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
     evicted_pods: int = 0
     inspection: Inspection | None = None
+    rules: str = ""
 
 
 class SsmNodeCommands:
@@ -72,9 +73,9 @@ class SsmNodeCommands:
                 Comment=f"{command.verb} {_subject(command)} {command.operation_id}"[:COMMENT_LENGTH],
                 Parameters={
                     "verb": [str(command.verb)],
-                    # The document's own default is the empty name.
+                    # The document's own defaults are empty.
                     **({"node": [command.node_name]} if command.node_name else {}),
-                    "providerId": [command.provider_id],
+                    **({"providerId": [command.provider_id]} if command.provider_id else {}),
                     "operationId": [command.operation_id],
                     "fence": [str(command.fence)],
                     "notAfter": [str(command.not_after_s)],
@@ -113,7 +114,7 @@ class SsmNodeCommands:
 
 
 def _subject(command: NodeCommand) -> str:
-    return command.node_name or command.provider_id
+    return command.node_name or command.provider_id or "the cluster"
 
 
 def _moment(text: str) -> int | None:
@@ -166,12 +167,15 @@ def _success(line: ResultLine | None, problem: str) -> CommandResult:
         )
     if line.verb == Verb.INSPECT and line.inspection is None:
         return CommandResult(outcome=CommandOutcome.FAILED, message="the inspection ended well and shows nothing")
+    if line.verb == Verb.RULES and not line.rules:
+        return CommandResult(outcome=CommandOutcome.FAILED, message="the question for rules ended well and tells none")
     return CommandResult(
         outcome=CommandOutcome.SUCCEEDED,
         rule=line.rule,
         message=line.message[:MESSAGE_LENGTH],
         evicted_pods=line.evicted_pods,
         inspection=line.inspection,
+        rules=line.rules,
     )
 
 

@@ -110,7 +110,7 @@ class NodeCommand(msgspec.Struct, frozen=True, kw_only=True):
 
     verb: Verb
     node_name: str
-    """Empty for an inspection, which finds the Node by its provider-id."""
+    """Empty for an inspection, which finds the Node by its provider-id, and for `rules`."""
     provider_id: str
     """The provider-id that the Node must carry; empty for what is about no Node."""
     operation_id: str

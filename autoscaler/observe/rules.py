@@ -20,7 +20,7 @@ from autoscaler.model.rules import (
     SchedulingRules,
     WaitingWord,
 )
-from autoscaler.observe.kubernetes import api
+from autoscaler.observe.kubernetes import api, storage_api
 from autoscaler.observe.kubernetes.nodes import budget, node_spec
 from autoscaler.observe.kubernetes.pods import daemon_rules, pod_rules, requests, template_pod
 from autoscaler.observe.kubernetes.selectors import sorted_labels
@@ -127,9 +127,9 @@ class _Reader:
 
 
 _STORAGE: Final[dict[Kind, Any]] = {
-    Kind.CLAIM: api.PersistentVolumeClaim,
-    Kind.VOLUME: api.PersistentVolume,
-    Kind.CLASS: api.StorageClass,
+    Kind.CLAIM: storage_api.PersistentVolumeClaim,
+    Kind.VOLUME: storage_api.PersistentVolume,
+    Kind.CLASS: storage_api.StorageClass,
 }
 
 

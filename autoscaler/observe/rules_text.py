@@ -1,6 +1,7 @@
 """The form of a server's answer to the verb `rules` (docs/node-commands.md, "Rules"): base64 of gzip of lines.
 
-A line has four fields, parted by tabs: its kind, what it is about, names, and JSON as the API server writes it. The
+A line has four fields, parted by tabs: its kind, what it is about (escaped as in JSON), names, and JSON as the API
+server writes it. The
 first line says what follows and what did not fit.
 """
 
@@ -32,7 +33,7 @@ class Kind(StrEnum):
     OWNER = "owner"
     """`namespace/kind/name`; names of the pods that it is true of, if not of all; a v1.Pod."""
     UNREADABLE = "unreadable"
-    """An owner whose pod the server itself could not read; why, as a JSON text."""
+    """An owner whose pod the server itself could not read; why, as plain text in the place of JSON."""
     DAEMON = "daemon"
     """`namespace/DaemonSet/name`; its template."""
     WAITING = "waiting"
@@ -75,7 +76,8 @@ class Line(msgspec.Struct, frozen=True):
     json: str
 
     def __str__(self) -> str:
-        return "\t".join((self.kind, self.key, ",".join(self.names), self.json))
+        key = msgspec.json.encode(self.key).decode()[1:-1]
+        return "\t".join((self.kind, key, ",".join(self.names), self.json))
 
 
 def pack(lines: list[Line]) -> str:
@@ -142,9 +144,17 @@ def _text(packed: str) -> str:
 def _line(text: str) -> Line:
     kind, key, names, json = _fields(text)
     try:
-        return Line(Kind(kind), key, tuple(names.split(",")) if names else (), json)
+        return Line(Kind(kind), _plain(key), tuple(names.split(",")) if names else (), json)
     except ValueError as error:
         raise BadRules(f"The rules have a line of the unknown kind {kind[:40]!r}.") from error
+
+
+def _plain(key: str) -> str:
+    """Owners may have any name: it stands there as between the quotes of a JSON string."""
+    try:
+        return msgspec.json.decode(f'"{key}"', type=str)
+    except msgspec.MsgspecError:
+        return key
 
 
 def _fields(text: str) -> tuple[str, str, str, str]:

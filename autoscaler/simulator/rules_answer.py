@@ -27,7 +27,7 @@ from autoscaler.model.rules import (
     WaitingClaim,
     WaitingWord,
 )
-from autoscaler.observe.kubernetes import api
+from autoscaler.observe.kubernetes import api, storage_api
 from autoscaler.observe.kubernetes.pods import DO_NOT_SCHEDULE
 from autoscaler.observe.kubernetes.storage import EXCLUSIVE, NO_PROVISIONER, WAIT_FOR_FIRST_CONSUMER
 from autoscaler.observe.rules_text import OWN_NAME, Kind, Line, Word, pack
@@ -192,14 +192,14 @@ def _storage(owner: OwnerRules) -> list[Line]:
         if isinstance(claim, MissingClaim):
             continue
         own = f"{rules.namespace}.{claim.name}"
-        spec = api.PersistentVolumeClaimSpec(
+        spec = storage_api.PersistentVolumeClaimSpec(
             resources=api.Resources(requests={"storage": str(size)}),
             access_modes=(EXCLUSIVE,) if rules.exclusive_claims else (),
             volume_name=own if isinstance(claim, BoundClaim) else "",
             storage_class_name=own if isinstance(claim, WaitingClaim) else "",
         )
         lines += _behind(claim, own)
-        lines.append(_line(Kind.CLAIM, f"{rules.namespace}/{claim.name}", api.PersistentVolumeClaim(spec=spec)))
+        lines.append(_line(Kind.CLAIM, f"{rules.namespace}/{claim.name}", storage_api.PersistentVolumeClaim(spec=spec)))
     return lines
 
 
@@ -209,13 +209,13 @@ def _behind(claim: Claim, name: str) -> list[Line]:
         return [_volume(name, claim.node_affinity, labels=claim.zones)]
     if not isinstance(claim, WaitingClaim):
         return []
-    found = api.StorageClass(
+    found = storage_api.StorageClass(
         provisioner="" if claim.provisioned else NO_PROVISIONER,
         volume_binding_mode=WAIT_FOR_FIRST_CONSUMER,
         allowed_topologies=tuple(
-            api.TopologyTerm(
+            storage_api.TopologyTerm(
                 match_label_expressions=tuple(
-                    api.TopologyExpression(key=line.key, values=line.values) for line in topology
+                    storage_api.TopologyExpression(key=line.key, values=line.values) for line in topology
                 )
             )
             for topology in claim.topologies
@@ -237,15 +237,15 @@ def _volume(
     size: int = _LARGE,
 ) -> Line:
     """Free where it has a class."""
-    spec = api.PersistentVolumeSpec(
+    spec = storage_api.PersistentVolumeSpec(
         capacity={"storage": str(size)},
         access_modes=(EXCLUSIVE,),
         storage_class_name=class_name,
-        node_affinity=api.VolumeNodeAffinity(required=_node_selector(affinity)),
+        node_affinity=storage_api.VolumeNodeAffinity(required=_node_selector(affinity)),
     )
-    found = api.PersistentVolume(
+    found = storage_api.PersistentVolume(
         metadata=api.Metadata(labels=dict(labels)),
         spec=spec,
-        status=api.PersistentVolumeStatus(phase="Available" if class_name else "Bound"),
+        status=storage_api.PersistentVolumeStatus(phase="Available" if class_name else "Bound"),
     )
     return _line(Kind.VOLUME, name, found)

@@ -1,6 +1,7 @@
 #!/bin/bash
 # One node command, run on a K3s server by SSM Run Command: inspect, preflight, drain, uncordon, delete-node or status of
-# one Node. docs/node-commands.md is its contract: parameters in SSM_*, one JSON line on stdout, an exit code per outcome.
+# one Node, or the scheduler's rules. docs/node-commands.md is its contract: parameters in SSM_*, one JSON line on stdout,
+# an exit code per outcome.
 #
 # What may go wrong is told apart, never guessed: only what is understood is a refusal or an end, all else is tried again.
 # Whatever it began it undoes when it is stopped, unless the machine is being taken away (reclaim). It needs bash, awk,
@@ -33,6 +34,8 @@ EVICTED=0 DRAIN_PID="" OURS_TO_UNDO=no STORABLE=no MISSED=0 INSPECTION=""
 . "${0%/*}/node-checks.sh"
 # shellcheck source=cloudformation/scripts/node-drain.sh
 . "${0%/*}/node-drain.sh"
+# shellcheck source=cloudformation/scripts/node-rules.sh
+. "${0%/*}/node-rules.sh"
 
 mkdir -p "${LOG%/*}" 2>/dev/null && touch "$LOG" 2>/dev/null || LOG=/dev/null
 exec 3>&1 >>"$LOG" 2>&1               # stdout carries the result line and nothing else
@@ -66,15 +69,26 @@ finish() { # outcome, rule, message: print the result, remember it where it is f
     no:* | *:api_unreachable:* | *:failed:* | *:admission) ;;
     *) printf '%s\n%s\n' "$code" "$line" >"$STORED.new" && mv "$STORED.new" "$STORED" ;;
   esac
-  printf '%s\n' "$line" >&3
+  # The rules are too long for the log, and of a verb whose result nobody stores.
+  printf '%s\n' "${line%\}}$(rules_member)}" >&3
   exit "$code"
 }
 
 # ------------------------------------------------------------------------------------------------------- the API server
 
 ask() { # kubectl arguments: answer in $ANSWER, complaint in $COMPLAINT
-  ANSWER=$(timeout --kill-after=5 "$CALL_S" "${KUBECTL[@]}" "$@" 2>"$SCRATCH/complaint" 3>&- 9>&-)
-  local code=$?
+  local code
+  ask_into "$SCRATCH/answer" "$@"
+  code=$?
+  ANSWER=$(cat "$SCRATCH/answer")
+  return "$code"
+}
+
+ask_into() { # file, kubectl arguments: answer in the file, complaint in $COMPLAINT
+  local file=$1 code
+  shift
+  timeout --kill-after=5 "$CALL_S" "${KUBECTL[@]}" "$@" >"$file" 2>"$SCRATCH/complaint" 3>&- 9>&-
+  code=$?
   COMPLAINT=$(cat "$SCRATCH/complaint")
   if [ "$code" -ne 0 ]; then say "kubectl $1 ended with $code: $COMPLAINT"; fi
   if [ "$code" -eq 124 ] || [ "$code" -eq 137 ]; then COMPLAINT="no answer within $CALL_S s (deadline exceeded)"; fi
@@ -151,11 +165,11 @@ refuse_and_undo() { # rule, why: a refusal in the middle. Only what is undone ma
 }
 
 check_input() {
-  [[ $VERB =~ ^(inspect|preflight|drain|uncordon|delete-node|status)$ ]] ||
-    refuse input "verb must be inspect, preflight, drain, uncordon, delete-node or status."
-  [[ $VERB = inspect || (${#NODE} -le 253 && $NODE =~ ^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$) ]] ||
+  [[ $VERB =~ ^(inspect|preflight|drain|uncordon|delete-node|status|rules)$ ]] ||
+    refuse input "verb must be inspect, preflight, drain, uncordon, delete-node, status or rules."
+  [[ $VERB = inspect || $VERB = rules || (${#NODE} -le 253 && $NODE =~ ^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$) ]] ||
     refuse input "node must be the name of a Node: lower-case letters, digits, hyphens and dots."
-  [[ $PROVIDER_ID =~ ^[a-zA-Z0-9:/._-]{1,255}$ ]] || refuse input "providerId must be the provider-id that the Node carries."
+  [[ $VERB = rules || $PROVIDER_ID =~ ^[a-zA-Z0-9:/._-]{1,255}$ ]] || refuse input "providerId must be the provider-id that the Node carries."
   [[ $OPERATION =~ ^[a-z0-9-]{1,64}$ ]] || refuse input "operationId must be 1 to 64 lower-case letters, digits and hyphens."
   [[ $FENCE =~ ^(0|[1-9][0-9]{0,14})$ ]] || refuse input "fence must be a whole number."
   [[ $NOT_AFTER =~ ^(0|[1-9][0-9]{0,11})$ ]] || refuse input "notAfter must be a time in epoch seconds."
@@ -269,6 +283,7 @@ case $VERB in
   inspect) inspect ;;
   preflight) preflight && finish succeeded "" "Nothing stands against a drain." ;;
   status) status ;;
+  rules) rules ;;
   drain) STORABLE=yes && drain ;;
   uncordon) STORABLE=yes && uncordon ;;
   delete-node) STORABLE=yes && delete_node ;;

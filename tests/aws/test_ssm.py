@@ -10,7 +10,9 @@ from botocore.stub import Stubber
 from autoscaler.aws.clients import Clients
 from autoscaler.aws.ssm import SsmNodeCommands, _moment
 from autoscaler.model import CommandOutcome, Cordon, Found, NodeCommand, Verb
+from autoscaler.model.rules import SchedulingRules
 from autoscaler.ports import CommandsUnavailable
+from autoscaler.simulator.rules_answer import answer
 
 SERVER = "i-0123456789abcdef0"
 ID = "11111111-2222-3333-4444-555555555555"
@@ -112,6 +114,35 @@ def test_an_inspection_is_a_typed_value(clients: Clients) -> None:
 def test_an_inspection_that_shows_nothing_is_no_success(clients: Clients, fields: dict[str, Any]) -> None:
     result = inspected(clients, **fields)
     assert (result.outcome, result.inspection) == (CommandOutcome.FAILED, None)
+
+
+def test_the_question_for_rules_is_of_no_node(clients: Clients) -> None:
+    asks = msgspec.structs.replace(COMMAND, verb=Verb.RULES, node_name="", provider_id="")
+    unnamed = {name: value for name, value in SENT["Parameters"].items() if name not in ("node", "providerId")}
+    sent = SENT | {"Comment": "rules the cluster 01op", "Parameters": unnamed | {"verb": ["rules"]}}
+    with Stubber(clients.ssm()) as stub:
+        stub.add_response("send_command", {"Command": {"CommandId": ID}}, sent)
+        assert SsmNodeCommands(clients, document_name="doc").send(asks, SERVER) == ID
+
+
+def test_rules_come_as_they_are(clients: Clients) -> None:
+    told = answer(SchedulingRules(answered_at_s=0))
+    output = line(verb="rules", rules=told)
+    result = asked(clients, Status="Success", StatusDetails="Success", ResponseCode=0, StandardOutputContent=output)
+    assert (result.outcome, result.rules) == (CommandOutcome.SUCCEEDED, told)
+
+
+@pytest.mark.parametrize("fields", [{}, {"rules": ""}, {"rules": None}, {"rules": 7}])
+def test_a_question_for_rules_that_tells_none_is_no_success(clients: Clients, fields: dict[str, Any]) -> None:
+    output = line(verb="rules", **fields)
+    result = asked(clients, Status="Success", StatusDetails="Success", ResponseCode=0, StandardOutputContent=output)
+    assert (result.outcome, result.rules) == (CommandOutcome.FAILED, "")
+
+
+def test_an_answer_that_ssm_cut_off_is_no_success(clients: Clients) -> None:
+    output = line(verb="rules", rules="x" * 30_000)[:24_000]
+    result = asked(clients, Status="Success", StatusDetails="Success", ResponseCode=0, StandardOutputContent=output)
+    assert (result.outcome, result.rules) == (CommandOutcome.FAILED, "")
 
 
 def test_an_offline_server_is_a_refusal_with_its_code(clients: Clients) -> None:

@@ -212,9 +212,10 @@ def ended(process: "subprocess.Popen[str]") -> dict[str, Any]:
     assert len(lines) == 1, out
     assert len(out) < 24_000, "SSM keeps no more of it"
     result: dict[str, Any] = json.loads(lines[0])
-    inspected = result["verb"] == "inspect" and result["outcome"] == "succeeded"
     fields = {"operation", "verb", "outcome", "rule", "message", "evicted_pods"}
-    assert set(result) == fields | ({"inspection"} if inspected else set())
+    if result["outcome"] == "succeeded":
+        fields |= {"inspect": {"inspection"}, "rules": {"rules"}}.get(result["verb"], set())
+    assert set(result) == fields
     expected = {0: CommandOutcome.SUCCEEDED, 1: CommandOutcome.FAILED, **OUTCOME_BY_EXIT_CODE}[process.returncode]
     assert result["outcome"] == expected
     assert result["message"]

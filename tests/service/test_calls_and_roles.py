@@ -159,7 +159,7 @@ def test_a_machine_may_do_what_its_scripts_call_and_nothing_else(
 
 
 def test_node_commands_need_no_permission_at_aws() -> None:
-    assert not actions_in_scripts("node-command.sh", "node-checks.sh", "node-drain.sh")
+    assert not actions_in_scripts("node-command.sh", "node-checks.sh", "node-drain.sh", "node-rules.sh")
 
 
 def parameters_in(template: Template, role: str, action: str) -> set[str]:

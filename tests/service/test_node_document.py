@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from autoscaler.observe.rules import parse_rules
 from tests.service.conftest import Template
 from tests.service.k3s_server import NODE, PROVIDER_ID, ended, serving
 
@@ -58,12 +59,17 @@ def test_the_document_is_one_file_that_ssm_takes(document: dict[str, Any]) -> No
     assert not re.search(document["parameters"]["node"]["allowedPattern"], "Worker")
 
 
+@pytest.mark.parametrize("verb", ["inspect", "rules"])
 @pytest.mark.parametrize("agent", ["new", "old"])
-def test_the_documents_script_runs_as_an_agent_runs_it(tmp_path: Path, document: dict[str, Any], agent: str) -> None:
+def test_the_documents_script_runs_as_an_agent_runs_it(
+    tmp_path: Path, document: dict[str, Any], agent: str, verb: str
+) -> None:
+    optional = {name for name, rules in document["parameters"].items() if rules.get("default") == ""}
+    assert optional == {"node", "providerId"}
     values = {
-        "verb": "inspect",
+        "verb": verb,
         "node": "",
-        "providerId": PROVIDER_ID,
+        "providerId": PROVIDER_ID if verb == "inspect" else "",
         "operationId": "op1",
         "fence": "7",
         "notAfter": str(int(time.time()) + 60),
@@ -87,4 +93,7 @@ def test_the_documents_script_runs_as_an_agent_runs_it(tmp_path: Path, document:
         )
         result = ended(process)
     assert (result["outcome"], result["operation"]) == ("succeeded", "op1")
-    assert result["inspection"]["node"] == NODE
+    if verb == "inspect":
+        assert result["inspection"]["node"] == NODE
+    else:
+        assert [spec.name for spec in parse_rules(result["rules"], answered_at_s=0).nodes] == [NODE]

@@ -1,4 +1,4 @@
-"""The fields of the Kubernetes API (v1, apps/v1, policy/v1, storage.k8s.io/v1) that the scheduler's rules are made of.
+"""The fields of the Kubernetes API (v1, apps/v1, policy/v1) that the scheduler's rules are made of.
 
 Names are the API's own, in snake case. What is not listed is not read; what is listed and has another form is an error.
 A field without a value is left out, in reading and in writing.
@@ -13,11 +13,11 @@ from autoscaler.model.rules import Requirement, Taint
 REQUIRED: Final = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
-class _Object(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+class Object(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Its subclasses say `frozen` and `kw_only` again: type checkers do not inherit them."""
 
 
-class Metadata(_Object, frozen=True, kw_only=True):
+class Metadata(Object, frozen=True, kw_only=True):
     """What every object has."""
 
     name: str = ""
@@ -29,33 +29,33 @@ class Metadata(_Object, frozen=True, kw_only=True):
 # ------------------------------------------------------------------------------------------------------------ selectors
 
 
-class LabelSelector(_Object, frozen=True, kw_only=True):
+class LabelSelector(Object, frozen=True, kw_only=True):
     """All of it must hold."""
 
     match_labels: dict[str, str] = {}
     match_expressions: tuple[Requirement, ...] = ()
 
 
-class NodeSelectorTerm(_Object, frozen=True, kw_only=True):
+class NodeSelectorTerm(Object, frozen=True, kw_only=True):
     """All of it must hold; an empty one matches no Node."""
 
     match_expressions: tuple[Requirement, ...] = ()
     match_fields: tuple[Requirement, ...] = ()
 
 
-class NodeSelector(_Object, frozen=True, kw_only=True):
+class NodeSelector(Object, frozen=True, kw_only=True):
     """Any of its terms."""
 
     node_selector_terms: tuple[NodeSelectorTerm, ...]
 
 
-class NodeAffinity(_Object, frozen=True, kw_only=True):
+class NodeAffinity(Object, frozen=True, kw_only=True):
     """The preferred part is not read."""
 
     required: NodeSelector | None = msgspec.field(default=None, name=REQUIRED)
 
 
-class PodAffinityTerm(_Object, frozen=True, kw_only=True):
+class PodAffinityTerm(Object, frozen=True, kw_only=True):
     """Pods, and what counts as near them."""
 
     topology_key: str
@@ -66,13 +66,13 @@ class PodAffinityTerm(_Object, frozen=True, kw_only=True):
     mismatch_label_keys: tuple[str, ...] = ()
 
 
-class PodAffinity(_Object, frozen=True, kw_only=True):
+class PodAffinity(Object, frozen=True, kw_only=True):
     """Affinity or anti-affinity; the preferred part is not read."""
 
     required: tuple[PodAffinityTerm, ...] = msgspec.field(default=(), name=REQUIRED)
 
 
-class Affinity(_Object, frozen=True, kw_only=True):
+class Affinity(Object, frozen=True, kw_only=True):
     """All three must hold."""
 
     node_affinity: NodeAffinity = NodeAffinity()
@@ -80,7 +80,7 @@ class Affinity(_Object, frozen=True, kw_only=True):
     pod_anti_affinity: PodAffinity = PodAffinity()
 
 
-class Toleration(_Object, frozen=True, kw_only=True):
+class Toleration(Object, frozen=True, kw_only=True):
     """An empty operator is Equal, an empty effect every effect."""
 
     key: str = ""
@@ -89,7 +89,7 @@ class Toleration(_Object, frozen=True, kw_only=True):
     effect: str = ""
 
 
-class TopologySpreadConstraint(_Object, frozen=True, kw_only=True):
+class TopologySpreadConstraint(Object, frozen=True, kw_only=True):
     """Also those that only prefer (`whenUnsatisfiable`)."""
 
     topology_key: str
@@ -105,14 +105,14 @@ class TopologySpreadConstraint(_Object, frozen=True, kw_only=True):
 # ----------------------------------------------------------------------------------------------------------------- pods
 
 
-class Resources(_Object, frozen=True, kw_only=True):
+class Resources(Object, frozen=True, kw_only=True):
     """Quantities as text."""
 
     requests: dict[str, str] = {}
     limits: dict[str, str] = {}
 
 
-class ContainerPort(_Object, frozen=True, kw_only=True):
+class ContainerPort(Object, frozen=True, kw_only=True):
     """A host port of 0 is none."""
 
     container_port: int = 0
@@ -121,7 +121,7 @@ class ContainerPort(_Object, frozen=True, kw_only=True):
     protocol: str = ""
 
 
-class Container(_Object, frozen=True, kw_only=True):
+class Container(Object, frozen=True, kw_only=True):
     """Also an init container, which is a sidecar if it restarts always."""
 
     name: str = ""
@@ -130,17 +130,17 @@ class Container(_Object, frozen=True, kw_only=True):
     restart_policy: str = ""
 
 
-class ClaimSource(_Object, frozen=True, kw_only=True):
+class ClaimSource(Object, frozen=True, kw_only=True):
     """The claim of a volume."""
 
     claim_name: str
 
 
-class Ephemeral(_Object, frozen=True, kw_only=True):
+class Ephemeral(Object, frozen=True, kw_only=True):
     """A volume whose claim is named after the pod."""
 
 
-class Volume(_Object, frozen=True, kw_only=True):
+class Volume(Object, frozen=True, kw_only=True):
     """Other kinds of volumes are not read."""
 
     name: str = ""
@@ -148,13 +148,13 @@ class Volume(_Object, frozen=True, kw_only=True):
     ephemeral: Ephemeral | None = None
 
 
-class DeviceClaim(_Object, frozen=True, kw_only=True):
+class DeviceClaim(Object, frozen=True, kw_only=True):
     """Of dynamic resource allocation."""
 
     name: str = ""
 
 
-class PodSpec(_Object, frozen=True, kw_only=True):
+class PodSpec(Object, frozen=True, kw_only=True):
     """What a pod asks for."""
 
     containers: tuple[Container, ...] = ()
@@ -174,7 +174,7 @@ class PodSpec(_Object, frozen=True, kw_only=True):
     resource_claims: tuple[DeviceClaim, ...] = ()
 
 
-class ContainerStatus(_Object, frozen=True, kw_only=True):
+class ContainerStatus(Object, frozen=True, kw_only=True):
     """What a container holds, while it is being resized."""
 
     name: str
@@ -182,14 +182,14 @@ class ContainerStatus(_Object, frozen=True, kw_only=True):
     resources: Resources = Resources()
 
 
-class Condition(_Object, frozen=True, kw_only=True):
+class Condition(Object, frozen=True, kw_only=True):
     """Only the reason is read."""
 
     type: str
     reason: str = ""
 
 
-class PodStatus(_Object, frozen=True, kw_only=True):
+class PodStatus(Object, frozen=True, kw_only=True):
     """What became of a pod."""
 
     phase: str = ""
@@ -198,7 +198,7 @@ class PodStatus(_Object, frozen=True, kw_only=True):
     init_container_statuses: tuple[ContainerStatus, ...] = ()
 
 
-class Pod(_Object, frozen=True, kw_only=True):
+class Pod(Object, frozen=True, kw_only=True):
     """Also a DaemonSet's template, which has no status."""
 
     metadata: Metadata = Metadata()
@@ -209,20 +209,20 @@ class Pod(_Object, frozen=True, kw_only=True):
 # ---------------------------------------------------------------------------------------------------------------- nodes
 
 
-class NodeFields(_Object, frozen=True, kw_only=True):
+class NodeFields(Object, frozen=True, kw_only=True):
     """A v1.NodeSpec."""
 
     taints: tuple[Taint, ...] = ()
     unschedulable: bool = False
 
 
-class NodeStatus(_Object, frozen=True, kw_only=True):
+class NodeStatus(Object, frozen=True, kw_only=True):
     """What pods can have of it."""
 
     allocatable: dict[str, str] = {}
 
 
-class Node(_Object, frozen=True, kw_only=True):
+class Node(Object, frozen=True, kw_only=True):
     """A v1.Node."""
 
     metadata: Metadata = Metadata()
@@ -230,95 +230,22 @@ class Node(_Object, frozen=True, kw_only=True):
     status: NodeStatus = NodeStatus()
 
 
-# -------------------------------------------------------------------------------------------------------------- storage
-
-
-class VolumeNodeAffinity(_Object, frozen=True, kw_only=True):
-    """Where a volume can be mounted."""
-
-    required: NodeSelector | None = None
-
-
-class PersistentVolumeSpec(_Object, frozen=True, kw_only=True):
-    """A volume."""
-
-    capacity: dict[str, str] = {}
-    access_modes: tuple[str, ...] = ()
-    storage_class_name: str = ""
-    volume_mode: str = "Filesystem"
-    node_affinity: VolumeNodeAffinity = VolumeNodeAffinity()
-
-
-class PersistentVolumeStatus(_Object, frozen=True, kw_only=True):
-    """`Available` is free."""
-
-    phase: str = ""
-
-
-class PersistentVolume(_Object, frozen=True, kw_only=True):
-    """A v1.PersistentVolume."""
-
-    metadata: Metadata = Metadata()
-    spec: PersistentVolumeSpec
-    status: PersistentVolumeStatus = PersistentVolumeStatus()
-
-
-class PersistentVolumeClaimSpec(_Object, frozen=True, kw_only=True):
-    """Bound once it names its volume."""
-
-    resources: Resources = Resources()
-    access_modes: tuple[str, ...] = ()
-    volume_name: str = ""
-    storage_class_name: str = ""
-    volume_mode: str = "Filesystem"
-    selector: LabelSelector | None = None
-
-
-class PersistentVolumeClaim(_Object, frozen=True, kw_only=True):
-    """A v1.PersistentVolumeClaim."""
-
-    metadata: Metadata = Metadata()
-    spec: PersistentVolumeClaimSpec
-
-
-class TopologyExpression(_Object, frozen=True, kw_only=True):
-    """Any of the values."""
-
-    key: str
-    values: tuple[str, ...] = ()
-
-
-class TopologyTerm(_Object, frozen=True, kw_only=True):
-    """All of its lines."""
-
-    match_label_expressions: tuple[TopologyExpression, ...] = ()
-
-
-class StorageClass(_Object, frozen=True, kw_only=True):
-    """A storage.k8s.io/v1 StorageClass."""
-
-    metadata: Metadata = Metadata()
-    provisioner: str = ""
-    volume_binding_mode: str = "Immediate"
-    allowed_topologies: tuple[TopologyTerm, ...] = ()
-
-
 # -------------------------------------------------------------------------------------------------------------- budgets
 
 
-class PodDisruptionBudgetSpec(_Object, frozen=True, kw_only=True):
+class PodDisruptionBudgetSpec(Object, frozen=True, kw_only=True):
     """Whom it protects."""
 
     selector: LabelSelector | None = None
 
 
-class PodDisruptionBudgetStatus(_Object, frozen=True, kw_only=True):
+class PodDisruptionBudgetStatus(Object, frozen=True, kw_only=True):
     """How many evictions it allows now."""
 
     disruptions_allowed: int = 0
 
 
-class PodDisruptionBudget(_Object, frozen=True, kw_only=True):
+class PodDisruptionBudget(Object, frozen=True, kw_only=True):
     """A policy/v1 PodDisruptionBudget."""
 
     metadata: Metadata = Metadata()

@@ -16,8 +16,15 @@ from autoscaler.model.rules import (
     Requirement,
     WaitingClaim,
 )
-from autoscaler.observe.kubernetes.api import PersistentVolume, PersistentVolumeClaim, Pod, StorageClass
+from autoscaler.observe.kubernetes.api import Pod
 from autoscaler.observe.kubernetes.selectors import node_terms, sorted_labels
+from autoscaler.observe.kubernetes.storage_api import (
+    ObjectReference,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    PersistentVolumeClaimSpec,
+    StorageClass,
+)
 from autoscaler.observe.quantities import amount
 
 WAIT_FOR_FIRST_CONSUMER: Final = "WaitForFirstConsumer"
@@ -45,7 +52,10 @@ def claims_of(pod: Pod, namespace: str, storage: Storage) -> tuple[Claim, ...]:
     """Smallest first, as the scheduler binds them. Raises ValueError for a claim that is not understood."""
     found = [(name, storage.claims.get((namespace, name))) for name in _names(pod)]
     found.sort(key=lambda entry: 0 if entry[1] is None else _size(entry[1].spec.resources.requests))
-    return tuple(MissingClaim(name=name) if claim is None else _claim(name, claim, storage) for name, claim in found)
+    return tuple(
+        MissingClaim(name=name) if claim is None else _claim(namespace, name, claim.spec, storage)
+        for name, claim in found
+    )
 
 
 def has_exclusive_claim(pod: Pod, namespace: str, storage: Storage) -> bool:
@@ -63,8 +73,7 @@ def _names(pod: Pod) -> Iterable[str]:
             yield f"{pod.metadata.name}-{volume.name}"
 
 
-def _claim(name: str, claim: PersistentVolumeClaim, storage: Storage) -> Claim:
-    asked = claim.spec
+def _claim(namespace: str, name: str, asked: PersistentVolumeClaimSpec, storage: Storage) -> Claim:
     if asked.volume_name:
         volume = storage.volumes.get(asked.volume_name)
         if volume is None:
@@ -87,17 +96,19 @@ def _claim(name: str, claim: PersistentVolumeClaim, storage: Storage) -> Claim:
             tuple(Requirement(line.key, Operator.IN, line.values) for line in term.match_label_expressions)
             for term in storage_class.allowed_topologies
         ),
-        free=_free_volumes(claim, storage.volumes),
+        free=_free_volumes(ObjectReference(namespace=namespace, name=name), asked, storage.volumes),
     )
 
 
-def _free_volumes(claim: PersistentVolumeClaim, volumes: Mapping[str, PersistentVolume]) -> tuple[FreeVolume, ...]:
-    """Those that would do, smallest first."""
-    asked = claim.spec
+def _free_volumes(
+    claim: ObjectReference, asked: PersistentVolumeClaimSpec, volumes: Mapping[str, PersistentVolume]
+) -> tuple[FreeVolume, ...]:
+    """Those that would do, smallest first; one may be meant for another claim."""
     would_do = [
         (_size(volume.spec.capacity), name, _affinity(volume))
         for name, volume in volumes.items()
         if volume.status.phase == "Available"
+        and volume.spec.claim_ref in (None, claim)
         and volume.spec.storage_class_name == asked.storage_class_name
         and volume.spec.volume_mode == asked.volume_mode
         and set(asked.access_modes) <= set(volume.spec.access_modes)

@@ -25,6 +25,9 @@ class Cluster:
         self.volumes: list[Object] = []
         self.namespaces: dict[str, str] = {"shop": "Active"}
         """Phase by name."""
+        self.namespace_labels: dict[str, dict[str, str]] = {}
+        self.claims: list[Object] = []
+        self.classes: list[Object] = []
         self.budgets: list[Object] = []
         self.lingering_s: dict[str, float] = {}
         """How long a pod takes to end once it is told to, by name; without an entry it takes no time."""

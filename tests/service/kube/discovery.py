@@ -15,6 +15,7 @@ _GROUPS: dict[str, list[dict[str, Any]]] = {
         _resource("nodes", "Node", namespaced=False),
         _resource("secrets", "Secret", namespaced=True),
         _resource("persistentvolumes", "PersistentVolume", namespaced=False),
+        _resource("persistentvolumeclaims", "PersistentVolumeClaim", namespaced=True),
         _resource("pods", "Pod", namespaced=True),
         _resource("pods/eviction", "Eviction", namespaced=True, verbs=["create"], group="policy", version="v1"),
     ],
@@ -22,6 +23,7 @@ _GROUPS: dict[str, list[dict[str, Any]]] = {
         _resource("daemonsets", "DaemonSet", namespaced=True),
         _resource("deployments", "Deployment", namespaced=True),
     ],
+    "storage.k8s.io/v1": [_resource("storageclasses", "StorageClass", namespaced=False)],
     "policy/v1": [_resource("poddisruptionbudgets", "PodDisruptionBudget", namespaced=True)],
 }
 

@@ -142,18 +142,32 @@ def _list(kind: str, version: str, items: list[Object]) -> Object:
     return {"kind": f"{kind}List", "apiVersion": version, "metadata": {"resourceVersion": "1000"}, "items": items}
 
 
+def _page(found: Object, query: Query) -> Object:
+    """As much of a list as was asked for at once; where it goes on is told as a real one does, by a token."""
+    limit, first = int(query.get("limit", 0)), int(query.get("continue", 0))
+    if "items" not in found or not limit:
+        return found
+    following = first + limit
+    left = len(found["items"]) - following
+    more = {"continue": str(following), "remainingItemCount": left} if left > 0 else {}
+    return found | {"metadata": found["metadata"] | more, "items": found["items"][first:following]}
+
+
 def _selects(query: Query) -> Selector:
-    """The field selectors that a real one has for pods: `spec.nodeName=` and `metadata.name=`."""
-    wanted = [part.partition("=")[::2] for part in query.get("fieldSelector", "").split(",") if part]
+    """The field selectors that a real one has for pods, of two levels: `spec.nodeName=`, `status.phase!=`."""
+    parts = re.findall(r"(\w+)\.(\w+)(!?)==?([^,]*)", query.get("fieldSelector", ""))
 
     def selects(item: Object) -> bool:
-        return all(item.get(path.split(".")[0], {}).get(path.split(".")[1]) == value for path, value in wanted)
+        return all((item.get(part, {}).get(name, "") == value) != bool(no) for part, name, no, value in parts)
 
     return selects
 
 
 def _namespaces(cluster: Cluster, query: Query) -> list[Object]:
-    found = [{"metadata": {"name": name}, "status": {"phase": phase}} for name, phase in cluster.namespaces.items()]
+    found = [
+        {"metadata": {"name": name, "labels": cluster.namespace_labels.get(name, {})}, "status": {"phase": phase}}
+        for name, phase in cluster.namespaces.items()
+    ]
     return [item for item in found if _selects(query)(item)]
 
 
@@ -174,11 +188,19 @@ _ROUTES: dict[str, Answer] = {
     r"PATCH /api/v1/nodes/([^/]+)": lambda c, q, b, at: c.patch_node(*at, change=b, dry=_dry(q)),
     r"DELETE /api/v1/nodes/([^/]+)": lambda c, _q, b, at: c.delete_node(*at, options=b),
     r"GET /api/v1/persistentvolumes": lambda c, _q, _b, _: _list("PersistentVolume", "v1", c.volumes),
+    r"GET /api/v1/persistentvolumeclaims": lambda c, _q, _b, _: _list("PersistentVolumeClaim", "v1", c.claims),
+    r"GET /apis/storage.k8s.io/v1/storageclasses": (
+        lambda c, _q, _b, _: _list("StorageClass", "storage.k8s.io/v1", c.classes)
+    ),
+    r"GET /apis/policy/v1/poddisruptionbudgets": (
+        lambda c, _q, _b, _: _list("PodDisruptionBudget", "policy/v1", c.budgets)
+    ),
     r"GET /api/v1/namespaces": lambda c, q, _b, _: _list("Namespace", "v1", _namespaces(c, q)),
     r"GET /api/v1/pods": lambda c, q, _b, _: _list("Pod", "v1", c.list_pods(_selects(q))),
     rf"GET {_POD}": lambda c, _q, _b, at: c.pod(*at),
     rf"DELETE {_POD}": lambda c, _q, b, at: c.delete_pod(*at, options=b),
     rf"POST {_POD}/eviction": lambda c, _q, b, at: c.evict(*at, body=b),
+    r"GET /apis/apps/v1/daemonsets": lambda c, _q, _b, _: _list("DaemonSet", "apps/v1", [*c.daemon_sets.values()]),
     r"GET /apis/apps/v1/namespaces/([^/]+)/daemonsets/([^/]+)": lambda c, _q, _b, at: _daemon_set(c, *at),
 }
 
@@ -189,5 +211,5 @@ def _route(cluster: Cluster, method: str, path: str, query: Query, body: Object)
     for pattern, answer in _ROUTES.items():
         match = re.fullmatch(pattern, f"{method} {path}")
         if match is not None:
-            return answer(cluster, query, body, match.groups())
+            return _page(answer(cluster, query, body, match.groups()), query)
     raise Refusal(404, "NotFound", "the server could not find the requested resource")
