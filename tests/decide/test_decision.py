@@ -1,10 +1,13 @@
 """The decision as a whole: it explains itself, and does one thing at a time."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from autoscaler.decide.decision import STEPS
 from autoscaler.decide.fleet import Standing, view_fleet
 from autoscaler.model import (
     Action,
@@ -262,3 +265,9 @@ def test_a_state_that_is_behind_its_nodes_catches_up_in_one_look(phase: RemovalP
     again = [(operation.phase, operation.fence) for operation in decision.state.removals]
     # A drain that was fenced off cordoned nothing: it is over. An uncordon has to get through.
     assert again == ([(phase, decision.state.fence + 1)] if phase is RemovalPhase.UNCORDONING else [])
+
+
+def test_the_order_of_judgement_is_what_the_architecture_tells() -> None:
+    told = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = told.partition("## The order of judgement")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [step.__name__ for step in STEPS]
