@@ -15,6 +15,7 @@ from autoscaler.model import (
     NodeCommand,
     SchedulingRules,
     Snapshot,
+    State,
     Verb,
 )
 from autoscaler.observe.rules import BadRules, merged, parse_rules
@@ -123,14 +124,15 @@ class Server:
                 return refusal
 
     def _announce(self, held: Following, now_s: int, since_s: int) -> bool:
-        """Save that we ask; False where somebody else was faster, or it cannot be saved."""
-        return held.change(
-            lambda state: (
-                state
-                if open_command(state) is not None or why_not_asked(state, now_s, self._policy, since_s=since_s)
-                else about_to_ask(state, self._owner, now_s)
-            )
-        )
+        """Save that we ask; False where somebody else was faster, or changed more, or it cannot be saved."""
+
+        def announced(state: State) -> State:
+            is_asked = open_command(state) is not None
+            if is_asked or held.overtaken or why_not_asked(state, now_s, self._policy, since_s=since_s):
+                return state
+            return about_to_ask(state, self._owner, now_s)
+
+        return held.change(announced)
 
     def _send(self, server_id: str, held: Following, now_s: int) -> str:
         """Hand it over and note where its answer will be; why not, where SSM does not take it."""

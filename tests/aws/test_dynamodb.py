@@ -18,9 +18,12 @@ from autoscaler.model import (
     Notice,
     RemovalOperation,
     RemovalPhase,
+    SchedulingRules,
     State,
 )
-from autoscaler.ports import Conflict, StateMalformed, StoreUnavailable
+from autoscaler.model.rules import OwnerRules, PodRules
+from autoscaler.observe.rules import pack_kept
+from autoscaler.ports import Conflict, RulesMalformed, StateMalformed, StoreUnavailable
 from tests.aws.table import STATE, create_tables
 
 NOW = 1_700_000_000
@@ -260,3 +263,65 @@ def test_a_huge_decision_is_recorded_without_its_lists_and_says_so(store: Dynamo
     (row,) = store.history()
     assert row["blocked"] == []
     assert "left_out" in row
+
+
+# ---------------------------------------------------------------------------------------------------------------- rules
+
+RULES_KEY = {"cluster_id": {"S": "demo"}, "record": {"S": "RULES"}}
+
+
+def rules(answered_at_s: int, *owners: str) -> SchedulingRules:
+    return SchedulingRules(
+        answered_at_s=answered_at_s,
+        owners=tuple(OwnerRules(owner=o, rules=PodRules(namespace="shop"), seen_at_s=answered_at_s) for o in owners),
+    )
+
+
+def test_rules_that_were_never_kept_are_none(store: DynamoStateStore) -> None:
+    assert store.rules() is None
+
+
+def test_what_is_kept_is_read_beside_the_state(store: DynamoStateStore, clients: Clients) -> None:
+    store.save(FULL, 0)
+    store.keep_rules(rules(NOW, "shop/Job/a", "shop/Job/ü-b"))
+    assert store.rules() == rules(NOW, "shop/Job/a", "shop/Job/ü-b")
+    assert store.load() == (FULL, 1)
+    assert store_of(clients, "other").rules() is None
+    item = clients.dynamodb().get_item(TableName=STATE, Key=RULES_KEY)["Item"]
+    assert item.keys() == {"cluster_id", "record", "answered_at", "rules"}
+    assert item["rules"] == {"B": pack_kept(rules(NOW, "shop/Job/a", "shop/Job/ü-b"))}
+    assert store.history() == [], "it is no decision"
+
+
+def test_younger_rules_stay(store: DynamoStateStore) -> None:
+    """An invocation that was frozen for long keeps what a server told it long ago."""
+    store.keep_rules(rules(NOW, "shop/Job/a"))
+    store.keep_rules(rules(NOW - 1, "shop/Job/old"))
+    assert store.rules() == rules(NOW, "shop/Job/a")
+    store.keep_rules(rules(NOW, "shop/Job/a", "shop/Job/b"))
+    assert store.rules() == rules(NOW, "shop/Job/a", "shop/Job/b"), "written twice, it is there once"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [{}, {"rules": {"S": "text"}}, {"rules": {"B": b""}}, {"rules": {"B": b"\x1f\x8bgarbage"}}],
+    ids=["none", "text", "empty", "garbage"],
+)
+def test_rules_that_do_not_decode_are_told_and_replaced(
+    store: DynamoStateStore, clients: Clients, written: dict[str, Any]
+) -> None:
+    clients.dynamodb().put_item(TableName=STATE, Item={**RULES_KEY, "answered_at": {"N": str(NOW)}, **written})
+    with pytest.raises(RulesMalformed, match="the item RULES of demo in the table"):
+        store.rules()
+    store.keep_rules(rules(NOW + 1, "shop/Job/a"))
+    assert store.rules() == rules(NOW + 1, "shop/Job/a")
+
+
+@pytest.mark.parametrize("method", ["get_item", "put_item"])
+def test_a_table_that_fails_to_read_or_keep_rules(clients: Clients, method: str) -> None:
+    with Stubber(clients.dynamodb()) as stubber:
+        stubber.add_client_error(method, "ProvisionedThroughputExceededException", http_status_code=400)
+        store = store_of(clients)
+        call = store.rules if method == "get_item" else lambda: store.keep_rules(rules(NOW))
+        with pytest.raises(StoreUnavailable, match="the rules of demo"):
+            call()

@@ -423,6 +423,19 @@ def test_an_observed_cluster_asks_and_a_paused_one_does_not(servers: Servers, wa
     assert (look(servers)["rules"], servers.count) == ("known", 1)
 
 
+def test_a_pause_that_comes_while_it_wants_to_ask_is_obeyed(servers: Servers, want: Want) -> None:
+    want(WEB)
+
+    def hook(service: str, name: str, when: str) -> None:
+        if (service, name, when) == ("dynamodb", "rules", "before"):
+            servers.cluster.wires.hook = None
+            in_mode(servers.cluster, Mode.PAUSED)
+
+    servers.cluster.wires.hook = hook
+    assert told(look(servers)) == ("unknown", "another invocation changed the state meanwhile")
+    assert (servers.count, servers.cluster.state.rules_question) == (0, None)
+
+
 @pytest.mark.parametrize("name", ["rules", "keep_rules"])
 def test_a_table_that_fails_costs_the_rules_and_no_look(servers: Servers, want: Want, name: str) -> None:
     want(WEB)

@@ -144,7 +144,7 @@ class Watch:
             if self._asks_anew(call):
                 invocation.seen.answers.clear()
             invocation.seen.answers.append(False)  # until its answer is there
-        if _is_effect(call):
+        if call.name in EFFECTS:
             effect = Effect(call.name, call.subject, invocation, invocation.seen)
             self._check_all(self._rules.on_send, lambda rule: rule(self, effect))
 
@@ -176,7 +176,7 @@ class Watch:
             self.tell(f"  {who}: launch {subject.client_token} gave {', '.join(result.instance_ids) or 'nothing'}")
         elif call.name == "terminate":
             self.tell(f"  {who}: terminate {subject}")
-        if _is_effect(call):
+        if call.name in EFFECTS:
             effect = Effect(call.name, subject, invocation, seen)
             self._check_all(self._rules.on_effect, lambda rule: rule(self, effect))
 
@@ -312,12 +312,6 @@ class Watch:
         lease = saved.new.lease
         held = f"lease until {lease.expires_at_s}" if lease is not None else "no lease"
         self.tell(f"  {who}: saved fence {saved.new.fence}, {held}; {'; '.join(parts) or 'no operation changed'}")
-
-
-def _is_effect(call: Call) -> bool:
-    """Whether it changes the world outside: a question for rules is a read."""
-    subject = call.subject
-    return call.name in EFFECTS and not (isinstance(subject, NodeCommand) and subject.verb is Verb.RULES)
 
 
 def _operations(state: State) -> dict[str, LaunchOperation | RemovalOperation]:

@@ -9,11 +9,22 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import msgspec
+
 from autoscaler.aws.clients import LAUNCH_READ_TIMEOUT_S
 from autoscaler.aws.idempotency import NotNow, Once
 from autoscaler.aws.parameters import Parameters
 from autoscaler.decide.capacity.launch import plan_launch
-from autoscaler.model import Growth, LaunchContext, LaunchRequest, NewWorkers, NodeCommand, State, Verb
+from autoscaler.model import (
+    Growth,
+    LaunchContext,
+    LaunchRequest,
+    NewWorkers,
+    NodeCommand,
+    SchedulingRules,
+    State,
+    Verb,
+)
 from autoscaler.runtime import App, build
 from tests.decide.builders import NOW_S, snapshot
 from tests.handlers.support import FakeContext
@@ -106,9 +117,13 @@ def calls_of(rendered: Rendered, role: str) -> list[Call]:
         not_after_s=1,
         timeout_s=300,
     )
-    ports.commands.result(ports.commands.send(command, SERVER), SERVER)
+    question = msgspec.structs.replace(command, verb=Verb.RULES, node_name="", provider_id="", fence=0)
+    for sent in (command, question):
+        ports.commands.result(ports.commands.send(sent, SERVER), SERVER)
     _, version = ports.store.load()
     ports.store.save(State(), version)
+    ports.store.rules()
+    ports.store.keep_rules(SchedulingRules(answered_at_s=1))
     ports.store.record(1, "01J0", {"action": "none"})
     ports.notifier.notify({"cluster_id": cluster_id, "message": "news"})
     if role == "AlertsRole":
