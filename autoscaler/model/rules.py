@@ -252,7 +252,10 @@ class OwnerRules(msgspec.Struct, frozen=True, kw_only=True):
     pods: tuple[str, ...] = ()
     """Names of the pods that it is true of, where the owner's pods differ; empty where it is true of all of them."""
     shown: Amounts = ()
-    """What kube-state-metrics shows of `rules.requests`, where it shows less: it knows no requests of the pod level."""
+    """What kube-state-metrics shows of `rules.requests`, where it shows less: it knows no requests of the pod level.
+
+    Every resource of `rules.requests` is in it, with 0 where none of it is shown; empty where all is shown.
+    """
     seen_at_s: int
     """When a server showed it last."""
 

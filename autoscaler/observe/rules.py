@@ -116,7 +116,8 @@ class _Reader:
         for claim in rules.claims:
             if isinstance(claim, MissingClaim) and (rules.namespace, claim.name) in self._bad_claims:
                 raise ValueError(f"its claim {claim.name} does not read")
-        shown = requests(pod, pod_level=False)
+        # With what is not shown at all as 0: nothing shown would look like nothing to say.
+        shown = tuple(sorted(({name: 0 for name, _ in rules.requests} | dict(requests(pod, pod_level=False))).items()))
         return OwnerRules(
             owner=line.key,
             rules=rules,

@@ -80,7 +80,7 @@ def test_a_template_asks_what_the_api_server_gives_to_its_pods() -> None:
     }
     (daemon,) = read(f"daemon\tkube-system/DaemonSet/exporter\t\t{json.dumps({'spec': spec})}").daemons
     assert daemon.rules.requests == (("cpu", 100), ("hugepages-2Mi", 2 * 1024**2), ("memory", 64))
-    assert daemon.shown == (("cpu", 100), ("memory", 64))
+    assert daemon.shown == (("cpu", 100), ("hugepages-2Mi", 0), ("memory", 64))
     assert [port.port for port in daemon.rules.host_ports] == [9100]
     keys = {toleration.key.removeprefix("node.kubernetes.io/") for toleration in daemon.rules.tolerations}
     assert keys == {
@@ -105,6 +105,12 @@ def test_what_is_shown_is_told_only_where_the_pod_asks_as_a_whole() -> None:
         (("cpu", 900), ("example.com/gpu", 1)),
         (("cpu", 100), ("example.com/gpu", 1)),
     )
+
+
+def test_what_is_not_shown_at_all_is_told_as_nothing() -> None:
+    """Kubernetes 1.34 on: the pod asks, and its containers ask nothing. Nothing to show is not all there is."""
+    [whole] = read(owner(spec={"containers": [{"name": "c"}], "resources": {"requests": {"cpu": "900m"}}})).owners
+    assert (whole.rules.requests, whole.shown) == ((("cpu", 900),), (("cpu", 0),))
 
 
 def test_two_revisions_of_one_owner_name_their_pods() -> None:

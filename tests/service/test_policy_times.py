@@ -9,13 +9,14 @@ import yaml
 from msgspec import inspect
 
 from autoscaler.act.perform import LAUNCH_TIMEOUT_S
+from autoscaler.asking.server import ACTING_S
 from autoscaler.aws.ssm import DELIVERY_TIMEOUT_S
 from autoscaler.decide.looking import START_WITHIN_S
 from autoscaler.decide.progress.sending import GRACE_AFTER_DRAIN_S
 from autoscaler.deploy.join_deadline import join_deadline_s
 from autoscaler.model import Notice, Trigger
 from autoscaler.policy import LONGEST_QUERY_S, Drain, Policy, Workers, parse_policy
-from autoscaler.reconcile import ACTING_S, reconcile
+from autoscaler.reconcile import reconcile
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.wires import PROMETHEUS
 from tests.service.conftest import ROOT

@@ -6,10 +6,14 @@ from dataclasses import MISSING, fields
 from typing import Final
 
 from autoscaler.simulator.metrics.faults import MetricFaults
-from autoscaler.simulator.soak.faults import machines, metrics, people, servers
+from autoscaler.simulator.soak.assumptions import RULES_ARE_USED
+from autoscaler.simulator.soak.faults import machines, metrics, people, rules, servers
 from autoscaler.simulator.soak.faults.stage import Episode, Kinds, Stage
 
-KINDS: Final[Kinds] = {**metrics.KINDS, **machines.KINDS, **servers.KINDS, **people.KINDS}
+_WITHOUT_RULES: Final[Kinds] = {**metrics.KINDS, **machines.KINDS, **servers.KINDS, **people.KINDS}
+KINDS: Final[Kinds] = {**_WITHOUT_RULES, **rules.KINDS}
+RULES_SEEDS: Final = 0.5
+"""In how many of them something becomes of the answers about rules."""
 
 
 def plan(rng: random.Random, *, begin_s: float, end_s: float, only: Collection[str] = ()) -> list[Episode]:
@@ -17,7 +21,7 @@ def plan(rng: random.Random, *, begin_s: float, end_s: float, only: Collection[s
 
     `only` names the kinds, where somebody looks for something in particular.
     """
-    kinds = sorted(KINDS)
+    kinds = sorted(_WITHOUT_RULES)
     chosen = sorted(only) or rng.sample(kinds, rng.choice((2, 4, 8, 12, len(kinds))))
     per_hour = rng.choice((2.0, 6.0, 15.0, 40.0))
     episodes: list[Episode] = []
@@ -28,6 +32,18 @@ def plan(rng: random.Random, *, begin_s: float, end_s: float, only: Collection[s
     return episodes
 
 
+def plan_for_rules(seed: int, *, first: int, begin_s: float, end_s: float, only: Collection[str]) -> list[Episode]:
+    """The episodes of answers about rules, with dice of their own: the others are what they are without them."""
+    dice = random.Random(f"{seed}: what becomes of answers about rules")
+    if only or not RULES_ARE_USED or dice.random() >= RULES_SEEDS:
+        return []
+    kinds = sorted(rules.KINDS)
+    return [
+        Episode(first + n, dice.choice(kinds), begin_s + (end_s - begin_s) * dice.random(), 900.0 * dice.random(), 0, 0)
+        for n in range(4)
+    ]
+
+
 def mend_everything(stage: Stage) -> None:
     """Every fault that is still on ends."""
     stage.over = True
@@ -36,7 +52,7 @@ def mend_everything(stage: Stage) -> None:
         value = field.default_factory() if field.default_factory is not MISSING else field.default
         setattr(stage.cluster.metric_faults, field.name, value)
     stage.cluster.world.faults.unmeasured.clear()
-    for kinds in (machines.KINDS, servers.KINDS, people.KINDS):
+    for kinds in (machines.KINDS, servers.KINDS, people.KINDS, rules.KINDS):
         for _, end in kinds.values():
             end(stage, episode)
     people.set_mode_by_hand(stage, None)

@@ -2,8 +2,9 @@
 
 from collections import Counter
 
+from autoscaler.simulator.soak.helpable import helpable
 from autoscaler.simulator.soak.watch import Watch
-from autoscaler.simulator.world.objects import SimNode, SimPod
+from autoscaler.simulator.world.objects import SimNode
 
 
 def not_yet(watch: Watch) -> list[str]:
@@ -15,7 +16,7 @@ def not_yet(watch: Watch) -> list[str]:
     if len(moment.ready) < workers.min:
         missing.append(f"{len(moment.ready)} Ready workers, min is {workers.min}")
     kept = [node for node in world.nodes.values() if _keeps_a_volume(watch, node)]
-    waiting = [pod.title for pod in world.unbound.values() if _could_run(pod)]
+    waiting = [pod.title for pod in helpable(cluster)]
     if waiting and len(moment.ready) + len(kept) < workers.max:
         missing.append(f"{len(waiting)} pods wait, {waiting[0]} among them, with {len(moment.ready)} Ready workers")
     missing += [f"{instance_id} is no Ready worker" for instance_id in sorted(moment.ours - moment.ready)]
@@ -77,8 +78,3 @@ def not_at_rest(watch: Watch) -> list[str]:
     if len(moment.ready) > floor:
         missing.append(f"{len(moment.ready)} workers are Ready, and {floor} are enough")
     return missing
-
-
-def _could_run(pod: SimPod) -> bool:
-    """Whether the pod waits for room, and not for a volume on a machine that is gone."""
-    return pod.waits and not pod.claim

@@ -1,6 +1,8 @@
 """Every invariant of the soak, by the moment at which it is checked."""
 
 from autoscaler.simulator.soak import on_decision, on_effect, on_ending, on_state, on_telling
+from autoscaler.simulator.soak.assumptions import RULES_ARE_USED
+from autoscaler.simulator.soak.on_plans import PlanRules
 from autoscaler.simulator.soak.on_step import FleetRules
 from autoscaler.simulator.soak.on_telling import TellRules
 from autoscaler.simulator.soak.on_turns import TurnRules
@@ -12,6 +14,8 @@ def rules() -> Rules:
     fleet = FleetRules()
     turns = TurnRules()
     tells = TellRules()
+    plans = PlanRules()
+    known = RULES_ARE_USED
     return Rules(
         on_save=(
             on_state.fence_only_rises,
@@ -39,6 +43,7 @@ def rules() -> Rules:
             on_decision.nothing_is_removed_twice,
             turns.a_refused_worker_waits,
             turns.a_retirement_is_replaced_once,
+            *([plans.no_launch_follows_a_removal] if known else []),
         ),
         on_send=(
             on_effect.intent_comes_first,
@@ -59,10 +64,12 @@ def rules() -> Rules:
             fleet.every_cordon_has_an_operation,
             fleet.nodes_are_deleted_only_when_dead,
             fleet.fences_of_nodes_only_rise,
+            *([plans.a_plan_is_enough] if known else []),
         ),
         on_end=(
             turns.every_removable_worker_is_tried,
             tells.a_lasting_failure_is_told_once,
             on_telling.a_protected_worker_is_given_back,
+            *([plans.nothing_is_launched_for_pods_that_no_worker_helps] if known else []),
         ),
     )

@@ -18,10 +18,13 @@ from autoscaler.simulator.soak.assumptions import (
     INVOCATION_S,
     PROGRESS_SWEEPS,
     REST_SWEEPS,
+    RULES_ARE_USED,
     SWEEP_EVERY_S,
     VISIBLE_WITHIN_S,
 )
-from autoscaler.simulator.soak.chaos import KINDS, mend_everything, plan
+from autoscaler.simulator.soak.chaos import KINDS, mend_everything, plan, plan_for_rules
+from autoscaler.simulator.soak.choosy import OWNER as CHOOSY
+from autoscaler.simulator.soak.choosy import choosy_changes, choosy_workload
 from autoscaler.simulator.soak.demand import may_rest, not_at_rest, not_yet
 from autoscaler.simulator.soak.fates import FateRates, Fates, dice
 from autoscaler.simulator.soak.faults.stage import Episode, Stage
@@ -93,7 +96,13 @@ class Run:
         for workload in make_workloads(rng, seed=seed):
             self.cluster.apply(workload)
         self.changes = plan_changes(rng, begin_s=self.began_s, end_s=self.end_s)
-        self.episodes = plan(rng, begin_s=self.began_s + CALM_S, end_s=self.end_s, only=only)
+        begin_s = self.began_s + CALM_S
+        self.episodes = plan(rng, begin_s=begin_s, end_s=self.end_s, only=only)
+        self.episodes += plan_for_rules(seed, first=len(self.episodes), begin_s=begin_s, end_s=self.end_s, only=only)
+        choosy = choosy_workload(seed) if RULES_ARE_USED else None
+        if choosy is not None:
+            self.cluster.apply(choosy)
+            self.changes += choosy_changes(seed, first=len(self.changes), begin_s=begin_s, end_s=self.end_s)
         self.clumsy_triggers = rng.choice((0.0, 0.1, 0.4))
         self.lag_s = rng.choice((0.0, 5.0, 20.0, VISIBLE_WITHIN_S))
         self.left_out = left_out
@@ -167,8 +176,9 @@ class Run:
 
     def _play_until_rest(self) -> None:
         """Nothing is asked for any more: the fleet goes down to its floor."""
-        for owner in ("shop/web", "shop/cart"):
-            self.cluster.world.scale(owner, 0)
+        for owner in ("shop/web", "shop/cart", CHOOSY):
+            if owner in self.cluster.world.state.workloads:
+                self.cluster.world.scale(owner, 0)
         self.watch.tell("nothing runs any more")
         missing: list[str] = []
         for sweep in range(1, REST_SWEEPS + 1):

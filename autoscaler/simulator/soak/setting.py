@@ -168,10 +168,11 @@ def make_workloads(rng: random.Random, *, seed: int) -> tuple[Workload, ...]:
     if people.random() < 0.15:
         template = PodTemplate(request=Ask(cpu_millicores=50, memory_bytes=32 * MIB))
         workloads.append(Workload(namespace="shop", name="console", kind=Kind.POD, template=template))
-    return tuple(_tolerant(workload) for workload in workloads)
+    return tuple(tolerant(workload) for workload in workloads)
 
 
-def _tolerant(workload: Workload) -> Workload:
+def tolerant(workload: Workload) -> Workload:
+    """With the toleration that the whole shop has."""
     template = msgspec.structs.replace(workload.template, tolerations=(Toleration(key=DEDICATED.key, any_value=True),))
     return msgspec.structs.replace(workload, template=template)
 

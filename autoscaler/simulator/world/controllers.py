@@ -13,8 +13,8 @@ from autoscaler.simulator.world.objects import (
     SimPod,
     Volume,
 )
-from autoscaler.simulator.world.rules import claim_name, claim_names, rules_of
-from autoscaler.simulator.world.scheduler import daemon_belongs, placements
+from autoscaler.simulator.world.rules import claim_name, claim_names, node_spec, rules_of
+from autoscaler.simulator.world.scheduler import belongs, placements
 from autoscaler.simulator.world.workload import Kind, Workload
 
 GRACE_S: Final = 30.0
@@ -103,7 +103,7 @@ def _one_on_each_node(state: ClusterState, workload: Workload) -> None:
     present = {pod.bound_to for pod in live_pods(state, workload.key)}
     for node in state.nodes.values():
         # The controller makes no pod where a taint would keep it away; one that runs already stays.
-        if node.name not in present and daemon_belongs(workload, node):
+        if node.name not in present and belongs(workload, node_spec(node)):
             create_pod(state, workload, name=f"{workload.name}-{_suffix(state)}", bound_to=node.name)
 
 
@@ -161,7 +161,8 @@ def create_bare_pods(state: ClusterState, workload: Workload) -> None:
 
 
 def _hash(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()[:9]
+    """As a ReplicaSet's: of the letters of apimachinery's rand.SafeEncodeString."""
+    return "".join(_SUFFIX_LETTERS[byte % len(_SUFFIX_LETTERS)] for byte in hashlib.sha256(key.encode()).digest()[:9])
 
 
 def _suffix(state: ClusterState) -> str:

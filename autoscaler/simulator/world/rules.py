@@ -26,7 +26,7 @@ from autoscaler.model.rules import (
 )
 from autoscaler.simulator.world.labels import ZONE_LABEL
 from autoscaler.simulator.world.objects import STORAGE_BYTES, ClusterState, SimNode, SimPod, Volume
-from autoscaler.simulator.world.workload import SYSTEM_CRITICAL, Kind, PodTemplate, VolumeClaim, Workload
+from autoscaler.simulator.world.workload import SYSTEM_CRITICAL, Ask, Kind, PodTemplate, VolumeClaim, Workload
 
 DAEMON_TOLERATIONS: Final = (
     *(
@@ -126,18 +126,22 @@ def _reach(volume: Volume) -> NodeTerm:
 
 def node_spec(node: SimNode) -> NodeSpec:
     """What the scheduler reads of the Node."""
-    amounts = {
-        "cpu": node.allocatable.cpu_millicores,
-        "ephemeral-storage": STORAGE_BYTES,
-        "memory": node.allocatable.memory_bytes,
-        "pods": node.max_pods,
-    }
     return NodeSpec(
         name=node.name,
         labels=tuple(sorted(node.labels.items())),
         taints=node.taints(),
         unschedulable=node.cordoned,
-        allocatable=tuple(amounts.items()),
+        allocatable=allocatable_of(node.allocatable, node.max_pods),
+    )
+
+
+def allocatable_of(allocatable: Ask, max_pods: int) -> Amounts:
+    """As `NodeSpec` has it."""
+    return (
+        ("cpu", allocatable.cpu_millicores),
+        ("ephemeral-storage", STORAGE_BYTES),
+        ("memory", allocatable.memory_bytes),
+        ("pods", max_pods),
     )
 
 

@@ -12,9 +12,9 @@ from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
 from autoscaler.decide.scheduling.filters import first_refusal
 from autoscaler.decide.scheduling.filters.node_affinity import wants
 from autoscaler.decide.scheduling.matching import untolerated
-from autoscaler.model.rules import DEFAULT_SCHEDULER, PodRules
+from autoscaler.model.rules import DEFAULT_SCHEDULER, NodeSpec, PodRules
 from autoscaler.simulator.world.objects import ClusterState, SimNode, SimPod
-from autoscaler.simulator.world.rules import cluster_of, node_spec, pod_rules, priority_of, rules_of
+from autoscaler.simulator.world.rules import cluster_of, pod_rules, priority_of, rules_of
 from autoscaler.simulator.world.workload import Kind, Workload
 
 
@@ -27,9 +27,9 @@ class Placement:
     message: str = ""
 
 
-def daemon_belongs(workload: Workload, node: SimNode) -> bool:
+def belongs(workload: Workload, spec: NodeSpec) -> bool:
     """Whether the DaemonSet controller makes a pod there: it looks at what the Node is, not at what is free on it."""
-    spec, rules = node_spec(node), rules_of(workload)
+    rules = rules_of(workload)
     return wants(rules, NodeInfo(spec)) and untolerated(spec.taints, rules.tolerations) is None
 
 

@@ -62,7 +62,8 @@ def _daemons(state: ClusterState) -> Iterable[OwnerRules]:
 
 def _shown(template: PodTemplate, rules: PodRules) -> Amounts:
     """What kube-state-metrics knows of the requests, where that is not all."""
-    shown = amounts_of(msgspec.structs.replace(template, pod_level=NOTHING))
+    known = dict(amounts_of(msgspec.structs.replace(template, pod_level=NOTHING)))
+    shown = tuple((name, known.get(name, 0)) for name, _ in rules.requests)
     return () if shown == rules.requests else shown
 
 

@@ -1,0 +1,58 @@
+"""Whom a new worker would help: the filters, asked of what such a worker really is in this world."""
+
+from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
+from autoscaler.decide.scheduling.filters import first_refusal
+from autoscaler.model.rules import NodeSpec
+from autoscaler.simulator.cluster import SimCluster
+from autoscaler.simulator.world.labels import arch_of, managed_labels, node_labels
+from autoscaler.simulator.world.objects import SimPod, sizes_of
+from autoscaler.simulator.world.rules import allocatable_of, cluster_of, pod_rules, rules_of
+from autoscaler.simulator.world.scheduler import belongs
+from autoscaler.simulator.world.workload import Kind
+
+
+def helpable(cluster: SimCluster) -> list[SimPod]:
+    """The waiting pods that would find a place on one more worker, of some type and in some zone."""
+    state = cluster.world.state
+    waiting = [pod for pod in state.unbound.values() if pod.waits]
+    if not waiting:
+        return []
+    helped: dict[str, SimPod] = {}
+    for spec in _new_workers(cluster):
+        there = cluster_of(state)
+        node = _opened(there, spec, cluster)
+        for pod in waiting:
+            if pod.uid not in helped and first_refusal(pod_rules(state, pod), node, there) is None:
+                helped[pod.uid] = pod
+    return [*helped.values()]
+
+
+def _new_workers(cluster: SimCluster) -> list[NodeSpec]:
+    """One for each type and zone, as it is once it takes pods."""
+    settings, zones = cluster.world.settings, {zone for _, zone in cluster.ec2.settings.subnet_zones}
+    taints = settings.worker_taints if settings.worker_taints_for_s is None else ()
+    specs = []
+    for instance_type in cluster.policy.workers.instance_types:
+        _, allocatable = sizes_of(instance_type)
+        for zone in sorted(zones):
+            name = f"new-{instance_type}-{zone}"
+            labels = node_labels(name, arch=arch_of(instance_type), instance_type=instance_type, zone=zone)
+            labels |= managed_labels() | dict(settings.worker_labels)
+            specs.append(
+                NodeSpec(
+                    name=name,
+                    labels=tuple(sorted(labels.items())),
+                    taints=taints,
+                    allocatable=allocatable_of(allocatable, settings.max_pods),
+                )
+            )
+    return specs
+
+
+def _opened(there: Cluster, spec: NodeSpec, cluster: SimCluster) -> NodeInfo:
+    """With its daemons on it."""
+    node = there.add_node(spec)
+    for workload in cluster.world.state.workloads.values():
+        if workload.kind is Kind.DAEMON_SET and belongs(workload, spec):
+            there.place(rules_of(workload), node)
+    return node

@@ -1,0 +1,158 @@
+"""Invariants of plans that knew what the scheduler asks: they are enough, they are not for nothing, they do not turn.
+
+Each is judged only where nothing came in between: no fault, no change of the load, from the plan to its judgement.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from autoscaler.model import OPERATION_TAG
+from autoscaler.observe.rules import unpack_kept
+from autoscaler.simulator.soak.helpable import helpable
+from autoscaler.simulator.soak.on_decision import VOLUNTARY
+from autoscaler.simulator.soak.on_state import new_launches, new_removals
+from autoscaler.simulator.soak.watch import Saved, Watch
+from autoscaler.simulator.world.objects import Faults, SimNode
+from autoscaler.simulator.world.preflight import movable_pods
+from autoscaler.simulator.world.told import owner_key
+
+FOR_PODS: Final = "pods_unschedulable"
+WITHIN_S: Final = 3600.0
+SETTLED_S: Final = 900.0
+"""So long nothing came in between before a launch for nobody counts: pictures and answers are younger than that."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """A launch for pods, of whoever knew what they ask."""
+
+    at_s: float
+    mark: int
+    operation_ids: frozenset[str]
+    count: int
+    pods: frozenset[str]
+    """Uids of those that a new worker would help."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """A removal that began, and whose pods it was to move."""
+
+    at_s: float
+    mark: int
+    instance_id: str
+    owners: frozenset[str]
+
+
+class PlanRules:
+    """Rules that remember plans and moves. One object a run."""
+
+    def __init__(self) -> None:
+        self._plans: list[_Plan] = []
+        self._moves: list[_Move] = []
+        self._mark = 0
+        self._quiet_since_s: float | None = None
+
+    # ------------------------------------------------------------------------------------------------------------ plans
+
+    def nothing_is_launched_for_pods_that_no_worker_helps(
+        self, watch: Watch, document: Mapping[str, Any]
+    ) -> str | None:
+        """Who knows what waiting pods ask launches nothing for those that would wait on a new worker, too."""
+        own = [o for o in document["operations"] if o["operation_id"].startswith(document["decision_id"])]
+        opened = [o for o in own if o["kind"] == "launch" and o["reason"] == FOR_PODS]
+        if not opened or document["rules"] != "known" or not self._undisturbed(watch):
+            return None
+        helped = helpable(watch.cluster)
+        waiting = [pod for pod in watch.cluster.world.state.unbound.values() if pod.waits]
+        count = sum(operation["count"] for operation in opened)
+        if not self._is_capped(watch, count):
+            ids = frozenset(operation["operation_id"] for operation in opened)
+            pods = frozenset(pod.uid for pod in helped)
+            self._plans.append(_Plan(watch.cluster.now_s, len(watch.fault_keys), ids, count, pods))
+        quiet_s = watch.cluster.now_s - (self._quiet_since_s or watch.cluster.now_s)
+        if waiting and not helped and quiet_s > SETTLED_S:
+            return f"{count} workers are launched, and {waiting[0].title} would wait on them as well"
+        return None
+
+    def a_plan_is_enough(self, watch: Watch) -> str | None:
+        """Once its workers have joined, none of its pods is unschedulable for a reason that the rules knew."""
+        if self._mark != len(watch.fault_keys) or self._quiet_since_s is None:
+            self._mark, self._quiet_since_s = len(watch.fault_keys), watch.cluster.now_s
+        wrong = None
+        for plan in [*self._plans]:
+            verdict = self._judged(watch, plan)
+            if verdict is not None:
+                self._plans.remove(plan)
+                wrong = wrong or verdict
+        return wrong or None
+
+    def _judged(self, watch: Watch, plan: _Plan) -> str | None:
+        """What is wrong with the plan, empty for nothing; None while it cannot be said."""
+        state, now_s = watch.cluster.world.state, watch.cluster.now_s
+        if plan.mark != len(watch.fault_keys) or now_s - plan.at_s > WITHIN_S:
+            return ""
+        nodes = _joined(watch, plan)
+        if len(nodes) < plan.count or not all(_takes_pods(node, watch) for node in nodes):
+            return None
+        left = [state.unbound[uid] for uid in sorted(plan.pods) if uid in state.unbound and state.unbound[uid].waits]
+        if not left:
+            return ""
+        return f"{plan.count} workers have joined for it, and {left[0].title} waits: {left[0].unschedulable_message}"
+
+    @staticmethod
+    def _is_capped(watch: Watch, count: int) -> bool:
+        """Whether fewer were launched than the pods may ask for."""
+        watch.truth.look()
+        policy, moment = watch.policy, watch.truth.moments[-1]
+        step = policy.scale_up.max_step
+        return len(moment.ours | moment.others) >= policy.workers.max or (step is not None and count >= step)
+
+    @staticmethod
+    def _undisturbed(watch: Watch) -> bool:
+        """Whether no fault is on that bears on what joins or is told."""
+        faults, ssm = watch.cluster.world.state.faults, watch.cluster.ssm
+        useless = any(node.useless for node in watch.cluster.world.state.nodes.values())
+        return faults == Faults() and not (useless or watch.blind() or ssm.rules_fault or watch.truth.hand_cordoned)
+
+    # ------------------------------------------------------------------------------------------------------------ moves
+
+    def no_launch_follows_a_removal(self, watch: Watch, saved: Saved) -> str | None:
+        """Within the hour nothing is launched for pods that a removal moved, where their rules were known."""
+        now_s, mark = watch.cluster.now_s, len(watch.fault_keys)
+        self._moves = [move for move in self._moves if move.mark == mark and now_s - move.at_s <= WITHIN_S]
+        told = None
+        if any(launch.reason == FOR_PODS for launch in new_launches(saved)):
+            waiting = {owner_key(pod) for pod in watch.cluster.world.state.unbound.values() if pod.waits}
+            told = next((self._in_vain(move, waiting, now_s) for move in self._moves if move.owners & waiting), None)
+        for removal in new_removals(saved):
+            node = watch.truth.node_of(removal.instance_id)
+            if removal.reason in VOLUNTARY and node is not None and self._undisturbed(watch):
+                owners = frozenset(owner_key(pod) for pod in movable_pods(node))
+                if owners and owners <= _known_owners(watch):
+                    self._moves.append(_Move(now_s, mark, removal.instance_id, owners))
+        return told
+
+    @staticmethod
+    def _in_vain(move: _Move, waiting: set[str], now_s: float) -> str:
+        owner = min(move.owners & waiting)
+        return f"{move.instance_id} was chosen to go {now_s - move.at_s:.0f} s ago, and now {owner} gets a new worker"
+
+
+def _joined(watch: Watch, plan: _Plan) -> list[SimNode]:
+    """Nodes of the plan's workers."""
+    instances = watch.cluster.ec2.instances.values()
+    ids = [i.instance_id for i in instances if i.tags.get(OPERATION_TAG) in plan.operation_ids]
+    return [node for node in map(watch.truth.node_of, ids) if node is not None]
+
+
+def _takes_pods(node: SimNode, watch: Watch) -> bool:
+    """Whether it is Ready, open, and rid of the taints that go by themselves."""
+    starting = bool(node.extra_taints) and watch.cluster.world.settings.worker_taints_for_s is not None
+    return node.ready and not (node.cordoned or starting)
+
+
+def _known_owners(watch: Watch) -> set[str]:
+    kept = watch.cluster.item.rules
+    return {owner.owner for owner in unpack_kept(kept).owners} if kept else set()
