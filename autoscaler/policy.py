@@ -26,6 +26,10 @@ LabelName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$", max
 LabelValue = Annotated[str, msgspec.Meta(max_length=200)]
 
 
+LONGEST_QUERY_S: Final = 8.0
+"""A Prometheus that uses its whole time must leave the invocation's 25 s enough for a launch, which needs 15 s
+(act/perform.py): else nothing would ever grow while it does not answer."""
+
 _OURS: Final = frozenset({"job", "node", "pod", "namespace", "uid", "instance", "resource", "bound", "le"})
 """Labels that rules and queries select or group by."""
 
@@ -142,7 +146,7 @@ class RulesPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class MetricsPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How Prometheus is asked, and the intervals that the rendered rules and scrapes use."""
 
-    timeout_s: Annotated[float, msgspec.Meta(ge=0.5, le=20.0)] = 5.0
+    timeout_s: Annotated[float, msgspec.Meta(ge=0.5, le=LONGEST_QUERY_S)] = 5.0
     matchers: Annotated[dict[LabelName, LabelValue], msgspec.Meta(max_length=10)] = {}
     cluster_interval_s: PositiveSeconds = 2
     utilisation_interval_s: PositiveSeconds = 15

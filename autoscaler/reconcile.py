@@ -166,7 +166,7 @@ class _Run:
                 decision, decision_id, mode=mode, snapshot=snapshot, state=state, fresh_refusal=fresh_refusal
             )
             # Told first: who is killed in between tells it once more. Where another one was faster, its look notes it.
-            noted = codes_told(_noted(state, snapshot, refusal), decision.refused_for)
+            noted = codes_told(_noted(_refused(state, decision.state), snapshot, refusal), decision.refused_for)
             if noted != state:
                 self._save(noted, version)
                 self._measure(document)
@@ -357,6 +357,11 @@ def _noted(state: State, snapshot: Snapshot, refusal: str) -> State:
     fleet = view_fleet(snapshot, state)
     seen = types_seen(snapshot, fleet, state)
     return msgspec.structs.replace(state, unlisted_workers=fleet.unlisted, seen_types=seen)
+
+
+def _refused(state: State, decided: State) -> State:
+    """With what the decision leaves alone: also who only tells asks EC2 for a launch's template, and may be refused."""
+    return msgspec.structs.replace(state, backoffs=decided.backoffs, told_codes=decided.told_codes)
 
 
 def _tidied(state: State, snapshot: Snapshot, now_s: int) -> State:

@@ -4,6 +4,7 @@
 
 const fs = require("node:fs");
 const path = require("node:path");
+const { askInVariables, refusal } = require("./ask-python.js");
 
 const folder = path.join(__dirname, "..", "cloudformation", "scripts");
 const read = (name) => fs.readFileSync(path.join(folder, name), "utf8");
@@ -34,13 +35,13 @@ const withParts = (script) =>
 
 const USER_DATA_LIMIT_BYTES = 16384;
 
-const bootstrap = (name, settings) => {
+const bootstrap = (name, settings, longest) => {
   const script = afterFirstLine(
     withoutComments(withParts(read(name))),
     Object.entries(settings).map(([variable, value]) => `export ${variable}=${quoted(value)}`),
   );
   if (Buffer.byteLength(script) > USER_DATA_LIMIT_BYTES) {
-    throw new Error(`The user data made of ${name} has ${Buffer.byteLength(script)} bytes; EC2 takes ${USER_DATA_LIMIT_BYTES}.`);
+    throw refusal(`The user data made of ${name} has ${Buffer.byteLength(script)} bytes, and EC2 takes ${USER_DATA_LIMIT_BYTES}: shorten what stands in it, such as parameter ${longest}.`);
   }
   return script;
 };
@@ -83,8 +84,9 @@ const nodeCommandDocument = () =>
         action: "aws:runShellScript",
         name: "nodeCommand",
         inputs: {
-          // The drain's own time-out and some room to give the node back: at most a day, as the policy allows.
-          timeoutSeconds: "86460",
+          // The longest drain that the policy allows, a day, and an hour: for what is asked before it, to give the Node
+          // back after it, and for a repeat that waits for its first run. SSM takes two days.
+          timeoutSeconds: "90000",
           runCommand: afterFirstLine(
             withoutComments(withParts(read("node-command.sh"))),
             Object.keys(parameters).map(handedOver),
@@ -94,31 +96,50 @@ const nodeCommandDocument = () =>
     ],
   });
 
+// How long a worker tries to join. A policy that is not valid stops the packaging a moment later, in the settings plugin,
+// with all that is wrong.
+const joinDeadline = () => {
+  try {
+    return askInVariables("autoscaler.deploy.join_deadline", [path.resolve("policy.yml")]).trim();
+  } catch {
+    return "";
+  }
+};
+
 // Two services embed scripts: serverless.yml workers and node commands, cluster.yml the server.
 const ofTheService = async (param) => ({
   workerUserData: base64(
-    bootstrap("worker-bootstrap.sh", {
-      CLUSTER_ID: await param("clusterId"),
-      EXTRA_AGENT_ARGUMENTS: await param("k3sAgentArguments"),
-      REGISTRIES_PARAMETER: await param("k3sRegistriesParameter"),
-      K3S_RELEASES_URL: await param("k3sReleasesUrl"),
-    }),
+    bootstrap(
+      "worker-bootstrap.sh",
+      {
+        CLUSTER_ID: await param("clusterId"),
+        EXTRA_AGENT_ARGUMENTS: await param("k3sAgentArguments"),
+        REGISTRIES_PARAMETER: await param("k3sRegistriesParameter"),
+        K3S_RELEASES_URL: await param("k3sReleasesUrl"),
+        JOIN_DEADLINE_S: joinDeadline(),
+      },
+      "k3sAgentArguments",
+    ),
   ),
   nodeCommandDocument: escaped(nodeCommandDocument()),
 });
 
 const ofTheCluster = async (param) => {
-  const script = bootstrap("server-bootstrap.sh", {
-    CLUSTER_ID: await param("clusterId"),
-    DATA_VOLUME: SOME_VOLUME,
-    DATA_DEVICE: DATA_DEVICE,
-    K3S_VERSION: await param("k3sVersion"),
-    K3S_SHA256_AMD64: await param("k3sSha256Amd64"),
-    K3S_SHA256_ARM64: await param("k3sSha256Arm64"),
-    EXTRA_SERVER_ARGUMENTS: await param("k3sServerArguments"),
-    REGISTRIES_PARAMETER: await param("k3sRegistriesParameter"),
-    K3S_RELEASES_URL: await param("k3sReleasesUrl"),
-  });
+  const script = bootstrap(
+    "server-bootstrap.sh",
+    {
+      CLUSTER_ID: await param("clusterId"),
+      DATA_VOLUME: SOME_VOLUME,
+      DATA_DEVICE: DATA_DEVICE,
+      K3S_VERSION: await param("k3sVersion"),
+      K3S_SHA256_AMD64: await param("k3sSha256Amd64"),
+      K3S_SHA256_ARM64: await param("k3sSha256Arm64"),
+      EXTRA_SERVER_ARGUMENTS: await param("k3sServerArguments"),
+      REGISTRIES_PARAMETER: await param("k3sRegistriesParameter"),
+      K3S_RELEASES_URL: await param("k3sReleasesUrl"),
+    },
+    "k3sServerArguments",
+  );
   return { serverUserData: withVolume(script, "ServerData") };
 };
 

@@ -6,22 +6,29 @@
 const path = require("node:path");
 const { run } = require("./ask-python.js");
 const { closest } = require("./closest.js");
+const { STAGE } = require("./setting-patterns.js");
 
 const LOCAL = "local";
 // `remove` and what only looks need no parameter.
 const COMMANDS = ["deploy", "package", "print"];
 const OTHER = { "service-settings": "cluster-settings", "cluster-settings": "service-settings" };
 
+// YAML takes 10.20 for the number 10.2, and a list for no text at all, although either may look right as text.
+const isRead = (value) => (value === null || typeof value !== "object") && (typeof value !== "number" || Number.isSafeInteger(value));
+
 function problems({ file, rules, together }, settings, { stage, region }) {
   const found = Object.entries(rules)
-    .filter(([name, [accepted]]) => !accepted.test(String(settings[name] ?? "")))
+    .filter(([name, [accepted]]) => isRead(settings[name]) && !accepted.test(String(settings[name] ?? "")))
     .map(([name, [, allowed]]) => {
       const value = settings[name] ?? "";
       const wrong = value === "" ? "is not set" : `is ${JSON.stringify(value)}`;
       return `Parameter ${name} of stage "${stage}" ${wrong}: it must be ${allowed}; set it under params.${stage} in ${file} or with --param="${name}=...".`;
     });
+  const unread = Object.keys(rules)
+    .filter((name) => !isRead(settings[name]))
+    .map((name) => `Parameter ${name} of stage "${stage}" was read as ${JSON.stringify(settings[name])} and not as text: put it into quotes in ${file}.`);
   const sentences = together.map((rule) => rule(settings, { stage, region })).filter(Boolean);
-  return [...found, ...sentences];
+  return [...found, ...unread, ...sentences];
 }
 
 // scripts/up hands everything that it was given to both services, and says so.
@@ -62,6 +69,9 @@ function check(serverless) {
     ...unknown(Object.keys({ ...params.default, ...params[stage] }), own, other, { shared: false }),
     ...problems(own, settings, { stage, region: aws.getRegion() }),
   ];
+  if (!STAGE.test(stage)) {
+    found.push(`The stage is "${stage}": it must be a name of 1 to 32 lower-case letters, digits and hyphens, for it stands in the names of what is deployed.`);
+  }
   if (stage === LOCAL && commands[0] === "deploy" && !process.env.AWS_ENDPOINT_URL) {
     found.push(
       `Stage "${LOCAL}" holds made-up values for an emulator: set AWS_ENDPOINT_URL to the emulator, or deploy with --stage and a stage of your own (docs/deploy.md).`,

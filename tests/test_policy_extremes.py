@@ -94,7 +94,7 @@ WHOLE: Final[dict[str, dict[str, Any]]] = {
         "interruption": {"grace_s": 86_400},
         "blind_growth": {"step": 1000},
         "capacity": {"back_off_s": 86_400, "max_back_off_s": 86_400},
-        "metrics": {"timeout_s": 20, "max_age_s": 86_400},
+        "metrics": {"timeout_s": 8, "max_age_s": 86_400},
         "history_days": 3650,
     },
     "as many types as there may be": {"workers": {"instance_types": [*MANY_TYPES], "sizes": MANY_TYPES}},

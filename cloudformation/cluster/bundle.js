@@ -3,26 +3,12 @@
 // address, and a policy that changed reaches the server with the next deployment of this stack.
 "use strict";
 
-const { spawnSync } = require("node:child_process");
-const path = require("node:path");
+const { askInVariables } = require("../../scripts/ask-python.js");
 const { rules } = require("../../scripts/cluster-settings.js");
-
-const root = path.join(__dirname, "..", "..");
-const python = path.join(root, ".venv", "bin", "python");
-
-// Without a stack: the framework prints it in front of the sentence.
-const refusal = (sentence) => Object.assign(new Error(sentence), { stack: "" });
 
 const packed = ({ clusterId, imageDigests }) => {
   const digests = imageDigests.split(",").filter(Boolean).flatMap((digest) => ["--image-digest", digest]);
-  const result = spawnSync(python, ["-m", "autoscaler.deploy.bundle", "--cluster-id", clusterId, ...digests], {
-    cwd: root,
-    encoding: "utf8",
-    maxBuffer: 16 * 1024 * 1024,
-  });
-  if (result.error) throw refusal(`${python} cannot be run (${result.error.code}): run \`make setup\` first.`);
-  if (result.status !== 0) throw refusal(result.stderr.trim());
-  return JSON.parse(result.stdout);
+  return JSON.parse(askInVariables("autoscaler.deploy.bundle", ["--cluster-id", clusterId, ...digests]));
 };
 
 const parameter = (name, value, description, more = {}) => ({

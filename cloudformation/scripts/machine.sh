@@ -6,7 +6,8 @@
 # Overridden by tests only.
 ROOT=${BOOTSTRAP_ROOT:-}
 METADATA=${BOOTSTRAP_METADATA:-"http://169.254.169.254 http://[fd00:ec2::254]"}
-DEADLINE_S=${BOOTSTRAP_DEADLINE_S:-480}   # below the policy's join_timeout_s: who cannot join leaves by itself first
+# A worker's is below the policy's join_timeout_s (autoscaler/deploy/join_deadline.py): it leaves by itself first.
+DEADLINE_S=${BOOTSTRAP_DEADLINE_S:-${JOIN_DEADLINE_S:-480}}
 RETRY_S=${BOOTSTRAP_RETRY_S:-5}
 CONSOLE=${BOOTSTRAP_CONSOLE:-/dev/console}
 

@@ -40,6 +40,7 @@ EVERY_PART = {
     "notifyTopicArn": "arn:aws:sns:eu-central-1:111122223333:news",
     "alarmEmail": "oncall@example.org",
     "workerImageId": "ami-0a0a0a0a0a0a0a0a0",
+    "workerVolumeKeyArn": "arn:aws:kms:eu-central-1:111122223333:key/0a0a0a0a-0a0a-0a0a-0a0a-0a0a0a0a0a0a",
     "workerSessionManager": "true",
     "k3sAgentArguments": "--node-taint=spot=true:NoSchedule",
     "k3sRegistriesParameter": "/k3s/shop/registries",
@@ -102,6 +103,24 @@ def sls_package(folder: Path, *arguments: str) -> subprocess.CompletedProcess[st
     command = [str(ROOT / "scripts" / "sls-apart"), "package", "--package", str(folder.relative_to(ROOT)), *arguments]
     return subprocess.run(
         command, cwd=ROOT, env=CREDENTIAL_FREE, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def copy_project(folder: Path) -> None:
+    """A folder that links to everything but the files of the top level, which are copies."""
+    folder.mkdir()
+    for entry in ROOT.iterdir():
+        if entry.suffix == ".yml":
+            shutil.copy(entry, folder)
+        elif not entry.name.startswith("."):
+            (folder / entry.name).symlink_to(entry)
+
+
+def sls_package_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `sls package` in such a folder, with nothing in the environment that could reach AWS."""
+    command = [str(ROOT / "node_modules" / ".bin" / "sls"), "package", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=CREDENTIAL_FREE, capture_output=True, text=True, timeout=120, check=False
     )
 
 

@@ -30,14 +30,16 @@ STAND_INS = ROOT / "tests" / "service" / "stand_ins"
 
 @dataclass
 class Machine:
-    """A machine that boots."""
+    """A machine that boots. `script`: one of cloudformation/scripts, or the path of another."""
 
     world: Path
     script: str
     environment: dict[str, str] = field(default_factory=dict)
+    cluster: str = "shop"
+    version: str = VERSION
 
     def __post_init__(self) -> None:
-        for folder in ("bin", "root/run", "parameters", "metadata", "releases/v1.33.5%2Bk3s1", "server"):
+        for folder in ("bin", "root/run", "parameters", "metadata", self.release_folder, "server"):
             (self.world / folder).mkdir(parents=True)
         for name, text in {
             "metadata/.address": "http://metadata",
@@ -50,7 +52,8 @@ class Machine:
             "server/cacerts": CA,
             "server/status": "200",
             "server/token": TOKEN,
-            "server/version": f'{{\n  "major": "1",\n  "gitVersion": "{VERSION}",\n  "gitCommit": "abc"\n}}',
+            "server/version": f'{{\n  "major": "1",\n  "gitVersion": "{self.version}",\n  "gitCommit": "abc"\n}}',
+            "releases-address": "https://releases",
             "machine": "x86_64",
             "cores": "2",
             "meminfo": "MemTotal:        1955840 kB\nMemFree:  1 kB\n",
@@ -60,9 +63,13 @@ class Machine:
             self.write(name, text)
         self.release(BINARY)
 
+    @property
+    def release_folder(self) -> str:
+        return f"releases/{self.version.replace('+', '%2B')}"
+
     def release(self, binary: str) -> None:
         """What the release holds, with checksums that are right."""
-        folder = "releases/v1.33.5%2Bk3s1"
+        folder = self.release_folder
         for name, sums in (("k3s", "sha256sum-amd64.txt"), ("k3s-arm64", "sha256sum-arm64.txt")):
             self.write(f"{folder}/{name}", binary)
             self.write(f"{folder}/{sums}", f"{hashlib.sha256(binary.encode()).hexdigest()}  {name}\n00  {name}.tar\n")
@@ -76,7 +83,12 @@ class Machine:
         (self.world / name).chmod(0o755)
 
     def parameter(self, name: str, value: str) -> None:
-        self.write(f"parameters/_k3s_shop_{name}", value)
+        """One of the cluster's own."""
+        self.any_parameter(f"/k3s/{self.cluster}/{name}", value)
+
+    def any_parameter(self, name: str, value: str) -> None:
+        """By its whole name, as the stand-in for the AWS CLI looks for it."""
+        self.write(f"parameters/{name.replace('/', '_')[:200]}", value)
 
     def read(self, name: str) -> str:
         """The text of a file; nothing where there is none."""
@@ -98,7 +110,7 @@ class Machine:
         environment = {
             "PATH": f"{self.world / 'bin'}:{STAND_INS}:{os.defpath}",
             "WORLD": str(self.world),
-            "CLUSTER_ID": "shop",
+            "CLUSTER_ID": self.cluster,
             "K3S_RELEASES_URL": "https://releases",
             "BOOTSTRAP_ROOT": str(self.world / "root"),
             "BOOTSTRAP_METADATA": "http://metadata http://[metadata6]",

@@ -1,5 +1,6 @@
 """The roles: every action that the code needs, on nothing more than it needs. What IAM answers to it: `iam/`."""
 
+import json
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ LAUNCH = {"ec2:CreateFleet", "ec2:CreateTags", "ec2:RunInstances", "iam:PassRole
 POLICIES = (
     "ReconcilePolicy",
     "LaunchPolicy",
+    "VolumeKeyPolicy",
     "PrometheusAuthPolicy",
     "PrometheusCaPolicy",
     "NotifyPolicy",
@@ -176,6 +178,22 @@ def test_optional_permissions_name_what_was_given(full_template: Template) -> No
     assert resource("PrometheusCaPolicy")["Fn::Sub"].endswith(":parameter/k3s/shop/prometheus-ca")
     denied = only([row for row in full_template.statements("NetworkPolicy") if row["Effect"] == "Deny"])
     assert set(actions(denied)) == LAMBDA_NETWORK
+
+
+def test_a_key_is_the_launching_roles_alone_and_only_where_one_is_named(
+    template: Template, full_template: Template
+) -> None:
+    assert '"kms:' not in json.dumps(template.of_type("AWS::IAM::ManagedPolicy")), "no parameter, no right to any key"
+    key = "arn:aws:kms:eu-central-1:111122223333:key/0a0a0a0a-0a0a-0a0a-0a0a-0a0a0a0a0a0a"
+    statements = full_template.statements("VolumeKeyPolicy")
+    assert [resources(row) for row in statements] == [[key], [key]]
+    assert all("kms:ViaService" in row["Condition"]["StringEquals"] for row in statements)
+    for name, entry in full_template.of_type("AWS::IAM::Role").items():
+        attached = {"Ref": "VolumeKeyPolicy"} in entry["Properties"].get("ManagedPolicyArns", ())
+        assert attached is (name in {"AlertsRole", "SweepRole", "LifecycleRole"}), name
+    for found, named in ((template, None), (full_template, key)):
+        (disk,) = found.properties("WorkerLaunchTemplate")["LaunchTemplateData"]["BlockDeviceMappings"]
+        assert (disk["Ebs"].get("KmsKeyId"), disk["Ebs"]["Encrypted"]) == (named, True)
 
 
 def test_every_role_has_the_shared_policy_and_only_lambda_assumes_it(full_template: Template) -> None:

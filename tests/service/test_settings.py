@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.conftest import CREDENTIAL_FREE, EVERY_PART, ROOT, Template, sls_package
+from tests.service.conftest import (
+    CREDENTIAL_FREE,
+    EVERY_PART,
+    ROOT,
+    Template,
+    copy_project,
+    sls_package,
+    sls_package_in,
+)
 
 WRONG = {
     "a cluster id with blanks": ("clusterId", "My Cluster", "lower-case letters, digits and hyphens"),
@@ -35,6 +43,12 @@ WRONG = {
     "no concurrency at all": ("reservedConcurrency", "0", "a whole number from 1"),
     "a switch that is neither on nor off": ("keepTables", "maybe", "true or false"),
     "a volume too small for the image": ("workerVolumeGb", "7", "from 8 to 16384"),
+    "a key's alias, which IAM does not know it by": (
+        "workerVolumeKeyArn",
+        "arn:aws:kms:eu-central-1:111122223333:alias/workers",
+        "no alias, or empty for the account's default",
+    ),
+    "a key without its ARN": ("workerVolumeKeyArn", "0a0a0a0a-0a0a-0a0a-0a0a-0a0a0a0a0a0a", "the ARN of a KMS key"),
 }
 
 
@@ -66,6 +80,10 @@ def test_a_wrong_parameter_is_refused(refusals: list[str], name: str, value: str
         ("functionSubnetIds=subnet-0a0a0a0a", "functionSubnetIds and functionSecurityGroupIds belong together"),
         ("alarms=false alarmEmail=me@example.org", "there would be nothing to tell"),
         ("alarmEmail=me@example.org alarmTopicArn=arn:aws:sns:eu-west-1:111122223333:pager", "exclude each other"),
+        (
+            "workerVolumeKeyArn=arn:aws:kms:eu-west-1:111122223333:key/mrk-0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a",
+            "names a key of eu-west-1 and the deployment is to eu-central-1",
+        ),
         ("k3sAgentArguments=--token=abc", "k3sAgentArguments holds a secret"),
         ("functionDualStack=true", "only functions in a VPC reach AWS by its dual-stack endpoints"),
     ],
@@ -110,12 +128,7 @@ def test_an_image_for_another_processor_than_the_policys_types_is_refused(build_
 def clone(build_folder: Path) -> Iterator[Path]:
     """A folder that links to everything but the files of the top level, which are copies."""
     folder = build_folder / "clone"
-    folder.mkdir()
-    for entry in ROOT.iterdir():
-        if entry.suffix == ".yml":
-            shutil.copy(entry, folder)
-        elif not entry.name.startswith("."):
-            (folder / entry.name).symlink_to(entry)
+    copy_project(folder)
     yield folder
     shutil.rmtree(folder)
 
@@ -132,10 +145,7 @@ def test_a_policy_that_does_not_fit_is_refused(clone: Path, old: str, new: str, 
     policy = clone / "policy.yml"
     assert old in policy.read_text()
     policy.write_text(policy.read_text().replace(old, new))
-    command = [str(ROOT / "node_modules/.bin/sls"), "package", "--package", "build/.refused"]
-    ran = subprocess.run(
-        command, cwd=clone, env=CREDENTIAL_FREE, capture_output=True, text=True, timeout=120, check=False
-    )
+    ran = sls_package_in(clone, "--package", "build/.refused")
     assert ran.returncode != 0
     assert sentence in ran.stdout + ran.stderr
     assert not (ROOT / "build/.refused").exists()

@@ -182,17 +182,18 @@ def test_user_data_is_the_bootstrap_script_and_holds_no_secret(full_template: Te
     script = base64.b64decode(data["UserData"])
     assert len(script) < USER_DATA_LIMIT_BYTES
     lines = script.decode().splitlines()
-    assert lines[:5] == [
+    assert lines[:6] == [
         "#!/bin/bash",
         "export CLUSTER_ID='shop'",
         "export EXTRA_AGENT_ARGUMENTS='--node-taint=spot=true:NoSchedule'",
         "export REGISTRIES_PARAMETER='/k3s/shop/registries'",
         "export K3S_RELEASES_URL='https://mirror.example/k3s'",
+        "export JOIN_DEADLINE_S='480'",
     ]
     scripts = ROOT / "cloudformation" / "scripts"
     machine = (scripts / "machine.sh").read_text().splitlines()[1:]
     before, _, after = (scripts / "worker-bootstrap.sh").read_text().partition('. "${0%/*}/machine.sh"\n')
-    assert lines[5:] == without_comments([*before.splitlines()[1:], *machine, *after.splitlines()])
+    assert lines[6:] == without_comments([*before.splitlines()[1:], *machine, *after.splitlines()])
 
 
 def test_the_image_is_the_public_parameters_or_a_fixed_one(template: Template, full_template: Template) -> None:

@@ -30,6 +30,7 @@ def test_the_least_deployment(template: Template, tmp_path: Path) -> None:
     assert (subject.cluster_id, subject.stack) == ("demo", "k3s-autoscaler-local")
     assert subject.image.startswith("/aws/service/ami-")
     assert (subject.function_subnet_ids, subject.dual_stack, subject.reserved_concurrency) == ((), False, 0)
+    assert subject.volume_key == ""
     assert subject.document == template.body["Resources"]["NodeCommandDocument"]["Properties"]["Name"]
 
 
@@ -37,6 +38,7 @@ def test_every_part(full_template: Template, tmp_path: Path) -> None:
     subject = subject_of(full_template, tmp_path)
     assert subject.cluster_id == EVERY_PART["clusterId"]
     assert subject.image == EVERY_PART["workerImageId"]
+    assert subject.volume_key == EVERY_PART["workerVolumeKeyArn"]
     assert subject.function_subnet_ids == tuple(EVERY_PART["functionSubnetIds"].split(","))
     assert (subject.dual_stack, subject.reserved_concurrency) == (True, 15)
 
@@ -89,20 +91,25 @@ def test_the_generated_roles_pass_what_verify_asks_of_them(
     assert {finding.verdict for finding in findings} == {Verdict.OK}, findings
 
 
-def test_a_right_that_is_missing_or_too_wide_is_found(template: Template, tmp_path: Path) -> None:
+def test_a_right_that_is_missing_or_too_wide_is_found(full_template: Template, tmp_path: Path) -> None:
     def changed(policy: str, sid: str, **change: Any) -> Template:
-        body = json.loads(template.text)
+        body = json.loads(full_template.text)
         statements = body["Resources"][policy]["Properties"]["PolicyDocument"]["Statement"]
         (found,) = (row for row in statements if row["Sid"] == sid)
         found.update(change)
         return Template(body=body, text=json.dumps(body))
 
+    through_ec2, grant = ("VolumeKeyPolicy", "EncryptVolumesThroughEc2"), ("VolumeKeyPolicy", "LetEc2AttachTheVolumes")
     tagged = ("LaunchPolicy", "LaunchWhatIsTaggedAsOurs")
     for broken, says in (
         (changed(*tagged, Effect="Deny"), "IAM would refuse ec2:CreateFleet on instance/*"),
         (changed(*tagged, Condition={}), "IAM would allow ec2:CreateFleet on instance/*"),
         (changed("ReconcilePolicy", "TerminateOurWorkersOnly", Condition={}), "would allow ec2:TerminateInstances"),
         (changed("ReconcilePolicy", "SendTheNodeCommand", Resource="*"), "would allow ssm:SendCommand on instance/*"),
+        (changed(*through_ec2, Resource=EVERY_PART["workerVolumeKeyArn"] + "0"), "would refuse kms:Decrypt on key/"),
+        (changed(*through_ec2, Condition={}), "IAM would allow kms:Decrypt on key/"),
+        (changed(*grant, Effect="Deny"), "IAM would refuse kms:CreateGrant on key/"),
+        (changed(*grant, Condition={}), "IAM would allow kms:CreateGrant on key/"),
     ):
         findings = check_roles(iam_of(Rendered(broken)), subject_of(broken, tmp_path))
         assert [f.verdict for f in findings] == [Verdict.PROBLEM] * 3 + [Verdict.OK]

@@ -1,4 +1,4 @@
-"""Checks of the account: who asks, what they may do, quotas, roles, region."""
+"""Checks of the account: who asks, what EC2 would do for them, quotas, roles, region."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -25,27 +25,6 @@ from autoscaler.model import CLUSTER_TAG, MANAGED_BY_TAG, MANAGED_BY_VALUE
 
 DRY_RUN_WOULD_HAVE_WORKED: Final = "DryRunOperation"
 """EC2's answer to a DryRun that would have been carried out. Source: EC2 API reference, "Common query parameters"."""
-DEPLOY_ACTIONS: Final = (
-    "cloudformation:CreateStack",
-    "cloudformation:UpdateStack",
-    "s3:CreateBucket",
-    "s3:PutObject",
-    "lambda:CreateFunction",
-    "apigateway:POST",
-    "events:PutRule",
-    "dynamodb:CreateTable",
-    "dynamodb:UpdateTable",
-    "iam:CreateRole",
-    "iam:CreatePolicy",
-    "iam:CreateInstanceProfile",
-    "iam:PassRole",
-    "ec2:CreateLaunchTemplate",
-    "ssm:CreateDocument",
-    "ssm:GetParameter",
-    "ssm:PutParameter",
-    "sqs:CreateQueue",
-    "logs:CreateLogGroup",
-)
 ON_DEMAND_QUOTA: Final = "L-1216C47A"
 """vCPUs of running on-demand instances of the families A, C, D, H, I, M, R, T, Z."""
 SPOT_QUOTA: Final = "L-34B43A08"
@@ -67,26 +46,6 @@ def check_identity(account: Account, subject: Subject) -> Sequence[Finding]:
     except UNREADABLE as error:
         return [problem("credentials", not_from_aws(error), NOT_FROM_AWS_TODO)]
     return [ok("credentials", said)]
-
-
-def check_deployer(account: Account, subject: Subject) -> Sequence[Finding]:
-    """What the caller may do, as IAM itself judges it (identity policies and boundaries; not organisation policies)."""
-    del subject
-    arn = account.client("sts").get_caller_identity()["Arn"]
-    answer = account.client("iam").simulate_principal_policy(
-        PolicySourceArn=_principal(arn), ActionNames=list(DEPLOY_ACTIONS)
-    )
-    denied = [r["EvalActionName"] for r in answer["EvaluationResults"] if r["EvalDecision"] != "allowed"]
-    if denied:
-        # Judged without resources and conditions, so a statement for certain resources only looks like a refusal here.
-        return [
-            warning(
-                "deploy permissions",
-                f"IAM would refuse {', '.join(denied)}, at least where no resource is named",
-                "Allow them, or check that they are allowed on this stack's resources.",
-            )
-        ]
-    return [ok("deploy permissions", f"all {len(DEPLOY_ACTIONS)} actions asked for are allowed")]
 
 
 def check_dry_runs(account: Account, subject: Subject) -> Sequence[Finding]:
@@ -294,12 +253,3 @@ def _dry_run(name: str, call: Any, **request: Any) -> Finding:
             return problem(name, f"EC2 does not take the request: {code}: {message}", "Correct the parameter it names.")
         return unknown(name, error)
     return warning(name, "not known: EC2 did not answer a DryRun as it should")
-
-
-def _principal(arn: str) -> str:
-    """The role of an assumed role's session: what IAM simulates are principals, not sessions."""
-    parts = arn.split(":")
-    if parts[2] == "sts" and parts[5].startswith("assumed-role/"):
-        role = parts[5].split("/")[1]
-        return f"{parts[0]}:{parts[1]}:iam::{parts[4]}:role/{role}"
-    return arn

@@ -59,6 +59,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     security_group_ids: tuple[str, ...]
     image: str
     """An AMI id, or the name of the public parameter that names one."""
+    volume_key: str
+    """The KMS key that the launch template names for the workers' volumes, by its ARN; empty: the account's default."""
     function_subnet_ids: tuple[str, ...]
     """Where the functions stand; none outside any VPC."""
     dual_stack: bool
@@ -153,6 +155,7 @@ def empty_account(*, region: str, policy: Policy) -> Subject:
         subnet_ids=(),
         security_group_ids=(),
         image="",
+        volume_key="",
         function_subnet_ids=(),
         dual_stack=True,
         reserved_concurrency=0,
@@ -178,6 +181,7 @@ def read_subject(path: str, *, region: str, policy: Policy) -> Subject:
             subnet_ids=_listed(environment["SUBNET_IDS"]),
             security_group_ids=_ids(launch["SecurityGroupIds"]),
             image=_image(launch["ImageId"], template),
+            volume_key=_volume_key(launch["BlockDeviceMappings"]),
             function_subnet_ids=_ids(functions[0].get("VpcConfig", {}).get("SubnetIds", ())),
             dual_stack=str(environment["AWS_USE_DUALSTACK_ENDPOINT"]) == "true",
             reserved_concurrency=sum(int(f.get("ReservedConcurrentExecutions", 0)) for f in functions),
@@ -207,6 +211,11 @@ def _ids(value: Any) -> tuple[str, ...]:
 
 def _image(value: Any, template: Mapping[str, Any]) -> str:
     return str(template["Parameters"][value["Ref"]]["Default"]) if isinstance(value, Mapping) else str(value)
+
+
+def _volume_key(devices: Sequence[Mapping[str, Any]]) -> str:
+    (device,) = devices
+    return str(device["Ebs"].get("KmsKeyId", ""))
 
 
 def _document(rules: Sequence[Mapping[str, Any]]) -> str:

@@ -23,7 +23,6 @@ from autoscaler.cli.ending import FAILED, WRONG_INPUT, end
 from autoscaler.cli.options import AsJson, Region
 from autoscaler.cli.verify.account import (
     check_concurrency,
-    check_deployer,
     check_dry_runs,
     check_identity,
     check_linked_roles,
@@ -41,7 +40,9 @@ from autoscaler.cli.verify.checks import (
     read_subject,
     run_check,
 )
+from autoscaler.cli.verify.deployer import check_deployer
 from autoscaler.cli.verify.image import check_image
+from autoscaler.cli.verify.keys import check_default_key, check_volume_key
 from autoscaler.cli.verify.network import check_dynamodb_route, check_endpoints
 from autoscaler.cli.verify.roles import check_roles
 from autoscaler.cli.verify.service import (
@@ -61,6 +62,8 @@ CHECKS: Final[dict[str, Check]] = {
     "service-linked roles": check_linked_roles,
     "region": check_region,
     "workers' image": check_image,
+    "default key for EBS": check_default_key,
+    "key of the workers' volumes": check_volume_key,
     "quotas": check_quotas,
     "Lambda concurrency": check_concurrency,
     "dual-stack endpoints": check_endpoints,
@@ -74,6 +77,7 @@ ACCOUNT_ONLY: Final = (
     "credentials",
     "deploy permissions",
     "service-linked roles",
+    "default key for EBS",
     "quotas",
     "Lambda concurrency",
     "dual-stack endpoints",

@@ -1,17 +1,18 @@
-"""What the deployed roles may do, as IAM itself judges it: the functions', the workers' and the servers'.
+"""What the deployed roles may do: the functions', the workers' and the servers'.
 
-IAM simulates each role's policies and boundary on the requests that it will meet, with their resources and context:
-what must be allowed, and a few that must not. Source: IAM API reference, SimulatePrincipalPolicy.
+Each is judged on the requests that it will meet: what must be allowed, and a few that must not.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from autoscaler.cli.verify.checks import NOT_DEPLOYED, Account, Finding, Subject, ok, problem, stack_outputs, warning
+from autoscaler.cli.verify.keys import asked_of_a_key, owner_of
 from autoscaler.cli.verify.service import JOIN_PARAMETERS
+from autoscaler.cli.verify.simulation import Context, Question, wrong_answers
 from autoscaler.model import CLUSTER_TAG, MANAGED_BY_TAG, MANAGED_BY_VALUE, OPERATION_TAG, ROLE_TAG
 
 FUNCTION_ROLES: Final = ("AlertsRole", "SweepRole", "LifecycleRole")
@@ -27,25 +28,6 @@ AGENT_ACTIONS: Final = (
 
 Source: Systems Manager user guide, "Configure instance permissions required for Systems Manager".
 """
-TYPES: Final = {
-    "aws:TagKeys": "stringList",
-    "dynamodb:LeadingKeys": "stringList",
-    "ec2:IsLaunchTemplateResource": "boolean",
-}
-"""Of context keys that are not one string."""
-ALLOWED: Final = "allowed"
-
-Context = Mapping[str, Sequence[str]]
-
-
-class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests that differ in their action and resource alone."""
-
-    actions: tuple[str, ...]
-    resources: tuple[str, ...] = ("*",)
-    context: Context = {}
-    allowed: bool = True
-    """What the answer must be."""
 
 
 class Deployed(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +42,8 @@ class Deployed(msgspec.Struct, frozen=True, kw_only=True):
     image_id: str
     subnet_ids: tuple[str, ...]
     security_group_ids: tuple[str, ...]
+    volume_key: str
+    """The KMS key that the launch template names, by its ARN; empty for none."""
 
     def arn(self, service: str, resource: str, *, owned: bool = True) -> str:
         """In this account and region; images belong to no account's ARN."""
@@ -155,6 +139,10 @@ def _asked_for_a_launch(deployed: Deployed) -> Iterator[Question]:
         resources=(deployed.role("WorkerRole"),),
         context={"iam:PassedToService": ["ec2.amazonaws.com"]},
     )
+    # Of another account's key IAM would also ask the key's own policy, which it is not shown here.
+    if deployed.volume_key and owner_of(deployed.volume_key) == deployed.account_id:
+        yield from asked_of_a_key(deployed.volume_key)
+        yield Question(actions=("kms:CreateGrant", "kms:Decrypt"), resources=(deployed.volume_key,), allowed=False)
 
 
 def asked_of_worker(deployed: Deployed) -> Iterator[Question]:
@@ -189,7 +177,7 @@ def _servers(account: Account, deployed: Deployed) -> Iterator[Finding]:
         (role,) = found["InstanceProfile"]["Roles"]
         yield _judged(account, name, role["Arn"], (Question(actions=AGENT_ACTIONS),))
         publishing = Question(actions=("ssm:PutParameter",), resources=deployed.parameters(*JOIN_PARAMETERS))
-        if _wrong(account, role["Arn"], (publishing,)):
+        if wrong_answers(account, role["Arn"], (publishing,)):
             said = f"it may not write all of {', '.join(JOIN_PARAMETERS)}"
             yield warning(
                 f"{name}, publishing", said, "Nothing to do where you publish them yourself (docs/deploy.md)."
@@ -216,44 +204,13 @@ def _deployed(account: Account, subject: Subject) -> Deployed:
         image_id=image,
         subnet_ids=subject.subnet_ids,
         security_group_ids=subject.security_group_ids,
+        volume_key=subject.volume_key,
     )
 
 
 def _judged(account: Account, name: str, role: str, questions: Sequence[Question]) -> Finding:
-    wrong = _wrong(account, role, questions)
+    wrong = wrong_answers(account, role, questions)
     if wrong:
         todo = "Deploy again; then look for a permissions boundary, an organisation's policy, or a change by hand."
         return problem(name, "; ".join(wrong), todo)
-    count = sum(len(question.actions) * len(question.resources) for question in questions)
-    return ok(name, f"IAM answers as it must to all {count} requests asked for")
-
-
-def _wrong(account: Account, role: str, questions: Sequence[Question]) -> list[str]:
-    """Where IAM's answer is not the wanted one, in words."""
-    wrong: dict[str, list[str]] = defaultdict(list)
-    for question in questions:
-        answered = 0
-        for row in _answers(account, role, question):
-            answered += 1
-            if (row["EvalDecision"] == ALLOWED) is not question.allowed:
-                would = "refuse" if question.allowed else "allow"
-                resource = row.get("EvalResourceName", "*").rpartition(":")[2]
-                wrong[f"IAM would {would} {row['EvalActionName']}"].append(resource)
-        if answered < len(question.actions) * len(question.resources):
-            raise ValueError(f"IAM judged {answered} of {len(question.actions) * len(question.resources)} requests")
-    return [f"{what} on {', '.join(resources)}" for what, resources in wrong.items()]
-
-
-def _answers(account: Account, role: str, question: Question) -> Iterator[Mapping[str, Any]]:
-    context = [
-        {"ContextKeyName": key, "ContextKeyValues": list(values), "ContextKeyType": TYPES.get(key, "string")}
-        for key, values in question.context.items()
-    ]
-    simulated = account.client("iam").get_paginator("simulate_principal_policy")
-    for page in simulated.paginate(
-        PolicySourceArn=role,
-        ActionNames=list(question.actions),
-        ResourceArns=list(question.resources),
-        ContextEntries=context,
-    ):
-        yield from page["EvaluationResults"]
+    return ok(name, f"IAM answers as it must to all {sum(q.count for q in questions)} requests asked for")

@@ -14,6 +14,7 @@ from autoscaler.policy import Policy, Workers
 REGION = "eu-central-1"
 SUBNETS = ("subnet-0a0a0a0a0a0a0a0a0", "subnet-0b0b0b0b0b0b0b0b0")
 FUNCTION_SUBNETS = ("subnet-0c0c0c0c0c0c0c0c0", "subnet-0d0d0d0d0d0d0d0d0")
+KEY = f"arn:aws:kms:{REGION}:111122223333:key/0a0a0a0a-0a0a-0a0a-0a0a-0a0a0a0a0a0a"
 DOCUMENT = "k3s-autoscaler-main-node-command"
 PATTERNS: dict[str, dict[str, Any]] = {
     "notices": {
@@ -43,6 +44,7 @@ SUBJECT = Subject(
     subnet_ids=SUBNETS,
     security_group_ids=("sg-0a0a0a0a0a0a0a0a0",),
     image="/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64",
+    volume_key=KEY,
     function_subnet_ids=FUNCTION_SUBNETS,
     dual_stack=True,
     reserved_concurrency=0,
@@ -118,6 +120,8 @@ def simulated(request: Mapping[str, Any]) -> Mapping[str, Any]:
     def refused(action: str, resource: str) -> bool:
         if "aws:RequestTag/k3s-autoscaler/role" in context:
             return True
+        if action.startswith("kms:"):
+            return "kms:ViaService" not in context
         if action == "ec2:CreateTags":
             return "ec2:CreateAction" not in context
         if action == "ec2:TerminateInstances":
@@ -152,6 +156,19 @@ def only_refusing(*refused: str) -> Callable[[Mapping[str, Any]], Mapping[str, A
     return answer
 
 
+def described_key(request: Mapping[str, Any], **changes: str) -> Mapping[str, Any]:
+    """A key that volumes may be encrypted with."""
+    key = {"KeyId": "0a0a", "KeyManager": "CUSTOMER", "KeyState": "Enabled", "KeySpec": "SYMMETRIC_DEFAULT"}
+    return {"KeyMetadata": key | {"Arn": request["KeyId"]} | changes}
+
+
+def key_policy(*statements: Mapping[str, Any]) -> Mapping[str, Any]:
+    """As a text, in the way KMS answers; without statements the one that KMS gives a new key."""
+    default = {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::111122223333:root"}, "Action": "kms:*"}
+    policy = {"Version": "2012-10-17", "Statement": list(statements) or [default | {"Resource": "*"}]}
+    return {"Policy": json.dumps(policy), "PolicyName": "default"}
+
+
 STACK_RESOURCES = (
     "AlertsRole", "SweepRole", "LifecycleRole", "WorkerRole", "StateTable", "IdempotencyTable", "WorkerLaunchTemplate",
     "NodeCommandDocument",
@@ -182,6 +199,9 @@ GOOD: dict[str, Answer] = {
     "CreateLaunchTemplate": "DryRunOperation",
     "CreateFleet": "DryRunOperation",
     "DescribeStacks": {"Stacks": [{"StackName": "s", "StackStatus": "CREATE_COMPLETE", "Outputs": OUTPUTS}]},
+    "GetEbsDefaultKmsKeyId": {"KmsKeyId": "alias/aws/ebs"},
+    "DescribeKey": described_key,
+    "GetKeyPolicy": key_policy(),
     "GetRole": {"Role": {"RoleName": "AWSServiceRoleForEC2Spot"}},
     "DescribeSubnets": subnets,
     "DescribeRouteTables": route_tables("rtb-main"),

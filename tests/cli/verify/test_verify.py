@@ -11,13 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from autoscaler.cli.main import app
-from autoscaler.cli.verify.account import _principal
 from autoscaler.cli.verify.checks import Subject, SubjectError, Verdict, empty_account, read_subject, run_check
 from autoscaler.cli.verify.command import ACCOUNT_ONLY, CHECKS, RealAccount, conduct
+from autoscaler.cli.verify.simulation import principal_of
 from tests.aws.loopback import closed_url, serving
 from tests.cli.verify.fake_account import (
     FUNCTION_SUBNETS,
     GOOD,
+    KEY,
     PATTERNS,
     REGION,
     SERVER,
@@ -85,10 +86,8 @@ WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
         {"SimulatePrincipalPolicy": "AccessDenied"}, "deploy permissions", "warning", "AWS answered AccessDenied",
     ),
     "a role that may not create roles": (
-        {"SimulatePrincipalPolicy": {
-            "EvaluationResults": [{"EvalActionName": "iam:CreateRole", "EvalDecision": "implicitDeny"}]
-        }},
-        "deploy permissions", "warning", "would refuse iam:CreateRole",
+        {"SimulatePrincipalPolicy": only_refusing("iam:CreateRole")},
+        "deploy permissions", "warning", "would refuse iam:CreateRole on role/k3s-autoscaler-main-SweepRole-",
     ),
     "a function that may not launch": (
         {"SimulatePrincipalPolicy": only_refusing("ec2:CreateFleet")},
@@ -329,8 +328,8 @@ def test_credentials_that_aws_does_not_know_end_it_at_once(answer: str) -> None:
 
 
 def test_a_session_is_judged_by_its_role() -> None:
-    assert _principal("arn:aws:sts::1:assumed-role/Deployer/ada") == "arn:aws:iam::1:role/Deployer"
-    assert _principal("arn:aws:iam::1:user/ada") == "arn:aws:iam::1:user/ada"
+    assert principal_of("arn:aws:sts::1:assumed-role/Deployer/ada") == "arn:aws:iam::1:role/Deployer"
+    assert principal_of("arn:aws:iam::1:user/ada") == "arn:aws:iam::1:user/ada"
 
 
 def test_the_text_for_people(capsys: pytest.CaptureFixture[str]) -> None:
@@ -353,7 +352,12 @@ def template_file(folder: Path, **launch: Any) -> Path:
         "VpcConfig": {"SubnetIds": {"Fn::Split": [",", ",".join(FUNCTION_SUBNETS)]}},
         "ReservedConcurrentExecutions": "5",
     }
-    data = {"ImageId": {"Ref": "WorkerImage"}, "SecurityGroupIds": {"Fn::Split": [",", "sg-0a0a0a0a0a0a0a0a0"]}}
+    disk = {"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True, "KmsKeyId": KEY}}
+    data = {
+        "BlockDeviceMappings": [disk],
+        "ImageId": {"Ref": "WorkerImage"},
+        "SecurityGroupIds": {"Fn::Split": [",", "sg-0a0a0a0a0a0a0a0a0"]},
+    }
     resources: dict[str, Any] = {
         "SweepLambdaFunction": {"Type": "AWS::Lambda::Function", "Properties": function},
         "Template": {"Type": "AWS::EC2::LaunchTemplate", "Properties": {"LaunchTemplateData": data | launch}},

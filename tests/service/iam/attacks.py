@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass
 
+from tests.service.conftest import EVERY_PART
 from tests.service.iam.attempts import (
     CLUSTER,
     ROLE,
@@ -23,6 +24,7 @@ from tests.service.iam.calls import SERVER, WORKER
 from tests.service.iam.evaluator import Answer
 
 STRANGER, OTHER_WORKER, OTHER_SERVER = "i-0f0f0f0f0f0f0f0f0", "i-0e0e0e0e0e0e0e0e0", "i-0d0d0d0d0d0d0d0d0"
+OTHER_ROLE = "arn:aws:iam::111122223333:role/admin"
 OTHER_PROFILE = "arn:aws:iam::111122223333:instance-profile/admin"
 OTHER_MACHINES: dict[str, dict[str, str]] = {
     STRANGER: {"Name": "database"},
@@ -42,6 +44,9 @@ class Attack:
 
 
 SNAPSHOT = [{"DeviceName": "/dev/sdg", "Ebs": {"SnapshotId": "snap-0f0f0f0f0f0f0f0f0"}}]
+KEY = EVERY_PART["workerVolumeKeyArn"]
+OTHER_KEY = KEY.rpartition("/")[0] + "/0f0f0f0f-0f0f-0f0f-0f0f-0f0f0f0f0f0f"
+DISK = [{"DeviceName": "/dev/xvda", "Ebs": {"Encrypted": True, "KmsKeyId": OTHER_KEY}}]
 OTHER_IMAGE, OTHER_GROUP, OTHER_SUBNET = "ami-0f0f0f0f0f0f0f0f0", "sg-0f0f0f0f0f0f0f0f0", "subnet-0f0f0f0f0f0f0f0f0"
 INTERFACE = [{"DeviceIndex": 0, "NetworkInterfaceId": "eni-0f0f0f0f0f0f0f0f0"}]
 STATE = {"cluster_id": {"S": "other"}, "record": {"S": "STATE"}}
@@ -58,6 +63,7 @@ ATTACKS = (
         "override the instance profile: pass another role", SWEEP, overriding(IamInstanceProfile={"Arn": OTHER_PROFILE})
     ),
     Attack("add a disk made of somebody's snapshot", SWEEP, overriding(BlockDeviceMappings=SNAPSHOT)),
+    Attack("encrypt the disk with another key", SWEEP, overriding(BlockDeviceMappings=DISK)),
     Attack("add a key pair", SWEEP, overriding(KeyName="mine")),
     Attack("launch into a placement group", SWEEP, overriding(Placement={"GroupName": "theirs"})),
     Attack("launch what is tagged as a server", SWEEP, tagged(**{"k3s-autoscaler__role": "server"})),
@@ -116,6 +122,18 @@ ATTACKS = (
     Attack("send the node command to a worker", SWEEP, command(WORKER)),
     Attack("send the node command to any other machine", SWEEP, command(STRANGER)),
     Attack("send the node command, with any arguments, to our server", SWEEP, command(SERVER), ALLOWED),
+    # The key of the workers' volumes
+    Attack(
+        "decrypt with the volumes' key, without EC2",
+        SWEEP,
+        call("kms:Decrypt", KeyId=KEY, CiphertextBlob=b"a data key"),
+    ),
+    Attack(
+        "grant somebody the volumes' key, without EC2",
+        SWEEP,
+        call("kms:CreateGrant", KeyId=KEY, GranteePrincipal=OTHER_ROLE, Operations=["Decrypt"]),
+    ),
+    Attack("delete the volumes' key", SWEEP, call("kms:ScheduleKeyDeletion", KeyId=KEY)),
     # Data
     Attack("read the token that workers join with", SWEEP, call("ssm:GetParameter", Name="/k3s/shop/agent-token")),
     Attack(
@@ -159,6 +177,9 @@ ATTACKS = (
     ),
     Attack("a worker: terminate a worker", WORKERS, call("ec2:TerminateInstances", InstanceIds=[WORKER])),
     Attack("a worker: send a command", WORKERS, command(SERVER)),
+    Attack(
+        "a worker: decrypt with the volumes' key", WORKERS, call("kms:Decrypt", KeyId=KEY, CiphertextBlob=b"a data key")
+    ),
     Attack(
         "a worker: read the token that workers join with",
         WORKERS,

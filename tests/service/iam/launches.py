@@ -2,7 +2,8 @@
 
 Sources: Service Authorization Reference, "Amazon EC2" (CreateFleet, RunInstances, CreateTags); EC2 user guide, "Use
 Amazon EC2 launch templates to control launching Amazon EC2 instances", "Grant permission to tag Amazon EC2 resources
-during creation"; IAM user guide, "Grant a user permissions to pass a role to an AWS service".
+during creation"; IAM user guide, "Grant a user permissions to pass a role to an AWS service"; EBS user guide, "How
+Amazon EBS encryption works", "Requirements for Amazon EBS encryption"; KMS developer guide, "AWS KMS condition keys".
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,11 +11,23 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.service.iam.evaluator import Request
-from tests.service.iam.rendered import ACCOUNT, arn
+from tests.service.iam.rendered import ACCOUNT, REGION, arn
 from tests.service.iam.world import Reading, Tags, World
 
 SYSTEM_TAGS = ("aws:ec2:fleet-id", "aws:ec2launchtemplate:id", "aws:ec2launchtemplate:version")
 """What AWS writes on a fleet's instances; nobody else may write a tag that begins so."""
+
+THROUGH_EC2 = {"kms:ViaService": f"ec2.{REGION}.amazonaws.com", "kms:CallerAccount": ACCOUNT}
+"""What KMS knows of a call that EC2 makes in its caller's name."""
+OF_ENCRYPTION: Mapping[str, Mapping[str, str]] = {
+    "kms:CreateGrant": {"kms:GrantIsForAWSResource": "true"},
+    "kms:Decrypt": {},
+    "kms:DescribeKey": {},
+    "kms:GenerateDataKeyWithoutPlaintext": {},
+    "kms:ReEncryptFrom": {},
+    "kms:ReEncryptTo": {},
+}
+"""What EC2 asks of a customer's key for a volume, with what it says besides. The image's snapshot decides which."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,8 @@ class Launch:
     tags: Mapping[str, Tags]
     """By type of resource."""
     snapshots: Sequence[str] = ()
+    keys: Sequence[str] = ()
+    """Customers' keys that encrypt its disks; none under AWS' own, of which nobody is asked."""
     key_pair: str | None = None
     placement_group: str | None = None
     interface: str | None = None
@@ -51,11 +66,8 @@ def _launch(named: Mapping[str, Any], world: World, template: str | None, tags: 
         "subnet": named.get("SubnetId") or interface.get("SubnetId"),
         "groups": named.get("SecurityGroupIds") or interface.get("Groups"),
         "profile": profile.get("Arn") or profile.get("Name"),
-        "snapshots": [
-            device["Ebs"]["SnapshotId"]
-            for device in named.get("BlockDeviceMappings", ())
-            if "SnapshotId" in device.get("Ebs", {})
-        ],
+        "snapshots": _of_disks(named, "SnapshotId"),
+        "keys": _of_disks(named, "KmsKeyId"),
         "key_pair": named.get("KeyName"),
         "placement_group": named.get("Placement", {}).get("GroupName"),
         "interface": interface.get("NetworkInterfaceId"),
@@ -63,6 +75,11 @@ def _launch(named: Mapping[str, Any], world: World, template: str | None, tags: 
     given = {name: value for name, value in found.items() if value}
     merged = {kind: {**base.tags.get(kind, {}), **tags.get(kind, {})} for kind in {*base.tags, *tags}}
     return replace(base, **given, tags=merged, overridden=frozenset(given))
+
+
+def _of_disks(named: Mapping[str, Any], field: str) -> list[str]:
+    disks = [device.get("Ebs", {}) for device in named.get("BlockDeviceMappings", ())]
+    return [disk[field] for disk in disks if field in disk]
 
 
 def _of_template(world: World) -> Launch:
@@ -74,6 +91,7 @@ def _of_template(world: World) -> Launch:
         groups=data["SecurityGroupIds"],
         profile=data["IamInstanceProfile"]["Arn"],
         tags=_tags(data["TagSpecifications"]),
+        keys=_of_disks(data, "KmsKeyId"),
     )
 
 
@@ -86,7 +104,7 @@ def _nothing(template: str | None) -> Launch:
 
 
 def _instance_requests(launch: Launch, world: World, reading: Reading) -> Iterator[Request]:
-    """RunInstances, the tags it writes and the role it passes."""
+    """RunInstances, the tags it writes, the role it passes and the keys it encrypts with."""
     for kind, resource, of_template in _named(launch, reading):
         context: dict[str, str | list[str]] = {}
         if launch.template is not None and reading.template_keys:
@@ -102,6 +120,9 @@ def _instance_requests(launch: Launch, world: World, reading: Reading) -> Iterat
         ours = launch.profile == world.template["IamInstanceProfile"]["Arn"]
         role = world.role_arn if ours else world.profiles[launch.profile]
         yield Request("iam:PassRole", role, {"iam:PassedToService": "ec2.amazonaws.com"})
+    for key in launch.keys:
+        for action, said in OF_ENCRYPTION.items():
+            yield Request(action, key, {**THROUGH_EC2, **said})
 
 
 def _named(launch: Launch, reading: Reading) -> Iterator[tuple[str, str, bool]]:

@@ -1,6 +1,7 @@
 """What IAM is asked when an operation is called: an action, a resource and a context for everything it touches.
 
-Sources: Service Authorization Reference, "Amazon EC2", "AWS Systems Manager", "Amazon DynamoDB", "Amazon SNS".
+Sources: Service Authorization Reference, "Amazon EC2", "AWS Systems Manager", "Amazon DynamoDB", "Amazon SNS",
+"AWS Key Management Service".
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -64,6 +65,11 @@ def _publish(operation: str, fields: Mapping[str, Any], *_: object) -> Iterator[
     yield Request(operation, fields["TopicArn"])
 
 
+def _key(operation: str, fields: Mapping[str, Any], *_: object) -> Iterator[Request]:
+    """By the role itself: no service is on the way, so that kms:ViaService is absent."""
+    yield Request(operation, fields["KeyId"], {"kms:CallerAccount": ACCOUNT})
+
+
 _ASKED: dict[str, Callable[[str, Mapping[str, Any], World, Reading], Iterator[Request]]] = {
     "dynamodb:DeleteItem": _item,
     "dynamodb:GetItem": _item,
@@ -76,6 +82,9 @@ _ASKED: dict[str, Callable[[str, Mapping[str, Any], World, Reading], Iterator[Re
     "ec2:DescribeSubnets": _anything,
     "ec2:RunInstances": run_instances,
     "ec2:TerminateInstances": _terminate,
+    "kms:CreateGrant": _key,
+    "kms:Decrypt": _key,
+    "kms:ScheduleKeyDeletion": _key,
     "sns:Publish": _publish,
     "ssm:GetCommandInvocation": _anything,
     "ssm:GetParameter": _parameters,

@@ -9,20 +9,18 @@ import pytest
 from botocore.validate import ParamValidator
 
 from tests.service.conftest import ROOT
-from tests.service.iam.attacks import ATTACKS, OTHER_MACHINES, OTHER_PROFILE, Attack
+from tests.service.iam.attacks import ATTACKS, OTHER_MACHINES, OTHER_PROFILE, OTHER_ROLE, Attack
 from tests.service.iam.calls import FUNCTIONS
 from tests.service.iam.evaluator import Answer, Request, judge
 from tests.service.iam.rendered import ACCOUNT, REGION, Rendered
 from tests.service.iam.requests import ATTACHING, requests_of
 from tests.service.iam.world import READINGS, World, world_of
 
-ADMIN = f"arn:aws:iam::{ACCOUNT}:role/admin"
-
 
 @pytest.fixture(scope="module")
 def world(full_service: Rendered) -> World:
     ours = world_of(full_service, "shop")
-    return replace(ours, tags={**ours.tags, **OTHER_MACHINES}, profiles={OTHER_PROFILE: ADMIN})
+    return replace(ours, tags={**ours.tags, **OTHER_MACHINES}, profiles={OTHER_PROFILE: OTHER_ROLE})
 
 
 def overall(answers: list[Answer]) -> Answer:
@@ -62,6 +60,7 @@ def test_the_sdk_would_send_it(attack: Attack, full_service: Rendered, world: Wo
 # Condition keys that no attack of the table needs, and why they stand there all the same.
 SECOND_LOCKS = {
     "ec2:LaunchTemplate": "another template is refused by its own ARN first",
+    "kms:GrantIsForAWSResource": "a grant that is asked for without EC2 lacks kms:ViaService first",
     "iam:PassedToService": "the functions may call no other service that takes a role",
 }
 

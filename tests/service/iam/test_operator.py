@@ -9,10 +9,11 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
-from autoscaler.cli.verify.account import DEPLOY_ACTIONS
+from autoscaler.cli.verify.deployer import ANYTHING, DEPLOY_ACTIONS
 from tests.service.conftest import ROOT
 from tests.service.iam.operator import COMMANDS, table
 from tests.service.iam.reference import action
+from tests.service.iam.rendered import ACCOUNT, REGION
 from tests.service.test_calls_and_roles import OF_THE_COMMAND_LINE, actions_in_code
 
 # The SDK's names of services and operations that IAM calls otherwise. Source: Service Authorization Reference.
@@ -21,6 +22,7 @@ PREFIXES = {"service-quotas": "servicequotas"}
 # Any one of the types will do for a principal; and the reference has two pages of the prefix `apigateway`, of which the
 # package keeps the one of REST APIs, without `Apis`.
 OTHERWISE = {"iam:SimulatePrincipalPolicy": {"role", "user"}, "apigateway:GET": {"Apis"}}
+OF_HTTP_APIS = {"apigateway:POST"}
 SOURCES = [*(ROOT / "autoscaler" / "cli").rglob("*.py"), *(ROOT / "autoscaler" / "deploy").glob("*.py")]
 
 
@@ -64,6 +66,14 @@ def test_each_call_names_the_types_that_the_reference_needs(command: str) -> Non
 
 def test_what_a_deployment_is_checked_for_exists() -> None:
     assert all(action(name) for name in DEPLOY_ACTIONS)
+
+
+@pytest.mark.parametrize(("name", "form"), DEPLOY_ACTIONS.items())
+def test_what_a_deployment_is_checked_on_is_what_its_calls_name(name: str, form: str) -> None:
+    place = f"{REGION}:{ACCOUNT}"
+    names = {"arn": "arn:aws", "place": place, "region": REGION, "account": ACCOUNT, "stack": "s", "document": "d"}
+    if form != ANYTHING and name not in OF_HTTP_APIS:
+        assert action(name).type_of(form.format(**names)), form
 
 
 def test_the_document_has_the_table() -> None:

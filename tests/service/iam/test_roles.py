@@ -1,14 +1,16 @@
 """Each role is allowed what is asked of it, in every reading of AWS' reference, and is granted nothing else."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from tests.service.conftest import Template
+from tests.service.iam.attacks import KEY, OTHER_KEY
 from tests.service.iam.calls import FUNCTIONS, calls_of
 from tests.service.iam.evaluator import Answer, Request, applies, as_list
+from tests.service.iam.launches import OF_ENCRYPTION, THROUGH_EC2
 from tests.service.iam.rendered import Rendered
 from tests.service.iam.roles import asked_of_function, asked_of_machine, calls_of_server, calls_of_worker, cluster_id
 from tests.service.test_calls_and_roles import OF_THE_COMMAND_LINE, actions_in_code, actions_of_the_idempotency_layer
@@ -48,6 +50,49 @@ def test_every_request_is_allowed(role_and_requests: tuple[Rendered, str, list[R
     assert requests
     refused = [request for request in requests if where.answers(role, request) != {Answer.ALLOWED}]
     assert not refused
+
+
+RDS = THROUGH_EC2 | {"kms:ViaService": "rds.eu-central-1.amazonaws.com"}
+ELSEWHERE = THROUGH_EC2 | {"kms:ViaService": "ec2.eu-west-1.amazonaws.com"}
+DIRECT = {"kms:CallerAccount": THROUGH_EC2["kms:CallerAccount"]}
+OTHER_USES = {
+    "another key, through EC2": (OTHER_KEY, THROUGH_EC2),
+    "the key, without EC2": (KEY, DIRECT),
+    "the key, through another service": (KEY, RDS),
+    "the key, through EC2 of another region": (KEY, ELSEWHERE),
+}
+
+
+def uses(key: str, context: Mapping[str, str]) -> list[Request]:
+    return [Request(action, key, {**context, **said}) for action, said in OF_ENCRYPTION.items()]
+
+
+@pytest.mark.parametrize("role", [*FUNCTIONS, "WorkerRole"])
+def test_the_launching_roles_may_use_the_key_that_is_named(
+    service: Rendered, full_service: Rendered, role: str
+) -> None:
+    expected = Answer.ALLOWED if role in FUNCTIONS else Answer.DENIED
+    assert full_service.answers(role, *uses(KEY, THROUGH_EC2)) == {expected}
+    assert service.answers(role, *uses(KEY, THROUGH_EC2)) == {Answer.DENIED}, "no parameter, no right to any key"
+
+
+@pytest.mark.parametrize(("key", "context"), OTHER_USES.values(), ids=OTHER_USES.keys())
+def test_no_other_key_is_used_and_no_other_way(full_service: Rendered, key: str, context: dict[str, str]) -> None:
+    for role in FUNCTIONS:
+        assert full_service.answers(role, *uses(key, context)) == {Answer.DENIED}
+
+
+def test_a_grant_is_made_for_ec2_only(full_service: Rendered) -> None:
+    for said in ({}, {"kms:GrantIsForAWSResource": "false"}):
+        assert full_service.answers("SweepRole", Request("kms:CreateGrant", KEY, {**THROUGH_EC2, **said})) == {
+            Answer.DENIED
+        }
+
+
+def test_a_launch_asks_for_the_key_where_the_template_names_one(service: Rendered, full_service: Rendered) -> None:
+    for rendered, keys in ((service, set()), (full_service, {KEY})):
+        asked_for = asked_of_function(rendered, "SweepRole")
+        assert {request.resource for request in asked_for if request.action.startswith("kms:")} == keys
 
 
 @pytest.mark.parametrize("role", FUNCTIONS)
