@@ -9,7 +9,7 @@ import pytest
 from autoscaler.model import LaunchRequest, RemovalOperation, RemovalPhase, State
 from autoscaler.model.operations import LaunchOperation, LaunchOverride
 from autoscaler.observe.rules import pack_kept
-from autoscaler.policy import Policy, ScaleUp, Workers
+from autoscaler.policy import Policy
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.soak.chaos import KINDS, plan_for_rules
 from autoscaler.simulator.soak.choosy import NAME, SHAPES, choosy_changes, choosy_workload
@@ -36,9 +36,8 @@ def shop(name: str, replicas: int, *, cpu: int = 100, **template: Any) -> Worklo
 class History:
     """A cluster, its witness, and what would have been written and told."""
 
-    def __init__(self, *, workers: int = 2, step: int | None = None, high: int = 10) -> None:
-        policy = Policy(version=1, workers=Workers(max=high), scale_up=ScaleUp(max_step=step))
-        self.cluster = SimCluster(policy, workers=workers)
+    def __init__(self) -> None:
+        self.cluster = SimCluster(Policy(version=1), workers=2)
         self.watch = Watch(self.cluster, rules())
         self.rules = PlanRules()
         self.launches: list[LaunchOperation] = []
@@ -53,8 +52,8 @@ class History:
             client_token="d1-l0", template_id="lt", template_version="1", count=count, overrides=overrides, tags=tags
         )
 
-    def launch(self, count: int, *, known: str = "known") -> str | None:
-        """A decision launches so many workers for pods that wait; what the invariant says of its document."""
+    def launch(self, count: int, *, known: str = "known", wants: int | None = None) -> str | None:
+        """A decision launches so many workers for pods that want so many in all; what is said of its document."""
         self.cluster.ports().fleet.launch(self.request(count))
         operation: Mapping[str, Any] = {
             "operation_id": "d1-l0",
@@ -62,7 +61,16 @@ class History:
             "reason": "pods_unschedulable",
             "count": count,
         }
-        document = {"decision_id": DECISION, "rules": known, "operations": [operation]}
+        document = {
+            "decision_id": DECISION,
+            "rules": known,
+            "operations": [operation],
+            "nodes": {"desired": 2 + count},
+            "signals": [
+                {"name": "minimum", "wants": None},
+                {"name": "unschedulable_pods", "wants": wants or 2 + count},
+            ],
+        }
         return self.rules.nothing_is_launched_for_pods_that_no_worker_helps(self.watch, document)
 
     def after(self, seconds: float) -> str | None:
@@ -130,19 +138,13 @@ def test_a_plan_that_leaves_one_of_its_pods_is_found(count: int, wrong: str | No
 
 
 @pytest.mark.parametrize(
-    ("settings", "known", "between"),
-    [
-        ({"step": 2}, "known", ""),
-        ({"high": 4}, "known", ""),
-        ({}, "unknown", ""),
-        ({}, "known", "change 1"),
-    ],
+    ("wants", "known", "between"), [(5, "known", ""), (4, "unknown", ""), (4, "known", "change 1")]
 )
-def test_a_plan_that_could_not_be_whole_is_not_judged(settings: dict[str, Any], known: str, between: str) -> None:
-    history = History(**settings)
+def test_a_plan_that_could_not_be_whole_is_not_judged(wants: int, known: str, between: str) -> None:
+    history = History()
     history.cluster.apply(one_each(5))
     history.cluster.run(15)
-    history.launch(2, known=known)
+    history.launch(2, known=known, wants=wants)
     if between:
         history.watch.fault_keys.append(between)
     assert history.after(120) is None

@@ -10,7 +10,7 @@ from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.elsewhere import Elsewhere
 from autoscaler.decide.removal.reclaim import is_far
 from autoscaler.model import Asks, Blocked, MetricsStatus, Notice, State
-from autoscaler.state.memory import refused_lately
+from autoscaler.state.memory import refused_lately, was_removed
 from autoscaler.state.notices import RETIREMENT
 
 
@@ -26,7 +26,9 @@ class Retirement(msgspec.Struct, frozen=True, kw_only=True):
 
 def plan_retirement(look: Look, state: State, fleet: FleetView) -> Retirement:
     """One worker at a time, the earliest first; nothing while anything else joins or leaves, or not all is known."""
-    workers = {worker.key: worker for worker in fleet.having(Standing.READY) if worker.ours}
+    # An older answer of EC2 may still show what has just been ended.
+    there = [w for w in fleet.having(Standing.READY) if w.ours and not was_removed(state, w.key)]
+    workers = {worker.key: worker for worker in there}
     announced = sorted(
         (n for n in state.notices if n.kind == RETIREMENT and not n.handled and is_far(n, look.now_s)),
         key=lambda n: (n.due_at_s is None, n.due_at_s or 0, n.subject),

@@ -11,7 +11,7 @@ from autoscaler.decide.removal.elsewhere import Elsewhere, movable_pods
 from autoscaler.decide.scheduling.book import family
 from autoscaler.model import Asks, Blocked, MetricsStatus, Pod, RemovalOperation, RemovalPhase, Snapshot, State
 from autoscaler.policy import Policy
-from autoscaler.state.memory import refused_lately, times_refused
+from autoscaler.state.memory import refused_lately, times_refused, was_removed
 from autoscaler.state.moved import moved_too_often
 from autoscaler.state.notices import REBALANCE
 
@@ -170,6 +170,8 @@ def _first_problem(snapshot: Snapshot) -> str:
 def _keeps(worker: Worker, state: State, policy: Policy, now_s: int) -> str | None:
     """Why this worker stays, whatever the demand; None when it may be nominated."""
     node, instance = worker.node, worker.instance
+    if was_removed(state, worker.key):
+        return "removed: EC2 has ended it, and an older answer still shows it"
     if not worker.ours or instance is None:
         return "not_ours: it lacks the tag ManagedBy=autoscaler of this cluster"
     if node is None or not worker.schedulable:

@@ -67,7 +67,7 @@ class PlanRules:
         helped = helpable(watch.cluster)
         waiting = [pod for pod in watch.cluster.world.state.unbound.values() if pod.waits]
         count = sum(operation["count"] for operation in opened)
-        if not self._is_capped(watch, count):
+        if self._is_whole(watch, document):
             ids = frozenset(operation["operation_id"] for operation in opened)
             pods = frozenset(pod.uid for pod in helped)
             self._plans.append(_Plan(watch.cluster.now_s, len(watch.fault_keys), ids, count, pods))
@@ -102,12 +102,12 @@ class PlanRules:
         return f"{plan.count} workers have joined for it, and {left[0].title} waits: {left[0].unschedulable_message}"
 
     @staticmethod
-    def _is_capped(watch: Watch, count: int) -> bool:
-        """Whether fewer were launched than the pods may ask for."""
+    def _is_whole(watch: Watch, document: Mapping[str, Any]) -> bool:
+        """Whether all that the pods ask for was launched: neither max, a step, a back-off nor EC2 made it less."""
         watch.truth.look()
-        policy, moment = watch.policy, watch.truth.moments[-1]
-        step = policy.scale_up.max_step
-        return len(moment.ours | moment.others) >= policy.workers.max or (step is not None and count >= step)
+        moment = watch.truth.moments[-1]
+        wanted = [document["nodes"]["desired"], *(signal["wants"] for signal in document["signals"])]
+        return len(moment.ours | moment.others) >= max(number or 0 for number in wanted)
 
     @staticmethod
     def _undisturbed(watch: Watch) -> bool:

@@ -2,7 +2,9 @@
 
 from typing import Final
 
-from autoscaler.model import OPERATION_TAG, LaunchOperation, Notice, RemovalOperation, RemovalPhase, State
+import msgspec
+
+from autoscaler.model import OPERATION_TAG, LaunchOperation, Mode, Notice, RemovalOperation, RemovalPhase, State
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, INVOCATION_S, NOTICED_WITHIN_S
 from autoscaler.simulator.soak.watch import Saved, Watch
 
@@ -58,7 +60,11 @@ def lease_is_respected(watch: Watch, saved: Saved) -> str | None:
 
 def only_the_owner_changes_operations(_watch: Watch, saved: Saved) -> str | None:
     """Whoever changes more than facts holds the lease in what it writes, or has just let go of it."""
-    if _without_facts(saved.new) == _without_facts(saved.old):
+    old = saved.old
+    if saved.new.mode is not None and saved.new.mode.mode is Mode.OBSERVE:
+        # Who only observes asks EC2 what a launch would freeze, and leaves alone what it refuses.
+        old = msgspec.structs.replace(old, backoffs=saved.new.backoffs)
+    if _without_facts(saved.new) == _without_facts(old):
         return None
     for lease in (saved.new.lease, saved.old.lease):
         if lease is not None:
