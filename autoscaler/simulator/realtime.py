@@ -249,7 +249,7 @@ def _node_command(parameters: Mapping[str, list[str]]) -> NodeCommand:
     return NodeCommand(
         verb=Verb(given["verb"]),
         node_name=given.get("node", ""),
-        provider_id=given["providerId"],
+        provider_id=given.get("providerId", ""),
         operation_id=given["operationId"],
         fence=int(given["fence"]),
         not_after_s=int(given["notAfter"]),
