@@ -67,7 +67,7 @@ class PlanRules:
         helped = helpable(watch.cluster)
         waiting = [pod for pod in watch.cluster.world.state.unbound.values() if pod.waits]
         count = sum(operation["count"] for operation in opened)
-        if self._is_whole(watch, document):
+        if _is_whole(document, count):
             ids = frozenset(operation["operation_id"] for operation in opened)
             pods = frozenset(pod.uid for pod in helped)
             self._plans.append(_Plan(watch.cluster.now_s, len(watch.fault_keys), ids, count, pods))
@@ -93,21 +93,12 @@ class PlanRules:
         state, now_s = watch.cluster.world.state, watch.cluster.now_s
         if plan.mark != len(watch.fault_keys) or now_s - plan.at_s > WITHIN_S:
             return ""
-        nodes = _joined(watch, plan)
-        if len(nodes) < plan.count or not all(_takes_pods(node, watch) for node in nodes):
+        if len(_joined(watch, plan)) < plan.count or not _all_take_pods(watch):
             return None
         left = [state.unbound[uid] for uid in sorted(plan.pods) if uid in state.unbound and state.unbound[uid].waits]
         if not left:
             return ""
         return f"{plan.count} workers have joined for it, and {left[0].title} waits: {left[0].unschedulable_message}"
-
-    @staticmethod
-    def _is_whole(watch: Watch, document: Mapping[str, Any]) -> bool:
-        """Whether all that the pods ask for was launched: neither max, a step, a back-off nor EC2 made it less."""
-        watch.truth.look()
-        moment = watch.truth.moments[-1]
-        wanted = [document["nodes"]["desired"], *(signal["wants"] for signal in document["signals"])]
-        return len(moment.ours | moment.others) >= max(number or 0 for number in wanted)
 
     @staticmethod
     def _undisturbed(watch: Watch) -> bool:
@@ -140,6 +131,13 @@ class PlanRules:
         return f"{move.instance_id} was chosen to go {now_s - move.at_s:.0f} s ago, and now {owner} gets a new worker"
 
 
+def _is_whole(document: Mapping[str, Any], count: int) -> bool:
+    """Whether all that is asked for was launched: neither max, a step, a back-off nor EC2 made it less."""
+    nodes, desired = document["nodes"], document["nodes"]["desired"]
+    wanted = max(signal["wants"] or 0 for signal in document["signals"])
+    return bool(wanted <= desired <= nodes["ready"] + nodes["joining"] + count)
+
+
 def _joined(watch: Watch, plan: _Plan) -> list[SimNode]:
     """Nodes of the plan's workers."""
     instances = watch.cluster.ec2.instances.values()
@@ -147,10 +145,14 @@ def _joined(watch: Watch, plan: _Plan) -> list[SimNode]:
     return [node for node in map(watch.truth.node_of, ids) if node is not None]
 
 
-def _takes_pods(node: SimNode, watch: Watch) -> bool:
-    """Whether it is Ready, open, and rid of the taints that go by themselves."""
-    starting = bool(node.extra_taints) and watch.cluster.world.settings.worker_taints_for_s is not None
-    return node.ready and not (node.cordoned or starting)
+def _all_take_pods(watch: Watch) -> bool:
+    """Whether nobody is on the way any more: a plan counts on all who were.
+
+    Every living worker of ours is a Node that is Ready, open, and rid of the taints that go by themselves.
+    """
+    starts = watch.cluster.world.settings.worker_taints_for_s is not None
+    nodes = [watch.truth.node_of(instance_id) for instance_id in watch.truth.moments[-1].ours]
+    return all(n is not None and n.ready and not (n.cordoned or (starts and n.extra_taints)) for n in nodes)
 
 
 def _known_owners(watch: Watch) -> set[str]:
