@@ -52,11 +52,16 @@ class History:
             client_token="d1-l0", template_id="lt", template_version="1", count=count, overrides=overrides, tags=tags
         )
 
-    def launch(self, count: int, *, known: str = "known", desired: int = 0, wants: int = 0) -> str | None:
+    def launch(
+        self, count: int, *, known: str = "known", desired: int = 0, wants: int = 0, tells: bool = True
+    ) -> str | None:
         """A decision launches so many workers for pods that wait; what the invariant says of its document.
 
-        `desired`: what it decided, where EC2 gave less; `wants`: what the pods want, where that is more.
+        `desired`: what it decided, where EC2 gave less; `wants`: what the pods want, where that is more;
+        `tells`: whether a server told it all.
         """
+        if tells:
+            self.knows_rules()
         self.cluster.ports().fleet.launch(self.request(count))
         operation: Mapping[str, Any] = {
             "operation_id": "d1-l0",
@@ -194,6 +199,14 @@ def test_a_launch_for_a_pod_that_no_worker_helps_is_found(template: dict[str, An
     history.after(1000)
     told = history.launch(1)
     assert ("would wait on them as well" in (told or "")) is wrong
+
+
+def test_it_is_not_said_of_an_owner_that_no_answer_told() -> None:
+    history = History()
+    history.knows_rules()
+    history.cluster.apply(shop("web", 1, extended=(("nvidia.com/gpu", 1),)))
+    history.cluster.run(15)
+    assert history.launch(1, tells=False) is None
 
 
 def test_it_is_not_said_while_things_change() -> None:

@@ -19,8 +19,8 @@ from autoscaler.simulator.world.told import owner_key
 
 FOR_PODS: Final = "pods_unschedulable"
 WITHIN_S: Final = 3600.0
-SETTLED_S: Final = 900.0
-"""So long nothing came in between before a launch for nobody counts: pictures and answers are younger than that."""
+SETTLED_S: Final = 150.0
+"""So long nothing came in between before a launch for nobody counts: pictures are younger than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class PlanRules:
         self._plans: list[_Plan] = []
         self._moves: list[_Move] = []
         self._mark = 0
-        self._quiet_since_s: float | None = None
+        self._quiet_since_s = 0.0
 
     # ------------------------------------------------------------------------------------------------------------ plans
 
@@ -66,19 +66,20 @@ class PlanRules:
             return None
         helped = helpable(watch.cluster)
         waiting = [pod for pod in watch.cluster.world.state.unbound.values() if pod.waits]
+        if not {owner_key(pod) for pod in waiting} <= _known_owners(watch):
+            return None  # left out of the answer, or nonsense in it
         count = sum(operation["count"] for operation in opened)
         if _is_whole(document, count):
             ids = frozenset(operation["operation_id"] for operation in opened)
             pods = frozenset(pod.uid for pod in helped)
             self._plans.append(_Plan(watch.cluster.now_s, len(watch.fault_keys), ids, count, pods))
-        quiet_s = watch.cluster.now_s - (self._quiet_since_s or watch.cluster.now_s)
-        if waiting and not helped and quiet_s > SETTLED_S:
+        if waiting and not helped and watch.cluster.now_s - self._quiet_since_s > SETTLED_S:
             return f"{count} workers are launched, and {waiting[0].title} would wait on them as well"
         return None
 
     def a_plan_is_enough(self, watch: Watch) -> str | None:
         """Once its workers have joined, none of its pods is unschedulable for a reason that the rules knew."""
-        if self._mark != len(watch.fault_keys) or self._quiet_since_s is None:
+        if self._mark != len(watch.fault_keys):
             self._mark, self._quiet_since_s = len(watch.fault_keys), watch.cluster.now_s
         wrong = None
         for plan in [*self._plans]:
