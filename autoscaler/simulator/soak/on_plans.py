@@ -51,7 +51,9 @@ class PlanRules:
     def __init__(self) -> None:
         self._plans: list[_Plan] = []
         self._moves: list[_Move] = []
+        self._read = 0
         self._mark = 0
+        """How often something came in between. A call that goes wrong is no such thing: the world and its load stay."""
         self._quiet_since_s = 0.0
 
     # ------------------------------------------------------------------------------------------------------------ plans
@@ -64,6 +66,7 @@ class PlanRules:
         opened = [o for o in own if o["kind"] == "launch" and o["reason"] == FOR_PODS]
         if not opened or document["rules"] != "known" or not self._undisturbed(watch):
             return None
+        self._note(watch)
         helped = helpable(watch.cluster)
         waiting = [pod for pod in watch.cluster.world.state.unbound.values() if pod.waits]
         if not {owner_key(pod) for pod in waiting} <= _known_owners(watch):
@@ -72,15 +75,14 @@ class PlanRules:
         if _is_whole(document, count):
             ids = frozenset(operation["operation_id"] for operation in opened)
             pods = frozenset(pod.uid for pod in helped)
-            self._plans.append(_Plan(watch.cluster.now_s, len(watch.fault_keys), ids, count, pods))
+            self._plans.append(_Plan(watch.cluster.now_s, self._mark, ids, count, pods))
         if waiting and not helped and watch.cluster.now_s - self._quiet_since_s > SETTLED_S:
             return f"{count} workers are launched, and {waiting[0].title} would wait on them as well"
         return None
 
     def a_plan_is_enough(self, watch: Watch) -> str | None:
         """Once its workers have joined, none of its pods is unschedulable for a reason that the rules knew."""
-        if self._mark != len(watch.fault_keys):
-            self._mark, self._quiet_since_s = len(watch.fault_keys), watch.cluster.now_s
+        self._note(watch)
         wrong = None
         for plan in [*self._plans]:
             verdict = self._judged(watch, plan)
@@ -89,10 +91,18 @@ class PlanRules:
                 wrong = wrong or verdict
         return wrong or None
 
+    def _note(self, watch: Watch) -> None:
+        fresh = watch.fault_keys[self._read :]
+        self._read += len(fresh)
+        disturbed = sum(key.startswith(("episode ", "change ")) for key in fresh)
+        if disturbed:
+            self._mark += disturbed
+            self._quiet_since_s = watch.cluster.now_s
+
     def _judged(self, watch: Watch, plan: _Plan) -> str | None:
         """What is wrong with the plan, empty for nothing; None while it cannot be said."""
         state, now_s = watch.cluster.world.state, watch.cluster.now_s
-        if plan.mark != len(watch.fault_keys) or now_s - plan.at_s > WITHIN_S:
+        if plan.mark != self._mark or now_s - plan.at_s > WITHIN_S:
             return ""
         if len(_joined(watch, plan)) < plan.count or not _all_take_pods(watch):
             return None
@@ -112,7 +122,8 @@ class PlanRules:
 
     def no_launch_follows_a_removal(self, watch: Watch, saved: Saved) -> str | None:
         """Within the hour nothing is launched for pods that a removal moved, where their rules were known."""
-        now_s, mark = watch.cluster.now_s, len(watch.fault_keys)
+        self._note(watch)
+        now_s, mark = watch.cluster.now_s, self._mark
         self._moves = [move for move in self._moves if move.mark == mark and now_s - move.at_s <= WITHIN_S]
         told = None
         if any(launch.reason == FOR_PODS for launch in new_launches(saved)):
