@@ -52,8 +52,16 @@ class History:
             client_token="d1-l0", template_id="lt", template_version="1", count=count, overrides=overrides, tags=tags
         )
 
-    def launch(self, count: int, *, known: str = "known", wants: int | None = None) -> str | None:
-        """A decision launches so many workers for pods that want so many in all; what is said of its document."""
+    def launch(
+        self, count: int, *, known: str = "known", desired: int = 0, wants: int = 0, tells: bool = True
+    ) -> str | None:
+        """A decision launches so many workers for pods that wait; what the invariant says of its document.
+
+        `desired`: what it decided, where EC2 gave less; `wants`: what the pods want, where that is more;
+        `tells`: whether a server told it all.
+        """
+        if tells:
+            self.knows_rules()
         self.cluster.ports().fleet.launch(self.request(count))
         operation: Mapping[str, Any] = {
             "operation_id": "d1-l0",
@@ -65,10 +73,10 @@ class History:
             "decision_id": DECISION,
             "rules": known,
             "operations": [operation],
-            "nodes": {"desired": 2 + count},
+            "nodes": {"ready": 2, "joining": 0, "desired": desired or 2 + count},
             "signals": [
                 {"name": "minimum", "wants": None},
-                {"name": "unschedulable_pods", "wants": wants or 2 + count},
+                {"name": "unschedulable_pods", "wants": wants},
             ],
         }
         return self.rules.nothing_is_launched_for_pods_that_no_worker_helps(self.watch, document)
@@ -138,16 +146,34 @@ def test_a_plan_that_leaves_one_of_its_pods_is_found(count: int, wrong: str | No
 
 
 @pytest.mark.parametrize(
-    ("wants", "known", "between"), [(5, "known", ""), (4, "unknown", ""), (4, "known", "change 1")]
+    ("launch", "between"),
+    [
+        pytest.param({"wants": 5}, "", id="capped"),
+        pytest.param({"desired": 5}, "", id="EC2 gave less"),
+        pytest.param({"known": "unknown"}, "", id="without rules"),
+        pytest.param({}, "change 1", id="the load changed"),
+    ],
 )
-def test_a_plan_that_could_not_be_whole_is_not_judged(wants: int, known: str, between: str) -> None:
+def test_a_plan_that_could_not_be_whole_is_not_judged(launch: dict[str, Any], between: str) -> None:
     history = History()
     history.cluster.apply(one_each(5))
     history.cluster.run(15)
-    history.launch(2, known=known, wants=wants)
+    history.launch(2, **launch)
     if between:
         history.watch.fault_keys.append(between)
     assert history.after(120) is None
+
+
+def test_a_plan_is_judged_when_nobody_is_on_the_way_any_more() -> None:
+    history = History()
+    history.cluster.apply(one_each(5))
+    history.cluster.run(15)
+    history.launch(2)
+    history.cluster.world.break_node(f"worker-{history.cluster.workers()[0]}")
+    assert history.after(120) is None
+    history.cluster.world.mend_node(f"worker-{history.cluster.workers()[0]}")
+    history.watch.truth.look()
+    assert "2 workers have joined" in (history.after(30) or "")
 
 
 def test_a_plan_waits_for_workers_that_still_start() -> None:
@@ -173,6 +199,14 @@ def test_a_launch_for_a_pod_that_no_worker_helps_is_found(template: dict[str, An
     history.after(1000)
     told = history.launch(1)
     assert ("would wait on them as well" in (told or "")) is wrong
+
+
+def test_it_is_not_said_of_an_owner_that_no_answer_told() -> None:
+    history = History()
+    history.knows_rules()
+    history.cluster.apply(shop("web", 1, extended=(("nvidia.com/gpu", 1),)))
+    history.cluster.run(15)
+    assert history.launch(1, tells=False) is None
 
 
 def test_it_is_not_said_while_things_change() -> None:

@@ -19,8 +19,8 @@ from autoscaler.simulator.world.told import owner_key
 
 FOR_PODS: Final = "pods_unschedulable"
 WITHIN_S: Final = 3600.0
-SETTLED_S: Final = 900.0
-"""So long nothing came in between before a launch for nobody counts: pictures and answers are younger than that."""
+SETTLED_S: Final = 150.0
+"""So long nothing came in between before a launch for nobody counts: pictures are younger than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,10 @@ class PlanRules:
     def __init__(self) -> None:
         self._plans: list[_Plan] = []
         self._moves: list[_Move] = []
+        self._read = 0
         self._mark = 0
-        self._quiet_since_s: float | None = None
+        """How often something came in between. A call that goes wrong is no such thing: the world and its load stay."""
+        self._quiet_since_s = 0.0
 
     # ------------------------------------------------------------------------------------------------------------ plans
 
@@ -64,22 +66,23 @@ class PlanRules:
         opened = [o for o in own if o["kind"] == "launch" and o["reason"] == FOR_PODS]
         if not opened or document["rules"] != "known" or not self._undisturbed(watch):
             return None
+        self._note(watch)
         helped = helpable(watch.cluster)
         waiting = [pod for pod in watch.cluster.world.state.unbound.values() if pod.waits]
+        if not {owner_key(pod) for pod in waiting} <= _known_owners(watch):
+            return None  # left out of the answer, or nonsense in it
         count = sum(operation["count"] for operation in opened)
-        if self._is_whole(watch, document):
+        if _is_whole(document, count):
             ids = frozenset(operation["operation_id"] for operation in opened)
             pods = frozenset(pod.uid for pod in helped)
-            self._plans.append(_Plan(watch.cluster.now_s, len(watch.fault_keys), ids, count, pods))
-        quiet_s = watch.cluster.now_s - (self._quiet_since_s or watch.cluster.now_s)
-        if waiting and not helped and quiet_s > SETTLED_S:
+            self._plans.append(_Plan(watch.cluster.now_s, self._mark, ids, count, pods))
+        if waiting and not helped and watch.cluster.now_s - self._quiet_since_s > SETTLED_S:
             return f"{count} workers are launched, and {waiting[0].title} would wait on them as well"
         return None
 
     def a_plan_is_enough(self, watch: Watch) -> str | None:
         """Once its workers have joined, none of its pods is unschedulable for a reason that the rules knew."""
-        if self._mark != len(watch.fault_keys) or self._quiet_since_s is None:
-            self._mark, self._quiet_since_s = len(watch.fault_keys), watch.cluster.now_s
+        self._note(watch)
         wrong = None
         for plan in [*self._plans]:
             verdict = self._judged(watch, plan)
@@ -88,26 +91,25 @@ class PlanRules:
                 wrong = wrong or verdict
         return wrong or None
 
+    def _note(self, watch: Watch) -> None:
+        fresh = watch.fault_keys[self._read :]
+        self._read += len(fresh)
+        disturbed = sum(key.startswith(("episode ", "change ")) for key in fresh)
+        if disturbed:
+            self._mark += disturbed
+            self._quiet_since_s = watch.cluster.now_s
+
     def _judged(self, watch: Watch, plan: _Plan) -> str | None:
         """What is wrong with the plan, empty for nothing; None while it cannot be said."""
         state, now_s = watch.cluster.world.state, watch.cluster.now_s
-        if plan.mark != len(watch.fault_keys) or now_s - plan.at_s > WITHIN_S:
+        if plan.mark != self._mark or now_s - plan.at_s > WITHIN_S:
             return ""
-        nodes = _joined(watch, plan)
-        if len(nodes) < plan.count or not all(_takes_pods(node, watch) for node in nodes):
+        if len(_joined(watch, plan)) < plan.count or not _all_take_pods(watch):
             return None
         left = [state.unbound[uid] for uid in sorted(plan.pods) if uid in state.unbound and state.unbound[uid].waits]
         if not left:
             return ""
         return f"{plan.count} workers have joined for it, and {left[0].title} waits: {left[0].unschedulable_message}"
-
-    @staticmethod
-    def _is_whole(watch: Watch, document: Mapping[str, Any]) -> bool:
-        """Whether all that the pods ask for was launched: neither max, a step, a back-off nor EC2 made it less."""
-        watch.truth.look()
-        moment = watch.truth.moments[-1]
-        wanted = [document["nodes"]["desired"], *(signal["wants"] for signal in document["signals"])]
-        return len(moment.ours | moment.others) >= max(number or 0 for number in wanted)
 
     @staticmethod
     def _undisturbed(watch: Watch) -> bool:
@@ -120,7 +122,8 @@ class PlanRules:
 
     def no_launch_follows_a_removal(self, watch: Watch, saved: Saved) -> str | None:
         """Within the hour nothing is launched for pods that a removal moved, where their rules were known."""
-        now_s, mark = watch.cluster.now_s, len(watch.fault_keys)
+        self._note(watch)
+        now_s, mark = watch.cluster.now_s, self._mark
         self._moves = [move for move in self._moves if move.mark == mark and now_s - move.at_s <= WITHIN_S]
         told = None
         if any(launch.reason == FOR_PODS for launch in new_launches(saved)):
@@ -140,6 +143,13 @@ class PlanRules:
         return f"{move.instance_id} was chosen to go {now_s - move.at_s:.0f} s ago, and now {owner} gets a new worker"
 
 
+def _is_whole(document: Mapping[str, Any], count: int) -> bool:
+    """Whether all that is asked for was launched: neither max, a step, a back-off nor EC2 made it less."""
+    nodes, desired = document["nodes"], document["nodes"]["desired"]
+    wanted = max(signal["wants"] or 0 for signal in document["signals"])
+    return bool(wanted <= desired <= nodes["ready"] + nodes["joining"] + count)
+
+
 def _joined(watch: Watch, plan: _Plan) -> list[SimNode]:
     """Nodes of the plan's workers."""
     instances = watch.cluster.ec2.instances.values()
@@ -147,10 +157,14 @@ def _joined(watch: Watch, plan: _Plan) -> list[SimNode]:
     return [node for node in map(watch.truth.node_of, ids) if node is not None]
 
 
-def _takes_pods(node: SimNode, watch: Watch) -> bool:
-    """Whether it is Ready, open, and rid of the taints that go by themselves."""
-    starting = bool(node.extra_taints) and watch.cluster.world.settings.worker_taints_for_s is not None
-    return node.ready and not (node.cordoned or starting)
+def _all_take_pods(watch: Watch) -> bool:
+    """Whether nobody is on the way any more: a plan counts on all who were.
+
+    Every living worker of ours is a Node that is Ready, open, and rid of the taints that go by themselves.
+    """
+    starts = watch.cluster.world.settings.worker_taints_for_s is not None
+    nodes = [watch.truth.node_of(instance_id) for instance_id in watch.truth.moments[-1].ours]
+    return all(n is not None and n.ready and not (n.cordoned or (starts and n.extra_taints)) for n in nodes)
 
 
 def _known_owners(watch: Watch) -> set[str]:
