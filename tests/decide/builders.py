@@ -227,7 +227,7 @@ def snapshot(
         rooms_known=cluster_known,
         daemons=daemons_of(on_nodes) if there else (),
         pods_of=frozenset(m.node.name for m in machines if m.node is not None) if there else frozenset(),
-        scheduling_rules=rules,
+        scheduling_rules=rules or SchedulingRules(answered_at_s=at_s - 86_400),
         rules_problem="" if rules is not None else "no server was asked",
     )
 

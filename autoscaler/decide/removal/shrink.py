@@ -17,6 +17,8 @@ from autoscaler.state.notices import REBALANCE
 
 SEEN_AT_ONCE = 20
 """Workers whose single pods are asked for in one question, oldest first."""
+ASKED_IN_VAIN = 3
+"""After so many questions in a row without an answer it is decided by requests and selectors."""
 STUCK_AFTER_S = 300
 """A phase that lasts this much longer than a drain may is stuck: it is alarmed, and no longer waited for."""
 
@@ -250,7 +252,12 @@ class _Choice:
         if asks:
             self.asks, self.asked_for = self.asks or asks, self.asked_for or worker.title
             return False
-        why = why or self._moved_in_vain(worker) or self._elsewhere.cannot_lose(worker, self.chosen, self._places)
+        why = (
+            why
+            or self._rules_may_come(worker)
+            or self._moved_in_vain(worker)
+            or self._elsewhere.cannot_lose(worker, self.chosen, self._places)
+        )
         if why is not None:
             self._block(worker, why)
             return True
@@ -265,6 +272,14 @@ class _Choice:
         gone = {worker.key, *(other.key for other in self.chosen)}
         why = too_full_without(self._snapshot, self._fleet, gone, self._policy) if self._use_counts else None
         return None if why is None else f"needed: {why}"
+
+    def _rules_may_come(self, worker: Worker) -> str | None:
+        """A removal can wait for what could not be read just now; for a server that goes on failing it does not."""
+        question = self._state.rules_question
+        gave_up = question is not None and question.failures >= ASKED_IN_VAIN
+        if self._snapshot.scheduling_rules is not None or gave_up or not movable_pods(worker):
+            return None
+        return f"rules_unknown: {self._snapshot.rules_problem}"
 
     def _families(self, worker: Worker) -> list[str]:
         return [family(pod, self._elsewhere.rules_of(pod)) for pod in movable_pods(worker)]

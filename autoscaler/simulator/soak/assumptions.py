@@ -30,7 +30,7 @@ SOURCES_ARE_WHOLE: Final = True
 A family that shows nothing where there may be nothing (taints, waiting pods) shows that there is nothing; where a
 cluster always has some (Nodes, conditions, requests), or the answer tells how much there is, the core must notice.
 """
-RULES_ARE_USED: Final = False
+RULES_ARE_USED: Final = True
 """Decisions rest on what the scheduler asks, as a server tells it: then some pods ask more than room, answers get lost
 or spoilt, and on_plans.py holds. One switch for all of it."""
 ATOMIC_STORE: Final = True

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from autoscaler.model import Pod, SchedulingRules, Snapshot
+from autoscaler.model import Pod, RulesQuestion, SchedulingRules, Snapshot, State
 from autoscaler.model.rules import Budget, NodeSpec, NodeTerm, Operator, Requirement, equal_to
 from autoscaler.state.moved import moved_in_vain, owners_moved
 from tests.decide.builders import NOW_S, ZONES, Machine, decided, full, opened, pod, policy, snapshot, static, worker
@@ -63,12 +63,17 @@ def test_a_budget_that_allows_nothing_keeps_the_worker_while_the_answer_is_fresh
 
 def test_rules_are_asked_for_where_a_pod_would_move_and_its_owner_is_not_known() -> None:
     machines = [worker(n, pods=[light(n)]) for n in (1, 2)]
-    unknown = msgspec.structs.replace(snapshot(machines), rules_problem="")
+    unknown = msgspec.structs.replace(snapshot(machines), rules_problem="", scheduling_rules=None)
     first = decided(unknown, its_policy=policy(low=1))
     assert (first.asks.rules, first.state.removals) == (True, ())
     kept = msgspec.structs.replace(unknown, scheduling_rules=SchedulingRules(answered_at_s=NOW_S - 9000))
     second = decided(kept, its_policy=policy(low=1))
     assert (second.asks.rules_of, second.state.removals) == ((OWNER,), ())
+    unread = msgspec.structs.replace(unknown, rules_problem="DynamoDB is silent")
+    waits = decided(unread, its_policy=policy(low=1))
+    assert (waits.state.removals, waits.blocked[0].reason) == ((), "rules_unknown: DynamoDB is silent")
+    in_vain = State(rules_question=RulesQuestion(failures=3))
+    assert len(decided(unread, in_vain, policy(low=1)).state.removals) == 1
     told = msgspec.structs.replace(kept, rules_problem="the server is silent")
     assert [r.node_name for r in decided(told, its_policy=policy(low=1)).state.removals] == ["worker-i-001"]
 
