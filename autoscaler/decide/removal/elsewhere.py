@@ -75,7 +75,7 @@ class Elsewhere:
             return None
         for budget in rules.budgets:
             for pod in pods if budget.allowed < 1 else ():
-                labels = dict(self._picture.book.of(pod).labels)
+                labels = self._picture.book.labels_of(pod)
                 if pod.namespace == budget.namespace and selects(budget.selector, labels):
                     return f"budget: {budget.namespace}/{budget.name} allows no eviction of {pod.title} now"
         return None

@@ -22,7 +22,7 @@ def what_is_missing(
     if not snapshot.rooms_known or (rules is None and may_ask):
         return Asks(rooms=not snapshot.rooms_known, rules=rules is None and may_ask)
     machines = Machines(snapshot, fleet, state, policy)
-    book = Book(rules, machines.names)
+    book = Book(rules, machines.names, at_s=snapshot.taken_at_s)
     strange = [pod for pod in pods if not book.knows(pod)]
     if strange and may_ask:
         return Asks(

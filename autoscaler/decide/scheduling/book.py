@@ -6,7 +6,7 @@ sees (demand/disputed.py says what happens then).
 
 import re
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -16,6 +16,8 @@ from autoscaler.decide.scheduling.matching import selects
 from autoscaler.model import OwnerRules, Pod, SchedulingRules
 from autoscaler.model.rules import Amounts, BoundClaim, NodeTerm, PodRules, Selector, WaitingClaim
 
+NOMINATED_FOR_S: Final = 120
+"""Preemption ends in seconds, or not at all: an older word of it says nothing."""
 _SHOWN: Final = frozenset({"cpu", "memory"})
 _MADE_ANEW: Final = frozenset({"Job", "Pod"})
 """Owners that come and go with their pods: what is remembered of them is remembered by shape."""
@@ -27,13 +29,15 @@ _NUMBER: Final = re.compile(r"-\d+$")
 class Book:
     """The rules of one look's pods."""
 
-    def __init__(self, rules: SchedulingRules | None, names: RealNames) -> None:
+    def __init__(self, rules: SchedulingRules | None, names: RealNames, *, at_s: int) -> None:
         self._names = names
-        self._told = rules
         self._by_owner: dict[str, list[OwnerRules]] = {}
         for owner in rules.owners if rules is not None else ():
             self._by_owner.setdefault(owner.owner, []).append(owner)
-        self._nominated = {word.pod for word in rules.waiting if word.nominated_node} if rules is not None else set()
+        fresh = rules is not None and at_s - rules.answered_at_s <= NOMINATED_FOR_S
+        self._nominated = {word.pod for word in rules.waiting if word.nominated_node} if rules and fresh else set()
+        told = (*rules.owners, *rules.daemons) if rules is not None else ()
+        self._asked_labels = frozenset(_asked_labels(one.rules for one in told))
         self._of_metrics: dict[tuple[object, ...], PodRules] = {}
         self._corrected: dict[tuple[object, ...], PodRules] = {}
 
@@ -43,11 +47,9 @@ class Book:
 
     def of(self, pod: Pod) -> PodRules:
         """What it asks. Requests are the metrics', which are fresher, but for what they do not show."""
-        told = self._by_owner.get(pod.owner)
-        if told is None:
+        known = self._told_of(pod)
+        if known is None:
             return self._as_metrics_show(pod)
-        known = next((one for one in told if pod.name in one.pods), None)
-        known = known or next((one for one in told if not one.pods), told[-1])
         key = (known, pod.requests)
         if key not in self._corrected:
             shown = dict(known.shown or known.rules.requests)
@@ -55,9 +57,13 @@ class Book:
             asked["cpu"] = asked.get("cpu", 0) + pod.requests.cpu_millicores - shown.get("cpu", 0)
             asked["memory"] = asked.get("memory", 0) + pod.requests.memory_bytes - shown.get("memory", 0)
             requests = _without_nothing(asked)
-            same = requests == _without_nothing(dict(known.rules.requests))
-            self._corrected[key] = known.rules if same else msgspec.structs.replace(known.rules, requests=requests)
+            self._corrected[key] = self._trimmed(msgspec.structs.replace(known.rules, requests=requests))
         return self._corrected[key]
+
+    def labels_of(self, pod: Pod) -> dict[str, str]:
+        """All its labels, as far as they were told."""
+        known = self._told_of(pod)
+        return dict(known.rules.labels) if known is not None else {}
 
     def is_nominated(self, pod: Pod) -> bool:
         """Whether the scheduler is making room for it by preemption."""
@@ -85,7 +91,19 @@ class Book:
     def placed(self, owner: str) -> OwnerRules | None:
         """What the pods of this owner that are on Nodes ask; of several kinds the first."""
         told = self._by_owner.get(owner)
-        return told[0] if told else None
+        return msgspec.structs.replace(told[0], rules=self._trimmed(told[0].rules)) if told else None
+
+    def _told_of(self, pod: Pod) -> OwnerRules | None:
+        told = self._by_owner.get(pod.owner)
+        if told is None:
+            return None
+        known = next((one for one in told if pod.name in one.pods), None)
+        return known or next((one for one in told if not one.pods), told[-1])
+
+    def _trimmed(self, rules: PodRules) -> PodRules:
+        """Without the labels that no pod's rules ask about: pods of a thousand Jobs are one class, not a thousand."""
+        labels = tuple(label for label in rules.labels if label[0] in self._asked_labels)
+        return msgspec.structs.replace(rules, labels=labels)
 
     def _as_metrics_show(self, pod: Pod) -> PodRules:
         key = (pod.namespace, pod.requests, pod.node_selector)
@@ -133,6 +151,12 @@ def _node_terms(rules: PodRules) -> Iterator[NodeTerm]:
             yield from claim.node_affinity or ()
         elif isinstance(claim, WaitingClaim):
             yield from (term for volume in claim.free for term in volume.node_affinity or ())
+
+
+def _asked_labels(rules: Iterable[PodRules]) -> Iterator[str]:
+    """Keys of pod labels that some selector reads."""
+    for selector in {selector for one in rules for selector in _pod_selectors(one)}:
+        yield from (line.key for line in selector or ())
 
 
 def _pod_selectors(rules: PodRules) -> Iterator[Selector | None]:

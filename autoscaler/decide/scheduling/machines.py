@@ -55,6 +55,7 @@ class Machines:
         self._zone_valued = zone_valued(labels for _, labels in self._ours)
         self.zone_keys = frozenset({ZONE_LABEL, REGION_LABEL, *OLD_ZONE_LABELS, *self._zone_valued})
         """Labels that a new worker has by its zone."""
+        self._new_labels: dict[tuple[str, str], dict[str, str]] = {}
         self._templates: dict[tuple[str, str], Template] = {}
 
     def existing(self, node: Node, worker: Worker | None, *, cordoned: bool) -> NodeSpec:
@@ -121,6 +122,11 @@ class Machines:
 
     def _labels_of_new(self, instance_type: str, zone: str) -> dict[str, str]:
         """What it sets by itself, and what all of ours have; of the same type, also what is of the type."""
+        if (instance_type, zone) not in self._new_labels:
+            self._new_labels[instance_type, zone] = self._learned_labels(instance_type, zone)
+        return self._new_labels[instance_type, zone]
+
+    def _learned_labels(self, instance_type: str, zone: str) -> dict[str, str]:
         alike = [labels for worker, labels in self._ours if _type_of(worker, labels) == instance_type]
         common = {k: v for k, v in shared(labels for _, labels in self._ours).items() if k not in OF_ONE_TYPE}
         seen = self._seen(instance_type)

@@ -37,7 +37,7 @@ class Picture:
     ) -> None:
         self.machines = Machines(snapshot, fleet, state, policy)
         rules = snapshot.scheduling_rules
-        self.book = Book(rules, self.machines.names)
+        self.book = Book(rules, self.machines.names, at_s=snapshot.taken_at_s)
         namespaces = {name: dict(labels) for name, labels in rules.namespaces} if rules is not None else {}
         self.cluster = Cluster(namespaces)
         self.settled: list[str] = []
