@@ -5,7 +5,7 @@
 
 from typing import Final
 
-from tests.soak.mutants import endings, fleet, protocol, removals, sight
+from tests.soak.mutants import endings, fleet, protocol, removals, rules, sight
 from tests.soak.mutants.put import Mutant
 
 BROUGHT_OUT_BY: Final = endings.BROUGHT_OUT_BY
@@ -15,4 +15,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *fleet.MUTANTS,
     *removals.MUTANTS,
     *endings.MUTANTS,
+    *rules.MUTANTS,
 )

@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import msgspec
 
-import autoscaler.decide.decision
 import autoscaler.decide.looking
 import autoscaler.decide.progress.draining
 import autoscaler.decide.progress.inspection
@@ -15,6 +14,7 @@ import autoscaler.decide.progress.removal
 import autoscaler.decide.removal.reclaim
 import autoscaler.decide.removal.repair
 import autoscaler.decide.removal.retire
+import autoscaler.decide.steps
 import autoscaler.observe.instances
 import autoscaler.observe.snapshot
 from autoscaler.model import CommandOutcome, CommandResult, Found, RemovalPhase, State
@@ -107,7 +107,7 @@ def notice_of_the_past_acted_on() -> None:
 
 def replacements_forgotten() -> None:
     """For a worker that will be retired another one is launched at every look."""
-    put(autoscaler.decide.decision, "mark_replaced", lambda state, *_args: state)
+    put(autoscaler.decide.steps, "mark_replaced", lambda state, *_args: state)
 
 
 def a_tag_is_never_lost() -> None:

@@ -7,13 +7,13 @@ from typing import Any, Final
 import msgspec
 
 import autoscaler.act.perform
-import autoscaler.decide.decision
 import autoscaler.decide.demand.growth
-import autoscaler.decide.demand.pods
 import autoscaler.decide.fleet
 import autoscaler.decide.progress.launch
 import autoscaler.decide.progress.removal
 import autoscaler.decide.removal.repair
+import autoscaler.decide.scheduling.picture
+import autoscaler.decide.steps
 import autoscaler.state.memory
 from autoscaler.model import State
 from autoscaler.ports import PortError
@@ -23,12 +23,12 @@ replace = msgspec.structs.replace
 
 
 def _with_policy(name: str, change: Callable[[Any], Any]) -> None:
-    plan = getattr(autoscaler.decide.decision, name)
+    plan = getattr(autoscaler.decide.steps, name)
 
     def changed(snapshot: Any, fleet: Any, state: Any, policy: Any, **more: Any) -> Any:
         return plan(snapshot, fleet, state, change(policy), **more)
 
-    setattr(autoscaler.decide.decision, name, changed)
+    setattr(autoscaler.decide.steps, name, changed)
 
 
 def unlisted_workers_forgotten() -> None:
@@ -38,7 +38,7 @@ def unlisted_workers_forgotten() -> None:
     def forgetful(snapshot: Any, fleet: Any, state: State, policy: Any) -> Any:
         return plan(snapshot, fleet, replace(state, unlisted_workers=0), policy)
 
-    put(autoscaler.decide.decision, "plan_blind_growth", forgetful)
+    put(autoscaler.decide.steps, "plan_blind_growth", forgetful)
 
 
 def no_adoption_by_tag() -> None:
@@ -83,14 +83,14 @@ def counted_by_describe_only() -> None:
         )
         return view(snapshot, replace(state, launches=launches))
 
-    for module in (autoscaler.decide.decision, autoscaler.decide.fleet):
+    for module in (autoscaler.decide.steps, autoscaler.decide.fleet):
         put(module, "view_fleet", blinkered)
 
 
 def joining_ignored() -> None:
     """Workers on their way do not count."""
     put(autoscaler.decide.fleet.FleetView, "joining", property(lambda _self: 0))
-    put(autoscaler.decide.demand.pods, "_coming_rooms", lambda *_args: [])
+    put(autoscaler.decide.scheduling.picture.Picture, "_add_coming", lambda *_args: None)
 
 
 def absence_believed_at_once() -> None:

@@ -3,11 +3,11 @@
 from typing import Any, Final
 
 import autoscaler.act.perform
-import autoscaler.decide.decision
 import autoscaler.decide.looking
 import autoscaler.decide.progress.draining
 import autoscaler.decide.progress.moves
 import autoscaler.decide.progress.removal
+import autoscaler.decide.steps
 import autoscaler.state.transitions
 from autoscaler.model import RemovalPhase, State
 from tests.soak.mutants.put import Mutant, put
@@ -54,7 +54,7 @@ def drain_skipped() -> None:
     def straight(*args: Any, **more: Any) -> Any:
         return new_removal(*args, **{**more, "phase": RemovalPhase.TERMINATING})
 
-    put(autoscaler.decide.decision, "new_removal", straight)
+    put(autoscaler.decide.steps, "new_removal", straight)
 
 
 def node_deleted_first() -> None:
@@ -82,7 +82,7 @@ def phases_go_backwards() -> None:
             return autoscaler.decide.progress.moves.uncordon(look, state, removal, "changed our mind")
         return advance(look, state, removal, **more)
 
-    put(autoscaler.decide.decision, "advance_removal", back)
+    put(autoscaler.decide.steps, "advance_removal", back)
 
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
