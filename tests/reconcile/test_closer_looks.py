@@ -26,7 +26,7 @@ class Asked:
         self.kinds: list[str] = []
 
     def query(self, promql: str) -> Sequence[Sample]:
-        kind = "sight" if '"evaluated_at"' in promql else "rooms" if '"requested"' in promql else "moving"
+        kind = "sight" if '"scraped_at"' in promql else "rooms" if '"requested"' in promql else "moving"
         self.kinds.append(kind)
         if len(self.kinds) > self._answers:
             raise MetricsUnavailable(f"no answer to {kind}")
