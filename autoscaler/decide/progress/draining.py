@@ -9,7 +9,7 @@ from autoscaler.decide.progress.present import SHOWN_AFTER_S, UNSEEN, WORD_HOLDS
 from autoscaler.decide.progress.sending import GRACE_AFTER_DRAIN_S, LATE_RULE, result_of, send_again
 from autoscaler.model import CommandOutcome, CommandResult, RemovalOperation, RemovalPhase, State
 from autoscaler.state.memory import remember_refusal
-from autoscaler.state.transitions import began_to_go, enter_phase, update_removal
+from autoscaler.state.transitions import began_to_go, enter_phase, undone, update_removal
 
 SEND_ATTEMPTS: Final = 5
 """Deliveries of one drain before it is given up; uncordon, delete-node, inspect and the drain of a machine that EC2
@@ -53,7 +53,7 @@ def advance_drain(look: Look, state: State, removal: RemovalOperation, wanted_ba
         state = remember_refusal(
             state, removal.node_name, f"taken back, {needed}", now_s=look.now_s, policy=look.policy
         )
-        return uncordon(look, began_to_go(state, removal, now_s=look.now_s), removal, needed)
+        return uncordon(look, undone(state, removal, now_s=look.now_s), removal, needed)
     if removal.phase is RemovalPhase.DRAINED:
         return _drained(look, state, removal, since_s=removal.phase_since_s) or terminate(look, state, removal)
     if removal.command is None:
@@ -158,7 +158,7 @@ def _failed(look: Look, state: State, removal: RemovalOperation, result: Command
         return terminate(look, began_to_go(state, removal, now_s=look.now_s), removal, although=why)
     state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
     if _something_went(result):
-        state = began_to_go(state, removal, now_s=look.now_s)
+        state = undone(state, removal, now_s=look.now_s)
     if result.outcome in _NOT_CORDONED:
         return update_removal(state, removal.operation_id, lambda _: None)
     return uncordon(look, state, removal, why)

@@ -79,6 +79,8 @@ def plan_shrink(
     if unknown is not None:
         return ShrinkPlan(candidates=(), reason="window_unknown", message=unknown, blocked=tuple(blocked))
     choice = _Choice(snapshot, fleet, state, policy, places=places, forced=forced, now_s=now_s)
+    if (why := choice.not_measured_yet()) is not None:
+        return ShrinkPlan(candidates=(), reason="cooling_down", message=why, blocked=tuple(blocked))
     for worker in _in_turn(eligible, fleet, state, leaves_at_once=choice.leaves_at_once):
         if not choice.goes_on_after(worker):
             break
@@ -159,10 +161,12 @@ def _not_now(
         return "steady", why
     if fleet.ready <= policy.workers.min:
         return "at_min", f"{fleet.ready} workers are Ready and workers.min is {policy.workers.min}"
-    last_s = max(state.last_scale_up_s or 0, state.last_scale_down_s or 0)
+    # A removal that ended well, without a launch and with nothing that waits now, has proved harmless.
+    last_s = max(state.last_scale_up_s or 0, state.last_undone_s or 0)
     if now_s - last_s < policy.scale_down.cool_down_s:
         left_s = policy.scale_down.cool_down_s - (now_s - last_s)
-        return "cooling_down", f"the last change is {now_s - last_s} s ago; the cool-down ends in {left_s} s"
+        what = "launch" if last_s == state.last_scale_up_s else "removal that was undone"
+        return "cooling_down", f"the last {what} is {now_s - last_s} s ago; the cool-down ends in {left_s} s"
     if not fleet.servers:
         return "no_server", "no running server instance with the tag k3s-autoscaler/role=server: nobody could drain"
     return None
@@ -247,6 +251,15 @@ class _Choice:
             self._spare = min(self._spare, fleet.existing - policy.workers.max)
         # What workers use that run nothing for anybody is their own and leaves with them: `min: 0` may be reached.
         self._use_counts = not forced and any(not worker.empty for worker in fleet.having(Standing.READY))
+
+    def not_measured_yet(self) -> str | None:
+        """Whether the window's highest use may still be that of the fleet before the last one left."""
+        metrics = self._policy.metrics
+        measured_s = metrics.cpu_rate_window_s + 2 * metrics.utilisation_interval_s
+        since_s = self._now_s - (self._state.last_scale_down_s or 0)
+        if not self._use_counts or since_s >= measured_s:
+            return None
+        return f"the use without the worker that left last is measured in {measured_s - since_s} s"
 
     def leaves_at_once(self, worker: Worker) -> bool:
         """Whether nobody needs it for sure: such workers leave together."""

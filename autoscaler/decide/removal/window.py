@@ -15,12 +15,13 @@ from autoscaler.model import Node, Resources, Snapshot
 
 def not_known(workers: Iterable[Worker], window_s: int) -> str | None:
     """Whose window has a gap, or is not recorded at all; None where all are whole."""
-    of = [worker.title for worker in workers if worker.node is None or worker.node.requested_most is None]
+    gaps = (worker.title for worker in workers if worker.node is None or worker.node.requested_most is None)
+    of = list(dict.fromkeys(gaps))
     if not of:
         return None
     more = f" and {len(of) - 1} more" if len(of) > 1 else ""
     return (
-        f"what pods asked of {of[0]}{more} is not known for all of the last {window_s} s: where it never is, load the "
+        f"it is not known what pods asked of {of[0]}{more} for all of the last {window_s} s: where it never is, load the "
         "present rules (make rules, docs/metrics.md)"
     )
 
