@@ -65,6 +65,13 @@ def test_fifteen_idle_workers_are_the_minimum_within_three_minutes_after_the_win
     assert {d["reason"] for d in documents if d["action"] == "scale_down"} == {"low_utilisation"}
 
 
+def test_by_sweeps_alone_five_leave_each_four_minutes() -> None:
+    cluster = SimCluster(Policy(version=1, workers=Workers(min=2, max=20)), workers=15)
+    actions = [document["action"] for document in cluster.sweep_for(1200)]
+    assert [number for number, action in enumerate(actions) if action == "scale_down"] == [0, 2, 4]
+    assert len(cluster.workers()) == 2
+
+
 def test_an_idle_fleet_waits_for_its_window_first() -> None:
     """What left a minute ago may come back."""
     cluster = SimCluster(Policy(version=1), workers=4)

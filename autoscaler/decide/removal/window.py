@@ -21,8 +21,8 @@ def not_known(workers: Iterable[Worker], window_s: int) -> str | None:
         return None
     more = f" and {len(of) - 1} more" if len(of) > 1 else ""
     return (
-        f"it is not known what pods asked of {of[0]}{more} for all of the last {window_s} s: where it never is, load the "
-        "present rules (make rules, docs/metrics.md)"
+        f"it is not known what pods asked of {of[0]}{more} for all of the last {window_s} s: where it never is, "
+        "load the present rules (make rules, docs/metrics.md)"
     )
 
 

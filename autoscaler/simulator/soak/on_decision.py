@@ -10,6 +10,8 @@ CALM = frozenset({"low_utilisation", "consolidation"})
 """Reasons of a shrink that rests on the window."""
 VOLUNTARY = CALM | {"above_max"}
 """Reasons of a shrink; every other removal answers something that happened to the worker."""
+RECORDED_AFTER_S = 75.0
+"""Pods that were there for shorter may fall between two recordings, or into a gap that a window may have."""
 USE_TOLERANCE = 0.05
 HIGH_FOR_S = 90.0
 """Use that was high for shorter may fall between two scrapes."""
@@ -70,6 +72,19 @@ def no_shrink_of_a_busy_fleet(watch: Watch, saved: Saved) -> str | None:
             until_s = moment.since_s
             if high_s > HIGH_FOR_S:
                 return f"{chosen[0].instance_id} is removed, and {name} use was {value:.0%} for {high_s:.0f} s"
+    return None
+
+
+def only_idle_workers_leave_together(watch: Watch, saved: Saved) -> str | None:
+    """Of workers that leave at once for want of load none ran pods that a drain moves at any time of the window."""
+    chosen = [removal for removal in _voluntary(saved) if removal.reason in CALM]
+    for removal in chosen if len(chosen) > 1 else ():
+        held_s, until_s = 0.0, watch.cluster.now_s
+        for moment in watch.truth.lately(0.9 * watch.policy.scale_down.window_s - NOTICED_WITHIN_S):
+            held_s += until_s - moment.since_s if removal.instance_id in moment.busy else 0.0
+            until_s = moment.since_s
+        if held_s > RECORDED_AFTER_S:
+            return f"{removal.instance_id} leaves with others, and ran pods for {held_s:.0f} s of the window"
     return None
 
 

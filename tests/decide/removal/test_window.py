@@ -112,8 +112,8 @@ def test_a_window_with_a_gap_lets_nobody_go(name: str, chosen: Policy) -> None:
     decision = decided(seen, its_policy=chosen)
     assert (decision.reason, going(decision)) == ("window_unknown", [])
     assert decision.message == (
-        f"Nothing to do: it is not known what pods asked of {name} for all of the last 600 s: where it never is, load the "
-        "present rules (make rules, docs/metrics.md)."
+        f"Nothing to do: it is not known what pods asked of {name} for all of the last 600 s: where it never is, "
+        "load the present rules (make rules, docs/metrics.md)."
     )
 
 
