@@ -109,16 +109,16 @@ def test_the_cool_down_ends(state: State) -> None:
 
 
 def test_a_cool_down_says_what_it_follows_and_when_it_ends() -> None:
-    def message(**times: int) -> str:
-        return decided(snapshot(IDLE), State(**times)).message
+    def message(state: State) -> str:
+        return decided(snapshot(IDLE), state).message
 
-    assert message(last_scale_up_s=NOW_S - 500, last_undone_s=NOW_S - 510) == (
+    assert message(State(last_scale_up_s=NOW_S - 500, last_undone_s=NOW_S - 510)) == (
         "Nothing to do: the last launch is 500 s ago; the cool-down ends in 100 s."
     )
-    assert message(last_scale_up_s=NOW_S - 500, last_undone_s=NOW_S - 490) == (
+    assert message(State(last_scale_up_s=NOW_S - 500, last_undone_s=NOW_S - 490)) == (
         "Nothing to do: the last removal that was undone is 490 s ago; the cool-down ends in 110 s."
     )
-    assert message(last_scale_down_s=NOW_S - 60) == (
+    assert message(State(last_scale_down_s=NOW_S - 60)) == (
         "Nothing to do: the use without the worker that left last is measured in 30 s."
     )
 

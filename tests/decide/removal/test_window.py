@@ -13,7 +13,7 @@ FITS = policy(low=1, down=ScaleDown(when="fits"))
 LOW_USE = policy(low=1)
 
 
-def held(cpu: int, *, pods: int = 1, memory_mib: int = 0) -> dict[str, Resources]:
+def held(cpu: int, *, pods: int = 1, memory_mib: int = 0) -> dict[str, Any]:
     """What the pods of a worker asked for at most."""
     return {"requested_most": Resources(cpu_millicores=cpu, memory_bytes=memory_mib * MIB, pods=pods)}
 

@@ -19,7 +19,7 @@ replace = msgspec.structs.replace
 
 def unknown_windows_are_idle() -> None:
     """A window that Prometheus does not know counts as no use at all, and as no pod: either alone stops a shrink."""
-    use, requests = autoscaler.observe.nodes.parse_utilisation, autoscaler.observe.closer.parse_requested_most
+    use, requests = autoscaler.observe.nodes.parse_utilisation, autoscaler.observe.nodes.parse_requested_most
 
     def idle(samples: Any, policy: Any) -> Any:
         return tuple(
