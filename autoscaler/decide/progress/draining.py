@@ -115,7 +115,7 @@ def _drained(look: Look, state: State, removal: RemovalOperation, *, since_s: in
     holds_s = WORD_HOLDS_S if why == UNSEEN else SHOWN_AFTER_S
     if why is not None and look.now_s - since_s > holds_s:
         state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
-        return uncordon(look, state, removal, why)
+        return uncordon(look, undone(state, removal, now_s=look.now_s), removal, why)
     if why is not None or look.asks_rooms:
         return state  # it is not seen for a while; or the metrics are older than the cordon, or the last eviction
     return None

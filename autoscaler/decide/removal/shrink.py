@@ -75,7 +75,7 @@ def plan_shrink(
     places = [w for w in fleet.having(Standing.READY) if w.schedulable and not (w.empty and distrusted)]
     # Use need not be low above max; where it is, ordinary rules let more go than are too many.
     forced = above_max and low_enough(snapshot, policy) is not None
-    unknown = not_known((*eligible, *places), policy.scale_down.window_s) if not forced else None
+    unknown = not_known((*eligible, *places), policy.scale_down.window_s) if eligible and not forced else None
     if unknown is not None:
         return ShrinkPlan(candidates=(), reason="window_unknown", message=unknown, blocked=tuple(blocked))
     choice = _Choice(snapshot, fleet, state, policy, places=places, forced=forced, now_s=now_s)
