@@ -159,7 +159,8 @@ def _failed(look: Look, state: State, removal: RemovalOperation, result: Command
     state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
     if _something_went(result):
         state = undone(state, removal, now_s=look.now_s)
-    if result.outcome in _NOT_CORDONED:
+    # Another copy of the command, whose answer was lost on its way to us, may be judged otherwise and cordon it yet.
+    if result.outcome in _NOT_CORDONED and result.rule != ADMISSION_RULE:
         return update_removal(state, removal.operation_id, lambda _: None)
     return uncordon(look, state, removal, why)
 

@@ -167,6 +167,14 @@ def test_a_worker_that_was_drained_and_is_given_back_begins_a_cool_down(
     assert decision.state.last_undone_s == (NOW_S if scale_down else None)
 
 
+def test_what_an_admission_refused_is_given_back_since_a_copy_of_the_command_may_cordon_it_yet() -> None:
+    """Each copy is judged anew, and the answer to a send may be lost: the uncordon's higher fence stops the other."""
+    left = left_of(look(removal(1), commands=told(Outcome.REFUSED, rule="admission")))
+    assert left is not None
+    assert (left.phase, left.fence > removal(1).fence) == (Phase.UNCORDONING, True)
+    assert left_of(look(removal(1), commands=told(Outcome.REFUSED, rule="bare_pod"))) is None
+
+
 def test_a_drain_that_came_too_late_has_judged_nothing_and_is_sent_again() -> None:
     decision = look(removal(1), commands=told(Outcome.REFUSED, rule="late"))
     left = left_of(decision)
