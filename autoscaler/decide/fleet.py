@@ -73,6 +73,12 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
         return self.node is None or self.node.movable == 0
 
     @property
+    def empty_long(self) -> bool:
+        """Whether a drain would have evicted nobody at any time of the shrink window."""
+        most = self.node.requested_most if self.node is not None else None
+        return self.empty and (self.node is None or (most is not None and most.pods == 0))
+
+    @property
     def schedulable(self) -> bool:
         """Whether the scheduler may place pods there now."""
         return (

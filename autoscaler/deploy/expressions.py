@@ -5,6 +5,7 @@ from typing import Final
 
 from autoscaler.deploy.layout import laid_out
 from autoscaler.observe.promql import Raw
+from autoscaler.observe.requested import requested_for_windows
 from autoscaler.policy import MetricsPolicy
 
 NAMED: Final = 3
@@ -21,6 +22,7 @@ def rule_expressions(metrics: MetricsPolicy, matchers: Mapping[str, str]) -> dic
             f"({raw.state('kube_pod_status_unscheduled_time')} and on (uid) ({raw.waiting})))"
         ),
         "node_ready": raw.ready,
+        "node_requested": requested_for_windows(raw),
         "node_utilisation": raw.node_utilisation(metrics.cpu_rate_window_s, metrics.utilisation_interval_s),
         "workers_low": raw.workers_utilisation(unmeasured=0),
         "workers_high": raw.workers_utilisation(unmeasured=1),

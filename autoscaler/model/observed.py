@@ -84,6 +84,11 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     """Effective requests of its unfinished pods, once rooms were asked for."""
     movable: int | None = None
     """Pods that a drain would evict, once rooms were asked for."""
+    requested_most: Resources | None = None
+    """The highest requests of the shrink window, `pods` being those that a drain would have evicted.
+
+    None while the window is not known, or rooms were not asked for.
+    """
 
 
 class Pod(msgspec.Struct, frozen=True, kw_only=True):

@@ -169,4 +169,4 @@ class RemovalOperation(
     retry_at_s: int | None = None
     """EC2 refused to end it, `attempts` times: not tried again before."""
     scale_down: bool = False
-    """It begins a cool-down once something really went, or began to go."""
+    """For want of load: where it is given up after something went, a cool-down follows."""

@@ -166,6 +166,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     join_failures: JoinFailures | None = None
     last_scale_up_s: int | None = None
     last_scale_down_s: int | None = None
+    last_undone_s: int | None = None
+    """When a removal was last given up after pods or room had gone: it was no harmless one, and a cool-down follows."""
     told_refusal: str = ""
     """Reason code of the refusal that people know of: it is told and recorded once, until it changes or ends."""
     told_codes: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from autoscaler.model import Asks, MetricsStatus, Node, Pod, Resources, Sample, Snapshot
+from autoscaler.observe.nodes import parse_requested_most
 from autoscaler.observe.pods import parse_daemons, parse_places, parse_pods_on_nodes, parse_selectors, prefixed
 from autoscaler.observe.query import moving_query, places_query, rooms_query
 from autoscaler.observe.samples import Rows, sort_samples
@@ -30,7 +31,7 @@ def look_closer(metrics: Metrics, snapshot: Snapshot, asks: Asks, policy: Policy
             with_init=snapshot.shows_init,
             with_overhead=snapshot.shows_overhead,
         )
-        snapshot = with_rooms(snapshot, _ask(metrics, query))
+        snapshot = with_rooms(snapshot, _ask(metrics, query), policy)
     wanted = tuple(name for name in asks.pods_of if name not in snapshot.pods_of)
     if wanted and snapshot.cluster_known:
         snapshot = with_pods_of(snapshot, wanted, _ask(metrics, moving_query(policy, wanted)))
@@ -40,7 +41,7 @@ def look_closer(metrics: Metrics, snapshot: Snapshot, asks: Asks, policy: Policy
     return snapshot
 
 
-def with_rooms(snapshot: Snapshot, answer: Sequence[Sample] | MetricsUnavailable) -> Snapshot:
+def with_rooms(snapshot: Snapshot, answer: Sequence[Sample] | MetricsUnavailable, policy: Policy) -> Snapshot:
     """The snapshot with what is free on each Node. Pure."""
     rows = None if isinstance(answer, MetricsUnavailable) else sort_samples(answer)
     why = _unproven(answer, rows)
@@ -59,6 +60,7 @@ def with_rooms(snapshot: Snapshot, answer: Sequence[Sample] | MetricsUnavailable
             movable[name] = round(value)
     node_labels = {labels.get("node", ""): prefixed(labels, "label_") for labels, _ in rows.of("node_labels")}
     selectors = parse_selectors(rows)
+    most = parse_requested_most(rows, snapshot.nodes, policy)
     nodes = tuple(
         msgspec.structs.replace(
             node,
@@ -70,6 +72,7 @@ def with_rooms(snapshot: Snapshot, answer: Sequence[Sample] | MetricsUnavailable
             ),
             movable=movable.get(node.name, 0),
             labels=node_labels.get(node.name, ()),
+            requested_most=most.get(node.name),
         )
         for node in snapshot.nodes
     )

@@ -1,7 +1,8 @@
 """Rows -> Nodes, each fact known or None, and the use of the workers."""
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from autoscaler.model import Node, Resources, Utilisation
@@ -90,6 +91,28 @@ def parse_utilisation(rows: Rows, policy: Policy) -> tuple[Utilisation, ...]:
     )
 
 
+def parse_requested_most(rows: Rows, nodes: Sequence[Node], policy: Policy) -> dict[str, Resources]:
+    """Return what each Node's pods asked for at most in the shrink window, by name.
+
+    Of a younger Node since it was there. A Node of which samples are missing is left out.
+    """
+    interval_s = recording_interval_s(rows)
+    if interval_s is None:
+        return {}
+    most = {(labels.get("node", ""), labels.get("resource", "")): v for labels, v in rows.of("requested_max")}
+    counts = {(labels.get("node", ""), labels.get("resource", "")): v for labels, v in rows.of("requested_count")}
+    found = {}
+    for node in nodes:
+        # It is recorded from the first evaluation after its creation on.
+        there_s = rows.at_s - node.created_at_s - interval_s if node.created_at_s is not None else math.inf
+        wanted = _samples_wanted(min(policy.scale_down.window_s, max(0.0, there_s)), interval_s)
+        keys = [(node.name, resource) for resource in ("cpu", "memory", "")]
+        if all(key in most and counts.get(key, 0.0) >= wanted for key in keys):
+            cpu, memory, pods = (most[key] for key in keys)
+            found[node.name] = Resources(cpu_millicores=round(cpu * 1000), memory_bytes=round(memory), pods=round(pods))
+    return found
+
+
 def recording_interval_s(rows: Rows) -> float | None:
     """How often the windows' series are recorded, as they say themselves; None while they say nothing."""
     for labels, _ in rows.of("evaluated_at"):
@@ -118,6 +141,10 @@ def _covered(rows: Rows, value_family: str, count_family: str, *, label: str, wi
     interval_s = recording_interval_s(rows)
     if interval_s is None:
         return {}
-    wanted = max(2.0, WINDOW_COVERAGE * (window_s // interval_s))
+    wanted = _samples_wanted(window_s, interval_s)
     counts = rows.by(count_family, label)
     return {key: value for key, value in rows.by(value_family, label).items() if counts.get(key, 0.0) >= wanted}
+
+
+def _samples_wanted(window_s: float, interval_s: float) -> float:
+    return max(2.0, WINDOW_COVERAGE * (window_s // interval_s))

@@ -16,6 +16,10 @@ _OF_A_NODE: Final = (
     "pod_cidr, system_uuid, internal_ip"
 )
 """Labels of kube_node_info: what is left says who tells it."""
+SIDECAR: Final = 'restart_policy="Always"'
+"""Of init containers that run beside the app for the pod's whole life."""
+BOUND: Final = 'node!=""'
+RESOURCES: Final = 'resource=~"cpu|memory"'
 _LOCAL_NODE: Final = "annotation_local_path_provisioner_selected_node"
 
 
@@ -230,3 +234,10 @@ def quoted(text: str) -> str:
     """The text as a PromQL string."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
+
+
+def labelled(expression: str, **labels: str) -> str:
+    """The expression with these labels on every row."""
+    for name, value in labels.items():
+        expression = f'label_replace({expression}, "{name}", "{value}", "", "")'
+    return expression

@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from autoscaler.observe.promql import Raw, quoted
+from autoscaler.observe.promql import BOUND, RESOURCES, SIDECAR, Raw, labelled, quoted
+from autoscaler.observe.requested import INIT_REQUESTS, OVERHEAD, requested_in_window, requested_now
 from autoscaler.observe.series import COUNTED, FAMILY, KUBE_STATE_METRICS, NODE_EXPORTER, UTILISATION_GROUP
 from autoscaler.policy import Policy
 
@@ -30,15 +31,8 @@ NAMED_AT_MOST: Final = 200
 """More names than these do not stand in one selector."""
 BARE: Final = "Pod"
 """The kind of a pod without an owner, as `Pod.owner` has it."""
-INIT_REQUESTS: Final = "kube_pod_init_container_resource_requests"
-OVERHEAD: Final = "kube_pod_overhead_cpu_cores"
 _POD: Final = "namespace, pod, uid"
 _OWNED_POD: Final = f"{_POD}, created_by_kind, created_by_name, priority_class"
-_OF_A_POD: Final = f"{_POD}, container, unit, created_by_name, priority_class, host_ip, pod_ip, host_network"
-"""Labels of a pod's series: what is left says whose Node it is and who tells it."""
-_SIDECAR: Final = 'restart_policy="Always"'
-_BOUND: Final = 'node!=""'
-_RESOURCES: Final = 'resource=~"cpu|memory"'
 _SPECIAL: Final = re.compile(r"[\\.+*?()|\[\]{}^$]")
 _ESCAPED: Final = r"\\\g<0>"
 """Names of custom kinds may hold them (Kubernetes: path segment names)."""
@@ -72,7 +66,7 @@ def rooms_query(policy: Policy, daemon_nodes: Sequence[str], *, with_init: bool,
     daemons = _on_nodes(daemon_nodes, 'created_by_kind="DaemonSet"')
     owned = f"max by (uid, namespace, created_by_name) ({raw.state('kube_pod_info', daemons)})"
     parts = {
-        f"daemon_requests {part}": _labelled(
+        f"daemon_requests {part}": labelled(
             f"max by (namespace, created_by_name, resource) "
             f"({expression} * on (namespace, uid) group_left (created_by_name) {owned})",
             part=part,
@@ -82,7 +76,9 @@ def rooms_query(policy: Policy, daemon_nodes: Sequence[str], *, with_init: bool,
     unbound = raw.state("kube_pod_info", 'node=""')
     return _union(
         {
-            "requested": _sums(raw, with_init=with_init, with_overhead=with_overhead),
+            "requested": requested_now(raw, with_init=with_init, with_overhead=with_overhead),
+            **requested_in_window(raw, policy.scale_down.window_s),
+            "evaluated_at": _evaluated_at(raw),
             **parts,
             "daemon_requests": f"max by (namespace, created_by_name) ({owned})",
             "node_labels": f"max without (instance, job) ({raw.state('kube_node_labels')})",
@@ -96,7 +92,7 @@ def moving_query(policy: Policy, nodes: Sequence[str]) -> str:
     raw = Raw(policy.metrics.matchers)
     there = raw.state("kube_pod_info", _on_nodes(nodes))
     parts = {
-        f"pod_requests {part}": _labelled(f"{expression} and on (uid) {there}", part=part)
+        f"pod_requests {part}": labelled(f"{expression} and on (uid) {there}", part=part)
         for part, expression in _parts(raw, _on_nodes(nodes)).items()
     }
     kept = " or ".join(raw.state("kube_pod_annotations", annotation) for annotation in _DO_NOT_EVICT)
@@ -127,7 +123,7 @@ def places_query(policy: Policy, owners: Sequence[str]) -> str:
         names = _any_of(by.split()[-1], (name for _, kind, name in parts if (kind == BARE) is alone))
         if names is None:
             continue
-        wanted = (_BOUND, f'created_by_kind{"=" if alone else "!="}""', namespaces, names)
+        wanted = (BOUND, f'created_by_kind{"=" if alone else "!="}""', namespaces, names)
         there = raw.state("kube_pod_info", ",".join(matcher for matcher in wanted if matcher))
         each = f"max by (uid, node, namespace, {by}) ({there} and on (uid) {raw.alive_where(namespaces)})"
         operands[family] = f"count by (node, namespace, {by}) ({each})"
@@ -144,17 +140,11 @@ def _union(operands: Mapping[str, str]) -> str:
 
 def _count(expression: str, of: str) -> str:
     """Always there, 0 for none: what is not told is not none."""
-    return _labelled(f"(count({expression}) or vector(0))", of=of)
+    return labelled(f"(count({expression}) or vector(0))", of=of)
 
 
 def _selectors(raw: Raw, pods: str) -> str:
     return f"max without (instance, job) ({raw.state('kube_pod_nodeselectors')} and on (uid) {pods})"
-
-
-def _labelled(expression: str, **labels: str) -> str:
-    for name, value in labels.items():
-        expression = f'label_replace({expression}, "{name}", "{value}", "", "")'
-    return expression
 
 
 def _any_of(label: str, names: Iterable[str]) -> str | None:
@@ -216,7 +206,7 @@ def _waits_since(raw: Raw, policy: Policy) -> str:
     back_s = policy.scale_up.pending_for_s + GATE_MATTERS_S
     last_gated = f"max_over_time(timestamp({raw.gated})[{back_s}s:{GATE_STEP_S}s])"
     lifted = f"{last_gated} and on (uid) {raw.unschedulable} unless on (uid) {raw.gated}"
-    both = f"{_labelled(told, when='told')} or {_labelled(lifted, when='lifted')}"
+    both = f"{labelled(told, when='told')} or {labelled(lifted, when='lifted')}"
     return f"max by ({_POD}) ({both}) or on (uid) max by ({_POD}) {raw.unschedulable}"
 
 
@@ -226,7 +216,7 @@ def _unbound_pods(raw: Raw, policy: Policy) -> dict[str, str]:
     # Where two targets disagree, bound wins over not yet bound.
     bound = raw.state("kube_pod_info", 'node!=""')
     parts = {
-        f"pod_requests {part}": _labelled(expression, part=part) for part, expression in _parts(raw, 'node=""').items()
+        f"pod_requests {part}": labelled(expression, part=part) for part, expression in _parts(raw, 'node=""').items()
     }
     return {
         "pod_unbound": f"max by ({_OWNED_POD}) ({unbound}) unless on (uid) {bound}",
@@ -257,9 +247,9 @@ def _parts(raw: Raw, where: str) -> dict[str, str]:
     init containers run one after the other: the largest counts. Overhead has no label `node`; whoever uses the parts
     joins them with the pods that he means.
     """
-    app = raw.state("kube_pod_container_resource_requests", f"{_RESOURCES},{where}")
-    init = raw.state(INIT_REQUESTS, f"{_RESOURCES},{where}")
-    sidecars = raw.state("kube_pod_init_container_info", _SIDECAR)
+    app = raw.state("kube_pod_container_resource_requests", f"{RESOURCES},{where}")
+    init = raw.state(INIT_REQUESTS, f"{RESOURCES},{where}")
+    sidecars = raw.state("kube_pod_init_container_info", SIDECAR)
     cpu, memory = raw.state("kube_pod_overhead_cpu_cores"), raw.state("kube_pod_overhead_memory_bytes")
     there = raw.state("kube_pod_info", where)
     return {
@@ -303,14 +293,13 @@ def _about(raw: Raw) -> dict[str, str]:
         "kube_pod_status_reason": raw.state("kube_pod_status_reason", 'reason="SchedulingGated"'),
         "kube_pod_status_reason_of_old": f"({old_reason} == 0)",
         "kube_node_spec_pod_cidrs": raw.state("kube_node_spec_pod_cidrs"),
-        INIT_REQUESTS: raw.state(INIT_REQUESTS, f"{_RESOURCES},{_BOUND}"),
+        INIT_REQUESTS: raw.state(INIT_REQUESTS, f"{RESOURCES},{BOUND}"),
         OVERHEAD: f"({raw.state(OVERHEAD)} or {raw.state('kube_pod_overhead_memory_bytes')})",
     }
     volume = raw.state("kube_persistentvolume_info", 'csi_driver!=""')
     overwritten = raw.state("kube_pod_info", 'exported_pod!=""')
-    evaluated = raw.recorded("evaluated_at", f'group="{UTILISATION_GROUP}"')
     return {
-        **{f"shown {name}": _labelled(f"count({expression})", of=name) for name, expression in families.items()},
+        **{f"shown {name}": labelled(f"count({expression})", of=name) for name, expression in families.items()},
         "volumes_of": f"count by (csi_driver) (max by (persistentvolume, csi_driver) ({volume}))",
         "volumes_unplaced": f"count({raw.unplaced_volumes})",
         "source_nodes": raw.told_by,
@@ -318,12 +307,17 @@ def _about(raw: Raw) -> dict[str, str]:
         "version": f"group by (version) ({raw.telemetry('kube_state_metrics_build_info')})",
         "overwritten": f"count({overwritten})",
         **{
-            f"{family} {source}": _labelled(expression, source=source)
+            f"{family} {source}": labelled(expression, source=source)
             for source, up in ((KUBE_STATE_METRICS, raw.state("up")), (NODE_EXPORTER, raw.machine("up")))
             for family, expression in _about_source(up).items()
         },
-        "evaluated_at": f"max by (group, interval_s) ({evaluated})",
+        "evaluated_at": _evaluated_at(raw),
     }
+
+
+def _evaluated_at(raw: Raw) -> str:
+    recorded = raw.recorded("evaluated_at", f'group="{UTILISATION_GROUP}"')
+    return f"max by (group, interval_s) ({recorded})"
 
 
 def _about_source(up: str) -> dict[str, str]:
@@ -339,50 +333,3 @@ def _about_source(up: str) -> dict[str, str]:
         "scraped_at": f"max(timestamp({up}) and {up} == 1)",
         "scrape_interval": f"{INTERVAL_WINDOW_S} / max(count_over_time({up}[{INTERVAL_WINDOW_S}s]))",
     }
-
-
-# ---------------------------------------------------------------------------------------------------------------- rooms
-
-
-def _sums(raw: Raw, *, with_init: bool, with_overhead: bool) -> str:
-    """{node, resource="cpu|memory"} effective requests, {node}, {node, stays="true"} pods.
-
-    In few passes: at 30,000 pods each family selected costs 0.2 to 0.5 s. Requests and pods are one selection, and what
-    few pods have on top is added before finished pods are taken out:
-    effective = max(app + sidecar, init + sidecar) + overhead = app + sidecar + overhead + max(0, init - app).
-    """
-    pods = raw.state("", f'__name__=~"kube_pod_info|{_REQUESTS}",node!="",resource=~"cpu|memory|"')
-    extras = {**(_init_extras(raw) if with_init else {}), **(_overhead_extras(raw) if with_overhead else {})}
-    if extras:
-        extra = " or ".join(_labelled(expression, part=part) for part, expression in extras.items())
-        # `on (part)`: the first side has no such label, so everything of the second is added.
-        pods = f"({pods} or on (part) ({extra}))"
-    by_kind = f"sum without ({_OF_A_POD}, part) ({pods} and on (uid) {raw.alive})"
-    # A label that is there already: VictoriaMetrics 1.79 leaves rubbish in a new one where the regex does not match.
-    stays = f'label_replace({_labelled(by_kind, stays="false")}, "stays", "true", "created_by_kind", "DaemonSet|Node")'
-    stays = f'label_replace({stays}, "stays", "", "stays", "false")'
-    return f"max by (node, resource, stays) (sum without (created_by_kind) ({stays}))"
-
-
-def _init_extras(raw: Raw) -> dict[str, str]:
-    app = raw.state(_REQUESTS, f"{_RESOURCES},{_BOUND}")
-    init = raw.state(INIT_REQUESTS, f"{_RESOURCES},{_BOUND}")
-    sidecars = raw.state("kube_pod_init_container_info", _SIDECAR)
-    largest = f"max without (container, unit) ({init} unless on (uid, container) {sidecars})"
-    under = f"sum without (container, unit) ({app} and on (uid) {init})"
-    return {
-        "init": f"clamp_min(({largest} - {under}) or {largest}, 0)",
-        "sidecar": f"sum without (container, unit) ({init} and on (uid, container) {sidecars})",
-    }
-
-
-def _overhead_extras(raw: Raw) -> dict[str, str]:
-    cpu, memory = raw.state("kube_pod_overhead_cpu_cores"), raw.state("kube_pod_overhead_memory_bytes")
-    place = f"max by (uid, node) ({raw.state('kube_pod_info', _BOUND)} and on (uid) ({cpu} or {memory}))"
-    return {
-        f"overhead_{resource}": f"{_labelled(overhead, resource=resource)} * on (uid) group_left (node) {place}"
-        for resource, overhead in (("cpu", cpu), ("memory", memory))
-    }
-
-
-_REQUESTS: Final = "kube_pod_container_resource_requests"

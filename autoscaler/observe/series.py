@@ -8,7 +8,7 @@ Prometheus.
 from typing import Final
 
 PREFIX: Final = "k3s_autoscaler:"
-"""Of the recorded series: `node_ready`, `node_utilisation`, `workers_utilisation`, `evaluated_at`."""
+"""Of the recorded series: `node_ready`, `node_requested`, `node_utilisation`, `workers_utilisation`, `evaluated_at`."""
 FAMILY: Final = "family"
 
 UTILISATION_GROUP: Final = "utilisation"
@@ -77,6 +77,10 @@ SIGHT_FAMILIES: Final = (*NODE_FAMILIES, *POD_FAMILIES, *USE_FAMILIES, *META_FAM
 ROOM_FAMILIES: Final = (
     "requested",  # {node, resource="cpu|memory"} effective requests of its unfinished pods, cores or bytes; without
     # resource: how many pods, {stays="true"} those that a drain leaves, daemons and static pods
+    "requested_max",  # {node, resource="cpu|memory"} the highest of node_requested in the shrink window; without
+    # resource: pods that a drain would have moved
+    "requested_count",  # {node, resource} samples in that window
+    "evaluated_at",  # as above
     "daemon_requests",  # {namespace, created_by_name, resource, part} of a DaemonSet's pod, the largest seen; without
     # resource: 1, the DaemonSet has a pod there
     "node_labels",  # {node, label_*} 1

@@ -23,7 +23,8 @@ from autoscaler.observe.instances import look_up, parse_instances
 from autoscaler.observe.nodes import parse_nodes, parse_utilisation
 from autoscaler.observe.pods import parse_unbound
 from autoscaler.observe.presence import prove
-from autoscaler.observe.query import INIT_REQUESTS, OVERHEAD, sight_query
+from autoscaler.observe.query import sight_query
+from autoscaler.observe.requested import INIT_REQUESTS, OVERHEAD
 from autoscaler.observe.samples import sort_samples
 from autoscaler.observe.unshown import labels_shown, owners_unshown, volumes_shown
 from autoscaler.policy import Policy

@@ -90,14 +90,20 @@ def launch_landed(state: State, operation_id: str, instance_ids: tuple[str, ...]
 
 
 def open_removal(state: State, operation: RemovalOperation, *, counts_as_scale_down: bool) -> State:
-    """Add the intent before its first command. One that counts begins its cool-down when something goes, not now."""
+    """Add the intent before its first command. One that counts is a scale-down once something goes, not now."""
     operation = msgspec.structs.replace(operation, scale_down=counts_as_scale_down)
     return msgspec.structs.replace(state, removals=(*state.removals, operation))
 
 
 def began_to_go(state: State, removal: RemovalOperation, *, now_s: int) -> State:
-    """Pods or a worker really went: from now on the cool-down counts. A refusal that changed nothing costs none."""
+    """Pods or a worker really went: from now on the use is another one. A refusal that changed nothing is none."""
     return msgspec.structs.replace(state, last_scale_down_s=now_s) if removal.scale_down else state
+
+
+def undone(state: State, removal: RemovalOperation, *, now_s: int) -> State:
+    """Pods or room had gone, and the worker is needed or cannot go after all: the next removal waits its cool-down."""
+    state = began_to_go(state, removal, now_s=now_s)
+    return msgspec.structs.replace(state, last_undone_s=now_s) if removal.scale_down else state
 
 
 def update_removal(
@@ -149,6 +155,7 @@ def hand_back(state: State, operation_id: str, why: str, *, now_s: int, policy: 
         return state
     title = operation.node_name or operation.instance_id
     state = remember_refusal(state, title, why, now_s=now_s, policy=policy, at_least_s=PROTECTED_FOR_S)
+    state = undone(state, operation, now_s=now_s)
     returning = enter_phase(
         operation,
         RemovalPhase.UNCORDONING,

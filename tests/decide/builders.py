@@ -233,10 +233,11 @@ def snapshot(
 
 
 def holding(its_node: Node, pods: Sequence[Pod]) -> Node:
-    """The Node with what its pods ask for, as a look at the rooms tells it."""
+    """The Node with what its pods ask for, as a look at the rooms tells it; all through the window, unless it says."""
     requested = sum((pod.requests for pod in pods), start=Resources())
     movable = sum(1 for pod in pods if pod.owner_kind not in {"DaemonSet", "Node"})
-    return msgspec.structs.replace(its_node, requested=requested, movable=movable)
+    most = its_node.requested_most or msgspec.structs.replace(requested, pods=movable)
+    return msgspec.structs.replace(its_node, requested=requested, movable=movable, requested_most=most)
 
 
 def daemons_of(pods: Sequence[Pod]) -> tuple[DaemonSet, ...]:

@@ -171,13 +171,15 @@ def test_a_look(tmp_path: Path) -> None:
             assert [sample.metric["version"] for sample in asked.query("kube_state_metrics_build_info")] == ["v2.20.0"]
 
             rooms = rooms_query(POLICY, [f"{WORKER}1"], with_init=True, with_overhead=True)
-            snapshot = with_rooms(snapshot, asked.query(rooms))
+            snapshot = with_rooms(snapshot, asked.query(rooms), POLICY)
             assert snapshot.rooms_known
             snapshot = with_pods_of(snapshot, [f"{WORKER}1"], asked.query(moving_query(POLICY, [f"{WORKER}1"])))
             assert snapshot.metrics_problems[1:] == ()
             [worker] = [node for node in snapshot.nodes if node.name == f"{WORKER}1"]
             assert worker.requested is not None
             assert worker.requested.cpu_millicores == 170
+            recorded = asked.query(f'k3s_autoscaler:node_requested{{node="{WORKER}1"}}')
+            assert {(r.metric.get("resource"), float(r.value[1])) for r in recorded} >= {("cpu", 0.17), (None, 2)}
             assert {pod.name for pod in snapshot.pods if pod.node == worker.name} == {
                 "besteffort",
                 "sidecar",
@@ -186,7 +188,7 @@ def test_a_look(tmp_path: Path) -> None:
 
             groups = get_json(f"{asked.base}/api/v1/rules")["data"]["groups"]
             rules = [rule for group in groups for rule in group["rules"]]
-            assert len(rules) == 11
+            assert len(rules) == 12
             assert [rule for rule in rules if rule["health"] != "ok"] == []
             # What the scrapes drop.
             assert asked.query('kube_pod_status_phase{phase="Failed"} or node_cpu_seconds_total{mode="user"}') == []

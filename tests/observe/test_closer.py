@@ -50,7 +50,7 @@ class Answers:
 
 
 def test_what_is_free_on_each_node() -> None:
-    snapshot = with_rooms(HEALTHY, ROOMS)
+    snapshot = with_rooms(HEALTHY, ROOMS, POLICY)
     nodes = {n.name: n for n in snapshot.nodes}
     assert (snapshot.rooms_known, snapshot.metrics_status) == (True, MetricsStatus.OK)
     assert nodes[ONE].requested == Resources(cpu_millicores=750, memory_bytes=300 * MIB, pods=5)
@@ -59,6 +59,57 @@ def test_what_is_free_on_each_node() -> None:
     assert nodes[ONE].labels == (("pool", "gpu"), ("topology_kubernetes_io_zone", "us-east-1a"))
     assert [pod.node_selector for pod in snapshot.pods] == [(("pool", "gpu"),)]
     assert [daemon.name for daemon in snapshot.daemons] == ["agent"]
+
+
+RECORDED = sample("evaluated_at", NOW_S - 5, group="utilisation", interval_s="15")
+
+
+def window(name: str, *, cpu: float, pods: int, samples: int) -> list[Sample]:
+    """What was recorded of a Node's requests in the shrink window."""
+    most: list[tuple[dict[str, str], float]] = [
+        ({"resource": "cpu"}, cpu),
+        ({"resource": "memory"}, 300 * MIB),
+        ({}, pods),
+    ]
+    return [
+        *(sample("requested_max", value, node=name, **of) for of, value in most),
+        *(sample("requested_count", samples, node=name, **of) for of, _ in most),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("age_s", "samples", "known"),
+    [
+        pytest.param(7200, 40, True, id="every sample"),
+        pytest.param(7200, 36, True, id="nine of ten"),
+        pytest.param(7200, 35, False, id="a gap"),
+        pytest.param(195, 11, True, id="a young Node, since it is there"),
+        pytest.param(195, 10, False, id="a young Node with a gap"),
+        pytest.param(20, 1, False, id="one sample is no window"),
+        pytest.param(20, 2, True, id="two are"),
+    ],
+)
+def test_the_highest_requests_of_the_window_are_known_where_it_is_whole(age_s: int, samples: int, known: bool) -> None:
+    aged = [node(ONE, "aws:///us-east-1a/i-0001", age_s=age_s) if s.metric.get("node") == ONE else s for s in healthy()]
+    rows = window(ONE, cpu=1.25, pods=4, samples=samples)
+    found = {n.name: n.requested_most for n in with_rooms(seen(aged), [*ROOMS, RECORDED, *rows], POLICY).nodes}
+    most = Resources(cpu_millicores=1250, memory_bytes=300 * MIB, pods=4)
+    assert found == {**dict.fromkeys(found), ONE: most if known else None}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param([RECORDED], id="rules of an older version record nothing of it"),
+        pytest.param(window(ONE, cpu=1, pods=1, samples=40), id="how often it is recorded is not known"),
+        pytest.param([RECORDED, *window(ONE, cpu=1, pods=1, samples=40)[1:]], id="CPU is missing"),
+        pytest.param([RECORDED, *window(ONE, cpu=1, pods=1, samples=40)[:-1]], id="how many samples is missing"),
+    ],
+)
+def test_a_window_of_requests_that_is_not_told_is_unknown_and_nothing_else_is(answer: list[Sample]) -> None:
+    snapshot = with_rooms(HEALTHY, [*ROOMS, *answer], POLICY)
+    assert {n.requested_most for n in snapshot.nodes} == {None}
+    assert (snapshot.rooms_known, snapshot.metrics_status) == (True, MetricsStatus.OK)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +127,7 @@ def test_what_is_free_on_each_node() -> None:
     ],
 )
 def test_rooms_that_are_not_known_make_nothing_up(answer: Sequence[Sample] | MetricsUnavailable, problem: str) -> None:
-    snapshot = with_rooms(HEALTHY, answer)
+    snapshot = with_rooms(HEALTHY, answer, POLICY)
     assert snapshot.rooms_known is not bool(problem)
     assert snapshot.cluster_known is not bool(problem)
     if problem:
@@ -86,7 +137,7 @@ def test_rooms_that_are_not_known_make_nothing_up(answer: Sequence[Sample] | Met
 
 
 def counted() -> Snapshot:
-    return with_rooms(HEALTHY, [*ROOMS, sample("requested", 1, node=TWO)])
+    return with_rooms(HEALTHY, [*ROOMS, sample("requested", 1, node=TWO)], POLICY)
 
 
 def test_the_pods_of_a_node() -> None:

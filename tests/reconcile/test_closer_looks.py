@@ -26,7 +26,7 @@ class Asked:
         self.kinds: list[str] = []
 
     def query(self, promql: str) -> Sequence[Sample]:
-        kind = "sight" if '"evaluated_at"' in promql else "rooms" if '"requested"' in promql else "moving"
+        kind = "sight" if '"scraped_at"' in promql else "rooms" if '"requested"' in promql else "moving"
         self.kinds.append(kind)
         if len(self.kinds) > self._answers:
             raise MetricsUnavailable(f"no answer to {kind}")
@@ -68,6 +68,33 @@ def test_pods_that_wait_ask_where_there_is_room(waiting: SimCluster) -> None:
 def test_a_shrink_that_is_due_asks_whose_pods_would_move(shrinking: SimCluster) -> None:
     document, kinds = look(shrinking)
     assert (document["action"], kinds) == ("scale_down", ["sight", "rooms", "moving"])
+
+
+FITS = Policy(version=1, scale_down=ScaleDown(when="fits"))
+
+
+def working(policy: Policy, *, burn_cores: float) -> SimCluster:
+    """Three workers of two CPUs that share the load of six pods."""
+    cluster = SimCluster(policy, workers=3)
+    cluster.apply(deployment("web", 6, cpu_millicores=300, burn_cores=burn_cores))
+    cluster.run(1500)
+    return cluster
+
+
+@pytest.mark.parametrize(
+    ("policy", "burn_cores", "kinds"),
+    [
+        pytest.param(POLICY, 0.35, ["sight"], id="low_use asks nothing while use is not low"),
+        pytest.param(FITS, 0.35, ["sight", "rooms", "moving"], id="fits asks whose pods would fit"),
+        pytest.param(FITS, 0.5, ["sight", "rooms"], id="but not whose, where the others could not carry the use"),
+    ],
+)
+def test_what_a_look_at_a_fleet_that_works_asks(policy: Policy, burn_cores: float, kinds: list[str]) -> None:
+    assert look(working(policy, burn_cores=burn_cores))[1] == kinds
+
+
+def test_at_its_minimum_a_fleet_is_asked_once_with_fits_too() -> None:
+    assert look(SimCluster(FITS, workers=2))[1] == ["sight"]
 
 
 def test_without_rooms_nothing_grows_and_the_next_look_does(waiting: SimCluster) -> None:

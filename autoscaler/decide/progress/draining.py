@@ -9,7 +9,7 @@ from autoscaler.decide.progress.present import SHOWN_AFTER_S, UNSEEN, WORD_HOLDS
 from autoscaler.decide.progress.sending import GRACE_AFTER_DRAIN_S, LATE_RULE, result_of, send_again
 from autoscaler.model import CommandOutcome, CommandResult, RemovalOperation, RemovalPhase, State
 from autoscaler.state.memory import remember_refusal
-from autoscaler.state.transitions import began_to_go, enter_phase, update_removal
+from autoscaler.state.transitions import began_to_go, enter_phase, undone, update_removal
 
 SEND_ATTEMPTS: Final = 5
 """Deliveries of one drain before it is given up; uncordon, delete-node, inspect and the drain of a machine that EC2
@@ -53,7 +53,7 @@ def advance_drain(look: Look, state: State, removal: RemovalOperation, wanted_ba
         state = remember_refusal(
             state, removal.node_name, f"taken back, {needed}", now_s=look.now_s, policy=look.policy
         )
-        return uncordon(look, began_to_go(state, removal, now_s=look.now_s), removal, needed)
+        return uncordon(look, undone(state, removal, now_s=look.now_s), removal, needed)
     if removal.phase is RemovalPhase.DRAINED:
         return _drained(look, state, removal, since_s=removal.phase_since_s) or terminate(look, state, removal)
     if removal.command is None:
@@ -115,7 +115,7 @@ def _drained(look: Look, state: State, removal: RemovalOperation, *, since_s: in
     holds_s = WORD_HOLDS_S if why == UNSEEN else SHOWN_AFTER_S
     if why is not None and look.now_s - since_s > holds_s:
         state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
-        return uncordon(look, state, removal, why)
+        return uncordon(look, undone(state, removal, now_s=look.now_s), removal, why)
     if why is not None or look.asks_rooms:
         return state  # it is not seen for a while; or the metrics are older than the cordon, or the last eviction
     return None
@@ -158,8 +158,9 @@ def _failed(look: Look, state: State, removal: RemovalOperation, result: Command
         return terminate(look, began_to_go(state, removal, now_s=look.now_s), removal, although=why)
     state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)
     if _something_went(result):
-        state = began_to_go(state, removal, now_s=look.now_s)
-    if result.outcome in _NOT_CORDONED:
+        state = undone(state, removal, now_s=look.now_s)
+    # Another copy of the command, whose answer was lost on its way to us, may be judged otherwise and cordon it yet.
+    if result.outcome in _NOT_CORDONED and result.rule != ADMISSION_RULE:
         return update_removal(state, removal.operation_id, lambda _: None)
     return uncordon(look, state, removal, why)
 

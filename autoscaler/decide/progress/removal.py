@@ -19,7 +19,7 @@ from autoscaler.decide.progress.sending import result_of, send_again
 from autoscaler.model import ALIVE, CommandOutcome, InstanceState, RemovalOperation, RemovalPhase, State
 from autoscaler.state.memory import remember_refusal
 from autoscaler.state.notices import STOPPED
-from autoscaler.state.transitions import enter_phase, removal_ended, update_removal
+from autoscaler.state.transitions import enter_phase, removal_ended, undone, update_removal
 
 LANDED_BY_S: Final = 120
 """A terminate whose response was lost has taken effect by then, and shows."""
@@ -131,7 +131,7 @@ def _terminating(look: Look, state: State, removal: RemovalOperation) -> State:
     if removal.reason in INSPECTED_FOR:
         look.events.append(f"{title} stays: {why}")
         return update_removal(state, removal.operation_id, lambda _: None)
-    return uncordon(look, state, removal, why)
+    return uncordon(look, undone(state, removal, now_s=look.now_s), removal, why)
 
 
 def _held(state: State, removal: RemovalOperation, since_s: int | None) -> State:

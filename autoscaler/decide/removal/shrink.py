@@ -1,13 +1,15 @@
 """Which worker could go, and why the others may not. Metrics only nominate: the drain's preflight decides."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
 
 import msgspec
 
 from autoscaler.decide.demand.use import low_enough, too_full_without
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.removal.elsewhere import Elsewhere, movable_pods
+from autoscaler.decide.removal.window import at_highest, lacks_room, not_known
 from autoscaler.decide.scheduling.book import family
 from autoscaler.model import Asks, Blocked, MetricsStatus, Pod, RemovalOperation, RemovalPhase, Snapshot, State
 from autoscaler.policy import Policy
@@ -19,6 +21,7 @@ SEEN_AT_ONCE = 20
 """Workers whose single pods are asked for in one question, oldest first."""
 ASKED_IN_VAIN = 3
 """After so many questions in a row without an answer it is decided by requests and selectors."""
+_REASONS: Final = {"low_use": "low_utilisation", "fits": "consolidation"}
 STUCK_AFTER_S = 300
 """A phase that lasts this much longer than a drain may is stuck: it is alarmed, and no longer waited for."""
 
@@ -28,7 +31,7 @@ class ShrinkPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     candidates: tuple[Worker, ...]
     reason: str
-    """Stable code: `low_utilisation`, `above_max`, or why not."""
+    """Stable code: `low_utilisation`, `consolidation`, `above_max`, or why not."""
     message: str
     blocked: tuple[Blocked, ...]
     asks: Asks = Asks()
@@ -48,6 +51,10 @@ def plan_shrink(
     distrusted: bool = False,
 ) -> ShrinkPlan:
     """Nominate workers to remove: all that are empty, else one; nobody unless everything is known and calm.
+
+    Calm is judged over the shrink window, of use and of requests: a worker is empty once nothing ran there all through
+    it, and pods fit elsewhere only where they do with each Node at its fullest. `scale_down.when: low_use` asks that
+    the use of the fleet was low as well; with `fits` it has to stay below the grow targets without the worker.
 
     `distrusted`: the scheduler leaves pods waiting for which the filters find room. Then only a worker that runs pods
     by now counts as a place for others: an empty one may be what no pod can use.
@@ -70,19 +77,22 @@ def plan_shrink(
     places = [w for w in fleet.having(Standing.READY) if w.schedulable and not (w.empty and distrusted)]
     # Use need not be low above max; where it is, ordinary rules let more go than are too many.
     forced = above_max and low_enough(snapshot, policy) is not None
+    unknown = not_known((*eligible, *places), policy.scale_down.window_s) if eligible and not forced else None
+    if unknown is not None:
+        return ShrinkPlan(candidates=(), reason="window_unknown", message=unknown, blocked=tuple(blocked))
     choice = _Choice(snapshot, fleet, state, policy, places=places, forced=forced, now_s=now_s)
-    for worker in _in_turn(eligible, fleet, state):
+    if (why := choice.not_measured_yet()) is not None:
+        return ShrinkPlan(candidates=(), reason="cooling_down", message=why, blocked=tuple(blocked))
+    for worker in _in_turn(eligible, fleet, state, leaves_at_once=choice.leaves_at_once):
         if not choice.goes_on_after(worker):
             break
     blocked += choice.blocked
     if choice.chosen:
-        reason = "above_max" if above_max else "low_utilisation"
         names = ", ".join(worker.title for worker in choice.chosen)
-        message = f"removing {names}"
         return ShrinkPlan(
             candidates=tuple(choice.chosen),
-            reason=reason,
-            message=message,
+            reason="above_max" if above_max else _REASONS[policy.scale_down.when],
+            message=f"removing {names}",
             blocked=tuple(blocked),
             moves=tuple(choice.moves),
         )
@@ -103,7 +113,9 @@ def plan_shrink(
     )
 
 
-def _in_turn(eligible: Iterable[Worker], fleet: FleetView, state: State) -> Iterator[Worker]:
+def _in_turn(
+    eligible: Iterable[Worker], fleet: FleetView, state: State, *, leaves_at_once: Callable[[Worker], bool]
+) -> Iterator[Worker]:
     """Empty ones first; what EC2 may take soon; each gets its turn; of equals from the fullest zone, then the oldest.
 
     Evenness is a preference among equals: no zone keeps a worker that nobody needs.
@@ -112,7 +124,7 @@ def _in_turn(eligible: Iterable[Worker], fleet: FleetView, state: State) -> Iter
     in_zone = Counter(worker.zone for worker in fleet.having(Standing.READY))
     ranks: dict[tuple[bool, int, bool], dict[str | None, list[tuple[int, Worker]]]] = {}
     for age, worker in enumerate(eligible):
-        rank = (not worker.empty, times_refused(state, worker.title), worker.key not in at_risk)
+        rank = (not leaves_at_once(worker), times_refused(state, worker.title), worker.key not in at_risk)
         ranks.setdefault(rank, {}).setdefault(worker.zone, []).append((age, worker))
     for _, by_zone in sorted(ranks.items()):
         while by_zone:
@@ -146,14 +158,17 @@ def _not_now(
         return "removal_under_way", "a removal is under way; the next worker waits for its end"
     if fleet.ready == policy.workers.min == 0:  # nobody's use can be low then
         return "at_min", "no worker is Ready"
-    if not above_max and (why := low_enough(snapshot, policy)) is not None:
+    low_asked = policy.scale_down.when == "low_use" and not above_max
+    if low_asked and (why := low_enough(snapshot, policy)) is not None:
         return "steady", why
     if fleet.ready <= policy.workers.min:
         return "at_min", f"{fleet.ready} workers are Ready and workers.min is {policy.workers.min}"
-    last_s = max(state.last_scale_up_s or 0, state.last_scale_down_s or 0)
+    # A removal that ended well, without a launch and with nothing that waits now, has proved harmless.
+    last_s = max(state.last_scale_up_s or 0, state.last_undone_s or 0)
     if now_s - last_s < policy.scale_down.cool_down_s:
         left_s = policy.scale_down.cool_down_s - (now_s - last_s)
-        return "cooling_down", f"the last change is {now_s - last_s} s ago; the cool-down ends in {left_s} s"
+        what = "launch" if last_s == state.last_scale_up_s else "removal that was undone"
+        return "cooling_down", f"the last {what} is {now_s - last_s} s ago; the cool-down ends in {left_s} s"
     if not fleet.servers:
         return "no_server", "no running server instance with the tag k3s-autoscaler/role=server: nobody could drain"
     return None
@@ -230,19 +245,36 @@ class _Choice:
         self.asks, self.asked_for = Asks(), ""
         self._snapshot, self._fleet, self._state, self._policy = snapshot, fleet, state, policy
         self._places, self._now_s = places, now_s
-        self._elsewhere = Elsewhere(snapshot, fleet, state, policy, now_s=now_s)
+        self._forced = forced
+        as_it_counts = snapshot if forced else at_highest(snapshot)
+        self._elsewhere = Elsewhere(as_it_counts, fleet, state, policy, now_s=now_s)
         self._spare = fleet.ready - policy.workers.min
         if forced:
             self._spare = min(self._spare, fleet.existing - policy.workers.max)
         # What workers use that run nothing for anybody is their own and leaves with them: `min: 0` may be reached.
         self._use_counts = not forced and any(not worker.empty for worker in fleet.having(Standing.READY))
 
+    def not_measured_yet(self) -> str | None:
+        """Whether the window's highest use may still be that of the fleet before the last one left."""
+        metrics = self._policy.metrics
+        measured_s = metrics.cpu_rate_window_s + 2 * metrics.utilisation_interval_s
+        since_s = self._now_s - (self._state.last_scale_down_s or 0)
+        if not self._use_counts or since_s >= measured_s:
+            return None
+        return f"the use without the worker that left last is measured in {measured_s - since_s} s"
+
+    def leaves_at_once(self, worker: Worker) -> bool:
+        """Whether nobody needs it for sure: such workers leave together."""
+        return worker.empty if self._forced else worker.empty_long
+
     def goes_on_after(self, worker: Worker) -> bool:
         """Judge it; whether the next one is to be judged too."""
         if len(self.chosen) >= self._spare:
             self._block(worker, f"needed: {self._policy.workers.min} workers are wanted")
             return True
-        if self.chosen and (not worker.empty or len(self.chosen) >= self._policy.scale_down.max_empty_step):
+        if self.chosen and (
+            not self.leaves_at_once(worker) or len(self.chosen) >= self._policy.scale_down.max_empty_step
+        ):
             return False
         why = self._too_full(worker)
         if why is None and not worker.empty and worker.pods is None:
@@ -252,18 +284,14 @@ class _Choice:
         if asks:
             self.asks, self.asked_for = self.asks or asks, self.asked_for or worker.title
             return False
-        why = (
-            why
-            or self._rules_may_come(worker)
-            or self._moved_in_vain(worker)
-            or self._elsewhere.cannot_lose(worker, self.chosen, self._places)
-        )
+        why = why or self._rules_may_come(worker) or self._moved_in_vain(worker)
+        why = why or self._elsewhere.cannot_lose(worker, self.chosen, self._places) or self._needed_in_window(worker)
         if why is not None:
             self._block(worker, why)
             return True
         self.chosen.append(worker)
         self.moves += self._families(worker)
-        return worker.empty
+        return self.leaves_at_once(worker)
 
     def _block(self, worker: Worker, why: str) -> None:
         self.blocked.append(Blocked(subject=worker.title, reason=why))
@@ -280,6 +308,11 @@ class _Choice:
         if self._snapshot.scheduling_rules is not None or gave_up or not movable_pods(worker):
             return None
         return f"rules_unknown: {self._snapshot.rules_problem}"
+
+    def _needed_in_window(self, worker: Worker) -> str | None:
+        if self._forced or self.leaves_at_once(worker):
+            return None
+        return lacks_room(worker, self._places, self._policy.scale_down.window_s)
 
     def _families(self, worker: Worker) -> list[str]:
         return [family(pod, self._elsewhere.rules_of(pod)) for pod in movable_pods(worker)]

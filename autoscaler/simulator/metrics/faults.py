@@ -16,7 +16,7 @@ from autoscaler.ports import MetricsUnavailable
 from autoscaler.simulator.metrics.elsewhere import abroad, merged, native
 from autoscaler.simulator.metrics.exposition import PROOF_NODE
 from autoscaler.simulator.metrics.promql import Question, Sight
-from autoscaler.simulator.metrics.recorded import Recorder, Scene, as_samples, seen
+from autoscaler.simulator.metrics.recorded import Recorder, Scene, as_samples
 from autoscaler.simulator.metrics.recorded_cluster import RESOURCES, Row, row
 from autoscaler.simulator.metrics.text_format import number_text
 
@@ -30,7 +30,12 @@ PROOFS: Final = {
     "pod_gated": "kube_pod_status_reason",
 }
 """What `shown` tells of the raw family that a family comes from."""
-RECORDED: Final = frozenset({"use_grow_min", "use_grow_count", "use_shrink_max", "use_shrink_count", "evaluated_at"})
+RECORDED: Final = frozenset(
+    {
+        *("use_grow_min", "use_grow_count", "use_shrink_max", "use_shrink_count"),
+        *("requested_max", "requested_count", "evaluated_at"),
+    }
+)
 """Families that are left while kube-state-metrics is down: they hold what rules recorded."""
 ALLOWED_FAMILIES: Final = frozenset(
     {"node_labels", "node_managed", "node_local_volumes", "pod_selector", "pod_do_not_evict"}
@@ -118,9 +123,7 @@ def _held(faults: MetricFaults, recorder: Recorder, question: Question, now_s: f
     scene = faults.frozen
     if scene is None:
         return recorder.rows(question, now_s, scraped_every_s=faults.scraped_every_s, lag_s=faults.lag_s)
-    if isinstance(question, Sight):
-        return seen(scene.sight, question)
-    return recorder.rare_rows(question, scene.view)
+    return recorder.rows_of(scene, question)
 
 
 def _told(faults: MetricFaults, held: Callable[[Question], Sequence[Row]], question: Question) -> Sequence[Row]:
@@ -144,7 +147,7 @@ def _without_nodes(rows: Sequence[Row]) -> list[Row]:
             left.append((labels, "0"))
         elif family in RECORDED or source == NODE_EXPORTER or (source is not None and family == "scrape_interval"):
             left.append((labels, text))
-    about_sources = any(labels[FAMILY] != "counted" for labels, _ in left)
+    about_sources = any(labels[FAMILY] == "scrape_interval" for labels, _ in left)
     return [*left, row("targets_down", "1", source=KUBE_STATE_METRICS)] if about_sources else left
 
 

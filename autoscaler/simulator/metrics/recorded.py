@@ -6,6 +6,7 @@ it would really be.
 """
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -17,7 +18,7 @@ from autoscaler.policy import Policy
 from autoscaler.simulator.metrics.exposition import OWN_VERSION
 from autoscaler.simulator.metrics.promql import Moving, Places, Question, Reader, Rooms, Sight
 from autoscaler.simulator.metrics.recorded_cluster import RESOURCES, ClusterRows, ClusterView, Row, counted_rows, row
-from autoscaler.simulator.metrics.rooms import moving_rows, places_rows, rooms_rows
+from autoscaler.simulator.metrics.rooms import moving_rows, places_rows, requested_of, rooms_rows
 from autoscaler.simulator.metrics.runs import Grid, Runs
 from autoscaler.simulator.metrics.text_format import number_text
 from autoscaler.simulator.metrics.utilisation import Exporters, Utilisation, seldom
@@ -33,6 +34,8 @@ class Scene:
 
     view: ClusterView | None
     sight: tuple[Row, ...]
+    requested: tuple[Row, ...]
+    """The window of `node_requested`."""
 
 
 class Recorder:
@@ -138,22 +141,28 @@ class Recorder:
         view = self._view_at(grid.at_s(grid.last(now_s - lag_s)))
         if isinstance(question, Sight):
             return seen(self._sight(view, now_s, grid), question)
-        return self.rare_rows(question, view)
+        return self._rare_rows(question, view, self._requested(now_s) if isinstance(question, Rooms) else ())
 
-    def rare_rows(self, question: Rooms | Moving | Places, view: ClusterView | None) -> Sequence[Row]:
+    def rows_of(self, scene: Scene, question: Question) -> Sequence[Row]:
+        """The answer's rows from what was held then."""
+        if isinstance(question, Sight):
+            return seen(scene.sight, question)
+        return self._rare_rows(question, scene.view, scene.requested)
+
+    def _rare_rows(
+        self, question: Rooms | Moving | Places, view: ClusterView | None, requested: Iterable[Row]
+    ) -> Sequence[Row]:
         """The answer's rows to what is not asked at each look."""
         if isinstance(question, Places):
             return tuple(places_rows(view, question))
-        if view is None:
-            return ()
         if isinstance(question, Rooms):
-            return tuple(rooms_rows(view, question, self._told))
-        return tuple(moving_rows(view, question, self._told))
+            return (*(rooms_rows(view, question, self._told) if view is not None else ()), *requested)
+        return tuple(moving_rows(view, question, self._told)) if view is not None else ()
 
     def scene(self, now_s: float) -> Scene:
         """What Prometheus holds now, to be answered from later."""
         sight = tuple(self.rows(Sight(with_owners=True), now_s))
-        return Scene(self._view_at(now_s), sight)
+        return Scene(self._view_at(now_s), sight, tuple(self._requested(now_s)))
 
     def _sight(self, view: ClusterView | None, now_s: float, grid: Grid) -> list[Row]:
         self._utilisation.catch_up(now_s, self.horizon_s, self._changes)
@@ -168,11 +177,33 @@ class Recorder:
         rows.extend(self._use(now_s))
         rows.extend(self._about_kube_state_metrics(now_s, grid))
         rows.extend(self._about_node_exporter(now_s))
+        rows.extend(self._evaluated_at(now_s))
+        return rows
+
+    def _evaluated_at(self, now_s: float) -> Iterable[Row]:
         last_s = self._evaluations.at_s(self._evaluations.last(now_s))
         if last_s >= self._since_s:
             interval_s = str(self._evaluations.interval_s)
-            rows.append(row("evaluated_at", number_text(last_s), group=UTILISATION_GROUP, interval_s=interval_s))
-        return rows
+            yield row("evaluated_at", number_text(last_s), group=UTILISATION_GROUP, interval_s=interval_s)
+
+    def _requested(self, now_s: float) -> Iterable[Row]:
+        """The shrink window of `node_requested`."""
+        grid = self._evaluations
+        views = Counter(
+            view
+            for index in grid.window(now_s, self._policy.scale_down.window_s, self._since_s)
+            if (view := self._view_at(grid.at_s(index))) is not None
+        )
+        most: dict[tuple[str, str], float] = {}
+        samples: Counter[tuple[str, str]] = Counter()
+        for view, count in views.items():
+            for key, value in requested_of(view).items():
+                most[key] = max(most.get(key, value), value)
+                samples[key] += count
+        for (name, resource), value in most.items():
+            yield row("requested_max", number_text(value), node=name, resource=resource)
+            yield row("requested_count", str(samples[name, resource]), node=name, resource=resource)
+        yield from self._evaluated_at(now_s)
 
     @staticmethod
     def _unbound_long(view: ClusterView, before: ClusterView | None) -> Iterable[Row]:

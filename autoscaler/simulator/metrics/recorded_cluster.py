@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from autoscaler.observe.promql import CORDON_TAINT
-from autoscaler.observe.query import INIT_REQUESTS, OVERHEAD
+from autoscaler.observe.requested import INIT_REQUESTS, OVERHEAD
 from autoscaler.observe.series import COUNTED, FAMILY, PROOF_VOLUME
 from autoscaler.simulator.metrics.exposition import (
     ALLOWED_NODE_LABELS,

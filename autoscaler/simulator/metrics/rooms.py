@@ -65,6 +65,16 @@ def _in(name: str, names: tuple[str, ...] | None) -> bool:
     return names is None or name in names
 
 
+def requested_of(view: ClusterView) -> dict[tuple[str, str], float]:
+    """What rules record as `node_requested`: by (node, resource), the number of pods without a resource."""
+    found = {(facts.name, resource): 0.0 for facts in view.nodes for resource in ("cpu", "memory", "")}
+    everything = Rooms(daemon_nodes=(), with_init=True, with_overhead=True)
+    for labels, text in _requested(view, everything):
+        if "stays" not in labels:
+            found[labels["node"], labels.get("resource", "")] = float(text)
+    return found
+
+
 def _requested(view: ClusterView, question: Rooms) -> Iterable[Row]:
     sums: dict[tuple[str, str], int] = defaultdict(int)
     pods: Counter[tuple[str, str]] = Counter()

@@ -31,6 +31,7 @@ def rules() -> Rules:
             on_decision.no_shrink_without_complete_metrics,
             on_decision.no_shrink_on_an_unknown_window,
             on_decision.no_shrink_of_a_busy_fleet,
+            on_decision.only_idle_workers_leave_together,
             on_decision.shrink_keeps_the_minimum,
             on_decision.shrink_waits_for_calm,
             on_decision.growth_has_a_cause,

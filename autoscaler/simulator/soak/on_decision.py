@@ -6,8 +6,12 @@ from autoscaler.simulator.soak.on_state import new_launches, new_removals
 from autoscaler.simulator.soak.truth import Moment
 from autoscaler.simulator.soak.watch import Saved, Watch
 
-VOLUNTARY = frozenset({"low_utilisation", "above_max"})
+CALM = frozenset({"low_utilisation", "consolidation"})
+"""Reasons of a shrink that rests on the window."""
+VOLUNTARY = CALM | {"above_max"}
 """Reasons of a shrink; every other removal answers something that happened to the worker."""
+RECORDED_AFTER_S = 75.0
+"""Pods that were there for shorter may fall between two recordings, or into a gap that a window may have."""
 USE_TOLERANCE = 0.05
 HIGH_FOR_S = 90.0
 """Use that was high for shorter may fall between two scrapes."""
@@ -30,7 +34,7 @@ def no_shrink_without_complete_metrics(_watch: Watch, saved: Saved) -> str | Non
 def no_shrink_on_an_unknown_window(watch: Watch, saved: Saved) -> str | None:
     """'Low for ten minutes' is not known by a Prometheus that is younger than that, or that looked too seldom."""
     since_s, window_s = watch.metrics_since_s, watch.policy.scale_down.window_s
-    low = [removal for removal in _voluntary(saved) if removal.reason == "low_utilisation"]
+    low = [removal for removal in _voluntary(saved) if removal.reason in CALM]
     if low and saved.seen.thin_windows:
         return f"{low[0].instance_id} is removed, and the rules were evaluated too seldom"
     if low and since_s is not None and watch.cluster.now_s - since_s < 0.9 * window_s - 60:
@@ -39,13 +43,26 @@ def no_shrink_on_an_unknown_window(watch: Watch, saved: Saved) -> str | None:
 
 
 def no_shrink_of_a_busy_fleet(watch: Watch, saved: Saved) -> str | None:
-    """The real use was low through the window."""
-    down = watch.policy.scale_down
-    low = [removal for removal in _voluntary(saved) if removal.reason == "low_utilisation"]
-    if not low:
+    """The real use was low through the window, or was such that the workers that stay could have carried it."""
+    chosen = [removal for removal in _voluntary(saved) if removal.reason in CALM]
+    if not chosen:
         return None
+    down, up = watch.policy.scale_down, watch.policy.scale_up
+    limits = {"cpu": down.cpu_below, "memory": down.memory_below}
+    if chosen[0].reason == "consolidation":
+        now = watch.truth.moments[-1]
+        leaving = {removal.instance_id for removal in chosen}
+        if not any(i in now.busy for i in now.ready):
+            return None  # what machines use by themselves leaves with them
+        # Every worker here is of one size.
+        there, stay = len(now.ready - now.closed), len(now.ready - now.closed - leaving)
+        share = stay / there if there else 0.0
+        limits = {
+            "cpu": (up.cpu_above - down.target_margin) * share,
+            "memory": (up.memory_above - down.target_margin) * share,
+        }
     end_s = watch.cluster.now_s - NOTICED_WITHIN_S
-    for name, limit in (("cpu", down.cpu_below), ("memory", down.memory_below)):
+    for name, limit in limits.items():
         high_s = 0.0
         until_s = watch.cluster.now_s
         for moment in watch.truth.lately(down.window_s - NOTICED_WITHIN_S):
@@ -54,7 +71,20 @@ def no_shrink_of_a_busy_fleet(watch: Watch, saved: Saved) -> str | None:
             high_s = high_s + min(until_s, end_s) - moment.since_s if high and moment.since_s < end_s else 0.0
             until_s = moment.since_s
             if high_s > HIGH_FOR_S:
-                return f"{low[0].instance_id} is removed, and {name} use was {value:.0%} for {high_s:.0f} s"
+                return f"{chosen[0].instance_id} is removed, and {name} use was {value:.0%} for {high_s:.0f} s"
+    return None
+
+
+def only_idle_workers_leave_together(watch: Watch, saved: Saved) -> str | None:
+    """Of workers that leave at once for want of load none ran pods that a drain moves at any time of the window."""
+    chosen = [removal for removal in _voluntary(saved) if removal.reason in CALM]
+    for removal in chosen if len(chosen) > 1 else ():
+        held_s, until_s = 0.0, watch.cluster.now_s
+        for moment in watch.truth.lately(0.9 * watch.policy.scale_down.window_s - NOTICED_WITHIN_S):
+            held_s += until_s - moment.since_s if removal.instance_id in moment.busy else 0.0
+            until_s = moment.since_s
+        if held_s > RECORDED_AFTER_S:
+            return f"{removal.instance_id} leaves with others, and ran pods for {held_s:.0f} s of the window"
     return None
 
 
@@ -71,7 +101,7 @@ def shrink_keeps_the_minimum(watch: Watch, saved: Saved) -> str | None:
 
 
 def shrink_waits_for_calm(watch: Watch, saved: Saved) -> str | None:
-    """No shrink while workers join, nor within the cool-down after the last change."""
+    """No shrink while workers join, nor within the cool-down after a launch, or a removal that was undone."""
     chosen = _voluntary(saved)
     if not chosen:
         return None
@@ -80,7 +110,8 @@ def shrink_waits_for_calm(watch: Watch, saved: Saved) -> str | None:
     last_s, cool_down_s = watch.last_scaling_s, watch.policy.scale_down.cool_down_s
     # Both times are by the clock of whoever looked, and a look takes its time between looking and writing.
     if last_s is not None and watch.cluster.now_s - last_s < cool_down_s - CLOCKS_DIFFER_S - 30:
-        return f"{chosen[0].instance_id} is removed {watch.cluster.now_s - last_s:.0f} s after the last change"
+        since_s = watch.cluster.now_s - last_s
+        return f"{chosen[0].instance_id} is removed {since_s:.0f} s after the last launch or removal that was undone"
     return None
 
 

@@ -54,14 +54,16 @@ class Change:
         return f"change {self.number}"
 
 
-def make_policy(rng: random.Random) -> Policy:
+def make_policy(rng: random.Random, seed: int) -> Policy:
     """A policy like the default one, with shorter waits so that an hour holds several stories."""
+    taste = random.Random(f"{seed}: when people let a worker go")
     least = rng.choice((0, 1, 2, 2, 3))
     return Policy(
         version=1,
         workers=Workers(min=least, max=least + rng.choice((2, 4, 8)), join_timeout_s=rng.choice((240, 600))),
         scale_up=ScaleUp(max_step=rng.choice((None, None, 2))),
         scale_down=ScaleDown(
+            when=taste.choice(("low_use", "fits")),
             window_s=rng.choice((300, 600)),
             cool_down_s=rng.choice((120, 600)),
             min_age_s=rng.choice((120, 600)),

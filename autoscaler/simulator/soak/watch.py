@@ -199,7 +199,7 @@ class Watch:
         self._tell_difference(saved)
         self._check_all(self._rules.on_save, lambda rule: rule(self, saved))
         opened = {o.operation_id for o in saved.new.launches} - {o.operation_id for o in saved.old.launches}
-        if opened or saved.new.last_scale_down_s != saved.old.last_scale_down_s:
+        if opened or saved.new.last_undone_s != saved.old.last_undone_s:
             self.last_scaling_s = self.cluster.now_s
 
     def written_by_hand(self, state: State) -> None:

@@ -19,6 +19,7 @@ from tests.decide.builders import (
     NOW_S,
     bare,
     ghost,
+    pod,
     policy,
     removal,
     told,
@@ -134,11 +135,44 @@ def test_a_drain_begins_a_cool_down_when_something_goes(
     operation = removal(1, attempts=4, scale_down=scale_down)
     decision = look(operation, worker(1, cordoned=True), commands=told(outcome, evicted_pods=evicted))
     assert decision.state.last_scale_down_s == (NOW_S if costs and scale_down else None)
+    undone = costs and scale_down and outcome is not Outcome.SUCCEEDED
+    assert decision.state.last_undone_s == (NOW_S if undone else None), "what ended well has no cool-down"
 
 
 def test_a_worker_that_is_taken_back_begins_a_cool_down() -> None:
     decision = look(removal(1, scale_down=True), pods=waiting_pods(2), commands=told(Outcome.RUNNING))
-    assert decision.state.last_scale_down_s == NOW_S
+    assert (decision.state.last_scale_down_s, decision.state.last_undone_s) == (NOW_S, NOW_S)
+
+
+@pytest.mark.parametrize("scale_down", [True, False])
+@pytest.mark.parametrize(
+    ("phase", "outcome"),
+    [
+        pytest.param(Phase.DRAINING, Outcome.SUCCEEDED, id="drained, and pods run there again"),
+        pytest.param(Phase.DRAINED, None, id="drained a while ago"),
+        pytest.param(Phase.TERMINATING, None, id="about to be ended, and held back till then"),
+    ],
+)
+def test_a_worker_that_was_drained_and_is_given_back_begins_a_cool_down(
+    phase: Phase, outcome: Outcome | None, scale_down: bool
+) -> None:
+    operation = removal(
+        1, phase, age_s=2000, sent=outcome is not None, scale_down=scale_down, held_since_s=NOW_S - 2000
+    )
+    again = worker(1, cordoned=True, pods=[pod("again")])
+    decision = look(operation, again, commands=told(outcome) if outcome is not None else ())
+    left = left_of(decision)
+    assert left is not None
+    assert left.phase is Phase.UNCORDONING
+    assert decision.state.last_undone_s == (NOW_S if scale_down else None)
+
+
+def test_what_an_admission_refused_is_given_back_since_a_copy_of_the_command_may_cordon_it_yet() -> None:
+    """Each copy is judged anew, and the answer to a send may be lost: the uncordon's higher fence stops the other."""
+    left = left_of(look(removal(1), commands=told(Outcome.REFUSED, rule="admission")))
+    assert left is not None
+    assert (left.phase, left.fence > removal(1).fence) == (Phase.UNCORDONING, True)
+    assert left_of(look(removal(1), commands=told(Outcome.REFUSED, rule="bare_pod"))) is None
 
 
 def test_a_drain_that_came_too_late_has_judged_nothing_and_is_sent_again() -> None:

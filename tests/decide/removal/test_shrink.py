@@ -75,7 +75,10 @@ def test_the_oldest_worker_goes_first_and_alone() -> None:
         pytest.param({"utilisation": ()}, State(), policy(), "steady", id="no utilisation at all"),
         pytest.param({}, State(), policy(low=4), "at_min", id="at min"),
         pytest.param({}, State(last_scale_up_s=NOW_S - 599), policy(), "cooling_down", id="a launch a moment ago"),
-        pytest.param({}, State(last_scale_down_s=NOW_S - 599), policy(), "cooling_down", id="a removal a moment ago"),
+        pytest.param(
+            {}, State(last_undone_s=NOW_S - 599), policy(), "cooling_down", id="a removal undone a moment ago"
+        ),
+        pytest.param({}, State(last_scale_down_s=NOW_S - 89), policy(), "cooling_down", id="use is not measured since"),
         pytest.param({}, State(launches=(launch(),)), policy(), "waiting_for_nodes", id="a launch under way"),
         pytest.param({"servers": ()}, State(), policy(), "no_server", id="nobody could drain"),
         pytest.param(
@@ -93,8 +96,37 @@ def test_nobody_goes(changes: dict[str, Any], state: State, its_policy: Policy, 
     assert (decision.reason, going(decision)) == (reason, [])
 
 
-def test_the_cool_down_ends() -> None:
-    assert going(decided(snapshot(IDLE), State(last_scale_up_s=NOW_S - 600))) == ["i-001"]
+@pytest.mark.parametrize(
+    "state",
+    [
+        pytest.param(State(last_scale_up_s=NOW_S - 600), id="after a launch"),
+        pytest.param(State(last_undone_s=NOW_S - 600), id="after a removal that was undone"),
+        pytest.param(State(last_scale_down_s=NOW_S - 90), id="a removal that ended well has none"),
+    ],
+)
+def test_the_cool_down_ends(state: State) -> None:
+    assert going(decided(snapshot(IDLE), state)) == ["i-001"]
+
+
+def test_a_cool_down_says_what_it_follows_and_when_it_ends() -> None:
+    def message(state: State) -> str:
+        return decided(snapshot(IDLE), state).message
+
+    assert message(State(last_scale_up_s=NOW_S - 500, last_undone_s=NOW_S - 510)) == (
+        "Nothing to do: the last launch is 500 s ago; the cool-down ends in 100 s."
+    )
+    assert message(State(last_scale_up_s=NOW_S - 500, last_undone_s=NOW_S - 490)) == (
+        "Nothing to do: the last removal that was undone is 490 s ago; the cool-down ends in 110 s."
+    )
+    assert message(State(last_scale_down_s=NOW_S - 60)) == (
+        "Nothing to do: the use without the worker that left last is measured in 30 s."
+    )
+
+
+def test_an_idle_fleet_need_not_be_measured_anew() -> None:
+    """What machines use that run nothing for anybody leaves with them."""
+    idle = [worker(n) for n in range(1, 5)]
+    assert len(going(decided(snapshot(idle), State(last_scale_down_s=NOW_S - 1)))) == 2
 
 
 def test_an_unfittable_pod_does_not_hold_the_fleet_up() -> None:

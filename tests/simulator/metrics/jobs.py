@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from autoscaler.observe.promql import Raw
+from autoscaler.observe.requested import requested_for_windows
 from autoscaler.observe.series import KUBE_STATE_METRICS, NODE_EXPORTER, PREFIX, PROOF_VOLUME, UTILISATION_GROUP
 from autoscaler.policy import Policy
 from autoscaler.simulator.metrics.elsewhere import ELSEWHERE, abroad
@@ -64,6 +65,7 @@ class Jobs:
         count = int((MOMENT_S - START_S) / EVALUATION_S - 0.5) + 1
         moments = [START_S + EVALUATION_S * (n + 0.5) for n in range(count)]
         self._prometheus.record(f"{PREFIX}node_ready", raw.ready, moments, **matchers)
+        self._prometheus.record(f"{PREFIX}node_requested", requested_for_windows(raw), moments, **matchers)
         busy = raw.node_utilisation(metrics.cpu_rate_window_s, EVALUATION_S)
         self._prometheus.record(f"{PREFIX}node_utilisation", busy, moments, **matchers)
         for bound, unmeasured in (("low", 0), ("high", 1)):

@@ -39,7 +39,8 @@ NOT_DRAWN = {
     "overwritten",
 }
 """Families that no world has."""
-REMEMBERED = set(USE_FAMILIES) - {"use"}
+REQUESTED = {"requested_max", "requested_count"}
+REMEMBERED = set(USE_FAMILIES) - {"use"} | REQUESTED
 """Families that go on to hold what was recorded before a fault began, which a switch knows nothing of."""
 
 
@@ -60,7 +61,7 @@ SPOILT = {
     "a target gone": Case(9, MetricFaults(target_gone=True), set()),
     "restarted": Case(10, MetricFaults(restarted=True), set()),
     # Who takes pods, and is therefore to be measured, is seen half a minute late by one side and by the other.
-    "scraped seldom": Case(11, MetricFaults(scraped_every_s=30), {*USE_FAMILIES, "node_unmeasured"}),
+    "scraped seldom": Case(11, MetricFaults(scraped_every_s=30), {*USE_FAMILIES, *REQUESTED, "node_unmeasured"}),
     "nodes' source down": Case(12, MetricFaults(sources_down={KUBE_STATE_METRICS}), REMEMBERED),
     "machines' source down": Case(13, MetricFaults(sources_down={NODE_EXPORTER}), set()),
 }

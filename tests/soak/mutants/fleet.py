@@ -12,6 +12,7 @@ import autoscaler.decide.fleet
 import autoscaler.decide.progress.launch
 import autoscaler.decide.progress.removal
 import autoscaler.decide.removal.repair
+import autoscaler.decide.removal.shrink
 import autoscaler.decide.scheduling.picture
 import autoscaler.decide.steps
 import autoscaler.state.memory
@@ -28,7 +29,7 @@ def _with_policy(name: str, change: Callable[[Any], Any]) -> None:
     def changed(snapshot: Any, fleet: Any, state: Any, policy: Any, **more: Any) -> Any:
         return plan(snapshot, fleet, state, change(policy), **more)
 
-    setattr(autoscaler.decide.steps, name, changed)
+    put(autoscaler.decide.steps, name, changed)
 
 
 def unlisted_workers_forgotten() -> None:
@@ -98,8 +99,18 @@ def absence_believed_at_once() -> None:
     put(autoscaler.decide.progress.launch, "SETTLE_S", 0)
 
 
+def empty_means_empty_now() -> None:
+    """A worker that was full a minute ago leaves with the idle ones."""
+    put(autoscaler.decide.fleet.Worker, "empty_long", property(lambda self: self.empty))
+
+
+def use_of_a_smaller_fleet_ignored() -> None:
+    """Nobody asks whether the workers that stay can carry the use."""
+    put(autoscaler.decide.removal.shrink, "too_full_without", lambda *_args: None)
+
+
 def cool_down_ignored() -> None:
-    """Shrinks follow each other, and growth, at once."""
+    """Shrinks follow growth, and drains that were undone, at once."""
     _with_policy("plan_shrink", lambda p: replace(p, scale_down=replace(p.scale_down, cool_down_s=0)))
 
 
@@ -137,6 +148,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     counted_by_describe_only,
     joining_ignored,
     absence_believed_at_once,
+    empty_means_empty_now,
+    use_of_a_smaller_fleet_ignored,
     cool_down_ignored,
     minimum_ignored,
     maximum_ignored,

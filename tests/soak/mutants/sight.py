@@ -4,27 +4,33 @@ from typing import Any, Final
 
 import msgspec
 
+import autoscaler.observe.closer
 import autoscaler.observe.instances
 import autoscaler.observe.nodes
 import autoscaler.observe.pods
 import autoscaler.observe.presence
 import autoscaler.observe.samples
 import autoscaler.observe.snapshot
+from autoscaler.model import Resources
 from tests.soak.mutants.put import Mutant, put
 
 replace = msgspec.structs.replace
 
 
-def unknown_window_is_idle() -> None:
-    """A window that Prometheus does not know counts as no use at all."""
-    parse = autoscaler.observe.nodes.parse_utilisation
+def unknown_windows_are_idle() -> None:
+    """A window that Prometheus does not know counts as no use at all, and as no pod: either alone stops a shrink."""
+    use, requests = autoscaler.observe.nodes.parse_utilisation, autoscaler.observe.nodes.parse_requested_most
 
-    def lenient(samples: Any, policy: Any) -> Any:
+    def idle(samples: Any, policy: Any) -> Any:
         return tuple(
-            replace(u, shrink_max=u.shrink_max if u.shrink_max is not None else 0.0) for u in parse(samples, policy)
+            replace(u, shrink_max=u.shrink_max if u.shrink_max is not None else 0.0) for u in use(samples, policy)
         )
 
-    put(autoscaler.observe.snapshot, "parse_utilisation", lenient)
+    def empty(rows: Any, nodes: Any, policy: Any) -> Any:
+        return {**{node.name: Resources() for node in nodes}, **requests(rows, nodes, policy)}
+
+    put(autoscaler.observe.snapshot, "parse_utilisation", idle)
+    put(autoscaler.observe.closer, "parse_requested_most", empty)
 
 
 def partial_metrics_pass_for_whole() -> None:
@@ -70,7 +76,7 @@ def tags_ignored() -> None:
 
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
-    unknown_window_is_idle,
+    unknown_windows_are_idle,
     partial_metrics_pass_for_whole,
     another_cluster_believed,
     two_clusters_taken_for_one,

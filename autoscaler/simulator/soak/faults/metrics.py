@@ -17,7 +17,16 @@ from autoscaler.simulator.soak.faults.stage import Action, Episode, Kinds, Stage
 FAMILIES: Final = {
     "nan": tuple(dict.fromkeys((*SIGHT_FAMILIES, *ROOM_FAMILIES, *MOVING_FAMILIES, *PLACE_FAMILIES))),
     "missing": ("node", "node_not_ready", "node_cordoned", "node_local_volumes", "node_managed", "requested", "pod"),
-    "dropped": (*COUNTED, "use_shrink_count", "ready_count", "shown", "counted", "scraped_at"),
+    "dropped": (
+        *COUNTED,
+        "use_shrink_count",
+        "requested_max",
+        "requested_count",
+        "ready_count",
+        "shown",
+        "counted",
+        "scraped_at",
+    ),
 }
 """What each fault of a family may strike: any, or those whose absence the core can tell from none (assumptions.py)."""
 LAG_S: Final = 25.0
