@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from autoscaler.decide.demand.schedules import OWN_MIN, Limits
 from autoscaler.decide.demand.use import low_enough, too_full_without
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.removal.elsewhere import Elsewhere, movable_pods
@@ -43,6 +44,7 @@ def plan_shrink(
     *,
     waiting_pods: int,
     now_s: int,
+    limits: Limits,
     distrusted: bool = False,
 ) -> ShrinkPlan:
     """Nominate workers to remove: all that are empty, else one; nobody unless everything is known and calm.
@@ -51,7 +53,9 @@ def plan_shrink(
     by now counts as a place for others: an empty one may be what no pod can use.
     """
     above_max = fleet.existing > policy.workers.max
-    refusal = _not_now(snapshot, fleet, state, policy, waiting_pods=waiting_pods, now_s=now_s, above_max=above_max)
+    refusal = _not_now(
+        snapshot, fleet, state, policy, waiting_pods=waiting_pods, now_s=now_s, above_max=above_max, limits=limits
+    )
     if refusal is not None:
         return ShrinkPlan(candidates=(), reason=refusal[0], message=refusal[1], blocked=())
     if not snapshot.rooms_known:
@@ -68,7 +72,7 @@ def plan_shrink(
     places = [w for w in fleet.having(Standing.READY) if w.schedulable and not (w.empty and distrusted)]
     # Use need not be low above max; where it is, ordinary rules let more go than are too many.
     forced = above_max and low_enough(snapshot, policy) is not None
-    choice = _Choice(snapshot, fleet, state, policy, places=places, forced=forced, now_s=now_s)
+    choice = _Choice(snapshot, fleet, state, policy, places=places, forced=forced, now_s=now_s, limits=limits)
     for worker in _in_turn(eligible, fleet, state):
         if not choice.goes_on_after(worker):
             break
@@ -130,6 +134,7 @@ def _not_now(
     waiting_pods: int,
     now_s: int,
     above_max: bool,
+    limits: Limits,
 ) -> tuple[str, str] | None:
     if snapshot.metrics_status is not MetricsStatus.OK:
         return (
@@ -147,7 +152,7 @@ def _not_now(
     if not above_max and (why := low_enough(snapshot, policy)) is not None:
         return "steady", why
     if fleet.ready <= policy.workers.min:
-        return "at_min", f"{fleet.ready} workers are Ready and workers.min is {policy.workers.min}"
+        return "at_min", f"{fleet.ready} workers are Ready and {limits.min_by} is {policy.workers.min}"
     last_s = max(state.last_scale_up_s or 0, state.last_scale_down_s or 0)
     if now_s - last_s < policy.scale_down.cool_down_s:
         left_s = policy.scale_down.cool_down_s - (now_s - last_s)
@@ -218,6 +223,7 @@ class _Choice:
         places: Sequence[Worker],
         forced: bool,
         now_s: int,
+        limits: Limits,
     ) -> None:
         self.chosen: list[Worker] = []
         self.moves: list[str] = []
@@ -227,7 +233,7 @@ class _Choice:
         """The first Nodes whose pods have to be seen before they can be judged."""
         self.asks, self.asked_for = Asks(), ""
         self._snapshot, self._fleet, self._state, self._policy = snapshot, fleet, state, policy
-        self._places, self._now_s = places, now_s
+        self._places, self._now_s, self._limits = places, now_s, limits
         self._elsewhere = Elsewhere(snapshot, fleet, state, policy, now_s=now_s)
         self._spare = fleet.ready - policy.workers.min
         if forced:
@@ -238,7 +244,7 @@ class _Choice:
     def goes_on_after(self, worker: Worker) -> bool:
         """Judge it; whether the next one is to be judged too."""
         if len(self.chosen) >= self._spare:
-            self._block(worker, f"needed: {self._policy.workers.min} workers are wanted")
+            self._block(worker, self._why_no_more())
             return True
         if self.chosen and (not worker.empty or len(self.chosen) >= self._policy.scale_down.max_empty_step):
             return False
@@ -251,6 +257,7 @@ class _Choice:
             self.asks, self.asked_for = self.asks or asks, self.asked_for or worker.title
             return False
         why = why or self._moved_in_vain(worker) or self._elsewhere.cannot_lose(worker, self.chosen, self._places)
+        why = why or self._needed_free(worker)
         if why is not None:
             self._block(worker, why)
             return True
@@ -260,6 +267,17 @@ class _Choice:
 
     def _block(self, worker: Worker, why: str) -> None:
         self.blocked.append(Blocked(subject=worker.title, reason=why))
+
+    def _why_no_more(self) -> str:
+        wanted, by = self._policy.workers.min, self._limits.min_by
+        return f"needed: {wanted} workers are wanted{'' if by == OWN_MIN else f' ({by})'}"
+
+    def _needed_free(self, worker: Worker) -> str | None:
+        """What would not stay free without it. max comes first: what is too many goes whatever is to stay free."""
+        if self._fleet.existing - len(self.chosen) > self._policy.workers.max:
+            return None
+        lost = self._elsewhere.headroom_lost(worker, self.chosen, self._places, self._limits.headroom)
+        return None if lost is None else f"needed: headroom: {lost} would not stay free"
 
     def _too_full(self, worker: Worker) -> str | None:
         gone = {worker.key, *(other.key for other in self.chosen)}
