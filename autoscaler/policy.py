@@ -230,6 +230,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                     f"metrics.utilisation_interval_s is {interval_s}: give {2 * interval_s} or more"
                 )
 
+    @property
+    def most_workers(self) -> int:
+        """The highest max that ever holds, by whatever schedule."""
+        return max(self.workers.max, *(window.max or 0 for window in self.schedules), 0)
+
     def drain_timeout_s(self, *, reclaim: bool) -> int:
         """How long a drain may take; `reclaim`: of a machine that EC2 takes away."""
         return max(LEAST_DRAIN_S, self.interruption.grace_s) if reclaim else self.drain.timeout_s
