@@ -24,6 +24,8 @@ SWEEP_S: Final = 120
 """A look may come so long after the moment from which it would have seen a window coming: the default sweep's rate."""
 LONGEST_AHEAD_S: Final = 900
 """Nothing is launched longer before its window, whatever a join once took."""
+SPARED_S: Final = 1_800
+"""Nobody leaves who would be launched again so soon after."""
 _LOOKS_ON_S: Final = 8 * 86_400
 """A window that begins again where it ends is followed so far."""
 OWN_MIN: Final = "workers.min"
@@ -40,6 +42,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     min_by: str = OWN_MIN
     """What the limit is called in sentences."""
     max_by: str = OWN_MAX
+    coming_min: int = 0
+    """The highest min within half an hour: a shrink leaves as many, growth does not ask for them yet."""
+    coming_by: str = ""
     schedules: tuple[Schedule, ...] = ()
     """The windows that hold, and those that are served ahead."""
 
@@ -49,22 +54,27 @@ def limits_at(policy: Policy, state: State, now_s: int) -> Limits:
     own = Limits(min=policy.workers.min, max=policy.workers.max, headroom=(policy.headroom,) if policy.headroom else ())
     if not policy.schedules:
         return own
-    until_s = now_s + ahead_s(policy, state)
-    spans = {window.name: list(spans_of(window, now_s, until_s)) for window in policy.schedules}
-    edges = {edge_s for rows in spans.values() for span in rows for edge_s in span if now_s < edge_s <= until_s}
+    until_s, spared_s = now_s + ahead_s(policy, state), now_s + SPARED_S
+    spans = {window.name: list(spans_of(window, now_s, spared_s)) for window in policy.schedules}
+    edges = {edge_s for rows in spans.values() for span in rows for edge_s in span if now_s < edge_s <= spared_s}
     now = _merged(policy, own, spans, now_s)
-    least, headroom = now, dict.fromkeys(now.headroom)
+    least = coming = now
+    headroom = dict.fromkeys(now.headroom)
     for edge_s in sorted(edges):
         then = _merged(policy, own, spans, edge_s)
-        least = then if then.min > least.min else least
-        headroom |= dict.fromkeys(then.headroom)
+        coming = then if then.min > coming.min else coming
+        if edge_s <= until_s:
+            least = then if then.min > least.min else least
+            headroom |= dict.fromkeys(then.headroom)
     return Limits(
         min=least.min,
         max=max(now.max, least.min),
         headroom=tuple(headroom),
         min_by=least.min_by,
         max_by=now.max_by if now.max >= least.min else least.min_by,
-        schedules=tuple(_told(policy, spans, now_s)),
+        coming_min=coming.min,
+        coming_by=coming.min_by,
+        schedules=tuple(_told(policy, spans, now_s, until_s)),
     )
 
 
@@ -140,11 +150,12 @@ def _holds(spans: Sequence[tuple[int, int]], at_s: int) -> bool:
     return any(begin_s <= at_s < end_s for begin_s, end_s in spans)
 
 
-def _told(policy: Policy, spans: dict[str, list[tuple[int, int]]], now_s: int) -> Iterator[Schedule]:
+def _told(policy: Policy, spans: dict[str, list[tuple[int, int]]], now_s: int, until_s: int) -> Iterator[Schedule]:
     for window in policy.schedules:
         for begin_s, end_s in spans[window.name][:1]:
-            until_s = end_s if begin_s > now_s else _last_end(window, end_s, now_s)
-            yield Schedule(name=window.name, holds=begin_s <= now_s, from_s=begin_s, until_s=until_s)
+            if begin_s <= until_s:
+                last_s = end_s if begin_s > now_s else _last_end(window, end_s, now_s)
+                yield Schedule(name=window.name, holds=begin_s <= now_s, from_s=begin_s, until_s=last_s)
 
 
 def _last_end(window: Window, end_s: int, now_s: int) -> int | None:

@@ -235,7 +235,11 @@ class _Choice:
         self._snapshot, self._fleet, self._state, self._policy = snapshot, fleet, state, policy
         self._places, self._now_s, self._limits = places, now_s, limits
         self._elsewhere = Elsewhere(snapshot, fleet, state, policy, now_s=now_s)
-        self._spare = fleet.ready - policy.workers.min
+        self._least, self._wanted_by = policy.workers.min, limits.min_by
+        coming = min(limits.coming_min, policy.workers.max)  # who is too many goes, whatever comes soon
+        if coming > self._least:
+            self._least, self._wanted_by = coming, f"{limits.coming_by}, soon"
+        self._spare = fleet.ready - self._least
         if forced:
             self._spare = min(self._spare, fleet.existing - policy.workers.max)
         # What workers use that run nothing for anybody is their own and leaves with them: `min: 0` may be reached.
@@ -269,8 +273,8 @@ class _Choice:
         self.blocked.append(Blocked(subject=worker.title, reason=why))
 
     def _why_no_more(self) -> str:
-        wanted, by = self._policy.workers.min, self._limits.min_by
-        return f"needed: {wanted} workers are wanted{'' if by == OWN_MIN else f' ({by})'}"
+        by = "" if self._wanted_by == OWN_MIN else f" ({self._wanted_by})"
+        return f"needed: {self._least} workers are wanted{by}"
 
     def _needed_free(self, worker: Worker) -> str | None:
         """What would not stay free without it. max comes first: what is too many goes whatever is to stay free."""

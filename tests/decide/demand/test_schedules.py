@@ -14,6 +14,7 @@ from autoscaler.decide.demand.schedules import Limits, ahead_s, in_force, limits
 from autoscaler.model import State
 from autoscaler.policy import Policy, Workers
 from autoscaler.windows import DAYS, Headroom, Window
+from tests.decide.builders import decided, snapshot, worker
 
 ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe")
 """Two that change in other weeks, and one that changes by half an hour, in the other half of the year."""
@@ -333,6 +334,30 @@ def test_what_holds_and_until_when_is_told(one: Window, now: str, expected: list
         (one.name, holding, at(begins, "Europe/Berlin"), None if ends is None else at(ends, "Europe/Berlin"))
         for holding, begins, ends in expected
     ]
+
+
+@pytest.mark.parametrize(
+    ("before_s", "leaving", "said"),
+    [
+        pytest.param(1801, 4, "needed: 2 workers are wanted", id="long before: down to min"),
+        pytest.param(1800, 0, "needed: 6 workers are wanted (min of the schedule shop, soon)", id="not so soon before"),
+        pytest.param(180, 0, "", id="it counts already"),
+    ],
+)
+def test_nobody_leaves_who_would_be_launched_again_at_once(before_s: int, leaving: int, said: str) -> None:
+    now_s = BEGINS_S - before_s
+    idle = [worker(n, of={"launched_at_s": now_s - 7200}) for n in range(1, 7)]
+    decision = decided(snapshot(idle, at_s=now_s), JOINED, policy(SHOP))
+    assert (len(decision.state.removals), decision.growth) == (leaving, None)
+    assert not said or {row.reason for row in decision.blocked} == {said}
+    assert leaving or before_s == 1800 or "min of the schedule shop is 6" in decision.message
+
+
+def test_who_is_above_max_goes_whatever_comes_soon() -> None:
+    now_s = BEGINS_S - 600
+    idle = [worker(n, of={"launched_at_s": now_s - 7200}) for n in range(1, 7)]
+    decision = decided(snapshot(idle, at_s=now_s), JOINED, policy(SHOP, high=4))
+    assert len(decision.state.removals) == 2
 
 
 limits_given = st.tuples(st.one_of(st.none(), st.integers(0, 20)), st.one_of(st.none(), st.integers(0, 20)))
