@@ -110,7 +110,7 @@ class _Judged:
         return found
 
     def _in_amounts(self, headroom: Headroom) -> HeadroomDemand:
-        cluster, room = self._picture.cluster, room_of(self._picture, self._first)
+        cluster, room = self._picture.cluster, _room_of(self._picture, self._first)
         taints = set(self._first.node.taints)
         nodes = [node for node in cluster.nodes.values() if _is_open(node, taints)]
         gone = self._pods.extra
@@ -120,7 +120,7 @@ class _Judged:
         whole = dict(self._first.node.allocatable)
         missing, what = _missing(
             headroom,
-            free_of(nodes, taken),
+            _free(nodes, taken),
             _capacity(nodes, self._sizes, Counter({n: gone * whole[n] for n in _COUNTED})),
             room=room,
             whole=whole,
@@ -131,7 +131,7 @@ class _Judged:
         return HeadroomDemand(missing=missing, short_of=what)
 
     def _for_shape(self, shape: PodShape) -> HeadroomDemand:
-        rules = rules_of(shape, self._first)
+        rules = _rules_of(shape, self._first)
         sizing = size(
             [*self._pods.placed, Waiting(rules, shape.count)],
             self._fresh.templates,
@@ -146,7 +146,7 @@ class _Judged:
         beyond -= Counter({(new.instance_type, new.zone): new.count for new in self._pods.new_workers})
         return HeadroomDemand(
             missing=max(0, sizing.total - self._pods.extra),
-            short_of=in_words(shape),
+            short_of=_in_words(shape),
             new_workers=tuple(NewWorkers(kind, count, zone) for (kind, zone), count in beyond.items()),
             blocked=blocked,
         )
@@ -166,23 +166,21 @@ def lost_on(
     By the same measure as growth's, or the removal would call for a launch.
     """
     first = picture.templates(policy.workers.instance_types[0], ())[0]
-    room, whole = room_of(picture, first), dict(first.node.allocatable)
+    room, whole = _room_of(picture, first), dict(first.node.allocatable)
     nodes = [picture.cluster.nodes[name] for name in sorted(on) if name in picture.cluster.nodes]
     taken: Counter[str] = Counter()
     for group in moved:
         taken.update({name: amount * group.count for name, amount in group.rules.requests})
-    missing, what = _missing(
-        headroom, free_of(nodes, taken), _capacity(nodes, sizes, Counter()), room=room, whole=whole
-    )
+    missing, what = _missing(headroom, _free(nodes, taken), _capacity(nodes, sizes, Counter()), room=room, whole=whole)
     if missing:
         return what
     if headroom.pod is None:
         return None
-    rules = rules_of(headroom.pod, first)
+    rules = _rules_of(headroom.pod, first)
     left = size([*moved, Waiting(rules, headroom.pod.count, on)], (), picture.cluster, at_most=0).left
     fresh = FreshWorkers(picture, policy.workers.instance_types, ())
     # Whichever is left over: not both have a place. A shape that no worker of ours can hold keeps none.
-    return in_words(headroom.pod) if left and fresh.refusal(rules) is None else None
+    return _in_words(headroom.pod) if left and fresh.refusal(rules) is None else None
 
 
 def sizes_of(snapshot: Snapshot) -> dict[str, Resources]:
@@ -190,7 +188,7 @@ def sizes_of(snapshot: Snapshot) -> dict[str, Resources]:
     return {node.name: node.allocatable for node in snapshot.nodes if node.allocatable is not None}
 
 
-def room_of(picture: Picture, template: Template) -> dict[str, int]:
+def _room_of(picture: Picture, template: Template) -> dict[str, int]:
     """What a fresh worker has left beside its DaemonSets."""
     trial = Trial(picture.cluster)
     room = dict(trial.open(template).free)
@@ -198,20 +196,20 @@ def room_of(picture: Picture, template: Template) -> dict[str, int]:
     return room
 
 
-def rules_of(shape: PodShape, template: Template) -> PodRules:
+def _rules_of(shape: PodShape, template: Template) -> PodRules:
     """A pod of this shape, which puts up with what every worker of ours is tainted with."""
     tolerations = tuple(Toleration(key=taint.key, any_value=True) for taint in template.node.taints)
     requests = (("cpu", shape.cpu_millicores), ("memory", shape.memory_mib * _MIB))
     return PodRules(namespace="", requests=requests, tolerations=tolerations)
 
 
-def in_words(shape: PodShape) -> str:
+def _in_words(shape: PodShape) -> str:
     """The shape for a person."""
     pods = "1 pod" if shape.count == 1 else f"{shape.count} pods"
     return f"room for {pods} of {shape.cpu_millicores / 1000:g} CPU and {shape.memory_mib} MiB"
 
 
-def free_of(nodes: Iterable[NodeInfo], taken: Mapping[str, int]) -> dict[str, int]:
+def _free(nodes: Iterable[NodeInfo], taken: Mapping[str, int]) -> dict[str, int]:
     """What is free on them altogether, less what is taken; on none less than nothing."""
     there = list(nodes)
     return {name: sum(max(0, node.free.get(name, 0)) for node in there) - taken.get(name, 0) for name in _COUNTED}
