@@ -10,6 +10,7 @@ import msgspec
 import yaml
 
 from autoscaler.model import Mode
+from autoscaler.windows import Headroom, Window, faults
 
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=86_400)]
 PositiveSeconds = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
@@ -189,6 +190,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     version: Literal[1]
     mode: Mode = Mode.ACTIVE
     workers: Workers = Workers()
+    schedules: tuple[Window, ...] = ()
+    headroom: Headroom = Headroom()
     scale_up: ScaleUp = ScaleUp()
     scale_down: ScaleDown = ScaleDown()
     drain: Drain = Drain()
@@ -202,6 +205,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         self._check_windows()
+        if wrong := faults(self.schedules, base_min=self.workers.min, base_max=self.workers.max):
+            raise ValueError("; ".join(wrong))
         up, down = self.scale_up, self.scale_down
         for name, below, above in (
             ("cpu", down.cpu_below, up.cpu_above),
@@ -226,6 +231,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                     f"metrics.utilisation_interval_s is {interval_s}: give {2 * interval_s} or more"
                 )
 
+    @property
+    def most_workers(self) -> int:
+        """The highest max that ever holds, by whatever schedule."""
+        return max(self.workers.max, *(window.max or 0 for window in self.schedules), 0)
+
     def drain_timeout_s(self, *, reclaim: bool) -> int:
         """How long a drain may take; `reclaim`: of a machine that EC2 takes away."""
         return max(LEAST_DRAIN_S, self.interruption.grace_s) if reclaim else self.drain.timeout_s
@@ -244,6 +254,14 @@ class _UniqueKeys(yaml.SafeLoader):
                 )
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
+
+
+def _int_or_time(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:
+    """YAML 1.1 reads `22:00` as a number to the base of 60, and `09:00` as text: here both are times of the day."""
+    return str(node.value) if ":" in node.value else loader.construct_yaml_int(node)
+
+
+_UniqueKeys.add_constructor("tag:yaml.org,2002:int", _int_or_time)
 
 
 def parse_policy(text: str, *, source: str = "policy.yml") -> Policy:

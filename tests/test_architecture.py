@@ -10,14 +10,28 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-CORE = ("model", "policy", "ports", "observe", "decide", "state", "act", "document", "launching", "asking", "reconcile")
+CORE = (
+    "model",
+    "windows",
+    "policy",
+    "ports",
+    "observe",
+    "decide",
+    "state",
+    "act",
+    "document",
+    "launching",
+    "asking",
+    "reconcile",
+)
 ALLOWED = {
     "model": set(),
-    "policy": {"model"},
+    "windows": set(),
+    "policy": {"model", "windows"},
     "ports": {"model"},
     "observe": {"model", "policy", "ports"},
     "state": {"model", "policy"},
-    "decide": {"model", "policy", "state", "ports"},
+    "decide": {"model", "windows", "policy", "state", "ports"},
     "act": {"model", "policy", "ports", "state"},
     "document": {"model", "policy", "state"},
     "launching": {"model", "policy", "ports", "decide", "state"},

@@ -25,6 +25,7 @@ from tests.reconcile.conftest import deployment
 
 ROOT: Final = Path(__file__).parent.parent
 MANY_TYPES: Final = {f"m5.{n}xlarge": {"cpu_millicores": 4000, "memory_mib": 16_384} for n in range(1, 51)}
+WINDOW: Final[dict[str, Any]] = {"name": "w", "time_zone": "UTC", "min": 3}
 STRINGS: Final[dict[str, list[Any]]] = {
     "workers.instance_types": [
         ["t3.small", "t3.small"],
@@ -43,6 +44,33 @@ STRINGS: Final[dict[str, list[Any]]] = {
         {"t3.small": {"cpu_millicores": 95, "memory_mib": 700}},
         {"t3.small": {"cpu_millicores": 96, "memory_mib": 700}},
         {f"m5.{n}xlarge": {"cpu_millicores": 1, "memory_mib": 1} for n in range(101)},
+    ],
+    "schedules": [
+        [],
+        [dict(WINDOW)],
+        [WINDOW | {"days": [], "name": "x"}],
+        [WINDOW | {"time_zone": "x" * 65}],
+        [WINDOW | {"time_zone": "Mars/" + "x" * 59}],
+        [WINDOW | {"time_zone": "Pacific/Kiritimati", "name": "x" * 40}],
+        [WINDOW | {"name": "x" * 41}],
+        [WINDOW | {"from": "22:00", "to": "06:00"}],
+        [WINDOW | {"from": "00:00", "to": "24:00", "days": ["sun"]}],
+        [WINDOW | {"from": "22:00"}],
+        [WINDOW | {"min": 0, "max": 3}],
+        [WINDOW | {"min": 1000}],
+        [WINDOW | {"max": 1001}],
+        [WINDOW | {"headroom": {"workers": 1000, "percent": 90}}],
+        [WINDOW | {"headroom": {"percent": 100}}],
+        [WINDOW | {"name": f"w{n}"} for n in range(20)],
+        [WINDOW | {"name": f"w{n}"} for n in range(21)],
+        [dict(WINDOW), dict(WINDOW)],
+    ],
+    "headroom.pod": [
+        None,
+        {"cpu_millicores": 1, "memory_mib": 1, "count": 1000},
+        {"cpu_millicores": 2_000_000, "memory_mib": 64 * 1024 * 1024, "count": 1},
+        {"cpu_millicores": 0, "memory_mib": 1},
+        {"cpu_millicores": 1, "memory_mib": 1, "count": 1001},
     ],
     "metrics.matchers": [
         {},
@@ -198,6 +226,11 @@ def test_whole_policies_at_their_ends_are_carried(whole: dict[str, Any]) -> None
         ("scale_down.max_empty_step", 10**30),
         ("metrics.timeout_s", 0.1),
         ("capacity.back_off_s", 86_400),
+        ("schedules", [WINDOW | {"name": f"w{n}"} for n in range(21)]),
+        ("schedules", [WINDOW | {"time_zone": "Mars/Base"}]),
+        ("schedules", [WINDOW | {"min": 1000}]),
+        ("headroom.percent", 91),
+        ("headroom.pod", {"cpu_millicores": 1}),
         ("workers.sizes", {"t3.small": {"cpu_millicores": 95, "memory_mib": 700}}),
         ("workers.instance_types", ["t3.small", "t3.small"]),
         ("metrics.matchers", {"__name__": "x"}),

@@ -7,6 +7,7 @@ import msgspec
 
 from autoscaler.decide import steps
 from autoscaler.decide.capacity.launch import LaunchPlan
+from autoscaler.decide.demand.schedules import in_force, limits_at
 from autoscaler.decide.fleet import Standing
 from autoscaler.decide.looking import Look
 from autoscaler.decide.steps import Course
@@ -29,6 +30,7 @@ STEPS: Final[tuple[Callable[[Course], None], ...]] = (
     steps.advance_launches,
     steps.reclaim,
     steps.weigh_pods,
+    steps.weigh_headroom,
     steps.take_back,
     steps.advance_removals,
     # At most one of these begins: each looks whether an earlier one came first.
@@ -47,23 +49,40 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
     """
     if any(result.outcome is CommandOutcome.FENCED_OFF for _, result in snapshot.commands):
         state = outbid_fences(state, now_s)
-    look = Look(snapshot, policy, now_s=now_s, fence=state.fence + 1, decision_id=decision_id)
+    limits = limits_at(policy, state, now_s)
+    look = Look(
+        snapshot,
+        in_force(policy, limits),
+        now_s=now_s,
+        fence=state.fence + 1,
+        decision_id=decision_id,
+        limits=limits,
+    )
     course = Course(look, state)
     for step in STEPS:
         step(course)
     grow, shrink, pods = course.grow, course.shrink, course.pods
-    action, reason, message = in_words(look, course.judged, pods, grow, shrink, repaired=course.repaired)
+    action, reason, message = in_words(
+        look, course.judged, pods, grow, shrink, repaired=course.repaired, short_of=course.headroom.short_of
+    )
     return Decision(
         action=action,
         reason=reason,
         message=message,
         nodes=_nodes(course),
         signals=grow.signals,
-        blocked=(*pods.blocked, *course.unhealthy, *course.retirement.blocked, *shrink.blocked),
+        blocked=(
+            *pods.blocked,
+            *course.headroom.blocked,
+            *course.unhealthy,
+            *course.retirement.blocked,
+            *shrink.blocked,
+        ),
         events=tuple(look.events),
         news=look.news,
         growth=grow.growth,
         state=course.state,
+        schedules=limits.schedules,
         asks=steps.asks(course),
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from autoscaler.decide.demand.schedules import Limits
 from autoscaler.model import ALIVE, Instance, Node, RemovalOperation, RemovalPhase, Snapshot
 from autoscaler.policy import Policy
 from autoscaler.state.notices import STOPPED
@@ -24,9 +25,20 @@ INSPECTED_FOR: Final = frozenset({INSTANCE_GONE, JOIN_TIMEOUT, NO_NODE, NOT_READ
 class Look:
     """What every step of one decision shares. `events` and what is asked collect what steps say; nothing else does."""
 
-    def __init__(self, snapshot: Snapshot, policy: Policy, *, now_s: int, fence: int, decision_id: str) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        policy: Policy,
+        *,
+        now_s: int,
+        fence: int,
+        decision_id: str,
+        limits: Limits | None = None,
+    ) -> None:
         self.snapshot = snapshot
         self.policy = policy
+        """As this moment has it: its `workers.min` and `workers.max` are those of the schedules that hold."""
+        self.limits = limits or Limits(min=policy.workers.min, max=policy.workers.max)
         self.now_s = now_s
         self.fence = fence
         """The fence that this decision's commands will carry: one above the last."""

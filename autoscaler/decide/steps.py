@@ -3,6 +3,7 @@
 import msgspec
 
 from autoscaler.decide.demand.growth import GrowPlan, plan_blind_growth, plan_growth
+from autoscaler.decide.demand.headroom import NO_HEADROOM, HeadroomDemand, headroom_demand
 from autoscaler.decide.demand.pods import NO_DEMAND, PodDemand, pod_demand
 from autoscaler.decide.fleet import FleetView, view_fleet
 from autoscaler.decide.looking import Look, new_removal
@@ -31,6 +32,7 @@ class Course:
         self.reclaimed: tuple[str, ...] = ()
         """Keys of the workers that EC2 takes away now."""
         self.pods: PodDemand = NO_DEMAND
+        self.headroom: HeadroomDemand = NO_HEADROOM
         self.wanted_back: dict[str, str] = {}
         """Operation ids of removals to undo, with the reason."""
         self.judged = self.fleet
@@ -46,6 +48,11 @@ class Course:
     def fleet(self) -> FleetView:
         """The workers by the state so far."""
         return view_fleet(self.look.snapshot, self.state)
+
+    @property
+    def were_joining(self) -> frozenset[str]:
+        """Instance ids of workers that no look before this one saw Ready."""
+        return frozenset(i for launch in self.before.launches for i in launch.instance_ids)
 
     @property
     def another_comes_first(self) -> bool:
@@ -71,8 +78,24 @@ def weigh_pods(course: Course) -> None:
     if not look.snapshot.cluster_known:
         return
     displaced = [pod for worker in fleet.workers if worker.key in course.reclaimed for pod in movable_pods(worker)]
-    joined = {i for launch in course.before.launches for i in launch.instance_ids}
-    course.pods = pod_demand(look.snapshot, fleet, course.state, look.policy, displaced=displaced, just_joined=joined)
+    course.pods = pod_demand(
+        look.snapshot, fleet, course.state, look.policy, displaced=displaced, just_joined=course.were_joining
+    )
+
+
+def weigh_headroom(course: Course) -> None:
+    """What is to stay free beside those pods."""
+    look = course.look
+    if look.snapshot.cluster_known:
+        course.headroom = headroom_demand(
+            look.snapshot,
+            course.fleet,
+            course.state,
+            look.policy,
+            look.limits.headroom,
+            pods=course.pods,
+            just_joined=course.were_joining,
+        )
 
 
 def take_back(course: Course) -> None:
@@ -80,7 +103,9 @@ def take_back(course: Course) -> None:
     look, fleet = course.look, course.fleet
     back = dict.fromkeys(course.pods.take_back, f"{count(course.pods.waiting, 'pod')} could run there")
     if look.snapshot.cluster_known:
-        plan = plan_growth(look.snapshot, fleet, course.state, look.policy, pods=NO_DEMAND, replacing=0)
+        plan = plan_growth(
+            look.snapshot, fleet, course.state, look.policy, pods=NO_DEMAND, headroom=course.headroom, replacing=0
+        )
         for worker in take_backable(fleet):
             if worker.removal is not None and plan.wanted > fleet.ready + fleet.joining + len(back):
                 back.setdefault(worker.removal.operation_id, "more workers are wanted")
@@ -107,13 +132,23 @@ def grow(course: Course) -> None:
     """How many workers are wanted, by the largest demand, and how many of them may be launched."""
     look, state = course.look, course.state
     fleet = course.judged = course.fleet
+    if course.wanted_back:
+        weigh_headroom(course)  # what was taken back is free again
     if look.snapshot.metrics_status is MetricsStatus.UNAVAILABLE:
         course.grow = plan_blind_growth(look.snapshot, fleet, state, look.policy)
     elif not look.snapshot.cluster_known:
         course.grow = GrowPlan(signals=(), wanted=fleet.ready + fleet.joining, growth=None)
     else:
         replacing = len(course.reclaimed)
-        course.grow = plan_growth(look.snapshot, fleet, state, look.policy, pods=course.pods, replacing=replacing)
+        course.grow = plan_growth(
+            look.snapshot,
+            fleet,
+            state,
+            look.policy,
+            pods=course.pods,
+            headroom=course.headroom,
+            replacing=replacing,
+        )
     if course.pods.take_back or (course.grow.growth is not None and course.pods.extra):
         course.state = moved_in_vain(course.state, course.pods.for_owners, look.now_s)
     if course.grow.growth is not None and course.grow.blind is not None:
@@ -151,6 +186,7 @@ def shrink(course: Course) -> None:
         waiting_pods=pods.waiting,
         distrusted=pods.distrusted,
         now_s=look.now_s,
+        limits=look.limits,
     )
     for worker in course.shrink.candidates:
         if worker.instance is not None and open_operations(course.state) < MAX_OPEN_OPERATIONS:
@@ -171,4 +207,5 @@ def asks(course: Course) -> Asks:
     leaving = [w for w in fleet.workers if w.key in course.reclaimed and w.node is not None]
     unseen = tuple(w.title for w in leaving if w.pods is None)
     rooms = look.asks_rooms or (bool(unseen) and not look.snapshot.rooms_known)
+    asked |= course.headroom.asks
     return asked | course.pods.asks | course.retirement.asks | course.shrink.asks | Asks(pods_of=unseen, rooms=rooms)

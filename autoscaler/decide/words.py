@@ -11,14 +11,14 @@ from autoscaler.model import in_words as meaning
 
 
 def in_words(
-    look: Look, fleet: FleetView, pods: PodDemand, grow: GrowPlan, shrink: ShrinkPlan, *, repaired: bool
+    look: Look, fleet: FleetView, pods: PodDemand, grow: GrowPlan, shrink: ShrinkPlan, *, repaired: bool, short_of: str
 ) -> tuple[Action, str, str]:
-    """Action, stable reason code, and one sentence for a person."""
+    """Action, stable reason code, and one sentence for a person. `short_of`: what headroom lacks."""
     snapshot = look.snapshot
     if grow.growth is not None:
         workers = grow.growth.count
         limited = f"; {_limit(look, fleet, grow)}" if grow.limit else ""
-        why = f"{_why_grow(grow, pods)}{_asks_for(grow) if grow.limit else ''}{limited}"
+        why = f"{_why_grow(look, grow, pods, short_of)}{_asks_for(grow) if grow.limit else ''}{limited}"
         return Action.SCALE_UP, grow.growth.reason, f"Launching {count(workers, 'worker')}: {why}."
     if repaired:
         return Action.REPAIR, "repair", sentence("; ".join(look.events))
@@ -28,7 +28,7 @@ def in_words(
         message = "An alert fires, and nothing is launched: the cluster was never seen whole, so max cannot be kept."
         return Action.REFUSED, grow.limit, message
     if grow.limit:
-        why = f"{_why_grow(grow, pods)}{_asks_for(grow)}; {_limit(look, fleet, grow)}"
+        why = f"{_why_grow(look, grow, pods, short_of)}{_asks_for(grow)}; {_limit(look, fleet, grow)}"
         return Action.REFUSED, grow.limit, sentence(f"{why}: nothing is launched")
     if snapshot.metrics_status is MetricsStatus.UNAVAILABLE:
         return Action.REFUSED, "metrics_unavailable", sentence(f"Nothing is decided: {snapshot.metrics_problems[0]}")
@@ -51,7 +51,7 @@ def in_words(
     return Action.NONE, shrink.reason, sentence(f"Nothing to do: {shrink.message}")
 
 
-def _why_grow(grow: GrowPlan, pods: PodDemand) -> str:
+def _why_grow(look: Look, grow: GrowPlan, pods: PodDemand, short_of: str) -> str:
     reason = grow.growth.reason if grow.growth is not None else grow.reason
     by_name: dict[str, Signal] = {signal.name: signal for signal in grow.signals}
     if reason == "pods_unschedulable":
@@ -63,7 +63,10 @@ def _why_grow(grow: GrowPlan, pods: PodDemand) -> str:
     if reason == "blind_growth":
         return "a scale-up alert fires while Prometheus cannot be asked"
     if reason == "below_min":
-        return f"there are fewer than workers.min ({by_name['minimum'].threshold:.0f})"
+        return f"there are fewer than {look.limits.min_by} ({by_name['minimum'].threshold:.0f})"
+    if reason == "headroom":
+        beside = f"{count(pods.waiting, 'pod')} {'waits' if pods.waiting == 1 else 'wait'}, and " if pods.extra else ""
+        return f"{beside}{short_of} does not stay free, as headroom asks"
     signal = by_name["cpu_utilisation" if reason == "cpu_high" else "memory_utilisation"]
     kind = "CPU" if reason == "cpu_high" else "memory"
     return f"{kind} use is {signal.value or 0:.0%}, above {signal.threshold or 0:.0%} for the whole window"
@@ -78,7 +81,7 @@ def _limit(look: Look, fleet: FleetView, grow: GrowPlan) -> str:
     """What of the demand is not launched, and the field of the policy, or the failure, behind it."""
     match grow.limit:
         case "at_max":
-            return f"workers.max is {look.policy.workers.max} and {fleet.existing} exist"
+            return f"{look.limits.max_by} is {look.policy.workers.max} and {fleet.existing} exist"
         case "max_step":
             return f"scale_up.max_step is {look.policy.scale_up.max_step}"
         case "state_full":

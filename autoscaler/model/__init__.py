@@ -12,6 +12,7 @@ from autoscaler.model.decided import (
     Growth,
     NewWorkers,
     NodeCounts,
+    Schedule,
     Signal,
     Trigger,
 )
@@ -132,6 +133,7 @@ __all__ = [
     "Resources",
     "RulesQuestion",
     "Sample",
+    "Schedule",
     "SchedulingRules",
     "SeenType",
     "Signal",

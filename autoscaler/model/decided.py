@@ -39,6 +39,17 @@ class NodeCounts(msgspec.Struct, frozen=True, kw_only=True):
     max: int
 
 
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """A window of the policy's schedules that bears on this moment; times are epoch seconds."""
+
+    name: str
+    holds: bool
+    """False: it begins soon, and what it asks for is launched ahead."""
+    from_s: int
+    until_s: int | None
+    """None: it begins again wherever it ends."""
+
+
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
     """One reason to want workers: what was measured, where its threshold lies, how many workers it wants."""
 
@@ -96,5 +107,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """One of the events is for people, although nothing begins."""
     refused_for: tuple[str, ...] = ()
     """Error codes of EC2 for which a launch is refused: people hear of each once."""
+    schedules: tuple[Schedule, ...] = ()
+    """Windows that hold now, or that are served ahead."""
     asks: Asks = Asks()
     """What it could not judge because it was not seen: look closer, and decide again."""

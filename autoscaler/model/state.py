@@ -164,6 +164,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     seen_types: tuple[SeenType, ...] = ()
     moved: tuple[MovedOwner, ...] = ()
     join_failures: JoinFailures | None = None
+    join_times_s: tuple[int, ...] = ()
+    """How long after their launch the last workers were seen Ready, the newest last: schedules look that far ahead."""
     last_scale_up_s: int | None = None
     last_scale_down_s: int | None = None
     last_undone_s: int | None = None

@@ -28,6 +28,8 @@ METRICS_LAG_S: Final = 300
 """Metrics may be this much older than the answer that shows them (Prometheus looks back five minutes)."""
 TOLERATED_JOIN_FAILURES: Final = 1
 """One launch that fails is replaced at once: it happens. From the second in a row on the cause is not the machine."""
+JOIN_TIMES: Final = 8
+"""So many of the last joins are remembered."""
 JOIN_WAIT_S: Final = 600
 MAX_JOIN_WAIT_S: Final = 3600
 PROVEN_AFTER_S: Final = 1800
@@ -75,6 +77,11 @@ def worker_joined(state: State) -> State:
     if state.join_failures is not None and state.join_failures.after_ready:
         return state
     return workers_stay(state)
+
+
+def joined_after(state: State, seconds: int) -> State:
+    """A worker was seen Ready that long after its launch."""
+    return msgspec.structs.replace(state, join_times_s=(*state.join_times_s, max(0, seconds))[-JOIN_TIMES:])
 
 
 def workers_stay(state: State) -> State:

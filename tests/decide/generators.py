@@ -28,6 +28,7 @@ from autoscaler.model import (
     State,
 )
 from autoscaler.policy import BlindGrowth, Drain, Interruption, Policy, Repair, ScaleDown
+from autoscaler.windows import Headroom, PodShape
 from tests.decide.builders import (
     NOW_S,
     SERVER,
@@ -46,6 +47,14 @@ from tests.decide.builders import (
     use,
     waiting,
     worker,
+)
+
+HEADROOMS = (
+    *(Headroom(),) * 4,
+    Headroom(workers=1),
+    Headroom(percent=30),
+    Headroom(workers=2, pod=PodShape(cpu_millicores=900, memory_mib=100, count=3)),
+    Headroom(pod=PodShape(cpu_millicores=12_000, memory_mib=1)),
 )
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -270,6 +279,7 @@ def policies(draw: Draw) -> Policy:
         repair=Repair(max_unhealthy_share=draw(st.sampled_from([0.01, 0.34, 1.0]))),
         interruption=Interruption(grace_s=draw(st.sampled_from([0, 60]))),
         blind_growth=BlindGrowth(step=draw(st.sampled_from([0, 1, 3]))),
+        headroom=draw(st.sampled_from(HEADROOMS)),
     )
     return drawn
 

@@ -127,6 +127,19 @@ print(json.dumps([callable(handlers_module.handler), outside]))
     assert run_isolated(unpacked, code) == [True, []]
 
 
+def test_time_zones_come_with_the_artifact(unpacked: Path) -> None:
+    """Lambda's system may have no time zone data: a policy with schedules is valid there all the same."""
+    code = """
+import json, zoneinfo
+zoneinfo.reset_tzpath(to=[])
+from autoscaler.policy import parse_policy
+window = "{name: a, time_zone: America/New_York, from: 09:00, to: 22:00, min: 3}"
+policy = parse_policy("version: 1\\nschedules:\\n  - " + window)
+print(json.dumps([policy.schedules[0].zone.key, zoneinfo.TZPATH]))
+"""
+    assert run_isolated(unpacked, code) == ["America/New_York", []]
+
+
 def test_the_cut_botocore_makes_every_client_and_call(unpacked: Path) -> None:
     operations = {service: sorted(xform_name(name) for name in kept) for service, kept in OPERATIONS.items()}
     code = f"""

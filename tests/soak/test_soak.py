@@ -38,6 +38,12 @@ def test_what_a_seed_once_found_stays_mended(seed: int) -> None:
     assert result.violation is None, failure(result)
 
 
+def test_the_clock_changes_the_limits_of_some_of_them() -> None:
+    lines = Run(7).run().lines
+    for words in ("max of the schedule w", "as headroom asks", "above_max"):
+        assert any(words in line for line in lines), words
+
+
 def test_a_seed_is_the_same_every_time() -> None:
     first, second = Run(2).run(), Run(2).run()
     assert first == second

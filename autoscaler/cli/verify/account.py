@@ -152,7 +152,7 @@ def check_region(account: Account, subject: Subject) -> Sequence[Finding]:
 
 
 def check_quotas(account: Account, subject: Subject) -> Sequence[Finding]:
-    """Whether `workers.max` fits into the account's vCPUs beside what already runs."""
+    """Whether as many workers as there may ever be fit into the account's vCPUs beside what already runs."""
     return [*_vcpus(account, subject), *_spot(account), *_vpcs(account)]
 
 
@@ -192,10 +192,12 @@ def _vcpus(account: Account, subject: Subject) -> Sequence[Finding]:
     each = max(row["VCpuInfo"]["DefaultVCpus"] for row in described)
     used = sum(_vcpus_of(row) for row in _running(ec2) if row["InstanceType"][0] in STANDARD_FAMILIES)
     ours = sum(_vcpus_of(row) for row in _running(ec2, subject.cluster_id)) if subject.cluster_id else 0
-    needed = each * subject.policy.workers.max
-    said = f"{quota:.0f}, of which {used} are in use; workers.max needs {needed} ({each} each)"
+    most = subject.policy.most_workers
+    limit = "workers.max" if most == subject.policy.workers.max else "the highest max of the schedules"
+    needed = each * most
+    said = f"{quota:.0f}, of which {used} are in use; {limit} needs {needed} ({each} each)"
     if used - ours + needed > quota:
-        return [problem(name, said, f"Have the quota {ON_DEMAND_QUOTA} raised, or lower workers.max.")]
+        return [problem(name, said, f"Have the quota {ON_DEMAND_QUOTA} raised, or lower {limit}.")]
     return [ok(name, said)]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from autoscaler.decide.demand.headroom import NO_HEADROOM, HeadroomDemand
 from autoscaler.decide.demand.pods import PodDemand
 from autoscaler.decide.demand.use import utilisation_signals
 from autoscaler.decide.fleet import FleetView, Standing
@@ -36,7 +37,14 @@ class GrowPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan_growth(
-    snapshot: Snapshot, fleet: FleetView, state: State, policy: Policy, *, pods: PodDemand, replacing: int
+    snapshot: Snapshot,
+    fleet: FleetView,
+    state: State,
+    policy: Policy,
+    *,
+    pods: PodDemand,
+    headroom: HeadroomDemand,
+    replacing: int,
 ) -> GrowPlan:
     """Combine the demands. `replacing`: workers that EC2 takes away and that the pods do not ask for by themselves."""
     coming = fleet.ready + fleet.joining
@@ -52,6 +60,7 @@ def plan_growth(
             threshold=policy.workers.min,
             wants=min(policy.workers.min, max(coming, policy.workers.min - recovering)),
         ),
+        *_headroom_signal(headroom, coming + pods.extra, recovering),
     )
     # Signals that want more than there is, in this order where they want the same.
     reasons = {
@@ -59,6 +68,7 @@ def plan_growth(
         "cpu_utilisation": "cpu_high",
         "memory_utilisation": "memory_high",
         "minimum": "below_min",
+        "headroom": "headroom",
     }
     best = max(signals, key=lambda s: s.wants or 0)
     wanted = max(best.wants or 0, 0)
@@ -73,12 +83,20 @@ def plan_growth(
         because = because if limit == "join_backoff" else ""
         return msgspec.structs.replace(plan, because=because)
     growth = Growth(
-        workers=_first(pods.new_workers, count, policy),
+        workers=_first((*pods.new_workers, *headroom.new_workers), count, policy),
         reason=reason,
         for_owners=pods.for_owners,
         unhelped=pods.unhelped,
     )
     return msgspec.structs.replace(plan, growth=growth)
+
+
+def _headroom_signal(headroom: HeadroomDemand, coming: int, recovering: int) -> tuple[Signal, ...]:
+    """None where no headroom is asked for. `coming`: with what waiting pods ask for."""
+    if headroom is NO_HEADROOM:
+        return ()
+    more = max(0, (headroom.missing or 0) - recovering)
+    return (Signal(name="headroom", value=headroom.missing, threshold=0, wants=coming + more if more else None),)
 
 
 def plan_blind_growth(snapshot: Snapshot, fleet: FleetView, state: State, policy: Policy) -> GrowPlan:
@@ -145,7 +163,8 @@ def _first(wanted: Sequence[NewWorkers], count: int, policy: Policy) -> tuple[Ne
     for new in wanted:
         taken = min(new.count, count)
         if taken:
-            chosen[new.instance_type, new.zone] = taken
+            key = (new.instance_type, new.zone)
+            chosen[key] = chosen.get(key, 0) + taken
             count -= taken
     if count:
         preferred = (policy.workers.instance_types[0], "")

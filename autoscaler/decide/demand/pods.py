@@ -43,6 +43,8 @@ class PodDemand(msgspec.Struct, frozen=True, kw_only=True):
     unhelped: tuple[OwnerLaunches, ...]
     """Records to keep if the launch is made: the filters had found room, the scheduler had not."""
     blocked: tuple[Blocked, ...]
+    placed: tuple[Waiting, ...] = ()
+    """The pods that run once all of this is done, of those that it was asked for; nothing where that was not judged."""
     asks: Asks = Asks()
     """What has to be seen before any of it is known."""
     distrusted: bool = False
@@ -119,6 +121,7 @@ def pod_demand(
         for_owners=tuple(sorted(owners)),
         unhelped=tuple(record for record in judged.records if record.owner in owners),
         blocked=tuple(blocked),
+        placed=tuple(group for group in wanted if group.rules not in in_vain),
         distrusted=judged.distrusted,
     )
 

@@ -7,7 +7,7 @@ import msgspec
 from autoscaler.decide.looking import INSTANCE_GONE, JOIN_TIMEOUT, Look, maybe_its_node, new_removal, why_ended
 from autoscaler.model import ALIVE, Instance, InstanceState, LaunchOperation, Node, RemovalPhase, State
 from autoscaler.state.backoffs import path_held
-from autoscaler.state.memory import join_failed, taken_by_ec2, was_removed, worker_joined
+from autoscaler.state.memory import join_failed, joined_after, taken_by_ec2, was_removed, worker_joined
 from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations, open_removal, update_launch
 
 SETTLE_S: Final = 300
@@ -27,9 +27,10 @@ def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
     for instance_id in launch.instance_ids:
         instance, node = look.instances.get(instance_id), look.nodes.get(instance_id)
         if node is not None and _has_joined(look, node, instance):
-            look.events.append(f"worker {node.name} is Ready, {look.now_s - launch.created_at_s} s after its launch")
+            took_s = look.now_s - launch.created_at_s
+            look.events.append(f"worker {node.name} is Ready, {took_s} s after its launch")
             finished.append(instance_id)
-            state = worker_joined(state)
+            state = joined_after(worker_joined(state), took_s)
         elif instance is None:
             first_s = absent.setdefault(instance_id, look.now_s)
             if look.now_s - first_s >= SETTLE_S:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+from autoscaler.decide.demand.headroom import lost_on, sizes_of
 from autoscaler.decide.fleet import FleetView, Worker
 from autoscaler.decide.scheduling.asking import what_is_missing
 from autoscaler.decide.scheduling.filters import first_refusal
@@ -14,6 +15,7 @@ from autoscaler.decide.scheduling.sizing import size
 from autoscaler.model import Asks, Pod, Snapshot, State
 from autoscaler.model.rules import PodRules
 from autoscaler.policy import Policy
+from autoscaler.windows import Headroom
 
 _STAYS_BEHIND: Final = frozenset({"DaemonSet", "Node"})
 """Owner kinds whose pods need no new home: daemons, and static pods (owned by their Node)."""
@@ -61,6 +63,21 @@ class Elsewhere:
                 return None
             pod = next(pod for pod in pods if picture.book.of(pod) == left[0].rules)
             return f"no_room: {pod.title} fits on no other worker{self._reasons(left[0].rules, on)}"
+
+    def headroom_lost(
+        self, worker: Worker, gone: Sequence[Worker], places: Sequence[Worker], headrooms: Sequence[Headroom]
+    ) -> str | None:
+        """What of the headroom would not stay free on `places` once its pods are there too; None where all would."""
+        if not headrooms:
+            return None
+        picture = self._picture
+        leaving = {worker.title, *(other.title for other in gone)}
+        on = frozenset(other.title for other in places) - leaving
+        moved = [Waiting(picture.book.of(pod), 1, on) for pod in movable_pods(worker)]
+        sizes = sizes_of(self._snapshot)
+        with picture.without(leaving):
+            lost = (lost_on(one, picture, self._policy, sizes, moved=moved, on=on) for one in headrooms)
+            return next((what for what in lost if what is not None), None)
 
     def _reasons(self, rules: PodRules, on: frozenset[str]) -> str:
         """Who refuses it where, the plugin that does so most often first."""

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.decide.demand.schedules import OWN_MIN, Limits
 from autoscaler.decide.demand.use import low_enough, too_full_without
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.removal.elsewhere import Elsewhere, movable_pods
@@ -48,6 +49,7 @@ def plan_shrink(
     *,
     waiting_pods: int,
     now_s: int,
+    limits: Limits,
     distrusted: bool = False,
 ) -> ShrinkPlan:
     """Nominate workers to remove: all that are empty, else one; nobody unless everything is known and calm.
@@ -60,7 +62,9 @@ def plan_shrink(
     by now counts as a place for others: an empty one may be what no pod can use.
     """
     above_max = fleet.existing > policy.workers.max
-    refusal = _not_now(snapshot, fleet, state, policy, waiting_pods=waiting_pods, now_s=now_s, above_max=above_max)
+    refusal = _not_now(
+        snapshot, fleet, state, policy, waiting_pods=waiting_pods, now_s=now_s, above_max=above_max, limits=limits
+    )
     if refusal is not None:
         return ShrinkPlan(candidates=(), reason=refusal[0], message=refusal[1], blocked=())
     if not snapshot.rooms_known:
@@ -80,7 +84,7 @@ def plan_shrink(
     unknown = not_known((*eligible, *places), policy.scale_down.window_s) if eligible and not forced else None
     if unknown is not None:
         return ShrinkPlan(candidates=(), reason="window_unknown", message=unknown, blocked=tuple(blocked))
-    choice = _Choice(snapshot, fleet, state, policy, places=places, forced=forced, now_s=now_s)
+    choice = _Choice(snapshot, fleet, state, policy, places=places, forced=forced, now_s=now_s, limits=limits)
     if (why := choice.not_measured_yet()) is not None:
         return ShrinkPlan(candidates=(), reason="cooling_down", message=why, blocked=tuple(blocked))
     for worker in _in_turn(eligible, fleet, state, leaves_at_once=choice.leaves_at_once):
@@ -144,6 +148,7 @@ def _not_now(
     waiting_pods: int,
     now_s: int,
     above_max: bool,
+    limits: Limits,
 ) -> tuple[str, str] | None:
     if snapshot.metrics_status is not MetricsStatus.OK:
         return (
@@ -162,7 +167,7 @@ def _not_now(
     if low_asked and (why := low_enough(snapshot, policy)) is not None:
         return "steady", why
     if fleet.ready <= policy.workers.min:
-        return "at_min", f"{fleet.ready} workers are Ready and workers.min is {policy.workers.min}"
+        return "at_min", f"{fleet.ready} workers are Ready and {limits.min_by} is {policy.workers.min}"
     # A removal that ended well, without a launch and with nothing that waits now, has proved harmless.
     last_s = max(state.last_scale_up_s or 0, state.last_undone_s or 0)
     if now_s - last_s < policy.scale_down.cool_down_s:
@@ -235,6 +240,7 @@ class _Choice:
         places: Sequence[Worker],
         forced: bool,
         now_s: int,
+        limits: Limits,
     ) -> None:
         self.chosen: list[Worker] = []
         self.moves: list[str] = []
@@ -244,11 +250,15 @@ class _Choice:
         """The first Nodes whose pods have to be seen before they can be judged."""
         self.asks, self.asked_for = Asks(), ""
         self._snapshot, self._fleet, self._state, self._policy = snapshot, fleet, state, policy
-        self._places, self._now_s = places, now_s
+        self._places, self._now_s, self._limits = places, now_s, limits
         self._forced = forced
         as_it_counts = snapshot if forced else at_highest(snapshot)
         self._elsewhere = Elsewhere(as_it_counts, fleet, state, policy, now_s=now_s)
-        self._spare = fleet.ready - policy.workers.min
+        self._least, self._wanted_by = policy.workers.min, limits.min_by
+        coming = min(limits.coming_min, policy.workers.max)  # who is too many goes, whatever comes soon
+        if coming > self._least:
+            self._least, self._wanted_by = coming, f"{limits.coming_by}, soon"
+        self._spare = fleet.ready - self._least
         if forced:
             self._spare = min(self._spare, fleet.existing - policy.workers.max)
         # What workers use that run nothing for anybody is their own and leaves with them: `min: 0` may be reached.
@@ -270,7 +280,7 @@ class _Choice:
     def goes_on_after(self, worker: Worker) -> bool:
         """Judge it; whether the next one is to be judged too."""
         if len(self.chosen) >= self._spare:
-            self._block(worker, f"needed: {self._policy.workers.min} workers are wanted")
+            self._block(worker, self._why_no_more())
             return True
         if self.chosen and (
             not self.leaves_at_once(worker) or len(self.chosen) >= self._policy.scale_down.max_empty_step
@@ -286,6 +296,7 @@ class _Choice:
             return False
         why = why or self._rules_may_come(worker) or self._moved_in_vain(worker)
         why = why or self._elsewhere.cannot_lose(worker, self.chosen, self._places) or self._needed_in_window(worker)
+        why = why or self._needed_free(worker)
         if why is not None:
             self._block(worker, why)
             return True
@@ -295,6 +306,17 @@ class _Choice:
 
     def _block(self, worker: Worker, why: str) -> None:
         self.blocked.append(Blocked(subject=worker.title, reason=why))
+
+    def _why_no_more(self) -> str:
+        by = "" if self._wanted_by == OWN_MIN else f" ({self._wanted_by})"
+        return f"needed: {self._least} workers are wanted{by}"
+
+    def _needed_free(self, worker: Worker) -> str | None:
+        """What would not stay free without it. max comes first: what is too many goes whatever is to stay free."""
+        if self._fleet.existing - len(self.chosen) > self._policy.workers.max:
+            return None
+        lost = self._elsewhere.headroom_lost(worker, self.chosen, self._places, self._limits.headroom)
+        return None if lost is None else f"needed: headroom: {lost} would not stay free"
 
     def _too_full(self, worker: Worker) -> str | None:
         gone = {worker.key, *(other.key for other in self.chosen)}

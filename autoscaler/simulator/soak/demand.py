@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from autoscaler.simulator.soak.clockwork import AHEAD_S, limits_between
 from autoscaler.simulator.soak.helpable import helpable
 from autoscaler.simulator.soak.watch import Watch
 from autoscaler.simulator.world.objects import SimNode
@@ -11,13 +12,14 @@ def not_yet(watch: Watch) -> list[str]:
     """What is still missing; empty when the fleet has reached its demand and nothing is left over."""
     cluster, truth = watch.cluster, watch.truth
     truth.look()
-    world, moment, workers = cluster.world.state, truth.moments[-1], cluster.policy.workers
+    world, moment = cluster.world.state, truth.moments[-1]
+    limits = limits_between(cluster.policy, cluster.now_s, cluster.now_s)
     missing: list[str] = []
-    if len(moment.ready) < workers.min:
-        missing.append(f"{len(moment.ready)} Ready workers, min is {workers.min}")
+    if len(moment.ready) < limits.least_min:
+        missing.append(f"{len(moment.ready)} Ready workers, min is {limits.least_min}")
     kept = [node for node in world.nodes.values() if _keeps_a_volume(watch, node)]
     waiting = [pod.title for pod in helpable(cluster)]
-    if waiting and len(moment.ready) + len(kept) < workers.max:
+    if waiting and len(moment.ready) + len(kept) < limits.most_max:
         missing.append(f"{len(waiting)} pods wait, {waiting[0]} among them, with {len(moment.ready)} Ready workers")
     missing += [f"{instance_id} is no Ready worker" for instance_id in sorted(moment.ours - moment.ready)]
     missing += [f"launch {launch.operation_id} is open" for launch in watch.state.launches]
@@ -74,7 +76,9 @@ def not_at_rest(watch: Watch) -> list[str]:
     zones = {node.machine.zone for node in world.nodes.values() if not node.machine.server}
     nowhere = held.pop("", 0)  # bare metal is in no zone
     even = max(held.values(), default=0) - 1
-    floor = max(watch.policy.workers.min, nowhere + sum(max(held[zone], even) for zone in zones - {""}))
+    now_s = watch.cluster.now_s
+    least = limits_between(watch.policy, now_s, now_s + AHEAD_S).most_min
+    floor = max(least, nowhere + sum(max(held[zone], even) for zone in zones - {""}))
     if len(moment.ready) > floor:
         missing.append(f"{len(moment.ready)} workers are Ready, and {floor} are enough")
     return missing

@@ -2,6 +2,7 @@
 
 from autoscaler.model import OPERATION_TAG, RemovalOperation, RemovalPhase
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, NOTICED_WITHIN_S
+from autoscaler.simulator.soak.clockwork import AHEAD_S, Limits, limits_between
 from autoscaler.simulator.soak.on_state import new_launches, new_removals
 from autoscaler.simulator.soak.truth import Moment
 from autoscaler.simulator.soak.watch import Saved, Watch
@@ -95,8 +96,10 @@ def shrink_keeps_the_minimum(watch: Watch, saved: Saved) -> str | None:
         return None
     leaving = {r.instance_id for r in saved.new.removals if r.phase is not RemovalPhase.UNCORDONING}
     most = max(len(moment.ready - leaving) for moment in watch.truth.lately(NOTICED_WITHIN_S))
-    if most < watch.policy.workers.min:
-        return f"{len(chosen)} more leave and {most} Ready workers stay, fewer than {watch.policy.workers.min}"
+    now_s = watch.cluster.now_s
+    least = limits_between(watch.policy, now_s - NOTICED_WITHIN_S, now_s).least_min
+    if most < least:
+        return f"{len(chosen)} more leave and {most} Ready workers stay, fewer than {least}"
     return None
 
 
@@ -116,7 +119,7 @@ def shrink_waits_for_calm(watch: Watch, saved: Saved) -> str | None:
 
 
 def growth_has_a_cause(watch: Watch, saved: Saved) -> str | None:
-    """Nothing is launched but for pods that wait, high use, too few workers, a notice, or an alert in the dark."""
+    """Nothing is launched without a cause: waiting pods, high use, too few workers, headroom, a notice, an alert."""
     for launch in new_launches(saved):
         if not _caused(watch, saved, launch.reason):
             return f"launch {launch.operation_id} says {launch.reason}, and nothing of the kind was so"
@@ -138,7 +141,9 @@ def _caused(watch: Watch, saved: Saved, reason: str) -> bool:
             )
         case "below_min":
             healthy = (moment.ready & (moment.ours | moment.others) - leaving for moment in lately)
-            return any(len(workers) < watch.policy.workers.min for workers in healthy)
+            return any(len(workers) < _soon(watch).most_min for workers in healthy)
+        case "headroom":
+            return _soon(watch).headroom
         case "interruption":
             return bool(watch.truth.noticed)
         case "retirement":
@@ -147,6 +152,11 @@ def _caused(watch: Watch, saved: Saved, reason: str) -> bool:
             return saved.seen.alerted and saved.seen.metrics_complete is False
         case _:
             return False
+
+
+def _soon(watch: Watch) -> Limits:
+    now_s = watch.cluster.now_s
+    return limits_between(watch.policy, now_s - NOTICED_WITHIN_S, now_s + AHEAD_S)
 
 
 def growth_is_no_more_than_waits(watch: Watch, saved: Saved) -> str | None:

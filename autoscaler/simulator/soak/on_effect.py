@@ -5,6 +5,7 @@ import math
 from autoscaler.model import CLUSTER_TAG, OPERATION_TAG, LaunchRequest, Mode, NodeCommand, RemovalPhase, Verb
 from autoscaler.simulator.ec2 import SimInstance
 from autoscaler.simulator.soak.assumptions import NOTICED_WITHIN_S
+from autoscaler.simulator.soak.clockwork import AHEAD_S, SENT_AGAIN_S, limits_between
 from autoscaler.simulator.soak.watch import Effect, Watch
 from autoscaler.simulator.world.controllers import evictable_pods
 from autoscaler.simulator.world.objects import SimNode
@@ -102,10 +103,11 @@ def never_above_max(watch: Watch, effect: Effect) -> str | None:
         for i in watch.cluster.ec2.instances.values()
         if i.instance_id in watch.truth.untagged_s and CLUSTER_TAG not in i.tags
     }
-    if launched and len(workers - (unknown if watch.blind() or not effect.seen.metrics_complete else set())) > (
-        watch.policy.workers.max
-    ):
-        return f"{len(workers)} workers live after {effect.name} {operation_id}; max is {watch.policy.workers.max}"
+    now_s = watch.cluster.now_s
+    most = limits_between(watch.policy, now_s - SENT_AGAIN_S, now_s).most_max
+    most = max(most, limits_between(watch.policy, now_s - SENT_AGAIN_S, now_s + AHEAD_S).most_min)
+    if launched and len(workers - (unknown if watch.blind() or not effect.seen.metrics_complete else set())) > most:
+        return f"{len(workers)} workers live after {effect.name} {operation_id}; max is {most}"
     return None
 
 

@@ -25,6 +25,7 @@ from autoscaler.simulator.soak.assumptions import (
 from autoscaler.simulator.soak.chaos import KINDS, mend_everything, plan, plan_for_rules
 from autoscaler.simulator.soak.choosy import OWNER as CHOOSY
 from autoscaler.simulator.soak.choosy import choosy_changes, choosy_workload
+from autoscaler.simulator.soak.clockwork import with_schedules
 from autoscaler.simulator.soak.demand import may_rest, not_at_rest, not_yet
 from autoscaler.simulator.soak.fates import FateRates, Fates, dice
 from autoscaler.simulator.soak.faults.stage import Episode, Stage
@@ -87,7 +88,7 @@ class Run:
     ) -> None:
         rng = random.Random(seed)
         self.seed = seed
-        self.policy = make_policy(rng, seed)
+        self.policy = with_schedules(make_policy(rng, seed), seed)
         self.cluster = make_cluster(rng, self.policy, seed)
         self.watch = Watch(self.cluster, rules())
         self.began_s = self.cluster.now_s

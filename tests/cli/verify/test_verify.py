@@ -14,6 +14,7 @@ from autoscaler.cli.main import app
 from autoscaler.cli.verify.checks import Subject, SubjectError, Verdict, empty_account, read_subject, run_check
 from autoscaler.cli.verify.command import ACCOUNT_ONLY, CHECKS, RealAccount, conduct
 from autoscaler.cli.verify.simulation import principal_of
+from autoscaler.windows import Window
 from tests.aws.loopback import closed_url, serving
 from tests.cli.verify.fake_account import (
     FUNCTION_SUBNETS,
@@ -302,6 +303,16 @@ def test_a_rule_that_matches_nothing_or_too_much_is_found(rule: str) -> None:
         code, findings, _ = verify(with_rule(wide))
         assert code == 1
         assert any("must not be" in f["said"] for f in findings.values())
+
+
+def test_the_quota_is_held_against_the_highest_max_of_all_schedules() -> None:
+    sale = Window(name="sale", time_zone="UTC", min=3, max=50)
+    policy = msgspec.structs.replace(SUBJECT.policy, schedules=(sale,))
+    subject = Subject(**{f: getattr(SUBJECT, f) for f in SUBJECT.__struct_fields__} | {"policy": policy})
+    _, findings, _ = verify(subject, GetServiceQuota={"Quota": {"Value": 64.0}})
+    found = findings["on-demand vCPU quota"]
+    assert (found["verdict"], found["todo"].endswith("or lower the highest max of the schedules.")) == ("problem", True)
+    assert "the highest max of the schedules needs 100" in found["said"]
 
 
 def test_our_own_workers_are_not_counted_twice_against_the_quota() -> None:

@@ -50,6 +50,17 @@ def test_when_a_worker_has_joined(node_changes: dict[str, Any], is_over: bool) -
     assert (left is None) is is_over
 
 
+def test_how_long_the_last_joins_took_is_remembered() -> None:
+    """Schedules are served ahead by it. A worker that is waited for, or lost, says nothing."""
+    young = {"launched_at_s": YOUNG}
+    machines = [worker(1, of=young), worker(2, of=young), bare(3, launched_at_s=YOUNG)]
+    operation = launch(ids=[1, 2, 3], age_s=41)
+    before = State(launches=(operation,), join_times_s=(70,) * 7)
+    assert decided(snapshot(machines), before).state.join_times_s == (70, 70, 70, 70, 70, 70, 41, 41)
+    lost = State(launches=(launch(ids=[1], age_s=700),))
+    assert decided(snapshot([bare(1, launched_at_s=NOW_S - 700)]), lost).state.join_times_s == ()
+
+
 def test_an_answer_that_is_not_whole_proves_no_node_ready() -> None:
     """The soak, seed 214: of a broken image's Node the row that says NotReady was among those that did not arrive."""
     young = worker(1, of={"launched_at_s": YOUNG})
