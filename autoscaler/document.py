@@ -60,6 +60,7 @@ def decision_document(
         "reason": decision.reason,
         "message": f"Observe mode, not done: {decision.message}" if mode is Mode.OBSERVE else decision.message,
         "nodes": msgspec.to_builtins(decision.nodes),
+        "cost": msgspec.to_builtins(decision.cost),
         "signals": msgspec.to_builtins(decision.signals),
         "blocked": msgspec.to_builtins(decision.blocked),
         "events": [*decision.events, *outcome.events],
