@@ -13,11 +13,13 @@ def not_yet(watch: Watch) -> list[str]:
     truth.look()
     world, moment, workers = cluster.world.state, truth.moments[-1], cluster.policy.workers
     missing: list[str] = []
-    if len(moment.ready) < workers.min:
+    capped = cluster.policy.cost.max_usd_per_hour is not None
+    if len(moment.ready) < workers.min and not capped:
         missing.append(f"{len(moment.ready)} Ready workers, min is {workers.min}")
     kept = [node for node in world.nodes.values() if _keeps_a_volume(watch, node)]
     waiting = [pod.title for pod in helpable(cluster)]
-    if waiting and len(moment.ready) + len(kept) < workers.max:
+    # With a cap nobody but the core counts what there is room for; never_above_the_cost_cap holds the other side.
+    if waiting and len(moment.ready) + len(kept) < workers.max and not capped:
         missing.append(f"{len(waiting)} pods wait, {waiting[0]} among them, with {len(moment.ready)} Ready workers")
     missing += [f"{instance_id} is no Ready worker" for instance_id in sorted(moment.ours - moment.ready)]
     missing += [f"launch {launch.operation_id} is open" for launch in watch.state.launches]

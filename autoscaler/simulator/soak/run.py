@@ -87,7 +87,7 @@ class Run:
     ) -> None:
         rng = random.Random(seed)
         self.seed = seed
-        self.policy = make_policy(rng)
+        self.policy = make_policy(rng, seed)
         self.cluster = make_cluster(rng, self.policy, seed)
         self.watch = Watch(self.cluster, rules())
         self.began_s = self.cluster.now_s
