@@ -17,7 +17,7 @@ FAST := tests/test_*.py tests/act tests/decide tests/observe tests/reconcile tes
   tests/monitoring/test_rules_*.py tests/monitoring/test_query_*.py tests/deploy/test_rules.py
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: help demo test test-fast lint lint-templates lint-types lint-text pytest soak soak-stories soak-mutants race bench package rules up down token verify-aws deploy-local setup lock clean
+.PHONY: help demo test test-fast lint lint-templates lint-types lint-text pytest soak soak-stories soak-mutants race bench package catalogue rules up down token verify-aws deploy-local setup lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ bench: setup ## the measured claims of the README and docs
 
 package: setup ## build/k3s-autoscaler.zip, what Lambda runs; no AWS, no docker, the same bytes every time
 	@scripts/package
+
+catalogue: setup ## EC2's instance types anew, offline (PRICES=a dated list; `k3s-autoscaler prices refresh` asks AWS)
+	@$(PYTHON_BIN) -m autoscaler.deploy.catalogue $(if $(PRICES),--prices $(PRICES))
 
 rules: setup ## render the Prometheus rules and the manifests anew from policy.yml
 	@$(PYTHON_BIN) -m autoscaler.deploy.rules

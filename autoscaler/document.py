@@ -61,6 +61,7 @@ def decision_document(
         "message": f"Observe mode, not done: {decision.message}" if mode is Mode.OBSERVE else decision.message,
         "nodes": msgspec.to_builtins(decision.nodes),
         "schedules": msgspec.to_builtins(decision.schedules),
+        "cost": msgspec.to_builtins(decision.cost),
         "signals": msgspec.to_builtins(decision.signals),
         "blocked": msgspec.to_builtins(decision.blocked),
         "events": [*decision.events, *outcome.events],

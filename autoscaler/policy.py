@@ -17,6 +17,7 @@ PositiveSeconds = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
 Ratio = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000)]
 Step = Annotated[int, msgspec.Meta(ge=1, le=1_000)]
+Usd = Annotated[float, msgspec.Meta(ge=0.0, le=100_000.0)]
 TypeName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$", max_length=40)]
 """An EC2 instance type, `m6i.2xlarge`."""
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
@@ -138,6 +139,23 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             )
 
 
+class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What workers cost, what they may cost together, and against what the saving is told. US dollars an hour."""
+
+    max_usd_per_hour: Usd | None = None
+    usd_per_hour: Annotated[dict[TypeName, Usd], msgspec.Meta(max_length=100)] = {}
+    other_usd_per_hour: Usd | None = None
+    baseline_workers: Step | None = None
+    baseline_type: TypeName | None = None
+
+    def __post_init__(self) -> None:
+        if self.baseline_type is not None and self.baseline_workers is None:
+            raise ValueError(
+                f"cost.baseline_type is {self.baseline_type} and cost.baseline_workers is not given: say how many of "
+                "them the saving is told against, or leave both out"
+            )
+
+
 class RulesPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How often a server is asked for the scheduler's rules, and how long a look waits for its answer."""
 
@@ -199,6 +217,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     interruption: Interruption = Interruption()
     blind_growth: BlindGrowth = BlindGrowth()
     capacity: Capacity = Capacity()
+    cost: Cost = Cost()
     rules: RulesPolicy = RulesPolicy()
     metrics: MetricsPolicy = MetricsPolicy()
     history_days: Annotated[int, msgspec.Meta(ge=1, le=3_650)] = 30

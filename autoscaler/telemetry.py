@@ -22,7 +22,8 @@ from autoscaler.ports import PortError
 SERVICE: Final = "k3s-autoscaler"
 NAMESPACE: Final = "k3s-autoscaler"
 UNSCHEDULABLE_SIGNAL: Final = "unschedulable_pods"
-AT_MAX_REASON: Final = "at_max"
+CAPS: Final = frozenset({"at_max", "at_cost_cap"})
+"""Reasons of refusals that only the operator ends: the policy's own ends."""
 
 READY: Final = "ReadyWorkers"
 DESIRED: Final = "DesiredWorkers"
@@ -137,7 +138,7 @@ def metric_values(document: Mapping[str, Any]) -> dict[str, float]:
     operations = document.get("operations") or ()
     stuck = [operation.get("stuck") for operation in operations]
     waiting = signals.get(UNSCHEDULABLE_SIGNAL)
-    at_max = document.get("action") == Action.REFUSED and document.get("reason") == AT_MAX_REASON
+    at_max = document.get("action") == Action.REFUSED and document.get("reason") in CAPS
     asked = document.get("metrics_status") in set(MetricsStatus)
     values = {
         READY: nodes.get("ready"),

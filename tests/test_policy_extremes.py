@@ -72,6 +72,16 @@ STRINGS: Final[dict[str, list[Any]]] = {
         {"cpu_millicores": 0, "memory_mib": 1},
         {"cpu_millicores": 1, "memory_mib": 1, "count": 1001},
     ],
+    "cost.usd_per_hour": [
+        {},
+        {"t3.small": 0.0},
+        {"t3.small": 100_000},
+        {"t3.small": -0.01},
+        {"T3": 1.0},
+        {f"m5.{n}xlarge": 1.0 for n in range(100)},
+        {f"m5.{n}xlarge": 1.0 for n in range(101)},
+    ],
+    "cost.baseline_type": [None, "t3.small", "t3", "x" * 41],
     "metrics.matchers": [
         {},
         {"cluster": ""},
@@ -121,6 +131,10 @@ WHOLE: Final[dict[str, dict[str, Any]]] = {
         "repair": {"max_unhealthy_share": 1.0},
         "interruption": {"grace_s": 86_400},
         "blind_growth": {"step": 1000},
+        "cost": {
+            "max_usd_per_hour": 100_000, "usd_per_hour": {"t3.small": 100}, "other_usd_per_hour": 100_000,
+            "baseline_workers": 1000, "baseline_type": "u7in-32tb.224xlarge",
+        },
         "capacity": {"back_off_s": 86_400, "max_back_off_s": 86_400},
         "metrics": {"timeout_s": 8, "max_age_s": 86_400},
         "history_days": 3650,
@@ -235,6 +249,10 @@ def test_whole_policies_at_their_ends_are_carried(whole: dict[str, Any]) -> None
         ("workers.instance_types", ["t3.small", "t3.small"]),
         ("metrics.matchers", {"__name__": "x"}),
         ("metrics.matchers", {"job": "x"}),
+        ("cost.max_usd_per_hour", -0.01),
+        ("cost.max_usd_per_hour", float("nan")),
+        ("cost.other_usd_per_hour", float("inf")),
+        ("cost.baseline_type", "t3.small"),
     ],
 )
 def test_what_nothing_could_carry_is_refused(name: str, value: Any) -> None:
@@ -319,7 +337,7 @@ def played(policy: Policy) -> None:
     cluster.sweep(facts=tuple(Notice(kind="interruption", subject=i, received_at_s=now_s) for i in taken))
     cluster.sweep_for(600, every_s=120)
     assert len(cluster.workers()) <= max(policy.workers.max, before)
-    if policy.mode is not Mode.ACTIVE:
+    if policy.mode is not Mode.ACTIVE or policy.cost.max_usd_per_hour == 0:
         assert cluster.wires.totals["ec2", "launch"] == 0
     elif known and policy.workers.max > before and policy.scale_up.pending_for_s <= 30:
         assert cluster.wires.totals["ec2", "launch"] > 0

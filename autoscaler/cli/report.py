@@ -40,6 +40,22 @@ def say_mode(setting: ModeSetting | None, policy_mode: str | None, now_s: int) -
     return f"{setting.mode} until {moment(setting.until_s)} ({left} left){by}, then {then}"
 
 
+def say_cost(decisions: Iterable[Mapping[str, Any]]) -> str:
+    """What the workers cost an hour, as the newest recorded decision that looked saw it (docs/policy/cost.md)."""
+    for decision in decisions:
+        cost = decision.get("cost")
+        if not isinstance(cost, Mapping):
+            continue  # nobody looked, or it is older than that field
+        workers, unknown, saved = (cost.get(f) for f in ("known_workers", "unknown_workers", "saved_usd_per_hour"))
+        said = f"${cost.get('usd_per_hour', 0):.4f} an hour for {workers} worker{'' if workers == 1 else 's'}"
+        if unknown != 0:
+            said += f", and {'others' if unknown is None else unknown} of unknown price"
+        if saved is not None:
+            said += f", ${abs(saved):.4f} {'less' if saved >= 0 else 'more'} than the baseline"
+        return f"{said} (recorded {decision.get('decided_at', 'at an unknown time')})"
+    return "unknown: no recorded decision tells it"
+
+
 def status_document(
     state: State, *, cluster_id: str, policy_mode: str | None, now_s: int, decisions: list[dict[str, Any]]
 ) -> dict[str, Any]:
@@ -90,6 +106,7 @@ def show_status(
     _line(
         console, "ready workers", "unknown" if state.node_count is None else f"{state.node_count} (at the last write)"
     )
+    _line(console, "cost", say_cost(decisions))
     _line(console, "last growth", ago(state.last_scale_up_s, now_s))
     _line(console, "last removal", ago(state.last_scale_down_s, now_s))
     _table(

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from autoscaler.decide import steps
+from autoscaler.decide.capacity.cost import fleet_cost
 from autoscaler.decide.capacity.launch import LaunchPlan
 from autoscaler.decide.demand.schedules import in_force, limits_at
 from autoscaler.decide.fleet import Standing
@@ -81,6 +82,9 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
         events=tuple(look.events),
         news=look.news,
         growth=grow.growth,
+        cost=fleet_cost(
+            course.fleet, state, policy, all_shown=snapshot.metrics_status is not MetricsStatus.UNAVAILABLE
+        ),
         state=course.state,
         schedules=limits.schedules,
         asks=steps.asks(course),

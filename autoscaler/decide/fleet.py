@@ -93,14 +93,19 @@ class FleetView(msgspec.Struct, frozen=True, kw_only=True):
     """All workers, and launches whose instances are not known by id yet."""
 
     workers: tuple[Worker, ...]
-    unidentified: int
-    """Workers that were asked for and have no id yet."""
+    awaited: tuple[tuple[LaunchOperation, int], ...]
+    """Launches, and how many of their workers have no id yet."""
     servers: tuple[Instance, ...]
     """Running server instances: where node commands can go."""
 
     def having(self, *standings: Standing) -> tuple[Worker, ...]:
         """Workers of these standings, oldest first."""
         return tuple(worker for worker in self.workers if worker.standing in standings)
+
+    @property
+    def unidentified(self) -> int:
+        """Workers that were asked for and have no id yet."""
+        return sum(count for _, count in self.awaited)
 
     @property
     def ready(self) -> int:
@@ -172,7 +177,7 @@ def view_fleet(snapshot: Snapshot, state: State) -> FleetView:
         )
     return FleetView(
         workers=tuple(sorted(workers, key=_age_order)),
-        unidentified=sum(_unidentified(launch, snapshot) for launch in state.launches),
+        awaited=tuple((launch, _unidentified(launch, snapshot)) for launch in state.launches),
         servers=tuple(i for i in snapshot.instances if i.server and i.state in ALIVE),
     )
 

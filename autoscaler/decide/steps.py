@@ -16,7 +16,7 @@ from autoscaler.decide.removal.retire import Retirement, plan_retirement
 from autoscaler.decide.removal.shrink import ShrinkPlan, plan_shrink
 from autoscaler.decide.scheduling.picture import take_backable
 from autoscaler.decide.words import count
-from autoscaler.model import Asks, Blocked, Growth, MetricsStatus, NewWorkers, RemovalPhase, State
+from autoscaler.model import Asks, Blocked, Growth, MetricsStatus, RemovalPhase, State
 from autoscaler.state.moved import moved_in_vain, owners_moved
 from autoscaler.state.notices import mark_handled, mark_replaced
 from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations, open_removal
@@ -163,7 +163,7 @@ def retire(course: Course) -> None:
     plan = course.retirement = plan_retirement(look, course.state, course.fleet)
     worker = plan.removes
     if plan.notice is not None and plan.launches:
-        growth = Growth(workers=(NewWorkers(look.policy.workers.instance_types[0], 1),), reason="retirement")
+        growth = Growth(workers=plan.launches, reason="retirement")
         course.grow = msgspec.structs.replace(course.grow, wanted=course.fleet.ready + 1, growth=growth)
         course.state = mark_replaced(course.state, plan.notice.kind, plan.notice.subject)
     elif worker is not None and worker.instance is not None and open_operations(course.state) < MAX_OPEN_OPERATIONS:

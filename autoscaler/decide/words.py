@@ -82,6 +82,8 @@ def _limit(look: Look, fleet: FleetView, grow: GrowPlan) -> str:
     match grow.limit:
         case "at_max":
             return f"{look.limits.max_by} is {look.policy.workers.max} and {fleet.existing} exist"
+        case "at_cost_cap":
+            return f"cost.max_usd_per_hour is {look.policy.cost.max_usd_per_hour:g} and {grow.because}"
         case "max_step":
             return f"scale_up.max_step is {look.policy.scale_up.max_step}"
         case "state_full":

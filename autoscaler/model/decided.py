@@ -50,6 +50,20 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """None: it begins again wherever it ends."""
 
 
+class FleetCost(msgspec.Struct, frozen=True, kw_only=True):
+    """What the workers that a look found cost an hour, in US dollars; what it launches shows in the next one."""
+
+    usd_per_hour: float
+    """Of those whose price is known, static ones included."""
+    known_workers: int
+    unknown_workers: int | None
+    """Whose price nobody knows: they are not in the sum. None while nobody knows how many there are."""
+    baseline_usd_per_hour: float | None = None
+    """What `cost.baseline_workers` would cost; None where none are given, or their price is not known."""
+    saved_usd_per_hour: float | None = None
+    """The baseline less the sum, below 0 where more is spent; None unless both are known to the last worker."""
+
+
 class Signal(msgspec.Struct, frozen=True, kw_only=True):
     """One reason to want workers: what was measured, where its threshold lies, how many workers it wants."""
 
@@ -72,6 +86,8 @@ class NewWorkers(msgspec.Struct, frozen=True):
     instance_type: str
     count: int
     zone: str = ""
+    usd_at_most: float | None = None
+    """What one of them may cost an hour, also where another type is launched in its place; None without a cap."""
 
 
 class Growth(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +119,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """One sentence for each step that open operations took in this look."""
     growth: Growth | None
     state: State
+    cost: FleetCost | None = None
+    """None where nobody looked."""
     news: bool = False
     """One of the events is for people, although nothing begins."""
     refused_for: tuple[str, ...] = ()

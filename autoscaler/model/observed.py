@@ -193,6 +193,8 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     server: bool
     operation_id: str | None
     private_dns_name: str = ""
+    market: str = "on-demand"
+    """What it is paid by: `spot`, or another of EC2's lifecycles."""
     state_reason: str = ""
     """Why EC2 changed its state last (`Client.InvalidKMSKey.InvalidState: ...`); empty where EC2 gives no reason."""
 

@@ -66,6 +66,8 @@ def parse_instances(rows: Sequence[Mapping[str, Any]], cluster_id: str) -> tuple
                     and ASG_TAG not in tags,
                     server=server,
                     operation_id=tags.get(OPERATION_TAG),
+                    # EC2 names the lifecycle of what is not on demand only (EC2 API reference, Instance).
+                    market=row.get("InstanceLifecycle") or "on-demand",
                     private_dns_name=row.get("PrivateDnsName", ""),
                     state_reason=_state_reason(row.get("StateReason") or {}),
                 )

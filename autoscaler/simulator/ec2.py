@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from autoscaler.decide.capacity.catalogue import CATALOGUE
+from autoscaler.decide.capacity.prices import ON_DEMAND, price_table
 from autoscaler.model import (
     CLUSTER_TAG,
     MANAGED_BY_TAG,
@@ -134,6 +135,11 @@ class Bill:
 
 def _no_lag(_instance: SimInstance) -> float:
     return 0.0
+
+
+def listed_usd(instance_type: str) -> float:
+    """What it costs an hour on demand in us-east-1, wherever the simulated cluster is. Raises KeyError."""
+    return price_table()["us-east-1"][ON_DEMAND].usd_per_hour[instance_type]
 
 
 class Ec2:
@@ -348,7 +354,7 @@ class Ec2:
 
     @staticmethod
     def _usd(instance: SimInstance, now_s: float) -> float:
-        return (now_s - instance.launched_at_s) / 3600 * CATALOGUE[instance.instance_type].hourly_usd
+        return (now_s - instance.launched_at_s) / 3600 * listed_usd(instance.instance_type)
 
     def _show_world(self) -> None:
         now_s = self.world.now_s

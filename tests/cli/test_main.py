@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from autoscaler.aws.clients import Clients
 from autoscaler.aws.dynamodb import DynamoStateStore
 from autoscaler.cli.main import app
-from autoscaler.cli.report import show_status
+from autoscaler.cli.report import say_cost, show_status
 from autoscaler.model import Backoff, Lease, Mode, ModeSetting, Notice, Pool, Refusal, State
 from autoscaler.state.backoffs import LAUNCH_PATH
 from tests.aws.loopback import closed_url
@@ -190,6 +190,33 @@ def test_a_terminal_gets_tables() -> None:
     assert "━" in text or "─" in text
     assert "op1" in text
     assert "\x1b[1m" in console.export_text(styles=True)
+
+
+@pytest.mark.parametrize(
+    ("costs", "said"),
+    [
+        ([], "unknown: no recorded decision tells it"),
+        ([None, "?"], "unknown: no recorded decision tells it"),
+        ([(0.0624, 3, 0, None)], "$0.0624 an hour for 3 workers (recorded then)"),
+        ([(0.0208, 1, 2, None)], "$0.0208 an hour for 1 worker, and 2 of unknown price (recorded then)"),
+        ([(0.0208, 1, None, None)], "$0.0208 an hour for 1 worker, and others of unknown price (recorded then)"),
+        ([(0.0624, 3, 0, 0.0416)], "$0.0624 an hour for 3 workers, $0.0416 less than the baseline (recorded then)"),
+        ([(0.0624, 3, 0, -0.02)], "$0.0624 an hour for 3 workers, $0.0200 more than the baseline (recorded then)"),
+        ([None, (0.0624, 3, 0, None), (9, 9, 9, 9)], "$0.0624 an hour for 3 workers (recorded then)"),
+    ],
+)
+def test_status_says_what_the_workers_cost(costs: list[Any], said: str) -> None:
+    fields = ("usd_per_hour", "known_workers", "unknown_workers", "saved_usd_per_hour")
+    told = [dict(zip(fields, cost, strict=True)) if isinstance(cost, tuple) else cost for cost in costs]
+    assert say_cost([{"decided_at": "then", "cost": cost} for cost in told]) == said
+
+
+def test_status_has_the_cost_of_the_last_recorded_decision(store: DynamoStateStore) -> None:
+    cost = {"usd_per_hour": 0.0416, "known_workers": 2, "unknown_workers": 0, "saved_usd_per_hour": None}
+    store.save(State(), 0)
+    store.record(int(time.time()), "d1", {"decision_id": "d1", "action": "scale_up", "cost": cost})
+    line = next(line for line in run("status")[1].splitlines() if line.startswith("cost "))
+    assert "$0.0416 an hour for 2 workers (recorded 20" in line
 
 
 def test_history(store: DynamoStateStore) -> None:

@@ -92,6 +92,7 @@ def test_metrics_are_incomplete_unless_ok(status: str, value: int | None) -> Non
         ("refused", "at_max", 4, 4),
         ("refused", "at_max", 0, 0),  # CPU is high and nobody waits
         ("refused", "at_max", None, None),
+        ("refused", "at_cost_cap", 4, 4),
         ("refused", "state_full", 4, 0),
         ("scale_up", "at_max", 4, 0),
     ],

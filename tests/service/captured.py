@@ -15,7 +15,7 @@ from autoscaler.aws.calls import Calls
 from autoscaler.aws.clients import Clients
 from autoscaler.aws.clock import Context
 from autoscaler.model import CLUSTER_TAG, Lease, Mode, ModeSetting
-from autoscaler.policy import Policy, Workers
+from autoscaler.policy import Cost, Policy, Workers
 from autoscaler.runtime import App
 from autoscaler.simulator.cluster import START_S, SimCluster
 from autoscaler.simulator.world.workload import Budget
@@ -147,7 +147,7 @@ def _grows_and_shrinks(log: Log) -> None:
 
 
 def _reaches_the_maximum(log: Log) -> None:
-    stage = Stage(log, Policy(version=1, workers=Workers(max=3)), day=1)
+    stage = Stage(log, Policy(version=1, workers=Workers(max=3), cost=Cost(baseline_workers=5)), day=1)
     stage.burst(20)
     stage.sweep(5)
 

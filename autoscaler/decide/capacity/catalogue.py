@@ -1,10 +1,7 @@
-"""What EC2 instance types hold and cost: used until a worker of the type has shown what it really offers.
-
-Sizes: the AWS instance-type pages. Prices: on-demand Linux, us-east-1, USD an hour, read in November 2026; they order
-candidates and fill reports, and no decision about the number of workers rests on them.
-"""
+"""What EC2 instance types hold: used until a worker of the type has shown what it really offers."""
 
 import math
+import pkgutil
 from typing import Final
 
 import msgspec
@@ -20,60 +17,26 @@ MAX_PODS: Final = 110
 """The kubelet's default."""
 
 
-class InstanceType(msgspec.Struct, frozen=True, kw_only=True):
-    """One EC2 instance type."""
+class InstanceType(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one EC2 instance type has before anything is reserved."""
 
     cpu_millicores: int
     memory_mib: int
-    hourly_usd: float
 
 
 class UnknownInstanceType(ValueError):
     """Neither the catalogue nor the policy knows the type."""
 
 
-def _row(vcpus: int, memory_gib: float, hourly_usd: float) -> InstanceType:
-    return InstanceType(cpu_millicores=vcpus * 1000, memory_mib=round(memory_gib * 1024), hourly_usd=hourly_usd)
+class Sizes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The catalogue as it is kept."""
+
+    source: str
+    types: dict[str, InstanceType]
 
 
-CATALOGUE: Final[dict[str, InstanceType]] = {
-    "t3.micro": _row(2, 1, 0.0104),
-    "t3.small": _row(2, 2, 0.0208),
-    "t3.medium": _row(2, 4, 0.0416),
-    "t3.large": _row(2, 8, 0.0832),
-    "t3.xlarge": _row(4, 16, 0.1664),
-    "t3.2xlarge": _row(8, 32, 0.3328),
-    "t3a.small": _row(2, 2, 0.0188),
-    "t3a.medium": _row(2, 4, 0.0376),
-    "t3a.large": _row(2, 8, 0.0752),
-    "t3a.xlarge": _row(4, 16, 0.1504),
-    "t4g.small": _row(2, 2, 0.0168),
-    "t4g.medium": _row(2, 4, 0.0336),
-    "t4g.large": _row(2, 8, 0.0672),
-    "t4g.xlarge": _row(4, 16, 0.1344),
-    "m5.large": _row(2, 8, 0.096),
-    "m5.xlarge": _row(4, 16, 0.192),
-    "m5.2xlarge": _row(8, 32, 0.384),
-    "m6i.large": _row(2, 8, 0.096),
-    "m6i.xlarge": _row(4, 16, 0.192),
-    "m6i.2xlarge": _row(8, 32, 0.384),
-    "m6g.large": _row(2, 8, 0.077),
-    "m6g.xlarge": _row(4, 16, 0.154),
-    "m7g.large": _row(2, 8, 0.0816),
-    "m7g.xlarge": _row(4, 16, 0.1632),
-    "c5.large": _row(2, 4, 0.085),
-    "c5.xlarge": _row(4, 8, 0.17),
-    "c6i.large": _row(2, 4, 0.085),
-    "c6i.xlarge": _row(4, 8, 0.17),
-    "c6g.large": _row(2, 4, 0.068),
-    "c6g.xlarge": _row(4, 8, 0.136),
-    "c7g.large": _row(2, 4, 0.0725),
-    "c7g.xlarge": _row(4, 8, 0.145),
-    "r5.large": _row(2, 16, 0.126),
-    "r5.xlarge": _row(4, 32, 0.252),
-    "r6g.large": _row(2, 16, 0.1008),
-    "r6g.xlarge": _row(4, 32, 0.2016),
-}
+CATALOGUE: Final = msgspec.json.decode(pkgutil.get_data(__package__, "catalogue.json") or b"", type=Sizes).types
+"""By instance type. `make catalogue` writes it (deploy/catalogue.py); what it lacks stands under `workers.sizes`."""
 
 
 def check_instance_types(policy: Policy) -> None:

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from autoscaler.decide.capacity.catalogue import nominal_resources
+from autoscaler.decide.capacity.cost import not_dearer
 from autoscaler.decide.fleet import Standing, view_fleet
 from autoscaler.model import (
     ALIVE,
@@ -18,6 +19,7 @@ from autoscaler.model import (
     LaunchOperation,
     LaunchOverride,
     LaunchRequest,
+    NewWorkers,
     Pool,
     Snapshot,
     State,
@@ -64,11 +66,13 @@ def plan_launch(
     exhausted = left_alone(state, now_s)
     tried = {zone for record in growth.unhelped if record.unhelped for zone in record.zones}
     shares: Counter[tuple[str, str]] = Counter()
+    types_for: dict[str, tuple[str, ...]] = {}
     refused, state_full = 0, False
     codes: dict[str, None] = {}
     for new in growth.workers:
         instance_type, count = new.instance_type, new.count
-        types = _at_least(instance_type, policy)
+        types = _at_least(new, policy, zone=next(iter(subnets), ""))
+        types_for[instance_type] = types
         allowed = [zone for zone in subnets if new.zone in {"", zone}]
         open_zones = [z for z in allowed if any(Pool(instance_type=t, zone=z) not in exhausted for t in types)]
         if not open_zones:
@@ -89,7 +93,7 @@ def plan_launch(
         operation_id = f"{decision_id}-l{len(opened)}"
         overrides = tuple(
             LaunchOverride(instance_type=t, subnet_id=subnets[zone], zone=zone)
-            for t in _at_least(instance_type, policy)
+            for t in types_for[instance_type]
             if Pool(instance_type=t, zone=zone) not in exhausted
         )[:MAX_ROWS]
         operation = LaunchOperation(
@@ -160,10 +164,14 @@ def _workers_by_zone(snapshot: Snapshot, state: State, zones: tuple[str, ...]) -
     return counts
 
 
-def _at_least(instance_type: str, policy: Policy) -> tuple[str, ...]:
-    """The type itself, then the policy's others that hold at least as much, in its order."""
-    floor = nominal_resources(instance_type, policy)
+def _at_least(new: NewWorkers, policy: Policy, *, zone: str) -> tuple[str, ...]:
+    """The type itself, then the policy's others that hold at least as much and are not too dear, in its order."""
+    floor = nominal_resources(new.instance_type, policy)
     others = (
-        t for t in policy.workers.instance_types if t != instance_type and floor.fits_in(nominal_resources(t, policy))
+        t
+        for t in policy.workers.instance_types
+        if t != new.instance_type
+        and floor.fits_in(nominal_resources(t, policy))
+        and not_dearer(t, zone, new.usd_at_most, policy)
     )
-    return instance_type, *others
+    return new.instance_type, *others

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from autoscaler.decide.capacity.cost import within_cap
 from autoscaler.decide.demand.headroom import NO_HEADROOM, HeadroomDemand
 from autoscaler.decide.demand.pods import PodDemand
 from autoscaler.decide.demand.use import utilisation_signals
@@ -15,6 +16,7 @@ from autoscaler.state.memory import only_probes_are_launched
 from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations
 
 BLIND_ALERT = "blind_alert"
+AT_COST_CAP = "at_cost_cap"
 
 
 class GrowPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +31,8 @@ class GrowPlan(msgspec.Struct, frozen=True, kw_only=True):
     missing: int = 0
     """How many more are wanted than there are and come, before any limit."""
     limit: str = ""
-    """Which limit cut the growth short (`at_max`, `max_step`, `state_full`, `join_backoff`, `never_seen`), or empty."""
+    """Which limit cut the growth short, or empty: `at_max`, `max_step`, `at_cost_cap`, `state_full`, `join_backoff`,
+    `never_seen`."""
     because: str = ""
     """What lies behind the limit, where something more is known of it."""
     blind: Notice | None = None
@@ -82,8 +85,13 @@ def plan_growth(
         because = f"EC2 ended the last: {failed.cause}" if (failed := state.join_failures) and failed.cause else ""
         because = because if limit == "join_backoff" else ""
         return msgspec.structs.replace(plan, because=because)
+    workers, because = within_cap(_first((*pods.new_workers, *headroom.new_workers), count, policy), fleet, policy)
+    if because:
+        plan = msgspec.structs.replace(plan, limit=AT_COST_CAP, because=because)
+    if not workers:
+        return plan
     growth = Growth(
-        workers=_first((*pods.new_workers, *headroom.new_workers), count, policy),
+        workers=workers,
         reason=reason,
         for_owners=pods.for_owners,
         unhelped=pods.unhelped,
@@ -119,8 +127,15 @@ def plan_blind_growth(snapshot: Snapshot, fleet: FleetView, state: State, policy
     count, limit = _limited(step, fleet, state, policy, now_s=snapshot.taken_at_s, unlisted=unlisted)
     if count == 0:
         return msgspec.structs.replace(nothing, wanted=fleet.existing + unlisted + step, limit=limit)
-    growth = Growth(workers=_first((), count, policy), reason="blind_growth")
-    wanted = fleet.existing + unlisted + count
+    workers, because = within_cap(_first((), count, policy), fleet, policy, unlisted=unlisted)
+    if not workers:
+        return msgspec.structs.replace(
+            nothing, wanted=fleet.existing + unlisted + step, limit=AT_COST_CAP, because=because
+        )
+    growth = Growth(workers=workers, reason="blind_growth")
+    limit = AT_COST_CAP if because else limit
+    nothing = msgspec.structs.replace(nothing, because=because)
+    wanted = fleet.existing + unlisted + growth.count
     return msgspec.structs.replace(nothing, wanted=wanted, growth=growth, limit=limit, blind=alert)
 
 

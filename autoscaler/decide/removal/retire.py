@@ -5,11 +5,12 @@ AWS Health announces retirements up to two weeks ahead. Near its start, what is 
 
 import msgspec
 
+from autoscaler.decide.capacity.cost import within_cap
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.elsewhere import Elsewhere
 from autoscaler.decide.removal.reclaim import is_far
-from autoscaler.model import Asks, Blocked, MetricsStatus, Notice, State
+from autoscaler.model import Asks, Blocked, MetricsStatus, NewWorkers, Notice, State
 from autoscaler.state.memory import refused_lately, was_removed
 from autoscaler.state.notices import RETIREMENT
 
@@ -19,7 +20,8 @@ class Retirement(msgspec.Struct, frozen=True, kw_only=True):
 
     notice: Notice | None = None
     removes: Worker | None = None
-    launches: bool = False
+    launches: tuple[NewWorkers, ...] = ()
+    """The replacement; none at max, or where the cost cap has no room for it."""
     blocked: tuple[Blocked, ...] = ()
     asks: Asks = Asks()
 
@@ -64,5 +66,8 @@ def _next_step(look: Look, state: State, fleet: FleetView, worker: Worker, notic
     places = [w for w in fleet.having(Standing.READY) if w.schedulable]
     enough = fleet.ready - 1 >= look.policy.workers.min and elsewhere.cannot_lose(worker, (), places) is None
     if not enough and not notice.replaced and fleet.existing < look.policy.workers.max:
-        return Retirement(notice=notice, launches=True)
+        one = (NewWorkers(look.policy.workers.instance_types[0], 1),)
+        workers, _ = within_cap(one, fleet, look.policy)
+        if workers:
+            return Retirement(notice=notice, launches=workers)
     return Retirement(notice=notice, removes=worker)

@@ -15,11 +15,13 @@ def not_yet(watch: Watch) -> list[str]:
     world, moment = cluster.world.state, truth.moments[-1]
     limits = limits_between(cluster.policy, cluster.now_s, cluster.now_s)
     missing: list[str] = []
-    if len(moment.ready) < limits.least_min:
+    capped = cluster.policy.cost.max_usd_per_hour is not None
+    if len(moment.ready) < limits.least_min and not capped:
         missing.append(f"{len(moment.ready)} Ready workers, min is {limits.least_min}")
     kept = [node for node in world.nodes.values() if _keeps_a_volume(watch, node)]
     waiting = [pod.title for pod in helpable(cluster)]
-    if waiting and len(moment.ready) + len(kept) < limits.most_max:
+    # With a cap nobody but the core counts what there is room for; never_above_the_cost_cap holds the other side.
+    if waiting and len(moment.ready) + len(kept) < limits.most_max and not capped:
         missing.append(f"{len(waiting)} pods wait, {waiting[0]} among them, with {len(moment.ready)} Ready workers")
     missing += [f"{instance_id} is no Ready worker" for instance_id in sorted(moment.ours - moment.ready)]
     missing += [f"launch {launch.operation_id} is open" for launch in watch.state.launches]

@@ -56,6 +56,7 @@ def rules() -> Rules:
         ),
         on_effect=(
             on_effect.never_above_max,
+            on_effect.never_above_the_cost_cap,
             on_effect.one_fleet_for_one_intent,
             on_effect.nothing_runs_on_what_is_terminated,
         ),

@@ -3,7 +3,7 @@
 import math
 
 from autoscaler.model import CLUSTER_TAG, OPERATION_TAG, LaunchRequest, Mode, NodeCommand, RemovalPhase, Verb
-from autoscaler.simulator.ec2 import SimInstance
+from autoscaler.simulator.ec2 import SimInstance, listed_usd
 from autoscaler.simulator.soak.assumptions import NOTICED_WITHIN_S
 from autoscaler.simulator.soak.clockwork import AHEAD_S, SENT_AGAIN_S, limits_between
 from autoscaler.simulator.soak.watch import Effect, Watch
@@ -108,6 +108,21 @@ def never_above_max(watch: Watch, effect: Effect) -> str | None:
     most = max(most, limits_between(watch.policy, now_s - SENT_AGAIN_S, now_s + AHEAD_S).most_min)
     if launched and len(workers - (unknown if watch.blind() or not effect.seen.metrics_complete else set())) > most:
         return f"{len(workers)} workers live after {effect.name} {operation_id}; max is {most}"
+    return None
+
+
+def never_above_the_cost_cap(watch: Watch, effect: Effect) -> str | None:
+    """Living workers of ours, but those that EC2 takes back, cost no more than the cap after a launch."""
+    cap = watch.policy.cost.max_usd_per_hour
+    if cap is None or not isinstance(effect.subject, LaunchRequest):
+        return None
+    watch.truth.look()
+    ours = watch.truth.moments[-1].ours - watch.truth.noticed.keys() - watch.truth.stopped
+    operation_id = dict(effect.subject.tags).get(OPERATION_TAG, "")
+    instances = watch.cluster.ec2.instances
+    usd = sum(listed_usd(instances[i].instance_type) for i in ours)
+    if usd > cap + 1e-9 and any(instances[i].tags.get(OPERATION_TAG) == operation_id for i in ours):
+        return f"the workers cost ${usd:.4f} an hour after {effect.name} {operation_id}; the cap is ${cap:.4f}"
     return None
 
 

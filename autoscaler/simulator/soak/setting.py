@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import msgspec
 
 from autoscaler.model.rules import Effect, Taint, Toleration
-from autoscaler.policy import BlindGrowth, Capacity, Drain, Policy, Repair, ScaleDown, ScaleUp, Workers
+from autoscaler.policy import BlindGrowth, Capacity, Cost, Drain, Policy, Repair, ScaleDown, ScaleUp, Workers
 from autoscaler.simulator.cluster import SimCluster
-from autoscaler.simulator.ec2 import Ec2Settings
+from autoscaler.simulator.ec2 import Ec2Settings, listed_usd
 from autoscaler.simulator.soak.fates import FateRates
 from autoscaler.simulator.world.workload import MIB, Ask, Budget, Kind, PodTemplate, Workload
 from autoscaler.simulator.world.world import SERVER, FixedNode, WorldSettings
@@ -60,6 +60,7 @@ def make_policy(rng: random.Random, seed: int) -> Policy:
     least = rng.choice((0, 1, 2, 2, 3))
     return Policy(
         version=1,
+        cost=_make_cost(random.Random(f"{seed}: what it may cost"), least),
         workers=Workers(min=least, max=least + rng.choice((2, 4, 8)), join_timeout_s=rng.choice((240, 600))),
         scale_up=ScaleUp(max_step=rng.choice((None, None, 2))),
         scale_down=ScaleDown(
@@ -74,6 +75,16 @@ def make_policy(rng: random.Random, seed: int) -> Policy:
         repair=Repair(not_ready_s=rng.choice((120, 300))),
         blind_growth=BlindGrowth(step=rng.choice((0, 1, 2))),
         capacity=Capacity(back_off_s=rng.choice((30, 120)), max_back_off_s=480),
+    )
+
+
+def _make_cost(money: random.Random, least: int) -> Cost:
+    """Mostly none; a cap with room for more than min, and what a worker without a price counts as, or not."""
+    if money.random() < 0.75:
+        return Cost()
+    return Cost(
+        max_usd_per_hour=(least + money.choice((1, 2, 4))) * listed_usd("t3.small"),
+        other_usd_per_hour=money.choice((None, listed_usd("t3.small"))),
     )
 
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from autoscaler.decide.capacity.catalogue import CATALOGUE
+from autoscaler.simulator.ec2 import listed_usd
 from autoscaler.simulator.stack.local import LocalStack
 from autoscaler.simulator.stack.story import STEPS, Story
 from autoscaler.simulator.stack.watch import Watch
@@ -50,7 +50,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     worker_seconds: float
     """Of the workers that the service launched, up to the end of the demo."""
     dollars: float
-    """Those seconds at the catalogue's on-demand prices."""
+    """Those seconds at us-east-1's on-demand prices."""
 
 
 def summarise(stack: LocalStack, watch: Watch, story: Story, *, took_s: float, failure: str) -> Summary:
@@ -96,5 +96,5 @@ def _cost(watch: Watch) -> tuple[float, float]:
     for row in watch.managed_instances:
         lived_s = max(0.0, watch.ended_at_s.get(row["instance_id"], watch.state.now_s) - row["launched_at_s"])
         seconds += lived_s
-        dollars += lived_s / 3600 * CATALOGUE[row["instance_type"]].hourly_usd
+        dollars += lived_s / 3600 * listed_usd(row["instance_type"])
     return seconds, dollars

@@ -363,7 +363,7 @@ def sizes_of(instance_type: str) -> tuple[Ask, Ask]:
     """Capacity and allocatable of an instance type. Raises ValueError for one that the catalogue lacks."""
     known = CATALOGUE.get(instance_type)
     if known is None:
-        raise ValueError(f"the simulator knows no instance type {instance_type}: use one of {', '.join(CATALOGUE)}")
+        raise ValueError(f"the simulator knows no instance type {instance_type}: use one of the catalogue's")
     capacity = Ask(cpu_millicores=known.cpu_millicores, memory_bytes=int(known.memory_mib * CAPACITY_SHARE) * MIB)
     allocatable = Ask(
         cpu_millicores=known.cpu_millicores - RESERVED_MILLICORES,

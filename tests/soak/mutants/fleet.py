@@ -7,6 +7,7 @@ from typing import Any, Final
 import msgspec
 
 import autoscaler.act.perform
+import autoscaler.decide.capacity.cost
 import autoscaler.decide.demand.growth
 import autoscaler.decide.fleet
 import autoscaler.decide.progress.launch
@@ -140,6 +141,16 @@ def our_own_end_is_a_failure() -> None:
         put(module, "was_removed", lambda _state, _instance_id: False)
 
 
+def cost_cap_ignored() -> None:
+    """Growth costs what it costs."""
+    put(autoscaler.decide.demand.growth, "within_cap", lambda wanted, *_args, **_more: (tuple(wanted), ""))
+
+
+def only_ready_workers_cost() -> None:
+    """Only Ready workers are paid for."""
+    put(autoscaler.decide.capacity.cost, "_PAID", (autoscaler.decide.fleet.Standing.READY,))
+
+
 MUTANTS: Final[tuple[Mutant, ...]] = (
     unlisted_workers_forgotten,
     no_adoption_by_tag,
@@ -153,6 +164,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     cool_down_ignored,
     minimum_ignored,
     maximum_ignored,
+    cost_cap_ignored,
+    only_ready_workers_cost,
     refusals_forgotten,
     refusals_do_not_back_off,
     our_own_end_is_a_failure,

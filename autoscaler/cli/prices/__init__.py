@@ -1,0 +1,1 @@
+"""`k3s-autoscaler prices`: asks AWS what instance types cost."""

@@ -1,0 +1,70 @@
+"""`k3s-autoscaler prices refresh`: the table of prices anew for one region, from AWS itself."""
+
+import time
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import botocore.session
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+
+from autoscaler.aws.failures import in_one_line
+from autoscaler.cli.ending import FAILED, WRONG_INPUT, end
+from autoscaler.cli.prices.asked import on_demand, spot, types_of
+from autoscaler.decide.capacity.prices import ON_DEMAND, SPOT, PriceTable, price_table
+from autoscaler.deploy import catalogue
+from autoscaler.deploy.catalogue import NoList, merged, order, write
+
+prices = typer.Typer(help="What EC2's instance types cost.", no_args_is_help=True)
+
+
+class SdkAccount:
+    """The caller's own credentials."""
+
+    def __init__(self) -> None:
+        self._session = botocore.session.get_session()
+
+    def client(self, service: str, region: str) -> Any:
+        """An SDK client of the region."""
+        return self._session.create_client(service, region_name=region)
+
+
+@prices.callback()
+def _several() -> None:
+    """`refresh` is a word of its own, also while it is the only one."""
+
+
+@prices.command()
+def refresh(
+    *,
+    region: Annotated[
+        str, typer.Option("--region", envvar="AWS_REGION", help="The region whose prices are asked.")
+    ] = "",
+) -> None:
+    """Ask AWS for the prices of a region, and write them into the table of this clone.
+
+    On-demand prices and the present Spot prices of the instance types that it has. They hold from the next deployment.
+    """
+    if not region:
+        end("Give --region (or AWS_REGION): prices are a region's.", WRONG_INPUT)
+    account = SdkAccount()
+    now = datetime.fromtimestamp(time.time(), UTC)
+    on = now.date().isoformat()
+    try:
+        offered = types_of(account, region)
+        fresh: PriceTable = {
+            region: {
+                ON_DEMAND: on_demand(account, region, on),
+                SPOT: spot(account, region, on, sorted(offered, key=order), now=now),
+            }
+        }
+    except NoList as error:
+        end(f"Nothing is written: {error}.", FAILED)
+    except (ClientError, BotoCoreError) as error:
+        end(f"Nothing is written: AWS was asked for prices of {region}: {in_one_line(str(error))}.", FAILED)
+    write(catalogue.PRICES, merged(price_table(), fresh))
+    for market, listed in fresh[region].items():
+        lacks = sorted(set(offered) - set(listed.usd_per_hour), key=order)
+        without = f"; none for {', '.join(lacks)}" if lacks else ""
+        typer.echo(f"{region} {market}: {len(listed.usd_per_hour)} prices of {on}{without}.")
+    typer.echo(f"Written to {catalogue.PRICES.name}; `sls deploy` takes it along.")

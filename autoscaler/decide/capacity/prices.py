@@ -1,0 +1,58 @@
+"""What an hour of an EC2 instance costs: a dated table by region and market, and the operator's own prices before it.
+
+A price that is in neither is unknown, which is not zero. The table (`prices.json`) is part of the package as this
+module is: it is refreshed by commands and a deployment, never in a look (docs/policy/cost.md).
+"""
+
+import pkgutil
+import re
+from functools import cache
+from typing import Final
+
+import msgspec
+
+from autoscaler.policy import Policy
+
+ON_DEMAND: Final = "on-demand"
+SPOT: Final = "spot"
+_ZONE: Final = re.compile(r"([a-z]{2}(?:-[a-z]+)+-\d)[a-z]")
+"""A local zone (`us-west-2-lax-1a`) has prices of its own, and is none of these."""
+
+
+class PriceList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Linux prices of one region and market on one day."""
+
+    dated: str
+    """`2026-01-19`."""
+    source: str
+    usd_per_hour: dict[str, float]
+    """By instance type. Of Spot: the dearest zone's."""
+
+
+PriceTable = dict[str, dict[str, PriceList]]
+"""By region and market."""
+
+
+@cache
+def price_table() -> PriceTable:
+    """The committed table; decoded when it is first needed."""
+    packed = pkgutil.get_data(__package__, "prices.json")
+    return msgspec.json.decode(packed or b"", type=PriceTable)
+
+
+def price_of(
+    instance_type: str, zone: str, market: str, policy: Policy, table: PriceTable | None = None
+) -> float | None:
+    """US dollars an hour: the operator's, else the table's, else what the operator counts unknown ones at; or None."""
+    own = policy.cost.usd_per_hour.get(instance_type) if market == ON_DEMAND else None
+    if own is not None:
+        return own
+    listed = table_price(price_table() if table is None else table, instance_type, zone, market)
+    return listed if listed is not None else policy.cost.other_usd_per_hour
+
+
+def table_price(table: PriceTable, instance_type: str, zone: str, market: str) -> float | None:
+    """By the table alone."""
+    place = _ZONE.fullmatch(zone)
+    prices = table.get(place[1], {}).get(market) if place is not None else None
+    return prices.usd_per_hour.get(instance_type) if prices is not None else None
