@@ -61,6 +61,15 @@ def test_a_drain_cordons_evicts_waits_and_leaves_daemons() -> None:
     assert node(made, node_name(0)).cordoned
 
 
+def test_pods_that_have_ended_are_taken_along_and_are_no_eviction_of_the_world() -> None:
+    made = world(workers=1)
+    made.apply(deployment(replicas=2, cpu=300))
+    made.apply(bare(run_for_s=5.0))
+    made.advance(made.now_s + 20)
+    assert run(made).evicted_pods == 3
+    assert made.state.evictions == 2
+
+
 def test_unknown_command() -> None:
     assert world().command_status("nobody") is None
 

@@ -133,6 +133,7 @@ class Drain:
             if may_evict(self._state, pod):
                 delete_pod(self._state, pod, grace_s=self.command.grace_s)
                 self._evicted += 1
+                self._state.evictions += not pod.finished
             else:
                 blocked.append(pod)
         return blocked

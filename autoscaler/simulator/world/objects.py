@@ -318,6 +318,8 @@ class ClusterState:
         self.dirty_owners: set[str] = set()
         self.dirty_nodes: set[str] = set()
         self.schedule_due = False
+        self.evictions = 0
+        """Pods that drains took off their Node before they had ended."""
         self.changed_at_s = now_s
         self.version = 0
         self.timeline: deque[TimelineEvent] = deque(maxlen=max_events)

@@ -329,6 +329,20 @@ def test_replicas_follow_scale_and_delete() -> None:
     assert node(made, node_name(0)).cpu_requested_millicores == 10, "node-exporter's own"
 
 
+def test_too_many_replicas_go_from_the_fullest_node_not_the_youngest_of_all() -> None:
+    made = world(workers=2)
+    made.cordon(node_name(0))
+    made.apply(deployment(replicas=3, cpu=200))
+    made.advance(made.now_s + 10)
+    made.uncordon(node_name(0))
+    made.scale("shop/web", 4)
+    made.advance(made.now_s + 10)
+    assert sorted(pod.node for pod in pods_of(made, "shop/web")) == [node_name(0)] + [node_name(1)] * 3
+    made.scale("shop/web", 3)
+    made.advance(made.now_s + 10)
+    assert sorted(pod.node for pod in pods_of(made, "shop/web")) == [node_name(0)] + [node_name(1)] * 2
+
+
 def test_an_image_that_cannot_be_pulled_is_pending_and_bound() -> None:
     made = world(workers=1)
     made.apply(deployment(image_pull_fails=True))

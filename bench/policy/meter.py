@@ -1,0 +1,82 @@
+"""What a played fleet cost, and what its pods had to bear."""
+
+from typing import Final
+
+import msgspec
+
+from autoscaler.decide.capacity.catalogue import CATALOGUE
+from autoscaler.model import ROLE_TAG
+from autoscaler.simulator.cluster import SimCluster
+from autoscaler.simulator.ec2 import SimInstance
+from bench.policy.bound import Steps
+
+SERVER: Final = "server"
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """The figures of one fleet under one workload."""
+
+    node_hours: float
+    """Of all workers, from their launch to the begin of their end; servers are no worker."""
+    usd: float
+    """On demand, by the catalogue's price list."""
+    waiting_pod_minutes: float
+    """For which the scheduler found no node; pods that start or stop do not wait."""
+    evictions: int
+    """Pods that drains moved; those that had ended are none."""
+    launches: int
+
+
+class Meter:
+    """Reads a cluster from the moment at which it is made. `look` at least once an hour: EC2 forgets its dead."""
+
+    def __init__(self, cluster: SimCluster) -> None:
+        self._cluster = cluster
+        self._begin_s = cluster.now_s
+        self._instances: dict[str, SimInstance] = {}
+        self._launched_before = cluster.ec2.bill.launched
+        self._waited_s = 0.0
+        self.workers: Steps = []
+        """How many were paid for from each moment on."""
+        state = cluster.world.state
+        self._evicted_before = state.evictions
+        state.touch()  # what was until now is not ours
+        state.before_change.append(self._add_waiting)
+
+    def _add_waiting(self, since_s: float, until_s: float) -> None:
+        """The state as it is now held from `since_s` to `until_s`."""
+        waiting = sum(pod.waits for pod in self._cluster.world.state.unbound.values())
+        self._waited_s += waiting * max(0.0, until_s - max(since_s, self._begin_s))
+
+    def look(self) -> None:
+        """See what there is."""
+        ec2, now_s = self._cluster.ec2, self._cluster.now_s
+        for instance in ec2.instances.values():
+            if _is_worker(instance):
+                self._instances.setdefault(instance.instance_id, instance)
+        alive = sum(_is_worker(instance) and instance.ended_at_s is None for instance in ec2.instances.values())
+        if not self.workers or self.workers[-1][1] != alive:
+            self.workers.append((now_s - self._begin_s, alive))
+
+    def measured(self) -> Measured:
+        """The figures until now."""
+        self.look()
+        world = self._cluster.world.state
+        world.touch()
+        hours = {instance.instance_id: self._hours(instance) for instance in self._instances.values()}
+        prices = {i.instance_id: CATALOGUE[i.instance_type].hourly_usd for i in self._instances.values()}
+        return Measured(
+            node_hours=round(sum(hours.values()), 2),
+            usd=round(sum(hours[key] * prices[key] for key in hours), 3),
+            waiting_pod_minutes=round(self._waited_s / 60, 1),
+            evictions=world.evictions - self._evicted_before,
+            launches=self._cluster.ec2.bill.launched - self._launched_before,
+        )
+
+    def _hours(self, instance: SimInstance) -> float:
+        end_s = self._cluster.now_s if instance.ended_at_s is None else instance.ended_at_s
+        return max(0.0, end_s - max(instance.launched_at_s, self._begin_s)) / 3600
+
+
+def _is_worker(instance: SimInstance) -> bool:
+    return instance.tags.get(ROLE_TAG) != SERVER

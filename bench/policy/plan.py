@@ -1,0 +1,80 @@
+"""What happens while a workload is played, as values: nothing in it depends on the fleet that it is played on."""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from autoscaler.simulator.world.workload import Kind, Workload
+
+MIDNIGHT_S: Final = 1_799_971_200.0
+"""Every plan begins at its hour of this day: 2027-01-15, a Friday, 00:00 UTC."""
+ZONES: Final = ("us-east-1a", "us-east-1b")
+"""The server is in the first."""
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """From now on an owner has so many replicas, and each of its pods uses so much."""
+
+    at_s: float
+    """After the plan's begin, as all times here."""
+    owner: str
+    replicas: int
+    burn_cores: float
+
+
+class Jobs(msgspec.Struct, frozen=True, kw_only=True):
+    """Pods that are made once and run to their end: bare ones, as no drain evicts those."""
+
+    at_s: float
+    workload: Workload
+
+    def __post_init__(self) -> None:
+        if self.workload.kind is not Kind.POD or self.workload.template.run_for_s is None:
+            raise ValueError(f"{self.workload.key} is no job: it has to be bare pods with run_for_s")
+
+
+class Trouble(StrEnum):
+    """What happens to the cloud."""
+
+    ZONE_LOST = "zone lost"
+    """No kubelet of the zone answers any more, and EC2 gives nothing there; what is lost is still billed."""
+    ZONE_BACK = "zone back"
+    DROUGHT = "drought"
+    """EC2 has no more of the default's instance type in any zone."""
+    PLENTY = "plenty"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One trouble begins or ends."""
+
+    at_s: float
+    trouble: Trouble
+    zone: str = ""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """A workload from its first second to its last."""
+
+    name: str
+    about: str
+    """One line for the document."""
+    from_hour: float
+    """Of the day, UTC."""
+    hours: float
+    base: tuple[Workload, ...]
+    """What runs when it begins."""
+    changes: tuple[Change, ...] = ()
+    """In the order of time, as jobs and events."""
+    jobs: tuple[Jobs, ...] = ()
+    events: tuple[Event, ...] = ()
+
+    @property
+    def begin_s(self) -> float:
+        """Epoch seconds."""
+        return MIDNIGHT_S + self.from_hour * 3600.0
+
+    @property
+    def length_s(self) -> float:
+        """How long it is played."""
+        return self.hours * 3600.0
