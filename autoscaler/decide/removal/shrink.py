@@ -265,7 +265,7 @@ class _Choice:
         self._use_counts = not forced and any(not worker.empty for worker in fleet.having(Standing.READY))
 
     def not_measured_yet(self) -> str | None:
-        """Whether the window's highest use may still be that of the fleet before the last one left."""
+        """How long the window's highest use may still be that of the fleet before the last one left; None: no more."""
         metrics = self._policy.metrics
         measured_s = metrics.cpu_rate_window_s + 2 * metrics.utilisation_interval_s
         since_s = self._now_s - (self._state.last_scale_down_s or 0)
