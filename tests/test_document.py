@@ -116,7 +116,7 @@ def test_rules_that_could_not_be_had_are_unknown_whatever_is_kept() -> None:
 
 def test_rules_that_nobody_told_yet_have_no_age() -> None:
     assert looked(scheduling_rules=SchedulingRules(answered_at_s=0))["rules_age_s"] is None
-    for nothing in (rules_in_words(None), looked()):
+    for nothing in (rules_in_words(None), looked(scheduling_rules=None)):
         assert nothing == {
             "rules": "not_asked",
             "rules_age_s": None,

@@ -34,7 +34,8 @@ def draw(workloads: Sequence[Workload], series: Series, file: Path) -> None:
     for ax in axes[len(workloads) :]:
         ax.set_axis_off()
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    title = "workers over time; above each panel dollars / waiting pod-minutes"
+    figure.legend(handles, labels, title=title, loc="outside upper center", ncols=len(labels), frameon=False)
     figure.savefig(file, metadata={"Date": None})
 
 
@@ -51,11 +52,10 @@ def _panel(ax: Axes, workload: Workload, series: Series) -> None:
         else:
             style = _STYLES.get(row.fleet) or {"color": next(colours), "linewidth": 1.4, "zorder": 6}
             ax.step(hours, counts, where="post", label=row.fleet, **style)
-    told = "    ".join(
-        rf"{row.fleet} \${row.usd:.2f}, {row.waiting_pod_minutes:.0f} pod-minutes" for row in workload.rows
-    )
+    told = "    ".join(rf"{row.fleet} \${row.usd:.2f} / {row.waiting_pod_minutes:.0f}" for row in workload.rows)
     ax.set_title(f"{workload.name}\n", loc="left", fontweight="bold", fontsize=9)
-    ax.text(0, 1.03, told, transform=ax.transAxes, fontsize=7, color="#444444")
+    figures = ax.text(0, 1.03, told, transform=ax.transAxes, fontsize=7, color="#444444")
+    figures.set_in_layout(False)  # the names of many policies would squeeze the panel
     ax.set_xlim(0, workload.hours)
     ax.set_ylim(0, highest + 1)
     ax.set_ylabel("workers paid for")

@@ -27,7 +27,7 @@ from autoscaler.model import (
     Snapshot,
     State,
 )
-from autoscaler.policy import BlindGrowth, Drain, Interruption, Policy, Repair, ScaleDown
+from autoscaler.policy import BlindGrowth, Cost, Drain, Interruption, Policy, Repair, ScaleDown
 from autoscaler.windows import Headroom, PodShape
 from tests.decide.builders import (
     NOW_S,
@@ -280,6 +280,11 @@ def policies(draw: Draw) -> Policy:
         interruption=Interruption(grace_s=draw(st.sampled_from([0, 60]))),
         blind_growth=BlindGrowth(step=draw(st.sampled_from([0, 1, 3]))),
         headroom=draw(st.sampled_from(HEADROOMS)),
+        cost=Cost(
+            max_usd_per_hour=draw(st.sampled_from([None, None, 0.05, 0.2, 1.0])),
+            other_usd_per_hour=draw(st.sampled_from([None, 0.02])),
+            baseline_workers=draw(st.sampled_from([None, 5])),
+        ),
     )
     return drawn
 

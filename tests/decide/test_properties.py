@@ -25,7 +25,7 @@ from autoscaler.model import (
     Snapshot,
     State,
 )
-from autoscaler.policy import Policy, ScaleDown
+from autoscaler.policy import Cost, Policy, ScaleDown
 from autoscaler.state.transitions import _FORWARD, MAX_OPEN_OPERATIONS, launch_landed
 from tests.decide.builders import (
     NOW_S,
@@ -88,6 +88,25 @@ def test_every_decision_keeps_the_rules(seen: Snapshot, state: State, its_policy
         assert step is None or decision.growth.count <= step
         assert decision.growth.count > 0
     assert len(decision.state.launches) + len(decision.state.removals) <= MAX_OPEN_OPERATIONS
+
+
+@WIDE
+@given(snapshots(), states(), policies(), st.sampled_from([0.05, 0.1, 0.2, 0.5, 1.0]))
+def test_what_is_launched_under_a_cap_stays_below_it_at_its_dearest(
+    seen: Snapshot, state: State, its_policy: Policy, cap: float
+) -> None:
+    capped = msgspec.structs.replace(its_policy, cost=Cost(max_usd_per_hour=cap, other_usd_per_hour=0.02))
+    decision = decided(seen, state, capped)
+    if decision.growth is None:
+        return
+    cost = decision.cost
+    assert cost is not None
+    dearest = sum(new.count * (new.usd_at_most or 0.0) for new in decision.growth.workers)
+    assert all(new.usd_at_most is not None for new in decision.growth.workers)
+    assert dearest <= cap + 1e-6
+    if seen.metrics_status is not MetricsStatus.UNAVAILABLE and not any(r.reclaim for r in decision.state.removals):
+        assert cost.usd_per_hour + dearest <= cap + 1e-6
+        assert cost.unknown_workers == 0
 
 
 @QUICK

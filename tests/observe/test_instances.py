@@ -45,6 +45,19 @@ def test_what_a_row_says() -> None:
     assert (one.operation_id, one.private_dns_name) == ("l1", "ip-10-0-1-9.ec2.internal")
 
 
+@pytest.mark.parametrize(
+    ("lifecycle", "market"),
+    [
+        pytest.param({}, "on-demand", id="none, as EC2 writes what is on demand"),
+        pytest.param({"InstanceLifecycle": "spot"}, "spot", id="Spot"),
+        pytest.param({"InstanceLifecycle": "capacity-block"}, "capacity-block", id="another, whose price nobody lists"),
+    ],
+)
+def test_what_an_instance_is_paid_by(lifecycle: dict[str, Any], market: str) -> None:
+    [one] = parse_instances([row(**lifecycle)], CLUSTER_ID)
+    assert one.market == market
+
+
 def test_a_terminated_row_has_no_subnet_any_more() -> None:
     ended = row(State={"Name": "terminated"})
     del ended["SubnetId"], ended["PrivateDnsName"]

@@ -198,7 +198,7 @@ def test_a_taint_that_no_server_has_told_makes_it_unknown_and_not_a_launch_at_ev
     tainted = snapshot([full(1), full(2), worker(3, tainted=True)])
     decision = decided(tainted, its_policy=roomy(ONE))
     assert (launched(decision), missing(decision)) == (0, None)
-    nobody_asked = msgspec.structs.replace(tainted, rules_problem="")
+    nobody_asked = msgspec.structs.replace(tainted, rules_problem="", scheduling_rules=None)
     assert decided(nobody_asked, its_policy=roomy(ONE)).asks.rules
 
 
