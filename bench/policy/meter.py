@@ -6,9 +6,8 @@ import msgspec
 
 from autoscaler.model import ROLE_TAG
 from autoscaler.simulator.cluster import SimCluster
-from autoscaler.simulator.ec2 import SimInstance
+from autoscaler.simulator.ec2 import SimInstance, listed_usd
 from bench.policy.bound import Steps
-from bench.policy.prices import usd_per_hour
 
 SERVER: Final = "server"
 
@@ -64,7 +63,7 @@ class Meter:
         world = self._cluster.world.state
         world.touch()
         hours = {instance.instance_id: self._hours(instance) for instance in self._instances.values()}
-        prices = {i.instance_id: usd_per_hour(i.instance_type) for i in self._instances.values()}
+        prices = {i.instance_id: listed_usd(i.instance_type) for i in self._instances.values()}
         return Measured(
             node_hours=round(sum(hours.values()), 2),
             usd=round(sum(hours[key] * prices[key] for key in hours), 3),

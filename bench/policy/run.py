@@ -9,13 +9,13 @@ import msgspec
 
 from autoscaler.policy import Policy, policy_hash
 from autoscaler.simulator.cluster import SimCluster
+from autoscaler.simulator.ec2 import listed_usd
 from bench.policy.bound import Bound, Steps, launches, node_seconds
 from bench.policy.expectations import judge
 from bench.policy.fleets import Keeper, Service, Static
 from bench.policy.idle import seconds_to_minimum
 from bench.policy.plan import Plan
 from bench.policy.play import SEED, play
-from bench.policy.prices import usd_per_hour
 from bench.policy.results import BOUND, BRIEF, DEFAULT, OTHERS, STATIC, Idle, Results, Row, Workload
 from bench.policy.thresholds import Thresholds
 
@@ -66,7 +66,7 @@ def play_fleet(plan: Plan, fleet: str, policy: Policy, default: Policy) -> Playe
     paid = Bound(default).paid(plan)
     if fleet == BOUND:
         hours = node_seconds(paid, plan.length_s) / 3600
-        price_usd = usd_per_hour(default.workers.instance_types[0])
+        price_usd = listed_usd(default.workers.instance_types[0])
         row = Row(
             fleet=fleet,
             node_hours=round(hours, 2),
