@@ -36,6 +36,7 @@ from autoscaler.policy import Policy
 from autoscaler.ports import Conflict, FleetUnavailable, MetricsUnavailable, Ports, StateStore
 from autoscaler.simulator.cluster import START_S, SimCluster
 from autoscaler.simulator.wires import Inline, SimClock, SimTime
+from autoscaler.simulator.world.told import scheduling_rules
 from tests.race.evidence import Commanded, Entry, Evidence, Launched, Saved, Terminated, WriteLost, me
 from tests.reconcile.conftest import deployment, make_one_superfluous
 
@@ -73,6 +74,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     """By query: the look's, and those that a decision of it asks for."""
     rows: tuple[Mapping[str, Any], ...]
     context: LaunchContext
+    rules: SchedulingRules
 
 
 @functools.cache
@@ -90,6 +92,7 @@ def scene(need: Need, later_s: int) -> Scene:
         answers=_answers(cluster),
         rows=tuple(cluster.ec2.describe()),
         context=cluster.ec2.launch_context(),
+        rules=_told(cluster),
     )
 
 
@@ -112,9 +115,16 @@ def _answers(cluster: SimCluster) -> tuple[tuple[str, tuple[Sample, ...]], ...]:
         policy=POLICY,
         now_s=now_s,
     )
+    seen = msgspec.structs.replace(seen, scheduling_rules=_told(cluster))
     while asks := decide(seen, state, POLICY, now_s=now_s, decision_id="heard").asks:
+        assert not asks.rules_of, "a race is about writes: no server is to be asked in it"
         seen = look_closer(Heard(), seen, asks, POLICY)
     return tuple(answers.items())
+
+
+def _told(cluster: SimCluster) -> SchedulingRules:
+    """What a server told before: nobody asks one in the race."""
+    return msgspec.structs.replace(scheduling_rules(cluster.world.state), answered_at_s=int(cluster.now_s))
 
 
 def ports_of(
@@ -125,7 +135,7 @@ def ports_of(
         metrics=SceneMetrics(seen),
         fleet=SharedFleet(seen, cluster_id, evidence, reach, listed=listed),
         commands=SharedCommands(evidence, reach),
-        store=WatchedStore(store, evidence, reach),
+        store=WatchedStore(store, evidence, reach, seen.rules),
         notifier=NoNotifier(),
         background=Inline(),
         clock=SimClock(SimTime(seen.now_s), INVOCATION_S),
@@ -149,8 +159,9 @@ class SceneMetrics:
 class WatchedStore:
     """The store under test; every write that it takes or refuses is evidence."""
 
-    def __init__(self, store: StateStore, evidence: Evidence, reach: Reach) -> None:
+    def __init__(self, store: StateStore, evidence: Evidence, reach: Reach, told: SchedulingRules) -> None:
         self._store = store
+        self._told = told
         self._evidence = evidence
         self._reach = reach
         self._owner: str | None = None
@@ -173,7 +184,8 @@ class WatchedStore:
         return version
 
     def rules(self) -> SchedulingRules | None:
-        return self._store.rules()
+        """What a server told long ago: that nobody has to ask is the same for everybody."""
+        return self._told
 
     def keep_rules(self, rules: SchedulingRules) -> None:
         self._store.keep_rules(rules)

@@ -64,6 +64,11 @@ COMMANDS: dict[str, dict[str, tuple[str, ...]]] = {
         "ssm:GetParameter": ("parameter",),
         "sts:GetCallerIdentity": (),
     },
+    "`prices refresh`": {
+        "ec2:DescribeInstanceTypes": (),
+        "ec2:DescribeSpotPriceHistory": (),
+        "pricing:GetProducts": (),
+    },
 }
 
 
