@@ -64,7 +64,7 @@ def test_a_curve_is_the_same_each_time_and_another_with_another_seed() -> None:
 
 
 def needed(*base: object, **more: object) -> list[tuple[float, int]]:
-    return Bound(DEFAULT).needed(plan(*base, **more))  # type: ignore[arg-type]
+    return Bound(DEFAULT).needed(plan(*base, **more))  # type: ignore[arg-type] # keywords of several types
 
 
 def test_the_bound_packs_by_requests() -> None:

@@ -168,7 +168,7 @@ def test_ends_of_machines_and_commands_wake_it() -> None:
         looks.append((more["trigger"].kind, cluster.now_s))
         return sweep(**more)
 
-    cluster.sweep = counted  # type: ignore[method-assign]
+    cluster.sweep = counted  # type: ignore[method-assign] # counts the sweeps of this one cluster
     for _ in range(int(600 / TICK_S)):
         cluster.run(TICK_S)
         keeper.tick()
