@@ -10,6 +10,7 @@ import msgspec
 import yaml
 
 from autoscaler.model import Mode
+from autoscaler.pools import GENERAL, Market, WorkerPool
 from autoscaler.windows import Headroom, Window, faults
 
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=86_400)]
@@ -55,6 +56,9 @@ class Workers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     instance_types: Annotated[tuple[TypeName, ...], msgspec.Meta(max_length=50)] = ("t3.small",)
     sizes: Annotated[dict[TypeName, Size], msgspec.Meta(max_length=100)] = {}
     join_timeout_s: PositiveSeconds = 600
+    market: Market = "on-demand"
+    on_demand_base: Count = 0
+    on_demand_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
 
     def __post_init__(self) -> None:
         if self.min > self.max:
@@ -249,6 +253,20 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                     f"{name} is {window_s}: a window holds at least two samples, and "
                     f"metrics.utilisation_interval_s is {interval_s}: give {2 * interval_s} or more"
                 )
+
+    @property
+    def pools(self) -> tuple[WorkerPool, ...]:
+        """Every pool, resolved; the flat fields of `workers` are the one of a policy that names none."""
+        flat = self.workers
+        return (
+            WorkerPool(
+                name=GENERAL,
+                instance_types=flat.instance_types,
+                market=flat.market,
+                on_demand_base=flat.on_demand_base,
+                on_demand_share=flat.on_demand_share,
+            ),
+        )
 
     @property
     def most_workers(self) -> int:

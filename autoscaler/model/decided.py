@@ -88,6 +88,8 @@ class NewWorkers(msgspec.Struct, frozen=True):
     zone: str = ""
     usd_at_most: float | None = None
     """What one of them may cost an hour, also where another type is launched in its place; None without a cap."""
+    pool: str = "general"
+    """Of `Policy.pools`."""
 
 
 class Growth(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,6 +30,9 @@ class LaunchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     count: int
     overrides: tuple[LaunchOverride, ...]
     tags: tuple[tuple[str, str], ...]
+    market: str = "on-demand"
+    pool: str = "general"
+    """Of `Policy.pools`."""
 
 
 class LaunchOperation(

@@ -35,6 +35,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     instance_type: str = ""
     zone: str = ""
     """Its zone where there is a template for each."""
+    pool: str = "general"
+    """Of `Policy.pools`."""
 
 
 class _Put(msgspec.Struct, frozen=True):
