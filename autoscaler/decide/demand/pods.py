@@ -94,7 +94,10 @@ def pod_demand(
     picture = Picture(snapshot, fleet, state, policy, just_joined=just_joined, now_s=now_s)
     asking = [picture.book.of(pod) for pod in (*unbound, *displaced)]
     fresh = FreshWorkers(
-        picture, policy.workers.instance_types, zones_that_matter(snapshot, fleet, picture.machines, asking)
+        picture,
+        policy.workers.instance_types,
+        zones_that_matter(snapshot, fleet, picture.machines, asking),
+        zones_problem=snapshot.zones_problem,
     )
     classes, held = _worth_a_worker(picture, unbound)
     hopeless = {one.rules: why for one in classes if (why := fresh.refusal(one.rules)) is not None and why.lasts}
@@ -115,7 +118,7 @@ def pod_demand(
     served = {group.rules for group in short} - in_vain.keys()
     owners = {family(pod, one.rules) for one in judged.classes if one.rules in served for pod in one.pods}
     return PodDemand(
-        waiting=len(_pods_of(judged.classes)) - len(_pods_of(lost)),
+        waiting=len(_pods_of(judged.classes)) - len(_pods_of(one for one in lost if not in_vain[one.rules].unsure)),
         new_workers=fresh.as_workers(sizing.new_nodes),
         take_back=back,
         for_owners=tuple(sorted(owners)),

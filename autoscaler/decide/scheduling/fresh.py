@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.decide.scheduling.book import label_keys
 from autoscaler.decide.scheduling.filters import first_refusal
 from autoscaler.decide.scheduling.filters.refusal import Plugin, Refusal
 from autoscaler.decide.scheduling.picture import Picture
@@ -14,6 +15,7 @@ from autoscaler.model.rules import PodRules
 
 _ORDER: Final = tuple(Plugin)
 _OF_OTHER_PODS: Final = frozenset({Plugin.POD_TOPOLOGY_SPREAD, Plugin.INTER_POD_AFFINITY})
+_BY_ZONE: Final = _OF_OTHER_PODS | {Plugin.NODE_AFFINITY, Plugin.VOLUME_BINDING, Plugin.VOLUME_ZONE}
 _OF_EVERY_POD: Final = frozenset({"cpu", "memory"})
 MIB: Final = 1024 * 1024
 
@@ -26,14 +28,18 @@ class NewRefusal(msgspec.Struct, frozen=True, kw_only=True):
     rules: PodRules
     room: dict[str, int]
     """What such a worker has left beside its DaemonSets."""
+    unsure: str = ""
+    """Why another zone, of which nobody knows, might take it all the same; empty where that is known."""
 
     @property
     def lasts(self) -> bool:
         """Whether it holds whatever other pods do."""
-        return self.refusal.plugin not in _OF_OTHER_PODS
+        return self.refusal.plugin not in _OF_OTHER_PODS and not self.unsure
 
     def __str__(self) -> str:
         """One clause for a person."""
+        if self.unsure:
+            return f"unknown: {self.unsure}"
         asks, new = dict(self.rules.requests), f"a new {self.instance_type}"
         if self.refusal.plugin is not Plugin.NODE_RESOURCES_FIT:
             return f"unhelpable: {new} is refused by {self.refusal.plugin}: {self.refusal.reasons[0]}"
@@ -51,9 +57,12 @@ def _cpu_and_memory(amounts: Mapping[str, int]) -> str:
 class FreshWorkers:
     """What could be launched."""
 
-    def __init__(self, picture: Picture, instance_types: Sequence[str], zones: Sequence[str]) -> None:
+    def __init__(
+        self, picture: Picture, instance_types: Sequence[str], zones: Sequence[str], *, zones_problem: str = ""
+    ) -> None:
         self.templates = [t for kind in instance_types for t in picture.templates(kind, zones)]
-        self._cluster = picture.cluster
+        self._cluster, self._zone_keys = picture.cluster, picture.machines.zone_keys
+        self._zones_problem = zones_problem
         self._known: dict[PodRules, NewRefusal | None] = {}
 
     def refusal(self, rules: PodRules) -> NewRefusal | None:
@@ -72,7 +81,9 @@ class FreshWorkers:
             if refusal is None:
                 return None
             found.append(NewRefusal(instance_type=template.instance_type, refusal=refusal, rules=rules, room=room))
-        return max(found, key=_nearness)
+        nearest = max(found, key=_nearness)
+        by_zone = nearest.refusal.plugin in _BY_ZONE and label_keys(rules) & self._zone_keys
+        return msgspec.structs.replace(nearest, unsure=self._zones_problem) if by_zone else nearest
 
     def as_workers(self, new_nodes: Mapping[str, int]) -> tuple[NewWorkers, ...]:
         """A sizing's answer in the policy's order of types, what has to be in one zone by that zone."""

@@ -38,7 +38,11 @@ DISK: Final = "ephemeral-storage"
 _STATES: Final = "node.kubernetes.io/"
 """Taints under this prefix are made of a node's condition, and come and go with it."""
 UNKNOWN_TAINT: Final = Taint(key="k3s-autoscaler/unknown", effect=Effect.NO_SCHEDULE)
-NOT_READY_TAINT: Final = Taint(key="node.kubernetes.io/not-ready", effect=Effect.NO_EXECUTE)
+NOT_READY_TAINTS: Final = tuple(
+    Taint(key="node.kubernetes.io/not-ready", effect=effect) for effect in (Effect.NO_SCHEDULE, Effect.NO_EXECUTE)
+)
+"""A NotReady node has both: every pod tolerates the second for 300 s, which admission gives it (Kubernetes reference,
+"Taints and Tolerations", `DefaultTolerationSeconds`); the first keeps new ones away."""
 METRICS_SHOW: Final = frozenset({"cpu", "memory", "pods"})
 
 
@@ -144,7 +148,7 @@ class Machines:
         lasting = tuple(t for t in told.taints if not t.key.startswith(_STATES)) if told is not None else ()
         hard = tuple(taint for taint in lasting if taint.effect in HARD)
         if node.ready is not True:
-            return (*hard, NOT_READY_TAINT)
+            return (*hard, *NOT_READY_TAINTS)
         if not node.tainted:
             return ()
         return hard or (UNKNOWN_TAINT,)
@@ -153,7 +157,7 @@ class Machines:
         """Those that every worker of ours has: the bootstrap's own."""
         seen = [set(self._taints_of(worker.node)) for worker, _ in self._ours if worker.node is not None]
         common = set.intersection(*seen) if seen else set()
-        return tuple(sorted(common - {UNKNOWN_TAINT, NOT_READY_TAINT}, key=lambda t: (t.key, t.value, t.effect)))
+        return tuple(sorted(common - {UNKNOWN_TAINT, *NOT_READY_TAINTS}, key=lambda t: (t.key, t.value, t.effect)))
 
     # ------------------------------------------------------------------------------------------------------- amounts
 

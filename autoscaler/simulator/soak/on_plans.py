@@ -69,7 +69,7 @@ class PlanRules:
         self._note(watch)
         helped = helpable(watch.cluster)
         waiting = [pod for pod in watch.cluster.world.state.unbound.values() if pod.waits]
-        if not {owner_key(pod) for pod in waiting} <= _known_owners(watch):
+        if not {owner_key(pod) for pod in waiting} <= _known_owners(watch) or _zones_unknown(document):
             return None  # left out of the answer, or nonsense in it
         count = sum(operation["count"] for operation in opened)
         if _is_whole(document, count):
@@ -148,6 +148,11 @@ def _is_whole(document: Mapping[str, Any], count: int) -> bool:
     nodes, desired = document["nodes"], document["nodes"]["desired"]
     wanted = max(signal["wants"] or 0 for signal in document["signals"])
     return bool(wanted <= desired <= nodes["ready"] + nodes["joining"] + count)
+
+
+def _zones_unknown(document: Mapping[str, Any]) -> bool:
+    """Whether the look could not say of a pod if a new worker would take it."""
+    return any(row["reason"].startswith("unknown: ") for row in document["blocked"])
 
 
 def _joined(watch: Watch, plan: _Plan) -> list[SimNode]:

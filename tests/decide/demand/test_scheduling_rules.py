@@ -136,6 +136,29 @@ def test_what_no_worker_helps_neither_grows_nor_waits_and_says_why(asked: dict[s
     assert {b.reason for b in wanted.blocked} == {reason}
 
 
+def test_a_node_that_is_not_ready_is_no_place_for_pods_that_tolerate_it_for_300_s() -> None:
+    """Admission gives every pod that toleration: it is of the effect NoExecute alone."""
+    waits_out = tuple(
+        Toleration(key=f"node.kubernetes.io/{key}", any_value=True, effect=Effect.NO_EXECUTE)
+        for key in ("not-ready", "unreachable")
+    )
+    broken = worker(2, ready=False)
+    told = rules(cpu=900, tolerations=waits_out)
+    assert demand(seen_with([full(1), broken], [waiting("w", cpu=900)], told)).extra == 1
+
+
+def test_whether_a_new_worker_lies_in_the_right_zone_is_unknown_while_nobody_says_where_it_would_be() -> None:
+    """Not understood is not no: it counts as waiting, and the next look judges it."""
+    in_a_zone = Requirement("topology.kubernetes.io/zone", Operator.IN, ("us-east-1z",))
+    told = rules(node_affinity=(NodeTerm(labels=(in_a_zone,)),))
+    seen = msgspec.structs.replace(
+        seen_with([full(1)], small(2, for_s=3600), told), zones=None, zones_problem="EC2 does not say where"
+    )
+    wanted = demand(seen)
+    assert (wanted.extra, wanted.waiting) == (0, 2)
+    assert {b.reason for b in wanted.blocked} == {"unknown: EC2 does not say where"}
+
+
 def test_such_pods_hold_no_shrink_and_take_no_drain_back() -> None:
     told = rules(more={"nvidia.com/gpu": 1})
     idle = [worker(n) for n in range(1, 5)]
