@@ -11,7 +11,7 @@ from autoscaler.decide.scheduling.filters import first_refusal
 from autoscaler.decide.scheduling.matching import selects
 from autoscaler.decide.scheduling.picture import Picture
 from autoscaler.decide.scheduling.placing import Waiting
-from autoscaler.decide.scheduling.sizing import size
+from autoscaler.decide.scheduling.sizing import may_be_left
 from autoscaler.model import Asks, Pod, Snapshot, State
 from autoscaler.model.rules import PodRules
 from autoscaler.policy import Policy
@@ -57,12 +57,11 @@ class Elsewhere:
         leaving = {worker.title, *(other.title for other in gone)}
         on = frozenset(other.title for other in places) - leaving
         with picture.without(leaving):
-            waiting = [Waiting(picture.book.of(pod), 1, on) for pod in pods]
-            left = size(waiting, (), picture.cluster, at_most=0).left
+            left = may_be_left([Waiting(picture.book.of(pod), 1) for pod in pods], picture.cluster, on)
             if not left:
                 return None
             pod = next(pod for pod in pods if picture.book.of(pod) == left[0].rules)
-            return f"no_room: {pod.title} fits on no other worker{self._reasons(left[0].rules, on)}"
+            return f"no_room: {pod.title} {self._found_no_place(left[0].rules, on)}"
 
     def headroom_lost(
         self, worker: Worker, gone: Sequence[Worker], places: Sequence[Worker], headrooms: Sequence[Headroom]
@@ -79,12 +78,15 @@ class Elsewhere:
             lost = (lost_on(one, picture, self._policy, sizes, moved=moved, on=on) for one in headrooms)
             return next((what for what in lost if what is not None), None)
 
-    def _reasons(self, rules: PodRules, on: frozenset[str]) -> str:
-        """Who refuses it where, the plugin that does so most often first."""
+    def _found_no_place(self, rules: PodRules, on: frozenset[str]) -> str:
+        """Who refuses it where, the plugin that does so most often first; or that others may be there before it."""
         cluster = self._picture.cluster
-        nodes = (cluster.nodes[name] for name in sorted(on) if name in cluster.nodes)
+        nodes = [cluster.nodes[name] for name in sorted(on) if name in cluster.nodes]
         refusals = Counter(r.plugin for node in nodes if (r := first_refusal(rules, node, cluster)) is not None)
-        return f" ({', '.join(f'{plugin} on {count}' for plugin, count in refusals.most_common())})" if refusals else ""
+        if refusals.total() < len(nodes):
+            return "may find no place: others that move with it fit where it does, and may be there first"
+        told = f" ({', '.join(f'{plugin} on {count}' for plugin, count in refusals.most_common())})" if refusals else ""
+        return f"fits on no other worker{told}"
 
     def _held_by_budget(self, pods: Sequence[Pod]) -> str | None:
         rules = self._snapshot.scheduling_rules

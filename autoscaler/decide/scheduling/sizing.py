@@ -26,6 +26,8 @@ GUARDED_PODS: Final = 8
 """Up to so many pods every choice of the scheduler is followed."""
 GUARDED_LOOKS: Final = 200_000
 """And up to so many looks at a class on a node, for all plans together."""
+GUARDED_LOOKS_OF_A_MOVE: Final = 20_000
+"""So many for one worker that may go: many are judged in one look."""
 
 
 class Sizing(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +62,31 @@ def size(waiting: Sequence[Waiting], templates: Sequence[Template], cluster: Clu
     if len(first) > 1 and few and {template.name for template in first}.issuperset(best.new_nodes):
         return _guard(trial, classes, first, best, at_most)
     return best
+
+
+def may_be_left(waiting: Sequence[Waiting], cluster: Cluster, on: frozenset[str]) -> tuple[Waiting, ...]:
+    """What may find no place on the nodes of these names, without a new one; the cluster is afterwards as it was.
+
+    That one packing holds all is not enough: the scheduler chooses its own, and evicted pods come back in any order.
+    Every order that plans try has to place them, and for a handful of pods every choice there is.
+    """
+    trial = Trial(cluster)
+    classes = [Waiting(group.rules, group.count, on) for group in merged(waiting)]
+    for way in _ways(()):
+        for order in _orders(classes, _room(trial, ())):
+            left = _fill_existing(trial, order, way)
+            trial.undo()
+            if left:
+                return tuple(left)
+    pods = sum(group.count for group in classes)
+    if len(classes) > 1 and pods <= GUARDED_PODS:
+        budget = Budget(GUARDED_LOOKS_OF_A_MOVE)
+        existing = [cluster.nodes[name] for name in sorted(on & cluster.nodes.keys())]
+        reached = guaranteed(trial, classes, existing, budget, beat=pods - 1)
+        trial.undo()
+        if reached < pods and not budget.spent:
+            return (max(classes, key=lambda group: sum(value for _, value in group.rules.requests)),)
+    return ()
 
 
 def merged(waiting: Sequence[Waiting]) -> list[Waiting]:
