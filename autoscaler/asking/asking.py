@@ -75,7 +75,8 @@ class Asking:
                 return _without_rules(snapshot, str(error))
         if rules is not None:
             snapshot = msgspec.structs.replace(snapshot, scheduling_rules=rules)
-            if {owner.owner for owner in rules.owners}.issuperset(asks.rules_of):
+            told = {owner.owner for owner in rules.owners if owner.seen_at_s >= asks.rules_since_s}
+            if told.issuperset(asks.rules_of):
                 return snapshot
         # What was told last is lost with a record that does not decode, however young it is.
         found = self._server.answer(snapshot, held, since_s=snapshot.taken_at_s if unreadable else asks.rules_since_s)

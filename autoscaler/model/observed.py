@@ -292,6 +292,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """One sentence for each thing that is missing, stale or inconsistent."""
     cluster_known: bool
     """Nodes, pods and their requests are complete and fresh, whatever else is missing: growth may be computed."""
+    absence_proven: bool = True
+    """A pod that is not shown is not there. Not while a kube-state-metrics that holds a share of them is down, or fills
+    its caches: what it shows may be fresh and not whole, and nothing that cannot be taken back rests on it."""
     nodes: tuple[Node, ...]
     pods: tuple[Pod, ...]
     """Pods without a Node, and all unfinished pods of the Nodes in `pods_of`."""
@@ -343,9 +346,9 @@ class Asks(msgspec.Struct, frozen=True, kw_only=True):
     rules: bool = False
     """The kept `scheduling_rules`."""
     rules_of: tuple[str, ...] = ()
-    """Owners whose rules are not among the kept ones: a server has to be asked."""
+    """Owners whose rules are not known, or not any more: a server has to be asked."""
     rules_since_s: int = 0
-    """When the youngest of them began to wait: an answer that is older does not know it."""
+    """When the youngest of them began to wait, or came of age: an answer that is older does not know it."""
     places_of: tuple[str, ...] = ()
     """Where the pods of these owners are."""
     zones: bool = False

@@ -47,6 +47,8 @@ class Proofs(msgspec.Struct, frozen=True, kw_only=True):
     cluster: tuple[str, ...]
     other: tuple[str, ...]
     unshown: tuple[Unshown, ...]
+    absence: bool
+    """Whether what is not shown is not there."""
 
 
 def prove(
@@ -69,17 +71,23 @@ def prove(
         *_servers_told(nodes, instances),
         *_gates_told(rows, unbound),
     ]
+    lacking = _sources(rows)
     other = [
         *_numbers(rows, of_the_cluster=False),
         *_fresh(rows, NODE_EXPORTER, policy),
-        *_sources(rows),
+        *lacking,
         *_recorded(rows, policy),
         *_used(rows, nodes),
         *_measured(rows),
         *_waiting_told(rows, unbound),
         *_taints_told(rows, nodes),
     ]
-    return Proofs(cluster=tuple(cluster), other=tuple(other), unshown=tuple(unshown_families(rows, nodes, instances)))
+    return Proofs(
+        cluster=tuple(cluster),
+        other=tuple(other),
+        unshown=tuple(unshown_families(rows, nodes, instances)),
+        absence=not lacking,
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- the answer

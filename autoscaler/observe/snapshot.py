@@ -128,6 +128,7 @@ def assemble(
         metrics_status=MetricsStatus.PARTIAL if problems else MetricsStatus.OK,
         metrics_problems=problems,
         cluster_known=not cluster_problems,
+        absence_proven=proofs.absence,
         nodes=nodes,
         pods=pods,
         gated_pods=len(answered.of("pod_gated")),

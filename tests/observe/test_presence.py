@@ -283,6 +283,7 @@ def test_what_makes_the_picture_partial_with_the_cluster_known(spoil: Spoil, pro
     snapshot = seen(spoil(HEALTHY))
     assert any(problem in told for told in snapshot.metrics_problems), snapshot.metrics_problems
     assert (snapshot.metrics_status, snapshot.cluster_known) == (PARTIAL, True)
+    assert snapshot.absence_proven is not problem.startswith(("1 target(s) of kube-state", "kube-state-metrics rest"))
 
 
 @pytest.mark.parametrize(

@@ -40,16 +40,18 @@ def against_ending(look: Look, removal: RemovalOperation, instance: Instance) ->
 def against_drained(look: Look, removal: RemovalOperation, *, since_s: int) -> str | None:
     """What speaks against a worker being drained; None where nothing does, or what would is asked for first.
 
-    `since_s`: when the drain ended, or its success was believed. While the Node is not seen a server's fresh word has
-    to do.
+    `since_s`: when the drain ended, or its success was believed. While the Node is not seen, or metrics may lack pods,
+    a server's fresh word has to do.
     """
     node = look.nodes.get(removal.instance_id)
+    fresh = look.now_s - since_s <= FRESH_S
     if not look.snapshot.cluster_known or node is None:
-        return UNSEEN if look.now_s - since_s > FRESH_S else None
+        return None if fresh else UNSEEN
     if node.cordoned is True and not look.snapshot.rooms_known:
         look.asks_rooms = True
         return None
-    return _contradiction(node, emptied=not removal.failure)
+    against = _contradiction(node, emptied=not removal.failure)
+    return against if against is not None or fresh or look.snapshot.absence_proven else UNSEEN
 
 
 def is_out_of_date(look: Look, removal: RemovalOperation) -> bool:

@@ -23,11 +23,12 @@ def what_is_missing(
         return Asks(rooms=not snapshot.rooms_known, rules=rules is None and may_ask)
     machines = Machines(snapshot, fleet, state, policy)
     book = Book(rules, machines.names, at_s=snapshot.taken_at_s)
-    strange = [pod for pod in pods if not book.knows(pod)]
-    if strange and may_ask:
+    unknown = [(pod.owner, book.unknown_since_s(pod, refresh_s=policy.rules.refresh_s)) for pod in pods]
+    asked = [(owner, since_s) for owner, since_s in unknown if since_s is not None]
+    if asked and may_ask:
         return Asks(
-            rules_of=tuple(sorted({pod.owner for pod in strange})),
-            rules_since_s=max(pod.unschedulable_since_s or 0 for pod in strange),
+            rules_of=tuple(sorted({owner for owner, _ in asked})),
+            rules_since_s=max(since_s for _, since_s in asked),
         )
     asking = {book.of(pod) for pod in pods}
     places = tuple(owner for owner in book.companions(asking) if owner not in snapshot.places_of)

@@ -21,6 +21,9 @@ NOMINATED_FOR_S: Final = 120
 _SHOWN: Final = frozenset({"cpu", "memory"})
 _MADE_ANEW: Final = frozenset({"Job", "Pod"})
 """Owners that come and go with their pods: what is remembered of them is remembered by shape."""
+_NEVER_CHANGED: Final = frozenset({"ReplicaSet", "Job"})
+"""Owners whose pods ask the same for good: a Deployment's change makes another ReplicaSet, a Job's template is immutable
+(Kubernetes reference, "Deployments" and "Jobs")."""
 _HASH: Final = re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{4,10}$")
 """A pod template's hash; source: apimachinery's rand.SafeEncodeString, whose alphabet has no vowels."""
 _NUMBER: Final = re.compile(r"-\d+$")
@@ -34,6 +37,7 @@ class Book:
         self._by_owner: dict[str, list[OwnerRules]] = {}
         for owner in rules.owners if rules is not None else ():
             self._by_owner.setdefault(owner.owner, []).append(owner)
+        self._at_s = at_s
         fresh = rules is not None and at_s - rules.answered_at_s <= NOMINATED_FOR_S
         self._nominated = {word.pod for word in rules.waiting if word.nominated_node} if rules and fresh else set()
         told = (*rules.owners, *rules.daemons) if rules is not None else ()
@@ -41,9 +45,23 @@ class Book:
         self._of_metrics: dict[tuple[object, ...], PodRules] = {}
         self._corrected: dict[tuple[object, ...], PodRules] = {}
 
-    def knows(self, pod: Pod) -> bool:
-        """Whether a server told what pods of its owner ask."""
-        return pod.owner in self._by_owner
+    def unknown_since_s(self, pod: Pod, *, refresh_s: int) -> int | None:
+        """How young an answer has to be that tells what this pod asks; None where what is known holds.
+
+        A claim gets its volume when its pod is first placed, and owners whose template may change under the same name
+        tell of a pod only once it is there: of both, an answer from before the pod began to wait knows nothing. What
+        waits for a claim is asked about again every `refresh_s`: somebody may make it.
+        """
+        since_s = pod.unschedulable_since_s or 0
+        known = self._told_of(pod)
+        if known is None:
+            return since_s
+        if any(not isinstance(claim, BoundClaim) for claim in known.rules.claims):
+            since_s = max(since_s, self._at_s - refresh_s)
+        elif pod.owner_kind in _NEVER_CHANGED:
+            return None
+        since_s = min(since_s, self._at_s)
+        return since_s if known.seen_at_s < since_s else None
 
     def of(self, pod: Pod) -> PodRules:
         """What it asks. Requests are the metrics', which are fresher, but for what they do not show."""

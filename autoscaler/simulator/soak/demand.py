@@ -23,7 +23,9 @@ def not_yet(watch: Watch) -> list[str]:
     # With a cap nobody but the core counts what there is room for; never_above_the_cost_cap holds the other side.
     if waiting and len(moment.ready) + len(kept) < limits.most_max and not capped:
         missing.append(f"{len(waiting)} pods wait, {waiting[0]} among them, with {len(moment.ready)} Ready workers")
-    missing += [f"{instance_id} is no Ready worker" for instance_id in sorted(moment.ours - moment.ready)]
+    # What EC2 refused to end, for a person protects it, is left alone for a day, Ready or not.
+    unready = moment.ours - moment.ready - cluster.ec2.bill.protected_terminations
+    missing += [f"{instance_id} is no Ready worker" for instance_id in sorted(unready)]
     missing += [f"launch {launch.operation_id} is open" for launch in watch.state.launches]
     missing += [f"removal of {r.instance_id} is open ({r.phase})" for r in watch.state.removals]
     for node in world.nodes.values():

@@ -10,6 +10,7 @@ from autoscaler.decide.fleet import view_fleet
 from autoscaler.model import NewWorkers, OwnerRules, Place, Pod, SchedulingRules, Snapshot, State
 from autoscaler.model.rules import (
     HOSTNAME_LABEL,
+    BoundClaim,
     Effect,
     MissingClaim,
     NodeSpec,
@@ -21,6 +22,7 @@ from autoscaler.model.rules import (
     SpreadConstraint,
     Taint,
     Toleration,
+    WaitingClaim,
     WaitingWord,
     equal_to,
 )
@@ -157,6 +159,39 @@ def test_whether_a_new_worker_lies_in_the_right_zone_is_unknown_while_nobody_say
     wanted = demand(seen)
     assert (wanted.extra, wanted.waiting) == (0, 2)
     assert {b.reason for b in wanted.blocked} == {"unknown: EC2 does not say where"}
+
+
+WAITS_FOR_A_VOLUME: dict[str, Any] = {"claims": (WaitingClaim(name="data", provisioned=True),)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "told_s_ago", "since_s_ago"),
+    [
+        pytest.param("ReplicaSet", {}, 7200, None, id="a ReplicaSet's pods ask the same for good"),
+        pytest.param("Job", {}, 7200, None, id="a Job's too"),
+        pytest.param("StatefulSet", {}, 7200, 15, id="a StatefulSet's template may have changed since"),
+        pytest.param("StatefulSet", {}, 14, None, id="and has not since its pod is there"),
+        pytest.param("ReplicaSet", WAITS_FOR_A_VOLUME, 7200, 15, id="the claim may have its volume by now"),
+        pytest.param("ReplicaSet", WAITS_FOR_A_VOLUME, 14, None, id="and had none when the pod began to wait"),
+        pytest.param("ReplicaSet", {"claims": (BoundClaim(name="data"),)}, 7200, None, id="a bound claim stays bound"),
+    ],
+)
+def test_what_may_have_changed_since_a_server_told_is_asked_again(
+    kind: str, asked: dict[str, Any], told_s_ago: int, since_s_ago: int | None
+) -> None:
+    owner = f"shop/{kind}/web"
+    told = msgspec.structs.replace(rules(owner=owner, **asked), seen_at_s=NOW_S - told_s_ago)
+    wanted = demand(seen_with([full(1)], small(1, owner_kind=kind), told))
+    expected = ((), 0) if since_s_ago is None else ((owner,), NOW_S - since_s_ago)
+    assert (wanted.asks.rules_of, wanted.asks.rules_since_s) == expected
+
+
+def test_a_claim_that_is_missing_is_looked_for_again_every_refresh_s() -> None:
+    """Somebody may make it, and the pod waits all the while."""
+    told = rules(claims=(MissingClaim(name="data"),))
+    for told_s_ago, asks in ((599, ()), (601, ("shop/ReplicaSet/web",))):
+        old = msgspec.structs.replace(told, seen_at_s=NOW_S - told_s_ago)
+        assert demand(seen_with([full(1)], small(1, for_s=7200), old)).asks.rules_of == asks
 
 
 def test_such_pods_hold_no_shrink_and_take_no_drain_back() -> None:

@@ -74,6 +74,23 @@ def test_a_success_counts_as_far_as_the_present_look_bears_it_out(
         assert decision.state.refusals[0].node_name == "worker-i-001"
 
 
+@pytest.mark.parametrize(
+    ("age_s", "expected"),
+    [(RECENT_S, Phase.TERMINATING), (31, Phase.DRAINING), (901, Phase.UNCORDONING)],
+)
+def test_that_no_pod_is_shown_proves_nothing_while_metrics_may_lack_pods(age_s: int, expected: Phase) -> None:
+    """kube-state-metrics restarted, or one of its shards is down: fresh, and not whole."""
+    seen = snapshot(
+        [full(101), full(102), full(103), worker(1, cordoned=True)],
+        status=MetricsStatus.PARTIAL,
+        known=True,
+        utilisation=BUSY,
+        commands=told(Outcome.SUCCEEDED),
+    )
+    seen = msgspec.structs.replace(seen, absence_proven=False)
+    assert phase_of(decided(seen, State(fence=9, removals=(removal(1, age_s=age_s),)))) is expected
+
+
 def test_what_is_not_known_of_its_pods_is_asked_first() -> None:
     machines = [full(101), full(102), full(103), worker(1, cordoned=True)]
     seen = unseen_rooms(snapshot(machines, utilisation=BUSY, commands=told(Outcome.SUCCEEDED)))
