@@ -22,8 +22,8 @@ _SHOWN: Final = frozenset({"cpu", "memory"})
 _MADE_ANEW: Final = frozenset({"Job", "Pod"})
 """Owners that come and go with their pods: what is remembered of them is remembered by shape."""
 _NEVER_CHANGED: Final = frozenset({"ReplicaSet", "Job"})
-"""Owners whose pods ask the same for good: a Deployment's change makes another ReplicaSet, a Job's template is immutable
-(Kubernetes reference, "Deployments" and "Jobs")."""
+"""Owners whose pods ask the same for good: a Deployment's change makes another ReplicaSet, and a Job's template is
+immutable (Kubernetes reference, "Deployments" and "Jobs")."""
 _HASH: Final = re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{4,10}$")
 """A pod template's hash; source: apimachinery's rand.SafeEncodeString, whose alphabet has no vowels."""
 _NUMBER: Final = re.compile(r"-\d+$")

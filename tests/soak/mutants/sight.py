@@ -35,7 +35,7 @@ def unknown_windows_are_idle() -> None:
 
 def partial_metrics_pass_for_whole() -> None:
     """What is missing or stale is not noticed."""
-    nothing = autoscaler.observe.presence.Proofs(cluster=(), other=(), unshown=())
+    nothing = autoscaler.observe.presence.Proofs(cluster=(), other=(), unshown=(), absence=True)
     put(autoscaler.observe.snapshot, "prove", lambda *_args, **_more: nothing)
 
 
