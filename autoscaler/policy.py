@@ -85,7 +85,7 @@ class ScaleUp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class ScaleDown(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When to shrink, and whom to leave alone."""
 
-    when: Literal["fits", "low_use"] = "low_use"
+    when: Literal["fits", "low_use"] = "fits"
     cpu_below: Ratio = 0.30
     memory_below: Ratio = 0.60
     window_s: PositiveSeconds = 600

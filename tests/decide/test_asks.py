@@ -1,6 +1,7 @@
 """A decision that needs to see more says what; what it could not see it does not guess."""
 
 from autoscaler.model import Asks, MetricsStatus, Snapshot, State
+from autoscaler.policy import ScaleDown
 from tests.decide.builders import (
     Machine,
     decided,
@@ -24,12 +25,18 @@ def only_rooms(seen: Snapshot) -> Snapshot:
     return type(seen)(**{**{f: getattr(seen, f) for f in seen.__struct_fields__}, "pods": pods, "pods_of": frozenset()})
 
 
+LOW_USE = policy(down=ScaleDown(when="low_use"))
+
+
 def test_a_calm_look_asks_for_nothing_more() -> None:
-    assert not decided(unseen_rooms(snapshot(BUSY, utilisation=CALM))).asks
+    seen = unseen_rooms(snapshot(BUSY, utilisation=CALM))
+    assert not decided(seen, its_policy=policy(low=3)).asks, "nobody may go"
+    assert not decided(seen, its_policy=LOW_USE).asks, "use is not low"
 
 
 def test_a_pod_that_waits_asks_where_there_is_room() -> None:
-    assert not decided(unseen_rooms(snapshot(BUSY, [waiting("w", for_s=1)], utilisation=CALM))).asks, "too soon"
+    soon = unseen_rooms(snapshot(BUSY, [waiting("w", for_s=1)], utilisation=CALM))
+    assert not decided(soon).asks, "too soon"
     decision = decided(unseen_rooms(snapshot(BUSY, [waiting("w")], utilisation=CALM)))
     assert decision.asks == Asks(rooms=True)
     assert decision.growth is None

@@ -92,7 +92,7 @@ IDLE = [worker(n, pods=[pod(f"p{n}", cpu=100)]) for n in range(1, 4)]
             {"workers": IDLE},
             State(),
             Action.SCALE_DOWN,
-            "low_utilisation",
+            "consolidation",
             "Draining: removing worker-i-001; cpu use stayed at or below 10% and memory use stayed at or below 10%.",
             id="quiet",
         ),

@@ -70,7 +70,7 @@ def test_a_shrink_that_is_due_asks_whose_pods_would_move(shrinking: SimCluster) 
     assert (document["action"], kinds) == ("scale_down", ["sight", "rooms", "moving"])
 
 
-FITS = Policy(version=1, scale_down=ScaleDown(when="fits"))
+FITS, LOW_USE = (Policy(version=1, scale_down=ScaleDown(when=when)) for when in ("fits", "low_use"))
 
 
 def working(policy: Policy, *, burn_cores: float) -> SimCluster:
@@ -84,7 +84,7 @@ def working(policy: Policy, *, burn_cores: float) -> SimCluster:
 @pytest.mark.parametrize(
     ("policy", "burn_cores", "kinds"),
     [
-        pytest.param(POLICY, 0.35, ["sight"], id="low_use asks nothing while use is not low"),
+        pytest.param(LOW_USE, 0.35, ["sight"], id="low_use asks nothing while use is not low"),
         pytest.param(FITS, 0.35, ["sight", "rooms", "moving"], id="fits asks whose pods would fit"),
         pytest.param(FITS, 0.5, ["sight", "rooms"], id="but not whose, where the others could not carry the use"),
     ],

@@ -11,7 +11,7 @@ from tests.reconcile.conftest import deployment
 
 EVENT_S = 4
 """What a command's end and a change of EC2 take to arrive."""
-FITS = Policy(version=1, scale_down=ScaleDown(when="fits"))
+FITS, LOW_USE = (Policy(version=1, scale_down=ScaleDown(when=when)) for when in ("fits", "low_use"))
 
 
 def live(cluster: SimCluster, seconds: float) -> Iterator[dict[str, Any]]:
@@ -62,7 +62,7 @@ def test_fifteen_idle_workers_are_the_minimum_within_three_minutes_after_the_win
     assert cluster.now_s - began_s <= 180
     removed = [sum(o["kind"] == "removal" and o["phase"] == "draining" for o in d["operations"]) for d in documents]
     assert [count for count in removed if count] == [5, 5, 3], "max_empty_step"
-    assert {d["reason"] for d in documents if d["action"] == "scale_down"} == {"low_utilisation"}
+    assert {d["reason"] for d in documents if d["action"] == "scale_down"} == {"consolidation"}
 
 
 def test_by_sweeps_alone_five_leave_each_four_minutes() -> None:
@@ -87,7 +87,7 @@ def test_an_idle_fleet_waits_for_its_window_first() -> None:
 
 
 def test_replicas_that_swing_every_six_minutes_keep_their_workers() -> None:
-    cluster = SimCluster(Policy(version=1))
+    cluster = SimCluster(LOW_USE)
     assert swing(cluster, hours=2, every_s=360) == (2, 0)
     cluster.world.scale("shop/web", 3)
     cluster.sweep_for(1800)
@@ -118,7 +118,7 @@ def test_a_fleet_that_is_never_idle_shrinks_with_fits_as_far_as_use_allows() -> 
 
 
 def test_a_fleet_that_is_never_idle_stays_with_low_use() -> None:
-    cluster = busy(Policy(version=1))
+    cluster = busy(LOW_USE)
     assert {d["reason"] for d in live(cluster, 1800)} == {"steady"}
     assert len(cluster.workers()) == 5
 

@@ -59,14 +59,15 @@ def too_full_without(snapshot: Snapshot, fleet: FleetView, gone: Container[str],
     }
     everybody = takers(fleet)
     staying = [worker for worker in everybody if worker.key not in gone]
-    for use in snapshot.utilisation:
-        if use.shrink_max is None:
-            return f"{use.resource} use is not known for all of the last {policy.scale_down.window_s} s"
-        used, room = _size(everybody, use.resource) * use.shrink_max, _size(staying, use.resource)
-        target = targets[use.resource]
+    highest = {use.resource: use.shrink_max for use in snapshot.utilisation}
+    for resource, target in targets.items():
+        most = highest.get(resource)
+        if most is None:
+            return f"{resource} use is not known for all of the last {policy.scale_down.window_s} s"
+        used, room = _size(everybody, resource) * most, _size(staying, resource)
         if used > room * target + _ROUNDING * used:
             share = f"{used / room:.0%}" if room else "more than all"
-            return f"{use.resource} use would be {share} of the workers that stay; at most {target:.0%} is allowed"
+            return f"{resource} use would be {share} of the workers that stay; at most {target:.0%} is allowed"
     return None
 
 

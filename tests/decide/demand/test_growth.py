@@ -123,10 +123,10 @@ def test_fifty_pods_get_their_workers_at_once_and_no_more_while_they_join() -> N
     ("ready", "cpu", "memory", "count", "reason"),
     [
         pytest.param(4, 0.71, 0.1, 1, "cpu_high", id="just above the threshold: one"),
-        pytest.param(4, 0.70, 0.1, 0, "steady", id="at the threshold: none"),
+        pytest.param(4, 0.70, 0.1, 0, "no_candidate", id="at the threshold: none"),
         pytest.param(4, 1.00, 0.1, 2, "cpu_high", id="ceil(4 x 1.00 / 0.70) = 6"),
         pytest.param(4, 0.1, 0.81, 1, "memory_high", id="memory has its own threshold"),
-        pytest.param(4, 0.1, 0.80, 0, "steady", id="memory at its threshold"),
+        pytest.param(4, 0.1, 0.80, 0, "no_candidate", id="memory at its threshold"),
         pytest.param(4, 1.00, 0.81, 2, "cpu_high", id="the larger demand wins"),
         pytest.param(8, 1.00, 0.1, 2, "cpu_high", id="not beyond max"),
     ],

@@ -248,7 +248,7 @@ def test_an_unhelped_pod_does_not_block_a_shrink() -> None:
     state = State(owners=(record(launched_s_ago=120, unhelped=1, retry_in_s=480),))
     seen = snapshot([worker(1), worker(2), worker(3)], [waiting("p", for_s=600)])
     assert demand(seen, state).waiting == 0
-    assert decided(seen, state).reason == "low_utilisation"
+    assert decided(seen, state).reason == "consolidation"
 
 
 def test_an_unhelped_pod_is_not_launched_for_once_the_room_that_it_refused_is_gone() -> None:

@@ -41,6 +41,7 @@ from tests.decide.builders import (
 )
 
 IDLE = [worker(n, pods=[pod(f"p{n}", cpu=100)]) for n in range(1, 5)]
+LOW_USE = policy(down=ScaleDown(when="low_use"))
 """Four workers with one small pod each: the oldest may go."""
 
 
@@ -55,7 +56,7 @@ def reasons(decision: Decision) -> dict[str, str]:
 
 def test_the_oldest_worker_goes_first_and_alone() -> None:
     decision = decided(snapshot(IDLE))
-    assert (decision.action, decision.reason) == (Action.SCALE_DOWN, "low_utilisation")
+    assert (decision.action, decision.reason) == (Action.SCALE_DOWN, "consolidation")
     assert going(decision) == ["i-001"]
     [operation] = decision.state.removals
     assert (operation.phase, operation.fence, operation.node_name) == (RemovalPhase.DRAINING, 10, "worker-i-001")
@@ -68,11 +69,14 @@ def test_the_oldest_worker_goes_first_and_alone() -> None:
     ("changes", "state", "its_policy", "reason"),
     [
         pytest.param({"status": MetricsStatus.PARTIAL}, State(), policy(), "metrics_partial", id="partial metrics"),
-        pytest.param({"utilisation": use(cpu=0.30)}, State(), policy(), "steady", id="CPU at its threshold"),
-        pytest.param({"utilisation": use(memory=0.60)}, State(), policy(), "steady", id="memory at its threshold"),
-        pytest.param({"utilisation": use(cpu=None)}, State(), policy(), "steady", id="CPU window not known"),
-        pytest.param({"utilisation": use(memory=None)}, State(), policy(), "steady", id="memory window not known"),
-        pytest.param({"utilisation": ()}, State(), policy(), "steady", id="no utilisation at all"),
+        pytest.param({"utilisation": use(cpu=0.30)}, State(), LOW_USE, "steady", id="CPU at its threshold"),
+        pytest.param({"utilisation": use(memory=0.60)}, State(), LOW_USE, "steady", id="memory at its threshold"),
+        pytest.param({"utilisation": use(cpu=None)}, State(), LOW_USE, "steady", id="CPU window not known"),
+        pytest.param({"utilisation": use(memory=None)}, State(), LOW_USE, "steady", id="memory window not known"),
+        pytest.param({"utilisation": ()}, State(), LOW_USE, "steady", id="no utilisation at all"),
+        pytest.param({"utilisation": use(cpu=None)}, State(), policy(), "no_candidate", id="CPU not known, fits"),
+        pytest.param({"utilisation": use(memory=None)}, State(), policy(), "no_candidate", id="memory not known, fits"),
+        pytest.param({"utilisation": ()}, State(), policy(), "no_candidate", id="no utilisation at all, fits"),
         pytest.param({}, State(), policy(low=4), "at_min", id="at min"),
         pytest.param({}, State(last_scale_up_s=NOW_S - 599), policy(), "cooling_down", id="a launch a moment ago"),
         pytest.param(
@@ -318,8 +322,8 @@ def test_above_max_a_worker_whose_pods_fit_nowhere_stays() -> None:
     [
         pytest.param(RemovalPhase.DRAINING, 60, "removal_under_way", id="one drains"),
         pytest.param(RemovalPhase.TERMINATING, 60, "removal_under_way", id="one is being terminated"),
-        pytest.param(RemovalPhase.TERMINATING, 601, "low_utilisation", id="a stuck one blocks its own Node only"),
-        pytest.param(RemovalPhase.DELETING, 60, "low_utilisation", id="a dead one's Node is only cleared away"),
+        pytest.param(RemovalPhase.TERMINATING, 601, "consolidation", id="a stuck one blocks its own Node only"),
+        pytest.param(RemovalPhase.DELETING, 60, "consolidation", id="a dead one's Node is only cleared away"),
         pytest.param(RemovalPhase.UNCORDONING, 60, "waiting_for_nodes", id="one comes back"),
     ],
 )

@@ -10,7 +10,7 @@ from autoscaler.policy import Policy, ScaleDown
 from tests.decide.builders import MIB, NOW_S, Machine, decided, pod, policy, snapshot, use, worker
 
 FITS = policy(low=1, down=ScaleDown(when="fits"))
-LOW_USE = policy(low=1)
+LOW_USE = policy(low=1, down=ScaleDown(when="low_use"))
 
 
 def held(cpu: int, *, pods: int = 1, memory_mib: int = 0) -> dict[str, Any]:
