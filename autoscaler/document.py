@@ -1,11 +1,13 @@
 """The decision document: the same value is the answer, the log line, the history record and the notification."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 
 from autoscaler.model import (
     Action,
+    Blocked,
     Decision,
     LaunchOperation,
     Mode,
@@ -22,6 +24,9 @@ LAUNCH_SPARE_S: Final = 900
 """Beyond the policy's time to join: a launch is sent again for 600 s, and an id that vanishes is waited for 300 s."""
 REMOVAL_SPARE_S: Final = 300
 """Beyond the policy's time to drain: a phase that lasts longer is stuck (decide's STUCK_AFTER_S; a test compares)."""
+ROWS_OF_A_KIND: Final = 3
+OTHERS_NAMED: Final = 5
+"""Bounds of `blocked`, for one kind of reason."""
 JOIN_FAILURES_KEPT_S: Final = 3600
 """After their back-off has ended. A calm look writes nothing, so the state may keep them longer (a test compares)."""
 
@@ -35,6 +40,25 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a failure is one that people do not know of yet."""
     in_vain: bool = False
     """Whether all that was begun were launches that gave nothing, for a cause that people know of."""
+
+
+def blocked_in_words(blocked: Iterable[Blocked]) -> list[dict[str, Any]]:
+    """A row for each subject, up to `ROWS_OF_A_KIND` of one kind of reason (what stands before its colon).
+
+    Further ones are `others` of the kind's last row: the next `OTHERS_NAMED` by name, the rest counted. A fleet of
+    which nobody may go says much the same of each worker, and a calm look's line must not grow with it.
+    """
+    kinds: dict[str, list[Blocked]] = {}
+    for one in dict.fromkeys(blocked):
+        kinds.setdefault(one.reason.partition(":")[0], []).append(one)
+    rows: list[dict[str, Any]] = []
+    for alike in kinds.values():
+        rows += msgspec.to_builtins(alike[:ROWS_OF_A_KIND])
+        others = [one.subject for one in alike[ROWS_OF_A_KIND:]]
+        if others:
+            more = len(others) - OTHERS_NAMED
+            rows[-1]["others"] = [*others[:OTHERS_NAMED], *([f"{more} more"] if more > 0 else [])]
+    return rows
 
 
 def decision_document(
@@ -63,7 +87,7 @@ def decision_document(
         "schedules": msgspec.to_builtins(decision.schedules),
         "cost": msgspec.to_builtins(decision.cost),
         "signals": msgspec.to_builtins(decision.signals),
-        "blocked": msgspec.to_builtins(decision.blocked),
+        "blocked": blocked_in_words(decision.blocked),
         "events": [*decision.events, *outcome.events],
         "failures": list(outcome.failures),
         "operations": open_operations_in_words(state, policy, now_s=now_s),

@@ -85,7 +85,7 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
     saves_an_action: int = 12
     """Writes of the state and the history, from the intent to the end."""
     state_kb: int = 2
-    look_bytes: int = 2_150
+    look_bytes: int = 2_600
     """A calm look's log line and its metrics; a look that acts writes some more (tests/test_cost.py measures both)."""
     watchdog_bytes: int = 600
     retention_days: int = 30

@@ -8,8 +8,8 @@ import pytest
 from autoscaler import document
 from autoscaler.decide.progress.launch import RESEND_FOR_S, SETTLE_S
 from autoscaler.decide.removal.shrink import STUCK_AFTER_S
-from autoscaler.document import open_operations_in_words, rules_in_words
-from autoscaler.model import JoinFailures, Mode, ModeSetting, Notice, SchedulingRules, State, Trigger
+from autoscaler.document import blocked_in_words, open_operations_in_words, rules_in_words
+from autoscaler.model import Blocked, JoinFailures, Mode, ModeSetting, Notice, SchedulingRules, State, Trigger
 from autoscaler.policy import Drain, Policy, Workers
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.state.memory import OWNER_KEPT_S
@@ -129,3 +129,13 @@ def test_rules_that_nobody_told_yet_have_no_age() -> None:
 
 def test_another_invocations_clock_may_be_ahead() -> None:
     assert looked(scheduling_rules=SchedulingRules(answered_at_s=NOW_S + 3))["rules_age_s"] == 0
+
+
+def test_what_is_blocked_is_told_by_kinds_and_does_not_grow_with_the_fleet() -> None:
+    workers = [Blocked(subject=f"worker-{n}", reason=f"no_room: shop/web-{n} fits on no other") for n in range(1, 41)]
+    rows = blocked_in_words([Blocked(subject="shop/giant", reason="unfittable: a lot"), *workers, workers[0]])
+    assert [row["subject"] for row in rows] == ["shop/giant", "worker-1", "worker-2", "worker-3"]
+    assert rows[1] == {"subject": "worker-1", "reason": "no_room: shop/web-1 fits on no other"}
+    assert rows[3]["others"] == [*(f"worker-{n}" for n in range(4, 9)), "32 more"]
+    assert "others" not in blocked_in_words(workers[:3])[2]
+    assert blocked_in_words(workers[:8])[2]["others"][-1] == "worker-8", "as many as are named leave nothing to count"

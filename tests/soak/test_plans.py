@@ -73,6 +73,7 @@ class History:
             "decision_id": DECISION,
             "rules": known,
             "operations": [operation],
+            "blocked": [],
             "nodes": {"ready": 2, "joining": 0, "desired": desired or 2 + count},
             "signals": [
                 {"name": "minimum", "wants": None},

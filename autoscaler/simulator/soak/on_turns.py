@@ -84,7 +84,10 @@ class TurnRules:
             return None
         for instance_id in tried:
             self._waits.pop(instance_id, None)
-        could = self._could_be_tried(watch, {blocked["subject"] for blocked in document["blocked"]}) - {*tried}
+        blocked = {name for row in document["blocked"] for name in (row["subject"], *row.get("others", ()))}
+        if any(name.endswith(" more") for name in blocked):
+            return None  # too many to be named
+        could = self._could_be_tried(watch, blocked) - {*tried}
         for instance_id in [*self._waits]:
             if instance_id not in could:
                 del self._waits[instance_id]
