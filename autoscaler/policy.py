@@ -11,6 +11,8 @@ import yaml
 
 from autoscaler.model import Mode
 from autoscaler.pools import GENERAL, Market, WorkerPool
+from autoscaler.signals import CustomSignal
+from autoscaler.signals import faults as faults_of_signals
 from autoscaler.windows import Headroom, Window, faults
 
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=86_400)]
@@ -214,6 +216,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     workers: Workers = Workers()
     schedules: tuple[Window, ...] = ()
     headroom: Headroom = Headroom()
+    signals: tuple[CustomSignal, ...] = ()
     scale_up: ScaleUp = ScaleUp()
     scale_down: ScaleDown = ScaleDown()
     drain: Drain = Drain()
@@ -229,6 +232,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         self._check_windows()
         if wrong := faults(self.schedules, base_min=self.workers.min, base_max=self.workers.max):
+            raise ValueError("; ".join(wrong))
+        if wrong := faults_of_signals(self.signals, interval_s=self.metrics.utilisation_interval_s):
             raise ValueError("; ".join(wrong))
         up, down = self.scale_up, self.scale_down
         for name, below, above in (

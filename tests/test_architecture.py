@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 CORE = (
     "model",
     "windows",
+    "signals",
     "policy",
     "ports",
     "observe",
@@ -27,11 +28,12 @@ CORE = (
 ALLOWED = {
     "model": set(),
     "windows": set(),
-    "policy": {"model", "windows"},
+    "signals": set(),
+    "policy": {"model", "windows", "signals"},
     "ports": {"model"},
-    "observe": {"model", "policy", "ports"},
+    "observe": {"model", "signals", "policy", "ports"},
     "state": {"model", "policy"},
-    "decide": {"model", "windows", "policy", "state", "ports"},
+    "decide": {"model", "windows", "signals", "policy", "state", "ports"},
     "act": {"model", "policy", "ports", "state"},
     "document": {"model", "policy", "state"},
     "launching": {"model", "policy", "ports", "decide", "state"},

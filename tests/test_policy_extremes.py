@@ -26,6 +26,7 @@ from tests.reconcile.conftest import deployment
 ROOT: Final = Path(__file__).parent.parent
 MANY_TYPES: Final = {f"m5.{n}xlarge": {"cpu_millicores": 4000, "memory_mib": 16_384} for n in range(1, 51)}
 WINDOW: Final[dict[str, Any]] = {"name": "w", "time_zone": "UTC", "min": 3}
+SIGNAL: Final[dict[str, Any]] = {"name": "mine", "query": "sum(mine)", "per_worker_target": 3}
 STRINGS: Final[dict[str, list[Any]]] = {
     "workers.instance_types": [
         ["t3.small", "t3.small"],
@@ -64,6 +65,26 @@ STRINGS: Final[dict[str, list[Any]]] = {
         [WINDOW | {"name": f"w{n}"} for n in range(20)],
         [WINDOW | {"name": f"w{n}"} for n in range(21)],
         [dict(WINDOW), dict(WINDOW)],
+    ],
+    "signals": [
+        [],
+        [dict(SIGNAL)],
+        [SIGNAL | {"name": "x" * 40, "query": "x" * 1000, "window_s": 3600, "step": 100}],
+        [SIGNAL | {"name": "x" * 41}],
+        [SIGNAL | {"query": "x" * 1001}],
+        [SIGNAL | {"query": "(", "name": "half"}],
+        [SIGNAL | {"per_worker_target": 5e-324}],
+        [SIGNAL | {"per_worker_target": 1e15}],
+        [SIGNAL | {"per_worker_target": 0}],
+        [SIGNAL | {"per_worker_target": None, "above": -1e15, "below": -1e15}],
+        [SIGNAL | {"per_worker_target": None, "above": 1e15, "step": 1}],
+        [SIGNAL | {"per_worker_target": None, "above": 2e15}],
+        [SIGNAL | {"window_s": 3601}],
+        [SIGNAL | {"window_s": 2}],
+        [SIGNAL | {"step": 101}],
+        [SIGNAL | {"name": f"s{n}"} for n in range(10)],
+        [SIGNAL | {"name": f"s{n}"} for n in range(11)],
+        [dict(SIGNAL), dict(SIGNAL)],
     ],
     "headroom.pod": [
         None,

@@ -16,9 +16,10 @@ from autoscaler.decide.removal.retire import Retirement, plan_retirement
 from autoscaler.decide.removal.shrink import ShrinkPlan, plan_shrink
 from autoscaler.decide.scheduling.picture import take_backable
 from autoscaler.decide.words import count
-from autoscaler.model import Asks, Blocked, Growth, MetricsStatus, RemovalPhase, State
+from autoscaler.model import AsideSignal, Asks, Blocked, Growth, MetricsStatus, RemovalPhase, State
 from autoscaler.state.moved import moved_in_vain, owners_moved
 from autoscaler.state.notices import mark_handled, mark_replaced
+from autoscaler.state.signals import set_aside, untold_failures
 from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations, open_removal
 
 
@@ -33,6 +34,7 @@ class Course:
         """Keys of the workers that EC2 takes away now."""
         self.pods: PodDemand = NO_DEMAND
         self.headroom: HeadroomDemand = NO_HEADROOM
+        self.signals_aside: tuple[AsideSignal, ...] = state.signals_aside
         self.wanted_back: dict[str, str] = {}
         """Operation ids of removals to undo, with the reason."""
         self.judged = self.fleet
@@ -96,6 +98,14 @@ def weigh_headroom(course: Course) -> None:
             pods=course.pods,
             just_joined=course.were_joining,
         )
+
+
+def weigh_signals(course: Course) -> None:
+    """Which custom signals are set aside; what the others ask for stands beside all other demands."""
+    look = course.look
+    course.signals_aside = set_aside(course.before, look.snapshot, look.policy)
+    for one in untold_failures(course.before, course.signals_aside):
+        look.events.append(f"the signal {one.name} is set aside: {one.problem}")
 
 
 def take_back(course: Course) -> None:
@@ -207,5 +217,5 @@ def asks(course: Course) -> Asks:
     leaving = [w for w in fleet.workers if w.key in course.reclaimed and w.node is not None]
     unseen = tuple(w.title for w in leaving if w.pods is None)
     rooms = look.asks_rooms or (bool(unseen) and not look.snapshot.rooms_known)
-    asked |= course.headroom.asks
+    asked |= course.headroom.asks | Asks(signals=bool(look.policy.signals) and look.snapshot.signals is None)
     return asked | course.pods.asks | course.retirement.asks | course.shrink.asks | Asks(pods_of=unseen, rooms=rooms)

@@ -1,7 +1,9 @@
 """The sentences of a decision: judgement and prose change apart."""
 
 from autoscaler.decide.capacity.launch import LaunchPlan
-from autoscaler.decide.demand.growth import GrowPlan
+from autoscaler.decide.demand.custom import REASON as CUSTOM_SIGNAL
+from autoscaler.decide.demand.custom import why_it_asks
+from autoscaler.decide.demand.growth import GrowPlan, wants_most
 from autoscaler.decide.demand.pods import PodDemand
 from autoscaler.decide.fleet import FleetView
 from autoscaler.decide.looking import Look
@@ -67,6 +69,8 @@ def _why_grow(look: Look, grow: GrowPlan, pods: PodDemand, short_of: str) -> str
     if reason == "headroom":
         beside = f"{count(pods.waiting, 'pod')} {'waits' if pods.waiting == 1 else 'wait'}, and " if pods.extra else ""
         return f"{beside}{short_of} does not stay free, as headroom asks"
+    if reason == CUSTOM_SIGNAL:
+        return why_it_asks(look.snapshot, look.policy, wants_most(grow.signals))
     signal = by_name["cpu_utilisation" if reason == "cpu_high" else "memory_utilisation"]
     kind = "CPU" if reason == "cpu_high" else "memory"
     return f"{kind} use is {signal.value or 0:.0%}, above {signal.threshold or 0:.0%} for the whole window"

@@ -36,6 +36,8 @@ from autoscaler.model.observed import (
     Pod,
     Resources,
     Sample,
+    SeenSignal,
+    SignalFailure,
     Snapshot,
     Unshown,
     Utilisation,
@@ -55,6 +57,7 @@ from autoscaler.model.operations import (
 )
 from autoscaler.model.rules import OwnerRules, SchedulingRules
 from autoscaler.model.state import (
+    AsideSignal,
     Backoff,
     JoinFailures,
     Lease,
@@ -91,6 +94,7 @@ __all__ = [
     "THROTTLES",
     "UNKNOWN_COMMAND_RULE",
     "Action",
+    "AsideSignal",
     "Asks",
     "Backoff",
     "Blocked",
@@ -137,8 +141,10 @@ __all__ = [
     "Sample",
     "Schedule",
     "SchedulingRules",
+    "SeenSignal",
     "SeenType",
     "Signal",
+    "SignalFailure",
     "Snapshot",
     "State",
     "Trigger",

@@ -96,6 +96,16 @@ MOVING_FAMILIES: Final = (
 )
 """The pods of named Nodes, asked once those Nodes may have to go."""
 
+SIGNAL_FAMILIES: Final = (
+    "signal",  # {name} what the query of a custom signal gives now, the largest of its rows
+    "signal_rows",  # {name} how many rows it gives
+    "signal_least",  # {name} the smallest value in the signal's window
+    "signal_least_count",  # {name} evaluations in that window that gave one finite number
+    "signal_most",  # {name} the largest value in the shrink window, or in the signal's if that is longer
+    "signal_most_count",  # {name} evaluations in that window that gave one finite number
+)
+"""The policy's custom signals, asked at each look once it has some."""
+
 PLACE_FAMILIES: Final = (
     "place",  # {node, namespace, created_by_kind, created_by_name} how many unfinished pods of the owner are there;
     # {node, namespace, pod} of a pod without an owner

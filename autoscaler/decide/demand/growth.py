@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import msgspec
 
 from autoscaler.decide.capacity.cost import within_cap
+from autoscaler.decide.demand.custom import REASON as CUSTOM_SIGNAL
+from autoscaler.decide.demand.custom import custom_signals
 from autoscaler.decide.demand.headroom import NO_HEADROOM, HeadroomDemand
 from autoscaler.decide.demand.pods import PodDemand
 from autoscaler.decide.demand.use import utilisation_signals
@@ -64,6 +66,7 @@ def plan_growth(
             wants=min(policy.workers.min, max(coming, policy.workers.min - recovering)),
         ),
         *_headroom_signal(headroom, coming + pods.extra, recovering),
+        *custom_signals(snapshot, fleet, policy),
     )
     # Signals that want more than there is, in this order where they want the same.
     reasons = {
@@ -73,10 +76,12 @@ def plan_growth(
         "minimum": "below_min",
         "headroom": "headroom",
     }
-    best = max(signals, key=lambda s: s.wants or 0)
+    best = wants_most(signals)
     wanted = max(best.wants or 0, 0)
     missing = wanted - coming
-    reason = "interruption" if replacing and best.name == "unschedulable_pods" else reasons[best.name]
+    reason = (
+        "interruption" if replacing and best.name == "unschedulable_pods" else reasons.get(best.name, CUSTOM_SIGNAL)
+    )
     if missing <= 0:
         return GrowPlan(signals=signals, wanted=max(wanted, coming), growth=None)
     count, limit = _limited(missing, fleet, state, policy, now_s=snapshot.taken_at_s)
@@ -97,6 +102,11 @@ def plan_growth(
         unhelped=pods.unhelped,
     )
     return msgspec.structs.replace(plan, growth=growth)
+
+
+def wants_most(signals: Sequence[Signal]) -> Signal:
+    """The one that decides: of those that want the same the first."""
+    return max(signals, key=lambda signal: signal.wants or 0)
 
 
 def _headroom_signal(headroom: HeadroomDemand, coming: int, recovering: int) -> tuple[Signal, ...]:

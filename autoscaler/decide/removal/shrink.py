@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.decide.demand.custom import kept_by_signals
 from autoscaler.decide.demand.schedules import OWN_MIN, Limits
 from autoscaler.decide.demand.use import low_enough, too_full_without
 from autoscaler.decide.fleet import FleetView, Standing, Worker
@@ -258,6 +259,9 @@ class _Choice:
         coming = min(limits.coming_min, policy.workers.max)  # who is too many goes, whatever comes soon
         if coming > self._least:
             self._least, self._wanted_by = coming, f"{limits.coming_by}, soon"
+        kept = kept_by_signals(snapshot, fleet, policy)
+        if min(kept.workers, policy.workers.max) > self._least:
+            self._least, self._wanted_by = min(kept.workers, policy.workers.max), kept.by
         self._spare = fleet.ready - self._least
         if forced:
             self._spare = min(self._spare, fleet.existing - policy.workers.max)
