@@ -63,6 +63,7 @@ def decision_document(
         "schedules": msgspec.to_builtins(decision.schedules),
         "cost": msgspec.to_builtins(decision.cost),
         "signals": msgspec.to_builtins(decision.signals),
+        "forecast": msgspec.to_builtins(decision.foreseen),
         "blocked": msgspec.to_builtins(decision.blocked),
         "events": [*decision.events, *outcome.events],
         "failures": list(outcome.failures),

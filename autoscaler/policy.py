@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 import yaml
 
+from autoscaler.forecast import Forecast, faults_of_forecast
 from autoscaler.model import Mode
 from autoscaler.pools import GENERAL, Market, WorkerPool
 from autoscaler.signals import CustomSignal
@@ -217,6 +218,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     schedules: tuple[Window, ...] = ()
     headroom: Headroom = Headroom()
     signals: tuple[CustomSignal, ...] = ()
+    forecast: Forecast = Forecast()
     scale_up: ScaleUp = ScaleUp()
     scale_down: ScaleDown = ScaleDown()
     drain: Drain = Drain()
@@ -233,7 +235,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         self._check_windows()
         if wrong := faults(self.schedules, base_min=self.workers.min, base_max=self.workers.max):
             raise ValueError("; ".join(wrong))
-        if wrong := faults_of_signals(self.signals, interval_s=self.metrics.utilisation_interval_s):
+        if wrong := [
+            *faults_of_signals(self.signals, interval_s=self.metrics.utilisation_interval_s),
+            *faults_of_forecast(self.forecast),
+        ]:
             raise ValueError("; ".join(wrong))
         up, down = self.scale_up, self.scale_down
         for name, below, above in (
@@ -306,6 +311,13 @@ def _int_or_time(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:
 _UniqueKeys.add_constructor("tag:yaml.org,2002:int", _int_or_time)
 
 
+def _read_modes(raw: Any) -> None:
+    """YAML 1.1 reads `on` and `off` as true and false: in `forecast.mode` they are the words that they look like."""
+    forecast = raw.get("forecast") if isinstance(raw, dict) else None
+    if isinstance(forecast, dict) and isinstance(forecast.get("mode"), bool):
+        forecast["mode"] = "on" if forecast["mode"] else "off"
+
+
 def parse_policy(text: str, *, source: str = "policy.yml") -> Policy:
     """Turn YAML into a Policy. Raises PolicyError with the path of the wrong value."""
     try:
@@ -314,6 +326,7 @@ def parse_policy(text: str, *, source: str = "policy.yml") -> Policy:
         raise PolicyError(
             f"{source} is not valid YAML: {' '.join(str(error).split())}. Mend it and deploy again."
         ) from error
+    _read_modes(raw)
     try:
         return msgspec.convert(raw, Policy)
     except msgspec.ValidationError as error:

@@ -172,7 +172,7 @@ class _Run:
             )
             # Told first: who is killed in between tells it once more. Where another one was faster, its look notes it.
             noted = codes_told(_noted(_refused(state, decision.state), snapshot, refusal), decision.refused_for)
-            noted = msgspec.structs.replace(noted, signals_aside=decision.signals_aside)
+            noted = _learned(noted, decision)
             if noted != state:
                 self._save(noted, version)
                 self._measure(document)
@@ -294,7 +294,7 @@ class _Run:
             for operation_id, cause in actor.told:
                 state = failure_told(state, operation_id, cause)
             state = codes_told(state, (*actor.codes, *decision.refused_for))
-            told = msgspec.structs.replace(state, told_refusal=refusal, signals_aside=decision.signals_aside)
+            told = _learned(msgspec.structs.replace(state, told_refusal=refusal), decision)
             return release_lease(told, self.owner)
 
         try:
@@ -364,6 +364,11 @@ def _noted(state: State, snapshot: Snapshot, refusal: str) -> State:
     fleet = view_fleet(snapshot, state)
     seen = types_seen(snapshot, fleet, state)
     return msgspec.structs.replace(state, unlisted_workers=fleet.unlisted, seen_types=seen)
+
+
+def _learned(state: State, decision: Decision) -> State:
+    """With which signals failed, and the forecast: to be kept once people have been told."""
+    return msgspec.structs.replace(state, signals_aside=decision.signals_aside, forecast=decision.forecast)
 
 
 def _refused(state: State, decided: State) -> State:

@@ -86,6 +86,7 @@ STRINGS: Final[dict[str, list[Any]]] = {
         [SIGNAL | {"name": f"s{n}"} for n in range(11)],
         [dict(SIGNAL), dict(SIGNAL)],
     ],
+    "forecast.time_zone": ["UTC", "Pacific/Kiritimati", "Mars/Base", "", "x" * 65, "../etc"],
     "headroom.pod": [
         None,
         {"cpu_millicores": 1, "memory_mib": 1, "count": 1000},
@@ -161,6 +162,12 @@ WHOLE: Final[dict[str, dict[str, Any]]] = {
         "history_days": 3650,
     },
     "as many types as there may be": {"workers": {"instance_types": [*MANY_TYPES], "sizes": MANY_TYPES}},
+    "a forecast that looks as far as one may": {
+        "forecast": {"mode": "on", "days": 14, "weeks": 8, "horizon_s": 1800, "max_extra": 1000}
+    },
+    "a forecast of two days": {
+        "forecast": {"mode": "shadow", "days": 2, "weeks": 0, "horizon_s": 60, "max_extra": 1, "trend": False}
+    },
     "workers for one pod each": {
         "workers": {"instance_types": ["t3.micro"], "max": 1000, "sizes": {}},
         "scale_up": {"max_step": 1000},
@@ -264,6 +271,8 @@ def test_whole_policies_at_their_ends_are_carried(whole: dict[str, Any]) -> None
         ("schedules", [WINDOW | {"name": f"w{n}"} for n in range(21)]),
         ("schedules", [WINDOW | {"time_zone": "Mars/Base"}]),
         ("schedules", [WINDOW | {"min": 1000}]),
+        ("forecast.days", 15),
+        ("forecast.horizon_s", 59),
         ("headroom.percent", 91),
         ("headroom.pod", {"cpu_millicores": 1}),
         ("workers.sizes", {"t3.small": {"cpu_millicores": 95, "memory_mib": 700}}),

@@ -9,6 +9,7 @@ from autoscaler.asking.following import Following
 from autoscaler.asking.server import ACTING_S, NO_TIME, Server
 from autoscaler.model import Asks, Decision, SchedulingRules, Snapshot, State
 from autoscaler.observe.closer import look_closer, without_closer_look
+from autoscaler.observe.history import see_history, without_history
 from autoscaler.observe.instances import look_up
 from autoscaler.observe.signals import see_signals, unseen_signals
 from autoscaler.policy import Policy
@@ -55,6 +56,8 @@ class Asking:
         if asks.signals and snapshot.signals is None:
             remaining_s = self._ports.clock.remaining_s
             snapshot = see_signals(self._ports.metrics, snapshot, held.state, self._policy, remaining_s=remaining_s)
+        if asks.history and snapshot.history is None:
+            snapshot = see_history(self._ports.metrics, snapshot, self._policy)
         return self._with_rules(self._with_zones(snapshot, asks), held, asks)
 
     def _without(self, snapshot: Snapshot, asks: Asks) -> Snapshot:
@@ -67,6 +70,8 @@ class Asking:
             snapshot = _without_zones(snapshot, NO_TIME)
         if asks.signals and snapshot.signals is None:
             snapshot = unseen_signals(snapshot, self._policy, NO_TIME)
+        if asks.history and snapshot.history is None:
+            snapshot = without_history(snapshot, NO_TIME)
         return snapshot
 
     def _with_zones(self, snapshot: Snapshot, asks: Asks) -> Snapshot:
@@ -113,6 +118,7 @@ def _learned(snapshot: Snapshot) -> tuple[object, ...]:
         snapshot.zones,
         snapshot.zones_problem,
         snapshot.signals,
+        snapshot.history,
     )
 
 

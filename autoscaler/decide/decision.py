@@ -34,6 +34,7 @@ STEPS: Final[tuple[Callable[[Course], None], ...]] = (
     steps.weigh_pods,
     steps.weigh_headroom,
     steps.weigh_signals,
+    steps.weigh_forecast,
     steps.take_back,
     steps.advance_removals,
     # At most one of these begins: each looks whether an earlier one came first.
@@ -66,7 +67,14 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
         step(course)
     grow, shrink, pods = course.grow, course.shrink, course.pods
     action, reason, message = in_words(
-        look, course.judged, pods, grow, shrink, repaired=course.repaired, short_of=course.headroom.short_of
+        look,
+        course.judged,
+        pods,
+        grow,
+        shrink,
+        repaired=course.repaired,
+        short_of=course.headroom.short_of,
+        foreseen=course.forecast.foreseen,
     )
     return Decision(
         action=action,
@@ -91,6 +99,8 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
         state=course.state,
         schedules=limits.schedules,
         signals_aside=course.signals_aside,
+        forecast=course.forecast.record,
+        foreseen=course.forecast.foreseen,
         asks=steps.asks(course),
     )
 

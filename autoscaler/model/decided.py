@@ -4,6 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
+from autoscaler.model.forecast import Foreseen, KeptForecast
 from autoscaler.model.observed import Asks
 from autoscaler.model.state import AsideSignal, OwnerLaunches, State
 
@@ -129,6 +130,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Error codes of EC2 for which a launch is refused: people hear of each once."""
     signals_aside: tuple[AsideSignal, ...] = ()
     """Custom signals that are set aside after this look: people hear of each once."""
+    forecast: KeptForecast | None = None
+    """What is kept of the forecast after this look."""
+    foreseen: Foreseen | None = None
+    """What it says now; None without one."""
     schedules: tuple[Schedule, ...] = ()
     """Windows that hold now, or that are served ahead."""
     asks: Asks = Asks()

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.model.forecast import DemandHistory
 from autoscaler.model.rules import SchedulingRules
 
 
@@ -356,6 +357,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """When the first pod of the youngest pod owner was created; None while that is not shown."""
     signals: tuple[SeenSignal, ...] | None = None
     """The custom signals of the policy, once they were asked for."""
+    history: DemandHistory | None = None
+    """What earlier days asked for at this time, once that was asked for."""
 
 
 class Asks(msgspec.Struct, frozen=True, kw_only=True):
@@ -379,6 +382,8 @@ class Asks(msgspec.Struct, frozen=True, kw_only=True):
     """Where workers can be launched."""
     signals: bool = False
     """The custom signals."""
+    history: bool = False
+    """What earlier days asked for at this time."""
 
     def __bool__(self) -> bool:
         return any(msgspec.structs.astuple(self))
@@ -395,6 +400,7 @@ class Asks(msgspec.Struct, frozen=True, kw_only=True):
             places_of=_both(self.places_of, other.places_of),
             zones=self.zones or other.zones,
             signals=self.signals or other.signals,
+            history=self.history or other.history,
         )
 
 

@@ -4,6 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
+from autoscaler.model.forecast import KeptForecast
 from autoscaler.model.observed import Resources, SignalFailure
 from autoscaler.model.operations import CommandRef, LaunchOperation, Pool, RemovalOperation
 
@@ -186,6 +187,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     told_codes: tuple[str, ...] = ()
     """Error codes of EC2 that people know of: each is told and recorded once, until no back-off has it any more."""
     signals_aside: tuple[AsideSignal, ...] = ()
+    forecast: KeptForecast | None = None
     unlisted_workers: int | None = None
     """Workers that the last look at the whole cluster saw and EC2's list does not show (static ones without the tag).
 

@@ -9,8 +9,7 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
-import msgspec
-
+from autoscaler.decide.demand.keeping import Keeping, most_kept
 from autoscaler.decide.fleet import FleetView
 from autoscaler.model import Blocked, SeenSignal, Signal, SignalFailure, Snapshot
 from autoscaler.policy import Policy
@@ -23,13 +22,6 @@ _MOST_WORKERS: Final = 1_000_000
 """A value that is out of all proportion asks for so many; max is below it anyway."""
 _ROUNDING: Final = 1e-9
 _NOT_SEEN: Final = "it was not asked for yet"
-
-
-class Keeping(msgspec.Struct, frozen=True, kw_only=True):
-    """How many Ready workers stay for the signals' sake, and whose sake that is, in words."""
-
-    workers: int = 0
-    by: str = ""
 
 
 def custom_signals(snapshot: Snapshot, fleet: FleetView, policy: Policy) -> Iterator[Signal]:
@@ -49,8 +41,7 @@ def kept_by_signals(snapshot: Snapshot, fleet: FleetView, policy: Policy) -> Kee
         return Keeping()
     if snapshot.signals is None:
         return Keeping(workers=fleet.ready, by=f"the signal {policy.signals[0].name} is unknown: {_NOT_SEEN}")
-    keeping = [_keeps(rule, seen, fleet, policy) for rule, seen in _pairs(snapshot, policy)]
-    return max(keeping, key=lambda one: one.workers, default=Keeping())
+    return most_kept(*(_keeps(rule, seen, fleet, policy) for rule, seen in _pairs(snapshot, policy)))
 
 
 def passed_over(snapshot: Snapshot, policy: Policy) -> Iterator[Blocked]:

@@ -7,6 +7,7 @@ import msgspec
 from autoscaler.decide.capacity.cost import within_cap
 from autoscaler.decide.demand.custom import REASON as CUSTOM_SIGNAL
 from autoscaler.decide.demand.custom import custom_signals
+from autoscaler.decide.demand.forecast import NAME as FORECAST
 from autoscaler.decide.demand.headroom import NO_HEADROOM, HeadroomDemand
 from autoscaler.decide.demand.pods import PodDemand
 from autoscaler.decide.demand.use import utilisation_signals
@@ -50,8 +51,12 @@ def plan_growth(
     pods: PodDemand,
     headroom: HeadroomDemand,
     replacing: int,
+    foreseen: Sequence[Signal] = (),
 ) -> GrowPlan:
-    """Combine the demands. `replacing`: workers that EC2 takes away and that the pods do not ask for by themselves."""
+    """Combine the demands. `replacing`: workers that EC2 takes away and that the pods do not ask for by themselves.
+
+    `foreseen`: the forecast's own.
+    """
     coming = fleet.ready + fleet.joining
     # A worker that is NotReady for a moment is not gone: repair says when it is, and opens its removal.
     recovering = len(recovering_workers(fleet, policy, now_s=snapshot.taken_at_s))
@@ -67,6 +72,7 @@ def plan_growth(
         ),
         *_headroom_signal(headroom, coming + pods.extra, recovering),
         *custom_signals(snapshot, fleet, policy),
+        *foreseen,
     )
     # Signals that want more than there is, in this order where they want the same.
     reasons = {
@@ -75,6 +81,7 @@ def plan_growth(
         "memory_utilisation": "memory_high",
         "minimum": "below_min",
         "headroom": "headroom",
+        FORECAST: FORECAST,
     }
     best = wants_most(signals)
     wanted = max(best.wants or 0, 0)

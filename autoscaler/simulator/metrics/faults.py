@@ -8,6 +8,7 @@ from autoscaler.model import Sample
 from autoscaler.observe.query import NAMED
 from autoscaler.observe.series import (
     FAMILY,
+    HISTORY_FAMILIES,
     KUBE_STATE_METRICS,
     NODE_EXPORTER,
     SIGNAL_FAMILIES,
@@ -36,6 +37,7 @@ RECORDED: Final = frozenset(
         *("use_grow_min", "use_grow_count", "use_shrink_max", "use_shrink_count"),
         *("requested_max", "requested_count", "evaluated_at"),
         *SIGNAL_FAMILIES,
+        *HISTORY_FAMILIES,
     }
 )
 """Families that are left while kube-state-metrics is down: what rules recorded, and what others expose."""

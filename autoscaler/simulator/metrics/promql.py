@@ -9,12 +9,16 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.observe.history import Point, history_query
 from autoscaler.observe.query import BARE, NAMED_AT_MOST, moving_query, places_query, rooms_query, sight_query
 from autoscaler.observe.signals import signals_query
 from autoscaler.policy import Policy
 
 _NODES: Final = re.compile(r'node=~"([^"]*)",node!=""')
 _SIGNAL: Final = re.compile(r'"name", "([a-z0-9_]+)", "", ""\)')
+_POINT: Final = re.compile(
+    r'\[\d+s\](?: offset (\d+)s)?\)\), "family", "demand", "", ""\), "days", "(\d+)", "", ""\), "slot", "(-?\d+)"'
+)
 _KEPT: Final = 256
 """Texts that are remembered: the soak asks the same ones again and again."""
 
@@ -55,7 +59,13 @@ class Signals(msgspec.Struct, frozen=True, kw_only=True):
     names: tuple[str, ...]
 
 
-Question = Sight | Rooms | Moving | Places | Signals
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """What all workers were asked for at these times."""
+
+    points: tuple[Point, ...]
+
+
+Question = Sight | Rooms | Moving | Places | Signals | History
 
 
 class Reader:
@@ -79,6 +89,9 @@ class Reader:
         return question
 
     def _recognise(self, promql: str) -> Question:
+        asked = tuple(Point(int(days), int(slot), int(offset or 0)) for offset, days, slot in _POINT.findall(promql))
+        if asked and promql == history_query(self._policy, asked):
+            return History(points=asked)
         signals = tuple(dict.fromkeys(_SIGNAL.findall(promql)))
         if signals and promql == signals_query(self._policy, signals):
             return Signals(names=signals)

@@ -16,7 +16,8 @@ from autoscaler.observe.query import INTERVAL_WINDOW_S, NAMED, SETTLED_WINDOW_S
 from autoscaler.observe.series import FAMILY, KUBE_STATE_METRICS, NODE_EXPORTER, UTILISATION_GROUP
 from autoscaler.policy import Policy
 from autoscaler.simulator.metrics.exposition import OWN_VERSION
-from autoscaler.simulator.metrics.promql import Moving, Places, Question, Reader, Rooms, Sight, Signals
+from autoscaler.simulator.metrics.past import Past, past_rows
+from autoscaler.simulator.metrics.promql import History, Moving, Places, Question, Reader, Rooms, Sight, Signals
 from autoscaler.simulator.metrics.recorded_cluster import RESOURCES, ClusterRows, ClusterView, Row, counted_rows, row
 from autoscaler.simulator.metrics.rooms import moving_rows, places_rows, requested_of, rooms_rows
 from autoscaler.simulator.metrics.runs import Grid, Runs
@@ -65,6 +66,8 @@ class Recorder:
         """Prometheus holds nothing older: it started here."""
         self.signals: dict[str, Source] = {}
         """What stands behind the custom signals, by name; a signal without a source has no answer."""
+        self.past: Past | None = None
+        """What all workers were asked for at any time; None: that was never recorded."""
         self._told = dict(metrics.matchers)
         self._rows = ClusterRows({"instance": INSTANCE, "job": KUBE_STATE_METRICS, **self._told})
         self._views: Runs[ClusterView] = Runs()
@@ -156,12 +159,14 @@ class Recorder:
 
     def _rare_rows(
         self,
-        question: Rooms | Moving | Places | Signals,
+        question: Rooms | Moving | Places | Signals | History,
         view: ClusterView | None,
         requested: Iterable[Row],
         at_s: float,
     ) -> Sequence[Row]:
         """The answer's rows to what is not asked at each look."""
+        if isinstance(question, History):
+            return tuple(past_rows(question.points, self.past, now_s=at_s)) if self.past is not None else ()
         if isinstance(question, Signals):
             return tuple(signal_rows(question.names, self.signals, self._policy, since_s=self._since_s, now_s=at_s))
         if isinstance(question, Places):
