@@ -63,11 +63,19 @@ def signal_rows(
             values = [
                 values[0]
                 for at_s in _within(times, max(since_s, now_s - span_s))
-                if len(values := source(at_s)) == 1 and math.isfinite(values[0])
+                if len(values := _then(source, at_s)) == 1 and math.isfinite(values[0])
             ]
             if values:
                 yield row(family, number_text(best(values)), name=signal.name)
                 yield row(f"{family}_count", str(len(values)), name=signal.name)
+
+
+def _then(source: Source, at_s: float) -> Sequence[float]:
+    """What it gave at an earlier moment: a query that failed then has a gap there."""
+    try:
+        return source(at_s)
+    except (MetricsUnavailable, TooSlow):
+        return ()
 
 
 def _within(times: Iterable[int], after_s: float) -> Iterable[int]:
