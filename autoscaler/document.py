@@ -87,6 +87,7 @@ def decision_document(
         "schedules": msgspec.to_builtins(decision.schedules),
         "cost": msgspec.to_builtins(decision.cost),
         "signals": msgspec.to_builtins(decision.signals),
+        "forecast": msgspec.to_builtins(decision.foreseen),
         "blocked": blocked_in_words(decision.blocked),
         "events": [*decision.events, *outcome.events],
         "failures": list(outcome.failures),

@@ -9,8 +9,11 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 import yaml
 
+from autoscaler.forecast import Forecast, faults_of_forecast
 from autoscaler.model import Mode
 from autoscaler.pools import GENERAL, Market, WorkerPool
+from autoscaler.signals import CustomSignal
+from autoscaler.signals import faults as faults_of_signals
 from autoscaler.windows import Headroom, Window, faults
 
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=86_400)]
@@ -214,6 +217,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     workers: Workers = Workers()
     schedules: tuple[Window, ...] = ()
     headroom: Headroom = Headroom()
+    signals: tuple[CustomSignal, ...] = ()
+    forecast: Forecast = Forecast()
     scale_up: ScaleUp = ScaleUp()
     scale_down: ScaleDown = ScaleDown()
     drain: Drain = Drain()
@@ -229,6 +234,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         self._check_windows()
         if wrong := faults(self.schedules, base_min=self.workers.min, base_max=self.workers.max):
+            raise ValueError("; ".join(wrong))
+        if wrong := [
+            *faults_of_signals(self.signals, interval_s=self.metrics.utilisation_interval_s),
+            *faults_of_forecast(self.forecast),
+        ]:
             raise ValueError("; ".join(wrong))
         up, down = self.scale_up, self.scale_down
         for name, below, above in (
@@ -301,6 +311,13 @@ def _int_or_time(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:
 _UniqueKeys.add_constructor("tag:yaml.org,2002:int", _int_or_time)
 
 
+def _read_modes(raw: Any) -> None:
+    """YAML 1.1 reads `on` and `off` as true and false: in `forecast.mode` they are the words that they look like."""
+    forecast = raw.get("forecast") if isinstance(raw, dict) else None
+    if isinstance(forecast, dict) and isinstance(forecast.get("mode"), bool):
+        forecast["mode"] = "on" if forecast["mode"] else "off"
+
+
 def parse_policy(text: str, *, source: str = "policy.yml") -> Policy:
     """Turn YAML into a Policy. Raises PolicyError with the path of the wrong value."""
     try:
@@ -309,6 +326,7 @@ def parse_policy(text: str, *, source: str = "policy.yml") -> Policy:
         raise PolicyError(
             f"{source} is not valid YAML: {' '.join(str(error).split())}. Mend it and deploy again."
         ) from error
+    _read_modes(raw)
     try:
         return msgspec.convert(raw, Policy)
     except msgspec.ValidationError as error:

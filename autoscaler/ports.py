@@ -6,7 +6,7 @@ simulator and AWS run the same parsers. Every method makes at most one remote ca
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from autoscaler.model import (
     CommandResult,
@@ -42,6 +42,10 @@ class PortError(Exception):
         return bool(self.code) and not self.effect_unknown and not by_the_sdk
 
 
+BAD_QUERY: Final = "bad_data"
+"""Prometheus' `errorType` of what is no query ("HTTP API", "Format overview"), the `code` of MetricsUnavailable."""
+
+
 class MetricsUnavailable(PortError):
     """Prometheus could not be asked, or its answer is not an answer."""
 
@@ -73,8 +77,11 @@ class Conflict(Exception):
 class Metrics(Protocol):
     """Prometheus' instant query."""
 
-    def query(self, promql: str) -> Sequence[Sample]:
-        """Return the vector. Raises MetricsUnavailable."""
+    def query(self, promql: str, *, timeout_s: float | None = None) -> Sequence[Sample]:
+        """Return the vector, within `timeout_s` or what the policy allows, whichever is less.
+
+        Raises MetricsUnavailable.
+        """
         ...
 
 

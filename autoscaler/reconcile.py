@@ -47,6 +47,7 @@ from autoscaler.state.memory import forget_old, forget_removed
 from autoscaler.state.modes import begin_after, effective_mode, set_mode
 from autoscaler.state.notices import add_notices, take_back_notices
 from autoscaler.state.questions import may_look_ahead
+from autoscaler.state.signals import untold_failures
 from autoscaler.state.size import fitted
 from autoscaler.state.transitions import failure_told, lease_held_by_other, release_lease, take_lease
 
@@ -162,13 +163,16 @@ class _Run:
         state, version = held.state, held.version
         effects = due_effects(decision.state, snapshot, policy)
         refusal = decision.reason if decision.action is Action.REFUSED else ""
-        fresh_refusal = bool(refusal) and _is_fresh(decision, state)
+        fresh_refusal = (bool(refusal) and _is_fresh(decision, state)) or bool(
+            untold_failures(state, decision.signals_aside)
+        )
         if mode is Mode.OBSERVE or (decision.state == state and not effects):
             document = self._tell(
                 decision, decision_id, mode=mode, snapshot=snapshot, state=state, fresh_refusal=fresh_refusal
             )
             # Told first: who is killed in between tells it once more. Where another one was faster, its look notes it.
             noted = codes_told(_noted(_refused(state, decision.state), snapshot, refusal), decision.refused_for)
+            noted = _learned(noted, decision)
             if noted != state:
                 self._save(noted, version)
                 self._measure(document)
@@ -290,7 +294,8 @@ class _Run:
             for operation_id, cause in actor.told:
                 state = failure_told(state, operation_id, cause)
             state = codes_told(state, (*actor.codes, *decision.refused_for))
-            return release_lease(msgspec.structs.replace(state, told_refusal=refusal), self.owner)
+            told = _learned(msgspec.structs.replace(state, told_refusal=refusal), decision)
+            return release_lease(told, self.owner)
 
         try:
             holder.apply(told_and_released)
@@ -359,6 +364,11 @@ def _noted(state: State, snapshot: Snapshot, refusal: str) -> State:
     fleet = view_fleet(snapshot, state)
     seen = types_seen(snapshot, fleet, state)
     return msgspec.structs.replace(state, unlisted_workers=fleet.unlisted, seen_types=seen)
+
+
+def _learned(state: State, decision: Decision) -> State:
+    """With which signals failed, and the forecast: to be kept once people have been told."""
+    return msgspec.structs.replace(state, signals_aside=decision.signals_aside, forecast=decision.forecast)
 
 
 def _refused(state: State, decided: State) -> State:

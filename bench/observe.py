@@ -193,10 +193,10 @@ class _Timed:
         self._seconds: list[float] = []
         self._bytes = 0
 
-    def query(self, promql: str) -> Sequence[Sample]:
+    def query(self, promql: str, *, timeout_s: float | None = None) -> Sequence[Sample]:
         """Ask, and remember how long it took."""
         began = time.perf_counter()
-        samples = self._metrics.query(promql)
+        samples = self._metrics.query(promql, timeout_s=timeout_s)
         self._seconds.append(time.perf_counter() - began)
         self._bytes = len(msgspec.json.encode(samples))
         return samples

@@ -20,6 +20,12 @@ def test_every_default_stands_in_the_committed_policy() -> None:
             assert f"{field}:" in text, f"{section}.{field} is not shown"
 
 
+@pytest.mark.parametrize(("written", "mode"), [("on", "on"), ("off", "off"), ("'on'", "on"), ("shadow", "shadow")])
+def test_a_mode_is_the_word_that_it_looks_like(written: str, mode: str) -> None:
+    """YAML 1.1 reads on and off as true and false."""
+    assert parse_policy(f"version: 1\nforecast: {{mode: {written}}}").forecast.mode == mode
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -26,6 +26,7 @@ from tests.reconcile.conftest import deployment
 ROOT: Final = Path(__file__).parent.parent
 MANY_TYPES: Final = {f"m5.{n}xlarge": {"cpu_millicores": 4000, "memory_mib": 16_384} for n in range(1, 51)}
 WINDOW: Final[dict[str, Any]] = {"name": "w", "time_zone": "UTC", "min": 3}
+SIGNAL: Final[dict[str, Any]] = {"name": "mine", "query": "sum(mine)", "per_worker_target": 3}
 STRINGS: Final[dict[str, list[Any]]] = {
     "workers.instance_types": [
         ["t3.small", "t3.small"],
@@ -65,6 +66,27 @@ STRINGS: Final[dict[str, list[Any]]] = {
         [WINDOW | {"name": f"w{n}"} for n in range(21)],
         [dict(WINDOW), dict(WINDOW)],
     ],
+    "signals": [
+        [],
+        [dict(SIGNAL)],
+        [SIGNAL | {"name": "x" * 40, "query": "x" * 1000, "window_s": 3600, "step": 100}],
+        [SIGNAL | {"name": "x" * 41}],
+        [SIGNAL | {"query": "x" * 1001}],
+        [SIGNAL | {"query": "(", "name": "half"}],
+        [SIGNAL | {"per_worker_target": 5e-324}],
+        [SIGNAL | {"per_worker_target": 1e15}],
+        [SIGNAL | {"per_worker_target": 0}],
+        [SIGNAL | {"per_worker_target": None, "above": -1e15, "below": -1e15}],
+        [SIGNAL | {"per_worker_target": None, "above": 1e15, "step": 1}],
+        [SIGNAL | {"per_worker_target": None, "above": 2e15}],
+        [SIGNAL | {"window_s": 3601}],
+        [SIGNAL | {"window_s": 2}],
+        [SIGNAL | {"step": 101}],
+        [SIGNAL | {"name": f"s{n}"} for n in range(10)],
+        [SIGNAL | {"name": f"s{n}"} for n in range(11)],
+        [dict(SIGNAL), dict(SIGNAL)],
+    ],
+    "forecast.time_zone": ["UTC", "Pacific/Kiritimati", "Mars/Base", "", "x" * 65, "../etc"],
     "headroom.pod": [
         None,
         {"cpu_millicores": 1, "memory_mib": 1, "count": 1000},
@@ -140,6 +162,12 @@ WHOLE: Final[dict[str, dict[str, Any]]] = {
         "history_days": 3650,
     },
     "as many types as there may be": {"workers": {"instance_types": [*MANY_TYPES], "sizes": MANY_TYPES}},
+    "a forecast that looks as far as one may": {
+        "forecast": {"mode": "on", "days": 14, "weeks": 8, "horizon_s": 1800, "max_extra": 1000}
+    },
+    "a forecast of two days": {
+        "forecast": {"mode": "shadow", "days": 2, "weeks": 0, "horizon_s": 60, "max_extra": 1, "trend": False}
+    },
     "workers for one pod each": {
         "workers": {"instance_types": ["t3.micro"], "max": 1000, "sizes": {}},
         "scale_up": {"max_step": 1000},
@@ -243,6 +271,8 @@ def test_whole_policies_at_their_ends_are_carried(whole: dict[str, Any]) -> None
         ("schedules", [WINDOW | {"name": f"w{n}"} for n in range(21)]),
         ("schedules", [WINDOW | {"time_zone": "Mars/Base"}]),
         ("schedules", [WINDOW | {"min": 1000}]),
+        ("forecast.days", 15),
+        ("forecast.horizon_s", 59),
         ("headroom.percent", 91),
         ("headroom.pod", {"cpu_millicores": 1}),
         ("workers.sizes", {"t3.small": {"cpu_millicores": 95, "memory_mib": 700}}),

@@ -9,7 +9,9 @@ from autoscaler.asking.following import Following
 from autoscaler.asking.server import ACTING_S, NO_TIME, Server
 from autoscaler.model import Asks, Decision, SchedulingRules, Snapshot, State
 from autoscaler.observe.closer import look_closer, without_closer_look
+from autoscaler.observe.history import see_history, without_history
 from autoscaler.observe.instances import look_up
+from autoscaler.observe.signals import see_signals, unseen_signals
 from autoscaler.policy import Policy
 from autoscaler.ports import FleetUnavailable, Ports, RulesMalformed, StoreUnavailable
 
@@ -48,10 +50,29 @@ class Asking:
     def _look_closer(self, snapshot: Snapshot, held: Following, asks: Asks) -> Snapshot:
         """The snapshot with what was asked, or with why that could not be had."""
         if self._ports.clock.remaining_s() <= self._policy.metrics.timeout_s + ACTING_S:
-            return _without(snapshot, asks)
+            return self._without(snapshot, asks)
         snapshot = look_up(self._ports.fleet, snapshot, asks.instances, self._cluster_id)
         snapshot = look_closer(self._ports.metrics, snapshot, asks, self._policy)
+        if asks.signals and snapshot.signals is None:
+            remaining_s = self._ports.clock.remaining_s
+            snapshot = see_signals(self._ports.metrics, snapshot, held.state, self._policy, remaining_s=remaining_s)
+        if asks.history and snapshot.history is None:
+            snapshot = see_history(self._ports.metrics, snapshot, self._policy)
         return self._with_rules(self._with_zones(snapshot, asks), held, asks)
+
+    def _without(self, snapshot: Snapshot, asks: Asks) -> Snapshot:
+        """Where no time is left to look closer."""
+        if asks.rooms or asks.pods_of or asks.places_of:
+            snapshot = without_closer_look(snapshot, NO_TIME)
+        if (asks.rules or asks.rules_of) and not snapshot.rules_problem:
+            snapshot = _without_rules(snapshot, NO_TIME)
+        if asks.zones and snapshot.zones is None and not snapshot.zones_problem:
+            snapshot = _without_zones(snapshot, NO_TIME)
+        if asks.signals and snapshot.signals is None:
+            snapshot = unseen_signals(snapshot, self._policy, NO_TIME)
+        if asks.history and snapshot.history is None:
+            snapshot = without_history(snapshot, NO_TIME)
+        return snapshot
 
     def _with_zones(self, snapshot: Snapshot, asks: Asks) -> Snapshot:
         if not asks.zones or snapshot.zones is not None or snapshot.zones_problem:
@@ -97,18 +118,9 @@ def _learned(snapshot: Snapshot) -> tuple[object, ...]:
         snapshot.places_of,
         snapshot.zones,
         snapshot.zones_problem,
+        snapshot.signals,
+        snapshot.history,
     )
-
-
-def _without(snapshot: Snapshot, asks: Asks) -> Snapshot:
-    """Where no time is left to look closer."""
-    if asks.rooms or asks.pods_of or asks.places_of:
-        snapshot = without_closer_look(snapshot, NO_TIME)
-    if (asks.rules or asks.rules_of) and not snapshot.rules_problem:
-        snapshot = _without_rules(snapshot, NO_TIME)
-    if asks.zones and snapshot.zones is None and not snapshot.zones_problem:
-        snapshot = _without_zones(snapshot, NO_TIME)
-    return snapshot
 
 
 def _without_rules(snapshot: Snapshot, why: str) -> Snapshot:

@@ -77,10 +77,13 @@ class Prometheus:
         if self._session is not None:
             self._session.close()
 
-    def query(self, promql: str) -> Sequence[Sample]:
-        """Return the vector, in at most `timeout_s` altogether. Raises MetricsUnavailable, without any credential."""
+    def query(self, promql: str, *, timeout_s: float | None = None) -> Sequence[Sample]:
+        """Return the vector, in at most the shorter of both `timeout_s` altogether.
+
+        Raises MetricsUnavailable, without any credential.
+        """
         try:
-            return self._query(promql)
+            return self._query(promql, self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s))
         except MetricsUnavailable as error:
             # What stands before Prometheus may quote the header that it refused.
             told = self._redaction.clean(str(error))
@@ -88,29 +91,29 @@ class Prometheus:
                 raise
             raise MetricsUnavailable(told, code=error.code, effect_unknown=error.effect_unknown) from None
 
-    def _query(self, promql: str) -> Sequence[Sample]:
+    def _query(self, promql: str, timeout_s: float) -> Sequence[Sample]:
         """Ask once.
 
         The time-outs of `requests` bound each read but neither name resolution nor a peer that drips bytes, so the
         exchange runs in a thread that is left behind when the time is over.
         """
         outcome: list[tuple[int, bytes] | Exception] = []
-        deadline = time.monotonic() + self._timeout_s
+        deadline = time.monotonic() + timeout_s
 
         def exchange() -> None:
             try:
-                outcome.append(self._exchange(promql, deadline))
+                outcome.append(self._exchange(promql, timeout_s, deadline))
             except Exception as error:  # noqa: BLE001 - carried to the caller's thread, told or raised there
                 outcome.append(error)
 
         thread = threading.Thread(target=exchange, name="prometheus", daemon=True)
         thread.start()
-        thread.join(self._timeout_s)
+        thread.join(timeout_s)
         if not outcome:
             self._session = None  # the thread may still use the old one
-            raise MetricsUnavailable(f"{self._where} did not answer within {self._timeout_s:g} s")
+            raise MetricsUnavailable(self._too_late(timeout_s))
         if isinstance(outcome[0], Exception):
-            self._tell(outcome[0])
+            self._tell(outcome[0], timeout_s)
         status, body = outcome[0]
         return self._samples(status, body)
 
@@ -118,14 +121,17 @@ class Prometheus:
     def _where(self) -> str:
         return f"Prometheus at {self._url}"
 
-    def _exchange(self, promql: str, deadline: float) -> tuple[int, bytes]:
+    def _too_late(self, timeout_s: float) -> str:
+        return f"{self._where} did not answer within {timeout_s:g} s"
+
+    def _exchange(self, promql: str, timeout_s: float, deadline: float) -> tuple[int, bytes]:
         session = self._session = self._session or self._new_session()
         self._calls.add("prometheus")
         with session.post(
             self._url,
-            data={"query": promql, "timeout": f"{self._timeout_s:g}s", **WHOLE_OR_NOTHING},
+            data={"query": promql, "timeout": f"{timeout_s:g}s", **WHOLE_OR_NOTHING},
             headers={"Accept": "application/json", "Accept-Encoding": "gzip"},
-            timeout=(min(CONNECT_TIMEOUT_S, self._timeout_s), self._timeout_s),
+            timeout=(min(CONNECT_TIMEOUT_S, timeout_s), timeout_s),
             allow_redirects=False,
             stream=True,
         ) as response:
@@ -134,9 +140,9 @@ class Prometheus:
                     f"{self._where} answered with a redirect, which is not followed: set PROMETHEUS_URL to the address "
                     "that answers itself"
                 )
-            return response.status_code, self._body(response, deadline)
+            return response.status_code, self._body(response, timeout_s, deadline)
 
-    def _body(self, response: requests.Response, deadline: float) -> bytes:
+    def _body(self, response: requests.Response, timeout_s: float, deadline: float) -> bytes:
         body = bytearray()
         # `read1` hands over what has come; `read` and `iter_content` would wait for a full block. What it unpacks at a
         # time is bounded too, so a small body that grows without end meets the limit.
@@ -145,16 +151,16 @@ class Prometheus:
             if len(body) > self._body_limit_bytes:
                 raise MetricsUnavailable(f"{self._where} answered more than {self._body_limit_bytes} bytes")
             if time.monotonic() > deadline:
-                raise MetricsUnavailable(f"{self._where} did not answer within {self._timeout_s:g} s")
+                raise MetricsUnavailable(self._too_late(timeout_s))
         return bytes(body)
 
-    def _tell(self, error: Exception) -> NoReturn:
+    def _tell(self, error: Exception, timeout_s: float) -> NoReturn:
         if isinstance(error, MetricsUnavailable):
             raise error
         if isinstance(error, PortError):
             raise MetricsUnavailable(f"{self._where} was not asked: {error}", code=error.code) from error
         if isinstance(error, requests.Timeout):
-            raise MetricsUnavailable(f"{self._where} did not answer within {self._timeout_s:g} s") from error
+            raise MetricsUnavailable(self._too_late(timeout_s)) from error
         if isinstance(error, (requests.RequestException, urllib3.exceptions.HTTPError, OSError)):
             raise MetricsUnavailable(f"{self._where} cannot be reached: {_reason(error)}") from error
         raise error
@@ -174,7 +180,8 @@ class Prometheus:
         if status != 200 or answer.status != "success":
             said = f"{answer.error_type}: {answer.error}" if answer.error else answer.status
             raise MetricsUnavailable(
-                f"{self._where} refused the query with HTTP status {status}: {said[:QUOTE_LENGTH]}", code=str(status)
+                f"{self._where} refused the query with HTTP status {status}: {said[:QUOTE_LENGTH]}",
+                code=answer.error_type or str(status),
             )
         if answer.data is None or answer.data.result_type != "vector":
             kind = "no data" if answer.data is None else f"a {answer.data.result_type[:QUOTE_LENGTH]}"

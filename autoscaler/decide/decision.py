@@ -8,6 +8,7 @@ import msgspec
 from autoscaler.decide import steps
 from autoscaler.decide.capacity.cost import fleet_cost
 from autoscaler.decide.capacity.launch import LaunchPlan
+from autoscaler.decide.demand.custom import passed_over
 from autoscaler.decide.demand.schedules import in_force, limits_at
 from autoscaler.decide.fleet import Standing
 from autoscaler.decide.looking import Look
@@ -32,6 +33,8 @@ STEPS: Final[tuple[Callable[[Course], None], ...]] = (
     steps.reclaim,
     steps.weigh_pods,
     steps.weigh_headroom,
+    steps.weigh_signals,
+    steps.weigh_forecast,
     steps.take_back,
     steps.advance_removals,
     # At most one of these begins: each looks whether an earlier one came first.
@@ -64,7 +67,14 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
         step(course)
     grow, shrink, pods = course.grow, course.shrink, course.pods
     action, reason, message = in_words(
-        look, course.judged, pods, grow, shrink, repaired=course.repaired, short_of=course.headroom.short_of
+        look,
+        course.judged,
+        pods,
+        grow,
+        shrink,
+        repaired=course.repaired,
+        short_of=course.headroom.short_of,
+        foreseen=course.forecast.foreseen,
     )
     return Decision(
         action=action,
@@ -78,6 +88,7 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
             *course.unhealthy,
             *course.retirement.blocked,
             *shrink.blocked,
+            *passed_over(snapshot, policy),
         ),
         events=tuple(look.events),
         news=look.news,
@@ -87,6 +98,9 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
         ),
         state=course.state,
         schedules=limits.schedules,
+        signals_aside=course.signals_aside,
+        forecast=course.forecast.record,
+        foreseen=course.forecast.foreseen,
         asks=steps.asks(course),
     )
 

@@ -2,8 +2,11 @@
 
 import msgspec
 
+from autoscaler.decide.demand.custom import kept_by_signals
+from autoscaler.decide.demand.forecast import NO_FORECAST, ForecastDemand, forecast_demand
 from autoscaler.decide.demand.growth import GrowPlan, plan_blind_growth, plan_growth
 from autoscaler.decide.demand.headroom import NO_HEADROOM, HeadroomDemand, headroom_demand
+from autoscaler.decide.demand.keeping import most_kept
 from autoscaler.decide.demand.pods import NO_DEMAND, PodDemand, pod_demand
 from autoscaler.decide.fleet import FleetView, view_fleet
 from autoscaler.decide.looking import Look, new_removal
@@ -16,9 +19,10 @@ from autoscaler.decide.removal.retire import Retirement, plan_retirement
 from autoscaler.decide.removal.shrink import ShrinkPlan, plan_shrink
 from autoscaler.decide.scheduling.picture import take_backable
 from autoscaler.decide.words import count
-from autoscaler.model import Asks, Blocked, Growth, MetricsStatus, RemovalPhase, State
+from autoscaler.model import AsideSignal, Asks, Blocked, Growth, MetricsStatus, RemovalPhase, State
 from autoscaler.state.moved import moved_in_vain, owners_moved
 from autoscaler.state.notices import mark_handled, mark_replaced
+from autoscaler.state.signals import set_aside, untold_failures
 from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations, open_removal
 
 
@@ -33,6 +37,8 @@ class Course:
         """Keys of the workers that EC2 takes away now."""
         self.pods: PodDemand = NO_DEMAND
         self.headroom: HeadroomDemand = NO_HEADROOM
+        self.forecast: ForecastDemand = NO_FORECAST
+        self.signals_aside: tuple[AsideSignal, ...] = state.signals_aside
         self.wanted_back: dict[str, str] = {}
         """Operation ids of removals to undo, with the reason."""
         self.judged = self.fleet
@@ -98,13 +104,34 @@ def weigh_headroom(course: Course) -> None:
         )
 
 
+def weigh_signals(course: Course) -> None:
+    """Which custom signals are set aside; what the others ask for stands beside all other demands."""
+    look = course.look
+    course.signals_aside = set_aside(course.before, look.snapshot, look.policy)
+    for one in untold_failures(course.before, course.signals_aside):
+        look.events.append(f"the signal {one.name} is set aside: {one.problem}")
+
+
+def weigh_forecast(course: Course) -> None:
+    """What the same time of earlier days asks for, and how right that was lately."""
+    look = course.look
+    course.forecast = forecast_demand(look.snapshot, course.fleet, course.before, look.policy, now_s=look.now_s)
+
+
 def take_back(course: Course) -> None:
     """Removals to undo before anything is launched: for pods that fit there, else the newest first."""
     look, fleet = course.look, course.fleet
     back = dict.fromkeys(course.pods.take_back, f"{count(course.pods.waiting, 'pod')} could run there")
     if look.snapshot.cluster_known:
         plan = plan_growth(
-            look.snapshot, fleet, course.state, look.policy, pods=NO_DEMAND, headroom=course.headroom, replacing=0
+            look.snapshot,
+            fleet,
+            course.state,
+            look.policy,
+            pods=NO_DEMAND,
+            headroom=course.headroom,
+            replacing=0,
+            foreseen=course.forecast.signals,
         )
         for worker in take_backable(fleet):
             if worker.removal is not None and plan.wanted > fleet.ready + fleet.joining + len(back):
@@ -148,6 +175,7 @@ def grow(course: Course) -> None:
             pods=course.pods,
             headroom=course.headroom,
             replacing=replacing,
+            foreseen=course.forecast.signals,
         )
     if course.pods.take_back or (course.grow.growth is not None and course.pods.extra):
         course.state = moved_in_vain(course.state, course.pods.for_owners, look.now_s)
@@ -187,6 +215,7 @@ def shrink(course: Course) -> None:
         distrusted=pods.distrusted,
         now_s=look.now_s,
         limits=look.limits,
+        kept=most_kept(kept_by_signals(look.snapshot, course.fleet, look.policy), course.forecast.keeping),
     )
     for worker in course.shrink.candidates:
         if worker.instance is not None and open_operations(course.state) < MAX_OPEN_OPERATIONS:
@@ -207,5 +236,6 @@ def asks(course: Course) -> Asks:
     leaving = [w for w in fleet.workers if w.key in course.reclaimed and w.node is not None]
     unseen = tuple(w.title for w in leaving if w.pods is None)
     rooms = look.asks_rooms or (bool(unseen) and not look.snapshot.rooms_known)
-    asked |= course.headroom.asks
+    unasked = bool(look.policy.signals) and look.snapshot.signals is None
+    asked |= course.headroom.asks | Asks(signals=unasked, history=course.forecast.asks)
     return asked | course.pods.asks | course.retirement.asks | course.shrink.asks | Asks(pods_of=unseen, rooms=rooms)

@@ -1,24 +1,36 @@
 """The sentences of a decision: judgement and prose change apart."""
 
 from autoscaler.decide.capacity.launch import LaunchPlan
-from autoscaler.decide.demand.growth import GrowPlan
+from autoscaler.decide.demand.custom import REASON as CUSTOM_SIGNAL
+from autoscaler.decide.demand.custom import why_it_asks
+from autoscaler.decide.demand.forecast import NAME as FORECAST
+from autoscaler.decide.demand.forecast import why_it_asks as forecast_asks
+from autoscaler.decide.demand.growth import GrowPlan, wants_most
 from autoscaler.decide.demand.pods import PodDemand
 from autoscaler.decide.fleet import FleetView
 from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.shrink import ShrinkPlan
-from autoscaler.model import Action, Cause, MetricsStatus, Signal, Snapshot, cause_of
+from autoscaler.model import Action, Cause, Foreseen, MetricsStatus, Signal, Snapshot, cause_of
 from autoscaler.model import in_words as meaning
 
 
 def in_words(
-    look: Look, fleet: FleetView, pods: PodDemand, grow: GrowPlan, shrink: ShrinkPlan, *, repaired: bool, short_of: str
+    look: Look,
+    fleet: FleetView,
+    pods: PodDemand,
+    grow: GrowPlan,
+    shrink: ShrinkPlan,
+    *,
+    repaired: bool,
+    short_of: str,
+    foreseen: Foreseen | None = None,
 ) -> tuple[Action, str, str]:
     """Action, stable reason code, and one sentence for a person. `short_of`: what headroom lacks."""
     snapshot = look.snapshot
     if grow.growth is not None:
         workers = grow.growth.count
         limited = f"; {_limit(look, fleet, grow)}" if grow.limit else ""
-        why = f"{_why_grow(look, grow, pods, short_of)}{_asks_for(grow) if grow.limit else ''}{limited}"
+        why = f"{_why_grow(look, grow, pods, short_of, foreseen)}{_asks_for(grow) if grow.limit else ''}{limited}"
         return Action.SCALE_UP, grow.growth.reason, f"Launching {count(workers, 'worker')}: {why}."
     if repaired:
         return Action.REPAIR, "repair", sentence("; ".join(look.events))
@@ -28,7 +40,7 @@ def in_words(
         message = "An alert fires, and nothing is launched: the cluster was never seen whole, so max cannot be kept."
         return Action.REFUSED, grow.limit, message
     if grow.limit:
-        why = f"{_why_grow(look, grow, pods, short_of)}{_asks_for(grow)}; {_limit(look, fleet, grow)}"
+        why = f"{_why_grow(look, grow, pods, short_of, foreseen)}{_asks_for(grow)}; {_limit(look, fleet, grow)}"
         return Action.REFUSED, grow.limit, sentence(f"{why}: nothing is launched")
     if snapshot.metrics_status is MetricsStatus.UNAVAILABLE:
         return Action.REFUSED, "metrics_unavailable", sentence(f"Nothing is decided: {snapshot.metrics_problems[0]}")
@@ -51,7 +63,7 @@ def in_words(
     return Action.NONE, shrink.reason, sentence(f"Nothing to do: {shrink.message}")
 
 
-def _why_grow(look: Look, grow: GrowPlan, pods: PodDemand, short_of: str) -> str:
+def _why_grow(look: Look, grow: GrowPlan, pods: PodDemand, short_of: str, foreseen: Foreseen | None) -> str:
     reason = grow.growth.reason if grow.growth is not None else grow.reason
     by_name: dict[str, Signal] = {signal.name: signal for signal in grow.signals}
     if reason == "pods_unschedulable":
@@ -67,6 +79,10 @@ def _why_grow(look: Look, grow: GrowPlan, pods: PodDemand, short_of: str) -> str
     if reason == "headroom":
         beside = f"{count(pods.waiting, 'pod')} {'waits' if pods.waiting == 1 else 'wait'}, and " if pods.extra else ""
         return f"{beside}{short_of} does not stay free, as headroom asks"
+    if reason == FORECAST and foreseen is not None:
+        return forecast_asks(foreseen, look.policy)
+    if reason == CUSTOM_SIGNAL:
+        return why_it_asks(look.snapshot, look.policy, wants_most(grow.signals))
     signal = by_name["cpu_utilisation" if reason == "cpu_high" else "memory_utilisation"]
     kind = "CPU" if reason == "cpu_high" else "memory"
     return f"{kind} use is {signal.value or 0:.0%}, above {signal.threshold or 0:.0%} for the whole window"

@@ -1,7 +1,7 @@
 """What packaging refuses beside wrong parameters: `python -m autoscaler.deploy.check`, one sentence for each problem.
 
-A policy that the functions would not start with, rules that were rendered from another policy, and workers whose image
-is for another processor than their types have.
+A policy that the functions would not start with, signals that are no PromQL, rules that were rendered from another
+policy, and workers whose image is for another processor than their types have.
 """
 
 import sys
@@ -12,6 +12,7 @@ import typer
 
 from autoscaler.decide.capacity.catalogue import UnknownInstanceType, check_instance_types
 from autoscaler.deploy.architecture import of_image_name, of_workers
+from autoscaler.deploy.promql import unparsable_signals
 from autoscaler.deploy.rules import ROOT, RenderError, Settings, read_policy, render
 from autoscaler.policy import Policy, PolicyError, parse_policy
 
@@ -25,7 +26,12 @@ def problems(policy: Path, rules: Path, image: str) -> list[str]:
         decoded = parse_policy(read_policy(policy), source=str(policy))
     except PolicyError as error:
         return [str(error)]
-    return [*_unknown_types(decoded), *_stale_rules(decoded, rules), *_other_architecture(decoded, image)]
+    return [
+        *_unknown_types(decoded),
+        *unparsable_signals(decoded),
+        *_stale_rules(decoded, rules),
+        *_other_architecture(decoded, image),
+    ]
 
 
 def _unknown_types(policy: Policy) -> list[str]:

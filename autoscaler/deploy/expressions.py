@@ -24,6 +24,8 @@ def rule_expressions(metrics: MetricsPolicy, matchers: Mapping[str, str]) -> dic
         "node_ready": raw.ready,
         "node_requested": requested_for_windows(raw),
         "node_utilisation": raw.node_utilisation(metrics.cpu_rate_window_s, metrics.utilisation_interval_s),
+        "workers_requested": raw.workers_requested(),
+        "workers_used": raw.workers_used(),
         "workers_low": raw.workers_utilisation(unmeasured=0),
         "workers_high": raw.workers_utilisation(unmeasured=1),
         "silent_workers": f"{raw.recorded('node_ready')} == 0 unless on (node) {raw.control_plane}",

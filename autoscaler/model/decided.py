@@ -4,8 +4,9 @@ from enum import StrEnum
 
 import msgspec
 
+from autoscaler.model.forecast import Foreseen, KeptForecast
 from autoscaler.model.observed import Asks
-from autoscaler.model.state import OwnerLaunches, State
+from autoscaler.model.state import AsideSignal, OwnerLaunches, State
 
 
 class Action(StrEnum):
@@ -127,6 +128,12 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """One of the events is for people, although nothing begins."""
     refused_for: tuple[str, ...] = ()
     """Error codes of EC2 for which a launch is refused: people hear of each once."""
+    signals_aside: tuple[AsideSignal, ...] = ()
+    """Custom signals that are set aside after this look: people hear of each once."""
+    forecast: KeptForecast | None = None
+    """What is kept of the forecast after this look."""
+    foreseen: Foreseen | None = None
+    """What it says now; None without one."""
     schedules: tuple[Schedule, ...] = ()
     """Windows that hold now, or that are served ahead."""
     asks: Asks = Asks()

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.model.forecast import DemandHistory
 from autoscaler.model.rules import SchedulingRules
 
 
@@ -161,6 +162,31 @@ class Utilisation(msgspec.Struct, frozen=True, kw_only=True):
     """The smallest lower bound in the grow window: above the threshold means 'high all the time'."""
     shrink_max: float | None
     """The largest upper bound in the shrink window: below the threshold means 'low all the time'."""
+
+
+class SignalFailure(StrEnum):
+    """Why the query of a custom signal gave no answer when it was asked alone."""
+
+    REFUSED = "refused"
+    """Prometheus calls it no query: it never had an answer, and has none until somebody mends it."""
+    FAILED = "failed"
+    """No answer in time, or an error while it was evaluated: it may do better later."""
+
+
+class SeenSignal(msgspec.Struct, frozen=True, kw_only=True):
+    """What a look saw of a custom signal of the policy. What is None is unknown, and `problem` says why."""
+
+    name: str
+    now: float | None = None
+    least: float | None = None
+    """The smallest value in the signal's window."""
+    most: float | None = None
+    """The largest value in the shrink window."""
+    problem: str = ""
+    failure: SignalFailure | None = None
+    """Its query was set aside; None where it was answered, or could not be asked for another reason."""
+    asked: bool = True
+    """False: it was set aside before and was not asked in this look."""
 
 
 class InstanceState(StrEnum):
@@ -332,6 +358,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Why these could not be had, in one sentence: then those of known workers have to do."""
     youngest_owner_at_s: int | None = None
     """When the first pod of the youngest pod owner was created; None while that is not shown."""
+    signals: tuple[SeenSignal, ...] | None = None
+    """The custom signals of the policy, once they were asked for."""
+    history: DemandHistory | None = None
+    """What earlier days asked for at this time, once that was asked for."""
 
 
 class Asks(msgspec.Struct, frozen=True, kw_only=True):
@@ -353,6 +383,10 @@ class Asks(msgspec.Struct, frozen=True, kw_only=True):
     """Where the pods of these owners are."""
     zones: bool = False
     """Where workers can be launched."""
+    signals: bool = False
+    """The custom signals."""
+    history: bool = False
+    """What earlier days asked for at this time."""
 
     def __bool__(self) -> bool:
         return any(msgspec.structs.astuple(self))
@@ -368,6 +402,8 @@ class Asks(msgspec.Struct, frozen=True, kw_only=True):
             rules_since_s=max(self.rules_since_s, other.rules_since_s),
             places_of=_both(self.places_of, other.places_of),
             zones=self.zones or other.zones,
+            signals=self.signals or other.signals,
+            history=self.history or other.history,
         )
 
 

@@ -4,7 +4,8 @@ from enum import StrEnum
 
 import msgspec
 
-from autoscaler.model.observed import Resources
+from autoscaler.model.forecast import KeptForecast
+from autoscaler.model.observed import Resources, SignalFailure
 from autoscaler.model.operations import CommandRef, LaunchOperation, Pool, RemovalOperation
 
 
@@ -146,6 +147,17 @@ class RulesQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Why the last one failed."""
 
 
+class AsideSignal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A custom signal whose query failed when it was asked alone: people know of it, and it is tried again later."""
+
+    name: str
+    fingerprint: str
+    """Of the query: another one is asked at once."""
+    failure: SignalFailure
+    problem: str
+    until_s: int
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole truth about what is under way: one item, one compare-and-set. Changed only by functions of `state/`."""
 
@@ -174,6 +186,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Reason code of the refusal that people know of: it is told and recorded once, until it changes or ends."""
     told_codes: tuple[str, ...] = ()
     """Error codes of EC2 that people know of: each is told and recorded once, until no back-off has it any more."""
+    signals_aside: tuple[AsideSignal, ...] = ()
+    forecast: KeptForecast | None = None
     unlisted_workers: int | None = None
     """Workers that the last look at the whole cluster saw and EC2's list does not show (static ones without the tag).
 

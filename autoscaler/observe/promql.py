@@ -207,6 +207,19 @@ class Raw:
             listed = f"({listed} or group by (node, address) ({last}))"
         return f"topk by (address) (1, {listed} * on (node) group_left () {self.created})"
 
+    def workers_requested(self) -> str:
+        """{resource} cores, bytes: what pods on all workers ask for, whoever takes pods; 0 without a worker."""
+        everything = self.recorded("node_requested", RESOURCES)
+        return (
+            f"sum by (resource) ({everything} unless on (node) {self.control_plane})\n"
+            f"or 0 * sum by (resource) ({everything})"
+        )
+
+    def workers_used(self) -> str:
+        """{resource} cores, bytes: what all workers that are measured use; 0 without one."""
+        used = f"{self.allocatable} * on (node, resource) {self.recorded('node_utilisation')}"
+        return f"sum by (resource) ({used} unless on (node) {self.control_plane})\nor 0 * sum by (resource) ({used})"
+
     def workers_utilisation(self, *, unmeasured: int) -> str:
         """{resource} ratio over the workers that take pods, weighed by what they can give; absent where there is none.
 

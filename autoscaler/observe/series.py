@@ -8,7 +8,8 @@ Prometheus.
 from typing import Final
 
 PREFIX: Final = "k3s_autoscaler:"
-"""Of the recorded series: `node_ready`, `node_requested`, `node_utilisation`, `workers_utilisation`, `evaluated_at`."""
+"""Of the recorded series: `node_ready`, `node_requested`, `node_utilisation`, `workers_utilisation`, `workers_demand`,
+`evaluated_at`."""
 FAMILY: Final = "family"
 
 UTILISATION_GROUP: Final = "utilisation"
@@ -95,6 +96,22 @@ MOVING_FAMILIES: Final = (
     "pod_do_not_evict",  # {namespace, pod, uid} 1
 )
 """The pods of named Nodes, asked once those Nodes may have to go."""
+
+SIGNAL_FAMILIES: Final = (
+    "signal",  # {name} what the query of a custom signal gives now, the largest of its rows
+    "signal_rows",  # {name} how many rows it gives
+    "signal_least",  # {name} the smallest value in the signal's window
+    "signal_least_count",  # {name} evaluations in that window that gave one finite number
+    "signal_most",  # {name} the largest value in the shrink window, or in the signal's if that is longer
+    "signal_most_count",  # {name} evaluations in that window that gave one finite number
+)
+"""The policy's custom signals, asked at each look once it has some."""
+
+HISTORY_FAMILIES: Final = (
+    "demand",  # {days, slot, of="requests|use", resource="cpu|memory"} the largest workers_demand of five minutes, so
+    # many days ago; slot -1: those that end now
+)
+"""What earlier days asked for at this time, asked at most every ten minutes for a forecast."""
 
 PLACE_FAMILIES: Final = (
     "place",  # {node, namespace, created_by_kind, created_by_name} how many unfinished pods of the owner are there;

@@ -11,6 +11,7 @@ from autoscaler.ports import FleetUnavailable, MetricsUnavailable, PortError
 from autoscaler.simulator.ec2 import Ec2
 from autoscaler.simulator.metrics.faults import MetricFaults, spoil
 from autoscaler.simulator.metrics.recorded import Recorder
+from autoscaler.simulator.metrics.signals import TooSlow
 from autoscaler.simulator.wires import EC2, PROMETHEUS, SNS, Invocation
 
 
@@ -23,14 +24,19 @@ class SimMetrics:
         self._invocation = invocation
         self._timeout_s = timeout_s
 
-    def query(self, promql: str) -> Sequence[Sample]:
+    def query(self, promql: str, *, timeout_s: float | None = None) -> Sequence[Sample]:
         """Answer one of the core's queries. Raises MetricsUnavailable."""
+        patience_s = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
 
         def effect() -> Sequence[Sample]:
             time = self._invocation.wires.time
             if self._faults.slow:
-                time.spend(self._timeout_s)
-            return spoil(self._faults, self._recorder, promql, time.now_s)
+                time.spend(patience_s)
+            try:
+                return spoil(self._faults, self._recorder, promql, time.now_s)
+            except TooSlow as slow:
+                time.spend(patience_s)
+                raise MetricsUnavailable(str(slow)) from None
 
         return self._invocation.call(PROMETHEUS, "query", MetricsUnavailable, effect, promql)
 

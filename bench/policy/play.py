@@ -10,6 +10,7 @@ from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.world.world import World
 from bench.policy.fleets import TICK_S, Keeper
 from bench.policy.meter import Meter
+from bench.policy.past import days_alike
 from bench.policy.plan import ZONES, Change, Event, Plan, Trouble
 
 WARM_S: Final = 900.0
@@ -21,6 +22,8 @@ DROUGHT_TYPE: Final = "t3.small"
 def play(plan: Plan, policy: Policy, make: Callable[[SimCluster], Keeper], *, workers: int) -> Meter:
     """Play the plan with so many workers at first; returns its meter at the end. The same call gives the same."""
     cluster = SimCluster(policy, workers=workers, now_s=plan.begin_s - WARM_S, seed=SEED)
+    if policy.forecast.mode != "off":
+        cluster.recorder.past = days_alike(plan)
     for workload in plan.base:
         cluster.apply(workload)
     cluster.run(WARM_S)

@@ -13,7 +13,7 @@ from autoscaler.deploy.architecture import of_image_name, of_instance_type, of_w
 from autoscaler.deploy.check import RULES, problems
 from autoscaler.deploy.rules import Settings, render, write
 from autoscaler.policy import Policy, PolicyError, Workers, parse_policy
-from tests.monitoring.programs import ROOT
+from tests.monitoring.programs import ROOT, program
 
 X86_IMAGE = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
 ARM_IMAGE = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64"
@@ -35,6 +35,30 @@ def checked(
 
 def test_the_committed_policy_and_rules_may_be_deployed() -> None:
     assert problems(ROOT / "policy.yml", ROOT / "monitoring", X86_IMAGE) == []
+
+
+@pytest.mark.real_programs
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("rate(up)", "expected type range vector"),
+        ("1 + 1", "expected type instant vector in aggregation expression, got scalar"),
+        ("sum(up) by by", "unexpected"),
+        ("sum(rate(up[5m])) # (", None),
+        ('max by (pod) (up{job=~"a|b"})', None),
+    ],
+)
+def test_queries_that_prometheus_would_refuse_are_found(tmp_path: Path, query: str, words: str | None) -> None:
+    program("promtool")
+    signals = json.dumps([{"name": "mine", "query": query, "above": 1}])
+    found = checked(tmp_path, f"signals: {signals}\n")
+    assert len(found) == (words is not None)
+    assert words is None or (words in found[0] and "The policy's signals.mine has a query" in found[0])
+
+
+def test_without_promtool_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert checked(tmp_path, 'signals: [{name: mine, query: "rate(up)", above: 1}]\n') == []
 
 
 REFUSED = {

@@ -16,6 +16,8 @@ ANSWERS = {
     "Rooms": series.ROOM_FAMILIES,
     "Moving": series.MOVING_FAMILIES,
     "Places": series.PLACE_FAMILIES,
+    "History": series.HISTORY_FAMILIES,
+    "Signals": series.SIGNAL_FAMILIES,
 }
 
 

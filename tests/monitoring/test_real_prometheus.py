@@ -188,7 +188,7 @@ def test_a_look(tmp_path: Path) -> None:
 
             groups = get_json(f"{asked.base}/api/v1/rules")["data"]["groups"]
             rules = [rule for group in groups for rule in group["rules"]]
-            assert len(rules) == 12
+            assert len(rules) == 14
             assert [rule for rule in rules if rule["health"] != "ok"] == []
             # What the scrapes drop.
             assert asked.query('kube_pod_status_phase{phase="Failed"} or node_cpu_seconds_total{mode="user"}') == []

@@ -101,7 +101,8 @@ def _answers(cluster: SimCluster) -> tuple[tuple[str, tuple[Sample, ...]], ...]:
     answers: dict[str, tuple[Sample, ...]] = {}
 
     class Heard:
-        def query(self, promql: str) -> Sequence[Sample]:
+        def query(self, promql: str, *, timeout_s: float | None = None) -> Sequence[Sample]:
+            del timeout_s
             answers[promql] = tuple(cluster.recorder.query(promql, cluster.now_s))
             return answers[promql]
 
@@ -150,7 +151,8 @@ class SceneMetrics:
     def __init__(self, seen: Scene) -> None:
         self._answers = dict(seen.answers)
 
-    def query(self, promql: str) -> Sequence[Sample]:
+    def query(self, promql: str, *, timeout_s: float | None = None) -> Sequence[Sample]:
+        del timeout_s
         if promql not in self._answers:
             raise MetricsUnavailable(f"this scene has no answer to {promql}")
         return self._answers[promql]

@@ -25,12 +25,12 @@ class Asked:
         self._answers = answers
         self.kinds: list[str] = []
 
-    def query(self, promql: str) -> Sequence[Sample]:
+    def query(self, promql: str, *, timeout_s: float | None = None) -> Sequence[Sample]:
         kind = "sight" if '"scraped_at"' in promql else "rooms" if '"requested"' in promql else "moving"
         self.kinds.append(kind)
         if len(self.kinds) > self._answers:
             raise MetricsUnavailable(f"no answer to {kind}")
-        return self._metrics.query(promql)
+        return self._metrics.query(promql, timeout_s=timeout_s)
 
 
 def look(cluster: SimCluster, *, answers: int = 9, timeout_s: float = 30.0) -> tuple[dict[str, Any], list[str]]:

@@ -71,9 +71,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 class NoMetrics:
     """Prometheus is not asked: an operator's desk does not reach it, and nothing here depends on use."""
 
-    def query(self, promql: str) -> Sequence[Sample]:
+    def query(self, promql: str, *, timeout_s: float | None = None) -> Sequence[Sample]:
         """Say so."""
-        del promql
+        del promql, timeout_s
         raise MetricsUnavailable("a teardown does not ask Prometheus")
 
 

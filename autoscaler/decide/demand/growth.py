@@ -5,6 +5,9 @@ from collections.abc import Sequence
 import msgspec
 
 from autoscaler.decide.capacity.cost import within_cap
+from autoscaler.decide.demand.custom import REASON as CUSTOM_SIGNAL
+from autoscaler.decide.demand.custom import custom_signals
+from autoscaler.decide.demand.forecast import NAME as FORECAST
 from autoscaler.decide.demand.headroom import NO_HEADROOM, HeadroomDemand
 from autoscaler.decide.demand.pods import PodDemand
 from autoscaler.decide.demand.use import utilisation_signals
@@ -48,8 +51,12 @@ def plan_growth(
     pods: PodDemand,
     headroom: HeadroomDemand,
     replacing: int,
+    foreseen: Sequence[Signal] = (),
 ) -> GrowPlan:
-    """Combine the demands. `replacing`: workers that EC2 takes away and that the pods do not ask for by themselves."""
+    """Combine the demands. `replacing`: workers that EC2 takes away and that the pods do not ask for by themselves.
+
+    `foreseen`: the forecast's own.
+    """
     coming = fleet.ready + fleet.joining
     # A worker that is NotReady for a moment is not gone: repair says when it is, and opens its removal.
     recovering = len(recovering_workers(fleet, policy, now_s=snapshot.taken_at_s))
@@ -64,6 +71,8 @@ def plan_growth(
             wants=min(policy.workers.min, max(coming, policy.workers.min - recovering)),
         ),
         *_headroom_signal(headroom, coming + pods.extra, recovering),
+        *custom_signals(snapshot, fleet, policy),
+        *foreseen,
     )
     # Signals that want more than there is, in this order where they want the same.
     reasons = {
@@ -72,11 +81,14 @@ def plan_growth(
         "memory_utilisation": "memory_high",
         "minimum": "below_min",
         "headroom": "headroom",
+        FORECAST: FORECAST,
     }
-    best = max(signals, key=lambda s: s.wants or 0)
+    best = wants_most(signals)
     wanted = max(best.wants or 0, 0)
     missing = wanted - coming
-    reason = "interruption" if replacing and best.name == "unschedulable_pods" else reasons[best.name]
+    reason = (
+        "interruption" if replacing and best.name == "unschedulable_pods" else reasons.get(best.name, CUSTOM_SIGNAL)
+    )
     if missing <= 0:
         return GrowPlan(signals=signals, wanted=max(wanted, coming), growth=None)
     count, limit = _limited(missing, fleet, state, policy, now_s=snapshot.taken_at_s)
@@ -97,6 +109,11 @@ def plan_growth(
         unhelped=pods.unhelped,
     )
     return msgspec.structs.replace(plan, growth=growth)
+
+
+def wants_most(signals: Sequence[Signal]) -> Signal:
+    """The one that decides: of those that want the same the first."""
+    return max(signals, key=lambda signal: signal.wants or 0)
 
 
 def _headroom_signal(headroom: HeadroomDemand, coming: int, recovering: int) -> tuple[Signal, ...]:

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.decide.demand.keeping import NOBODY_KEPT, Keeping
 from autoscaler.decide.demand.schedules import OWN_MIN, Limits
 from autoscaler.decide.demand.use import low_enough, too_full_without
 from autoscaler.decide.fleet import FleetView, Standing, Worker
@@ -51,6 +52,7 @@ def plan_shrink(
     now_s: int,
     limits: Limits,
     distrusted: bool = False,
+    kept: Keeping = NOBODY_KEPT,
 ) -> ShrinkPlan:
     """Nominate workers to remove: all that are empty, else one; nobody unless everything is known and calm.
 
@@ -58,6 +60,7 @@ def plan_shrink(
     it, and pods fit elsewhere only where they do with each Node at its fullest. `scale_down.when: low_use` asks that
     the use of the fleet was low as well; with `fits` it has to stay below the grow targets without the worker.
 
+    `kept`: what else stays, although neither pods nor use ask for it; who is above max goes in spite of it.
     `distrusted`: the scheduler leaves pods waiting for which the filters find room. Then only a worker that runs pods
     by now counts as a place for others: an empty one may be what no pod can use.
     """
@@ -84,7 +87,9 @@ def plan_shrink(
     unknown = not_known((*eligible, *places), policy.scale_down.window_s) if eligible and not forced else None
     if unknown is not None:
         return ShrinkPlan(candidates=(), reason="window_unknown", message=unknown, blocked=tuple(blocked))
-    choice = _Choice(snapshot, fleet, state, policy, places=places, forced=forced, now_s=now_s, limits=limits)
+    choice = _Choice(
+        snapshot, fleet, state, policy, places=places, forced=forced, now_s=now_s, limits=limits, kept=kept
+    )
     if (why := choice.not_measured_yet()) is not None:
         return ShrinkPlan(candidates=(), reason="cooling_down", message=why, blocked=tuple(blocked))
     for worker in _in_turn(eligible, fleet, state, leaves_at_once=choice.leaves_at_once):
@@ -241,6 +246,7 @@ class _Choice:
         forced: bool,
         now_s: int,
         limits: Limits,
+        kept: Keeping,
     ) -> None:
         self.chosen: list[Worker] = []
         self.moves: list[str] = []
@@ -258,6 +264,8 @@ class _Choice:
         coming = min(limits.coming_min, policy.workers.max)  # who is too many goes, whatever comes soon
         if coming > self._least:
             self._least, self._wanted_by = coming, f"{limits.coming_by}, soon"
+        if min(kept.workers, policy.workers.max) > self._least:
+            self._least, self._wanted_by = min(kept.workers, policy.workers.max), kept.by
         self._spare = fleet.ready - self._least
         if forced:
             self._spare = min(self._spare, fleet.existing - policy.workers.max)

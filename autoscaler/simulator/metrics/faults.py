@@ -8,8 +8,10 @@ from autoscaler.model import Sample
 from autoscaler.observe.query import NAMED
 from autoscaler.observe.series import (
     FAMILY,
+    HISTORY_FAMILIES,
     KUBE_STATE_METRICS,
     NODE_EXPORTER,
+    SIGNAL_FAMILIES,
     UTILISATION_GROUP,
 )
 from autoscaler.ports import MetricsUnavailable
@@ -34,9 +36,11 @@ RECORDED: Final = frozenset(
     {
         *("use_grow_min", "use_grow_count", "use_shrink_max", "use_shrink_count"),
         *("requested_max", "requested_count", "evaluated_at"),
+        *SIGNAL_FAMILIES,
+        *HISTORY_FAMILIES,
     }
 )
-"""Families that are left while kube-state-metrics is down: they hold what rules recorded."""
+"""Families that are left while kube-state-metrics is down: what rules recorded, and what others expose."""
 ALLOWED_FAMILIES: Final = frozenset(
     {"node_labels", "node_managed", "node_local_volumes", "pod_selector", "pod_do_not_evict"}
 )

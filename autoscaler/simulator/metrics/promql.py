@@ -1,4 +1,4 @@
-"""Reads the core's four queries: which question a text is, and which Nodes or owners it names.
+"""Reads the core's queries: which question a text is, and which Nodes, owners or signals it names.
 
 The text is compared with what the builders of `observe/query.py` give, byte by byte: a query that changed cannot pass a
 test by being answered as if it had not.
@@ -9,10 +9,16 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.observe.history import Point, history_query
 from autoscaler.observe.query import BARE, NAMED_AT_MOST, moving_query, places_query, rooms_query, sight_query
+from autoscaler.observe.signals import signals_query
 from autoscaler.policy import Policy
 
 _NODES: Final = re.compile(r'node=~"([^"]*)",node!=""')
+_SIGNAL: Final = re.compile(r'"name", "([a-z0-9_]+)", "", ""\)')
+_POINT: Final = re.compile(
+    r'\[\d+s\](?: offset (\d+)s)?\)\), "family", "demand", "", ""\), "days", "(\d+)", "", ""\), "slot", "(-?\d+)"'
+)
 _KEPT: Final = 256
 """Texts that are remembered: the soak asks the same ones again and again."""
 
@@ -47,7 +53,19 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     """Names of pods without an owner."""
 
 
-Question = Sight | Rooms | Moving | Places
+class Signals(msgspec.Struct, frozen=True, kw_only=True):
+    """These custom signals of the policy."""
+
+    names: tuple[str, ...]
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """What all workers were asked for at these times."""
+
+    points: tuple[Point, ...]
+
+
+Question = Sight | Rooms | Moving | Places | Signals | History
 
 
 class Reader:
@@ -71,6 +89,12 @@ class Reader:
         return question
 
     def _recognise(self, promql: str) -> Question:
+        asked = tuple(Point(int(days), int(slot), int(offset or 0)) for offset, days, slot in _POINT.findall(promql))
+        if asked and promql == history_query(self._policy, asked):
+            return History(points=asked)
+        signals = tuple(dict.fromkeys(_SIGNAL.findall(promql)))
+        if signals and promql == signals_query(self._policy, signals):
+            return Signals(names=signals)
         match = _NODES.search(promql)
         if match is not None:
             # As `_on_nodes` writes them: a regular expression inside a PromQL string.
@@ -88,7 +112,7 @@ class Reader:
         )
         if promql == places_query(self._policy, _owners(places)):
             return places
-        raise ValueError(f"the simulated Prometheus knows the four queries of its policy and not this one: {promql}")
+        raise ValueError(f"the simulated Prometheus knows the queries of its policy and not this one: {promql}")
 
 
 def _matched(promql: str, label: str, *, any_kind: bool = False) -> tuple[str, ...] | None:

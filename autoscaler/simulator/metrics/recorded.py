@@ -16,10 +16,12 @@ from autoscaler.observe.query import INTERVAL_WINDOW_S, NAMED, SETTLED_WINDOW_S
 from autoscaler.observe.series import FAMILY, KUBE_STATE_METRICS, NODE_EXPORTER, UTILISATION_GROUP
 from autoscaler.policy import Policy
 from autoscaler.simulator.metrics.exposition import OWN_VERSION
-from autoscaler.simulator.metrics.promql import Moving, Places, Question, Reader, Rooms, Sight
+from autoscaler.simulator.metrics.past import Past, past_rows
+from autoscaler.simulator.metrics.promql import History, Moving, Places, Question, Reader, Rooms, Sight, Signals
 from autoscaler.simulator.metrics.recorded_cluster import RESOURCES, ClusterRows, ClusterView, Row, counted_rows, row
 from autoscaler.simulator.metrics.rooms import moving_rows, places_rows, requested_of, rooms_rows
 from autoscaler.simulator.metrics.runs import Grid, Runs
+from autoscaler.simulator.metrics.signals import Source, signal_rows
 from autoscaler.simulator.metrics.text_format import number_text
 from autoscaler.simulator.metrics.utilisation import Exporters, Utilisation, seldom
 from autoscaler.simulator.world.world import World
@@ -36,6 +38,7 @@ class Scene:
     sight: tuple[Row, ...]
     requested: tuple[Row, ...]
     """The window of `node_requested`."""
+    at_s: float
 
 
 class Recorder:
@@ -61,6 +64,10 @@ class Recorder:
             )
         self._since_s = world.now_s
         """Prometheus holds nothing older: it started here."""
+        self.signals: dict[str, Source] = {}
+        """What stands behind the custom signals, by name; a signal without a source has no answer."""
+        self.past: Past | None = None
+        """What all workers were asked for at any time; None: that was never recorded."""
         self._told = dict(metrics.matchers)
         self._rows = ClusterRows({"instance": INSTANCE, "job": KUBE_STATE_METRICS, **self._told})
         self._views: Runs[ClusterView] = Runs()
@@ -129,7 +136,7 @@ class Recorder:
     # ----------------------------------------------------------------------------------------------------------- query
 
     def query(self, promql: str, now_s: float) -> list[Sample]:
-        """Answer at `now_s`, the world's present. Raises ValueError for any text but the core's four queries."""
+        """Answer at `now_s`, the world's present. Raises ValueError for any text but the core's queries."""
         return as_samples(self.rows(self.reader.read(promql), now_s), now_s)
 
     def rows(
@@ -141,18 +148,27 @@ class Recorder:
         view = self._view_at(grid.at_s(grid.last(now_s - lag_s)))
         if isinstance(question, Sight):
             return seen(self._sight(view, now_s, grid), question)
-        return self._rare_rows(question, view, self._requested(now_s) if isinstance(question, Rooms) else ())
+        requested = self._requested(now_s) if isinstance(question, Rooms) else ()
+        return self._rare_rows(question, view, requested, now_s)
 
     def rows_of(self, scene: Scene, question: Question) -> Sequence[Row]:
         """The answer's rows from what was held then."""
         if isinstance(question, Sight):
             return seen(scene.sight, question)
-        return self._rare_rows(question, scene.view, scene.requested)
+        return self._rare_rows(question, scene.view, scene.requested, scene.at_s)
 
     def _rare_rows(
-        self, question: Rooms | Moving | Places, view: ClusterView | None, requested: Iterable[Row]
+        self,
+        question: Rooms | Moving | Places | Signals | History,
+        view: ClusterView | None,
+        requested: Iterable[Row],
+        at_s: float,
     ) -> Sequence[Row]:
         """The answer's rows to what is not asked at each look."""
+        if isinstance(question, History):
+            return tuple(past_rows(question.points, self.past, now_s=at_s)) if self.past is not None else ()
+        if isinstance(question, Signals):
+            return tuple(signal_rows(question.names, self.signals, self._policy, since_s=self._since_s, now_s=at_s))
         if isinstance(question, Places):
             return tuple(places_rows(view, question))
         if isinstance(question, Rooms):
@@ -162,7 +178,7 @@ class Recorder:
     def scene(self, now_s: float) -> Scene:
         """What Prometheus holds now, to be answered from later."""
         sight = tuple(self.rows(Sight(with_owners=True), now_s))
-        return Scene(self._view_at(now_s), sight, tuple(self._requested(now_s)))
+        return Scene(self._view_at(now_s), sight, tuple(self._requested(now_s)), now_s)
 
     def _sight(self, view: ClusterView | None, now_s: float, grid: Grid) -> list[Row]:
         self._utilisation.catch_up(now_s, self.horizon_s, self._changes)

@@ -1,6 +1,6 @@
 """Every invariant of the soak, by the moment at which it is checked."""
 
-from autoscaler.simulator.soak import on_decision, on_effect, on_ending, on_state, on_telling
+from autoscaler.simulator.soak import on_decision, on_effect, on_ending, on_numbers, on_state, on_telling
 from autoscaler.simulator.soak.assumptions import RULES_ARE_USED
 from autoscaler.simulator.soak.on_plans import PlanRules
 from autoscaler.simulator.soak.on_step import FleetRules
@@ -36,6 +36,9 @@ def rules() -> Rules:
             on_decision.shrink_waits_for_calm,
             on_decision.growth_has_a_cause,
             on_decision.growth_is_no_more_than_waits,
+            on_numbers.a_forecast_stays_within_its_cap,
+            on_numbers.nobody_leaves_while_a_signal_is_unknown,
+            on_numbers.a_shrink_leaves_what_a_signal_wants,
             on_decision.removal_has_a_reason,
             on_decision.nothing_is_decided_for_another_cluster,
             on_ending.termination_is_earned,

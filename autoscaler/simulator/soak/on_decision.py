@@ -3,12 +3,11 @@
 from autoscaler.model import OPERATION_TAG, RemovalOperation, RemovalPhase
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, NOTICED_WITHIN_S
 from autoscaler.simulator.soak.clockwork import AHEAD_S, Limits, limits_between
+from autoscaler.simulator.soak.on_numbers import CALM, a_forecast_asks, a_signal_asks
 from autoscaler.simulator.soak.on_state import new_launches, new_removals
 from autoscaler.simulator.soak.truth import Moment
 from autoscaler.simulator.soak.watch import Saved, Watch
 
-CALM = frozenset({"low_utilisation", "consolidation"})
-"""Reasons of a shrink that rests on the window."""
 VOLUNTARY = CALM | {"above_max"}
 """Reasons of a shrink; every other removal answers something that happened to the worker."""
 RECORDED_AFTER_S = 75.0
@@ -119,7 +118,7 @@ def shrink_waits_for_calm(watch: Watch, saved: Saved) -> str | None:
 
 
 def growth_has_a_cause(watch: Watch, saved: Saved) -> str | None:
-    """Nothing is launched without a cause: waiting pods, high use, too few workers, headroom, a notice, an alert."""
+    """Nothing is launched without a cause: pods, use, too few workers, headroom, a number, a notice, an alert."""
     for launch in new_launches(saved):
         if not _caused(watch, saved, launch.reason):
             return f"launch {launch.operation_id} says {launch.reason}, and nothing of the kind was so"
@@ -130,6 +129,7 @@ def _caused(watch: Watch, saved: Saved, reason: str) -> bool:
     up, lately = watch.policy.scale_up, list(watch.truth.lately(NOTICED_WITHIN_S))
     window = list(watch.truth.lately(NOTICED_WITHIN_S + up.window_s + watch.policy.metrics.cpu_rate_window_s + 30))
     leaving = {removal.instance_id for removal in (*saved.old.removals, *saved.new.removals)}
+    healthy = [moment.ready & (moment.ours | moment.others) - leaving for moment in lately]
     match reason:
         case "pods_unschedulable":
             return any(moment.waiting for moment in lately)
@@ -140,10 +140,13 @@ def _caused(watch: Watch, saved: Saved, reason: str) -> bool:
                 moment.memory is not None and moment.memory > up.memory_above - USE_TOLERANCE for moment in window
             )
         case "below_min":
-            healthy = (moment.ready & (moment.ours | moment.others) - leaving for moment in lately)
             return any(len(workers) < _soon(watch).most_min for workers in healthy)
         case "headroom":
             return _soon(watch).headroom
+        case "custom_signal":
+            return a_signal_asks(watch, min(len(workers) for workers in healthy))
+        case "forecast":
+            return a_forecast_asks(watch, min(len(workers) for workers in healthy))
         case "interruption":
             return bool(watch.truth.noticed)
         case "retirement":

@@ -31,6 +31,7 @@ from autoscaler.simulator.soak.fates import FateRates, Fates, dice
 from autoscaler.simulator.soak.faults.stage import Episode, Stage
 from autoscaler.simulator.soak.identity import RecordedIds
 from autoscaler.simulator.soak.invariants import rules
+from autoscaler.simulator.soak.own_numbers import give_numbers, with_own_numbers
 from autoscaler.simulator.soak.process import Process
 from autoscaler.simulator.soak.setting import (
     Change,
@@ -88,11 +89,12 @@ class Run:
     ) -> None:
         rng = random.Random(seed)
         self.seed = seed
-        self.policy = with_schedules(make_policy(rng, seed), seed)
+        self.policy = with_own_numbers(with_schedules(make_policy(rng, seed), seed), seed)
         self.cluster = make_cluster(rng, self.policy, seed)
         self.watch = Watch(self.cluster, rules())
         self.began_s = self.cluster.now_s
         self.end_s = self.began_s + CALM_S + hours * 3600.0
+        give_numbers(self.cluster, seed, begins_s=self.began_s, quiet_s=self.end_s)
         self.fates = Fates(seed, make_rates(rng), left_out)
         for workload in make_workloads(rng, seed=seed):
             self.cluster.apply(workload)

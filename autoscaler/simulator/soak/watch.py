@@ -24,7 +24,7 @@ from autoscaler.ports import PortError
 from autoscaler.reconcile import Busy
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.metrics.faults import MetricFaults, spoil
-from autoscaler.simulator.metrics.promql import Moving, Places, Rooms, Sight
+from autoscaler.simulator.metrics.promql import History, Moving, Places, Rooms, Sight, Signals
 from autoscaler.simulator.soak.answers import Answers
 from autoscaler.simulator.soak.fates import KILLS, Fate
 from autoscaler.simulator.soak.stepped import Call, Seen, SteppedInvocation
@@ -140,7 +140,7 @@ class Watch:
 
     def call_begins(self, invocation: SteppedInvocation, call: Call) -> None:
         """The request leaves the caller."""
-        if call.service == PROMETHEUS:
+        if call.service == PROMETHEUS and not self._asks_for_numbers(call):
             if self._asks_anew(call):
                 invocation.seen.answers.clear()
             invocation.seen.answers.append(False)  # until its answer is there
@@ -151,6 +151,8 @@ class Watch:
     def effect_ended(self, invocation: SteppedInvocation, call: Call, result: object, seen: Seen) -> None:
         """The effect has happened."""
         who, subject = invocation.process.name, call.subject
+        if call.service == PROMETHEUS and self._asks_for_numbers(call):
+            return  # what the cluster is, they do not tell (on_numbers.py)
         if call.service == PROMETHEUS:
             seen.answers[-1] = self._is_complete(str(subject), result)
             faults = self.cluster.metric_faults
@@ -279,6 +281,10 @@ class Watch:
             if at_s < began_s:
                 before = False
         return False
+
+    def _asks_for_numbers(self, call: Call) -> bool:
+        """Whether the call asks for custom signals, or for what earlier days asked for."""
+        return isinstance(self.cluster.recorder.reader.read(str(call.subject)), Signals | History)
 
     def _asks_anew(self, call: Call) -> bool:
         """Whether the call is the first of a look."""
