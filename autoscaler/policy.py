@@ -4,6 +4,7 @@ A wrong value is refused with one sentence that names it, what is allowed, and c
 """
 
 import hashlib
+import re
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -11,7 +12,7 @@ import yaml
 
 from autoscaler.model import Mode
 from autoscaler.pools import GENERAL, Market, WorkerPool
-from autoscaler.windows import Headroom, Window, faults
+from autoscaler.windows import Blackout, Headroom, Window, blackout_faults, faults
 
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=86_400)]
 PositiveSeconds = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
@@ -33,6 +34,7 @@ LONGEST_QUERY_S: Final = 8.0
 """A Prometheus that uses its whole time must leave the invocation's 25 s enough for a launch, which needs 15 s
 (act/perform.py): else nothing would ever grow while it does not answer."""
 
+_PERCENT: Final = re.compile(r"100%|[1-9]?[0-9]%")
 _OURS: Final = frozenset({"job", "node", "pod", "namespace", "uid", "instance", "resource", "bound", "le"})
 """Labels that rules and queries select or group by."""
 
@@ -93,10 +95,20 @@ class ScaleDown(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     target_margin: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.10
     min_age_s: Seconds = 600
     max_empty_step: Step = 5
+    budget: Count | Annotated[str, msgspec.Meta(max_length=10)] = 1
+    """Workers that run pods and may leave together; a share is one of the Ready workers."""
+    blackouts: tuple[Blackout, ...] = ()
     protected_priority_classes: Names = ("system-cluster-critical", "system-node-critical")
     protected_namespaces: Names = ()
     movable: Names = ()
     refused_for_s: Seconds = 1800
+
+    def __post_init__(self) -> None:
+        wrong = blackout_faults(self.blackouts)
+        if isinstance(self.budget, str) and not _PERCENT.fullmatch(self.budget):
+            wrong.append(f"scale_down.budget is {self.budget!r}: give a number of workers, or a share from 0% to 100%")
+        if wrong:
+            raise ValueError("; ".join(wrong))
 
 
 LEAST_DRAIN_S: Final = 10
