@@ -111,6 +111,20 @@ class ScaleDown(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ValueError("; ".join(wrong))
 
 
+Drift = Literal["image", "template", "k3s_version"]
+
+
+class Rotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which workers are replaced although they work: launched before drained, one at a time, oldest first."""
+
+    max_age_s: Annotated[int, msgspec.Meta(ge=3_600, le=94_608_000)] | None = None
+    drift: Annotated[tuple[Drift, ...], msgspec.Meta(max_length=3)] = ()
+    """What of a worker has to be as it would be of one that is launched now."""
+
+    def __bool__(self) -> bool:
+        return bool(self.drift or self.max_age_s)
+
+
 LEAST_DRAIN_S: Final = 10
 """A policy may leave pods no grace at all; a drain still needs a moment, and 0 would be no time-out."""
 
@@ -228,6 +242,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     headroom: Headroom = Headroom()
     scale_up: ScaleUp = ScaleUp()
     scale_down: ScaleDown = ScaleDown()
+    rotation: Rotation = Rotation()
     drain: Drain = Drain()
     repair: Repair = Repair()
     interruption: Interruption = Interruption()
@@ -243,6 +258,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if wrong := faults(self.schedules, base_min=self.workers.min, base_max=self.workers.max):
             raise ValueError("; ".join(wrong))
         up, down = self.scale_up, self.scale_down
+        if self.rotation.max_age_s is not None and self.rotation.max_age_s <= down.min_age_s:
+            raise ValueError(
+                f"rotation.max_age_s is {self.rotation.max_age_s} and scale_down.min_age_s is {down.min_age_s}: "
+                "a worker that may not leave yet cannot be too old, so give a longer max_age_s"
+            )
         for name, below, above in (
             ("cpu", down.cpu_below, up.cpu_above),
             ("memory", down.memory_below, up.memory_above),

@@ -84,6 +84,7 @@ STRINGS: Final[dict[str, list[Any]]] = {
         [CLOCK | {"name": f"w{n}"} for n in range(20)],
         [CLOCK | {"name": f"w{n}"} for n in range(21)],
     ],
+    "rotation.drift": [[], ["image"], ["image", "template", "k3s_version"], ["on"], ["image"] * 4],
     "cost.usd_per_hour": [
         {},
         {"t3.small": 0.0},
@@ -256,6 +257,8 @@ def test_whole_policies_at_their_ends_are_carried(whole: dict[str, Any]) -> None
         ("schedules", [WINDOW | {"time_zone": "Mars/Base"}]),
         ("schedules", [WINDOW | {"min": 1000}]),
         ("headroom.percent", 91),
+        ("rotation.max_age_s", 3599),
+        ("rotation.drift", ["ami"]),
         ("scale_down.budget", "101%"),
         ("scale_down.blackouts", [CLOCK | {"name": f"w{n}"} for n in range(21)]),
         ("headroom.pod", {"cpu_millicores": 1}),

@@ -51,7 +51,7 @@ class Asking:
             return _without(snapshot, asks)
         snapshot = look_up(self._ports.fleet, snapshot, asks.instances, self._cluster_id)
         snapshot = look_closer(self._ports.metrics, snapshot, asks, self._policy)
-        return self._with_rules(self._with_zones(snapshot, asks), held, asks)
+        return self._with_rules(self._with_templates(self._with_zones(snapshot, asks), asks), held, asks)
 
     def _with_zones(self, snapshot: Snapshot, asks: Asks) -> Snapshot:
         if not asks.zones or snapshot.zones is not None or snapshot.zones_problem:
@@ -61,6 +61,15 @@ class Asking:
         except FleetUnavailable as error:
             return _without_zones(snapshot, str(error))
         return msgspec.structs.replace(snapshot, zones=tuple(sorted({zone for _, zone in context.subnet_zones})))
+
+    def _with_templates(self, snapshot: Snapshot, asks: Asks) -> Snapshot:
+        if not asks.templates or snapshot.templates is not None or snapshot.templates_problem:
+            return snapshot
+        try:
+            context = self._ports.fleet.launch_context()
+        except FleetUnavailable as error:
+            return _without_templates(snapshot, str(error))
+        return msgspec.structs.replace(snapshot, templates=((context.template_id, context.template_version),))
 
     def _with_rules(self, snapshot: Snapshot, held: Following, asks: Asks) -> Snapshot:
         if snapshot.rules_problem or not (asks.rules or asks.rules_of):
@@ -96,6 +105,8 @@ def _learned(snapshot: Snapshot) -> tuple[object, ...]:
         snapshot.places_of,
         snapshot.zones,
         snapshot.zones_problem,
+        snapshot.templates,
+        snapshot.templates_problem,
     )
 
 
@@ -107,6 +118,8 @@ def _without(snapshot: Snapshot, asks: Asks) -> Snapshot:
         snapshot = _without_rules(snapshot, NO_TIME)
     if asks.zones and snapshot.zones is None and not snapshot.zones_problem:
         snapshot = _without_zones(snapshot, NO_TIME)
+    if asks.templates and snapshot.templates is None and not snapshot.templates_problem:
+        snapshot = _without_templates(snapshot, NO_TIME)
     return snapshot
 
 
@@ -116,3 +129,7 @@ def _without_rules(snapshot: Snapshot, why: str) -> Snapshot:
 
 def _without_zones(snapshot: Snapshot, why: str) -> Snapshot:
     return msgspec.structs.replace(snapshot, zones_problem=f"where workers can be launched is not known: {why}")
+
+
+def _without_templates(snapshot: Snapshot, why: str) -> Snapshot:
+    return msgspec.structs.replace(snapshot, templates_problem=f"what a launch would give now is not known: {why}")

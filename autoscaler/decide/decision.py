@@ -38,7 +38,9 @@ STEPS: Final[tuple[Callable[[Course], None], ...]] = (
     steps.repair,
     steps.grow,
     steps.retire,
+    steps.replace,
     steps.shrink,
+    steps.rotate,
 )
 """The order of judgement. docs/architecture.md tells the same."""
 
@@ -64,7 +66,14 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
         step(course)
     grow, shrink, pods = course.grow, course.shrink, course.pods
     action, reason, message = in_words(
-        look, course.judged, pods, grow, shrink, repaired=course.repaired, short_of=course.headroom.short_of
+        look,
+        course.judged,
+        pods,
+        grow,
+        shrink,
+        repaired=course.repaired,
+        replaced=course.replacing.reason if course.replacing.removes is not None else "",
+        short_of=course.headroom.short_of,
     )
     return Decision(
         action=action,
@@ -77,6 +86,7 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
             *course.headroom.blocked,
             *course.unhealthy,
             *course.retirement.blocked,
+            *course.replacing.blocked,
             *shrink.blocked,
         ),
         events=tuple(look.events),

@@ -65,6 +65,8 @@ from autoscaler.model.state import (
     OwnerLaunches,
     Refusal,
     Removed,
+    Replacement,
+    ReplacementFailed,
     RulesQuestion,
     SeenType,
     State,
@@ -76,6 +78,8 @@ from autoscaler.model.tags import (
     MANAGED_BY_VALUE,
     OPERATION_TAG,
     ROLE_TAG,
+    TEMPLATE_ID_TAG,
+    TEMPLATE_VERSION_TAG,
 )
 
 __all__ = [
@@ -88,6 +92,8 @@ __all__ = [
     "NO_CODE",
     "OPERATION_TAG",
     "ROLE_TAG",
+    "TEMPLATE_ID_TAG",
+    "TEMPLATE_VERSION_TAG",
     "THROTTLES",
     "UNKNOWN_COMMAND_RULE",
     "Action",
@@ -132,6 +138,8 @@ __all__ = [
     "RemovalOperation",
     "RemovalPhase",
     "Removed",
+    "Replacement",
+    "ReplacementFailed",
     "Resources",
     "RulesQuestion",
     "Sample",

@@ -65,6 +65,21 @@ class Elsewhere:
             pod = next(pod for pod in pods if picture.book.of(pod) == left[0].rules)
             return f"no_room: {pod.title} fits on no other worker{self._reasons(left[0].rules, on)}"
 
+    def held(self, worker: Worker) -> str | None:
+        """The disruption budget that lets none of its pods go now, as far as a fresh answer tells."""
+        return self._held_by_budget(movable_pods(worker))
+
+    def new_needed(
+        self, worker: Worker, places: Sequence[Worker], instance_type: str, zone: str, *, at_most: int
+    ) -> int | None:
+        """How many new workers of the type its pods need beside `places` once it is gone; None: `at_most` do not do."""
+        picture = self._picture
+        on = frozenset(other.title for other in places) - {worker.title}
+        with picture.without({worker.title}):
+            waiting = [Waiting(picture.book.of(pod), 1, on) for pod in movable_pods(worker)]
+            sizing = size(waiting, (picture.machines.new(instance_type, zone),), picture.cluster, at_most=at_most)
+        return None if sizing.left else sizing.total
+
     def headroom_lost(
         self, worker: Worker, gone: Sequence[Worker], places: Sequence[Worker], headrooms: Sequence[Headroom]
     ) -> str | None:

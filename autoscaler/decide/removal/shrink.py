@@ -74,7 +74,7 @@ def plan_shrink(
     blocked: list[Blocked] = []
     eligible: list[Worker] = []
     for worker in fleet.having(Standing.READY):
-        why = _keeps(worker, state, policy, now_s)
+        why = keeps(worker, state, policy, now_s)
         if why is None:
             eligible.append(worker)
         elif worker.ours:
@@ -160,7 +160,7 @@ def _not_now(
         return "pods_waiting", f"{waiting_pods} pods wait for a node"
     if state.launches or fleet.joining:
         return "waiting_for_nodes", "workers are joining"
-    if any(_holds_up_others(removal, policy, now_s) for removal in state.removals):
+    if any(holds_up_others(removal, policy, now_s) for removal in state.removals):
         return "removal_under_way", "a removal is under way; the next worker waits for its end"
     if fleet.ready == policy.workers.min == 0:  # nobody's use can be low then
         return "at_min", "no worker is Ready"
@@ -182,7 +182,7 @@ def _not_now(
     return None
 
 
-def _holds_up_others(removal: RemovalOperation, policy: Policy, now_s: int) -> bool:
+def holds_up_others(removal: RemovalOperation, policy: Policy, now_s: int) -> bool:
     """Those chosen together end before the next are chosen; one that is stuck blocks its own Node only."""
     leaving = removal.phase in {RemovalPhase.DRAINING, RemovalPhase.DRAINED, RemovalPhase.TERMINATING}
     return leaving and not removal.reclaim and now_s - removal.phase_since_s <= policy.drain.timeout_s + STUCK_AFTER_S
@@ -192,7 +192,7 @@ def _first_problem(snapshot: Snapshot) -> str:
     return snapshot.metrics_problems[0] if snapshot.metrics_problems else "unknown"
 
 
-def _keeps(worker: Worker, state: State, policy: Policy, now_s: int) -> str | None:
+def keeps(worker: Worker, state: State, policy: Policy, now_s: int) -> str | None:
     """Why this worker stays, whatever the demand; None when it may be nominated."""
     node, instance = worker.node, worker.instance
     if was_removed(state, worker.key):
