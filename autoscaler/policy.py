@@ -98,6 +98,8 @@ class ScaleDown(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     budget: Count | Annotated[str, msgspec.Meta(max_length=10)] = 1
     """Workers that run pods and may leave together; a share is one of the Ready workers."""
     blackouts: tuple[Blackout, ...] = ()
+    replace_when_saves: Annotated[float, msgspec.Meta(ge=0.05, le=0.95)] | None = None
+    """Share of a worker's price that cheaper ones in its place must save; None: none is replaced for its price."""
     protected_priority_classes: Names = ("system-cluster-critical", "system-node-critical")
     protected_namespaces: Names = ()
     movable: Names = ()

@@ -41,6 +41,7 @@ STEPS: Final[tuple[Callable[[Course], None], ...]] = (
     steps.replace,
     steps.shrink,
     steps.rotate,
+    steps.cheapen,
 )
 """The order of judgement. docs/architecture.md tells the same."""
 

@@ -9,10 +9,11 @@ from autoscaler.decide.fleet import FleetView, view_fleet
 from autoscaler.decide.looking import Look, new_removal
 from autoscaler.decide.progress.launch import advance_launch
 from autoscaler.decide.progress.removal import advance_removal
+from autoscaler.decide.removal.cheaper import saving
 from autoscaler.decide.removal.elsewhere import movable_pods
 from autoscaler.decide.removal.reclaim import reclaim_noticed
 from autoscaler.decide.removal.repair import repair_unhealthy, trust_launches_again
-from autoscaler.decide.removal.replace import ReplacePlan, begin, follow
+from autoscaler.decide.removal.replace import ReplacePlan, begin, follow, waits_for
 from autoscaler.decide.removal.retire import Retirement, plan_retirement
 from autoscaler.decide.removal.rotation import due, in_vain
 from autoscaler.decide.removal.shrink import ShrinkPlan, plan_shrink
@@ -64,10 +65,19 @@ class Course:
         grows = self.grow.growth is not None or bool(self.grow.limit)
         return grows or self.repaired or bool(self.wanted_back)
 
+    @property
+    def may_replace(self) -> bool:
+        """Whether nothing else begins, and nobody is to be seen first who may leave for nothing."""
+        known = self.look.snapshot.cluster_known and not self.shrink.asks and not self.retirement.asks
+        busy = self.another_comes_first or bool(self.shrink.candidates) or self.state.replacement is not None
+        return known and not busy
+
     def replaces(self, plan: ReplacePlan) -> None:
         """Carry out what follows for a replacement."""
-        look, worker = self.look, plan.removes
-        self.replacing = plan
+        look, worker, before = self.look, plan.removes, self.replacing
+        self.replacing = msgspec.structs.replace(
+            plan, blocked=(*before.blocked, *plan.blocked), asks=before.asks | plan.asks
+        )
         if plan.launches:
             growth = Growth(workers=plan.launches, reason=plan.reason)
             wanted = self.fleet.ready + growth.count
@@ -78,6 +88,7 @@ class Course:
         elif worker.instance is not None and open_operations(self.state) < MAX_OPEN_OPERATIONS:
             removal = new_removal(look, worker.instance, worker.node, reason=plan.reason, phase=RemovalPhase.DRAINING)
             self.state = open_removal(plan.state, removal, counts_as_scale_down=True)
+            self.state = owners_moved(self.state, plan.moves, look.now_s)
             self.repaired = True
             look.events.append(f"{worker.title} is drained, since {plan.why}, and what replaces it is Ready")
 
@@ -238,13 +249,22 @@ def shrink(course: Course) -> None:
 
 def rotate(course: Course) -> None:
     """The oldest worker that is too old, or is not what a launch would give now."""
-    if course.another_comes_first or course.shrink.candidates or course.shrink.asks or course.retirement.asks:
+    if not course.may_replace:
         return
     look, state = course.look, course.state
-    if state.replacement is not None or not look.snapshot.cluster_known:
-        return
     old = due(look, state, course.fleet)
     course.replaces(begin(look, state, course.fleet, old.wishes, waiting_pods=course.pods.waiting, unseen=old.asks))
+
+
+def cheapen(course: Course) -> None:
+    """A dearer worker that cheaper ones can stand in for."""
+    look, state, waiting = course.look, course.state, course.pods.waiting
+    if not course.may_replace or course.replacing.asks:
+        return
+    if waits_for(look, state, course.fleet, waiting_pods=waiting) is not None:
+        return  # no row each look for what is no more than a wish
+    found = saving(look, state, course.fleet)
+    course.replaces(begin(look, state, course.fleet, found.wishes, waiting_pods=waiting, unseen=found.asks))
 
 
 def _replaces(course: Course) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 from autoscaler.decide.demand.headroom import lost_on, sizes_of
 from autoscaler.decide.fleet import FleetView, Worker
 from autoscaler.decide.scheduling.asking import what_is_missing
+from autoscaler.decide.scheduling.book import family
 from autoscaler.decide.scheduling.filters import first_refusal
 from autoscaler.decide.scheduling.matching import selects
 from autoscaler.decide.scheduling.picture import Picture
@@ -42,9 +43,9 @@ class Elsewhere:
             return Asks()
         return what_is_missing(self._snapshot, self._fleet, self._state, self._policy, pods, with_zones=False)
 
-    def rules_of(self, pod: Pod) -> PodRules:
-        """What it asks."""
-        return self._picture.book.of(pod)
+    def families(self, worker: Worker) -> list[str]:
+        """Owners of its pods, as moves of them are remembered."""
+        return [family(pod, self._picture.book.of(pod)) for pod in movable_pods(worker)]
 
     def cannot_lose(self, worker: Worker, gone: Sequence[Worker], places: Sequence[Worker]) -> str | None:
         """Why its pods have no place on `places` beside those of `gone`, which leave with it; None where all have."""

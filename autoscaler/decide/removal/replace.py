@@ -20,6 +20,7 @@ from autoscaler.decide.removal.shrink import holds_up_others, keeps
 from autoscaler.model import Asks, Blocked, MetricsStatus, NewWorkers, Replacement, ReplacementFailed, State
 from autoscaler.state.memory import was_removed
 from autoscaler.state.replacing import (
+    CHEAPER,
     FIRST_WAIT_S,
     replacement_begins,
     replacement_drains,
@@ -60,6 +61,8 @@ class ReplacePlan(msgspec.Struct, frozen=True, kw_only=True):
     removes: Worker | None = None
     reason: str = ""
     why: str = ""
+    moves: tuple[str, ...] = ()
+    """Owners of the pods that would be moved, where that is to be remembered."""
     blocked: tuple[Blocked, ...] = ()
     asks: Asks = Asks()
 
@@ -98,6 +101,11 @@ def follow(
     return _drained(look, state, fleet, worker, replacement, waiting_pods=waiting_pods)
 
 
+def waits_for(look: Look, state: State, fleet: FleetView, *, waiting_pods: int) -> str | None:
+    """Why no replacement begins in this look, whoever is wished; None where one may."""
+    return _not_now(look, state, fleet, waiting_pods=waiting_pods) or _held_back(look, state)
+
+
 def begin(
     look: Look,
     state: State,
@@ -112,7 +120,7 @@ def begin(
     `unseen`: what has to be seen to know of more, where none of these may go.
     """
     wished = list(wishes)
-    why = _not_now(look, state, fleet, waiting_pods=waiting_pods) or _held_back(look, state)
+    why = waits_for(look, state, fleet, waiting_pods=waiting_pods)
     if why is not None and not wished:
         return ReplacePlan(state=state)
     if why is not None:
@@ -193,7 +201,7 @@ def _stays(look: Look, state: State, fleet: FleetView, elsewhere: Elsewhere, wis
         return (
             f"at_max: {fleet.existing} workers exist and {look.limits.max_by} is {most}: its replacement has no place"
         )
-    kept, because = within_cap(wish.launches, fleet, look.policy)
+    kept, because = _capped(look, fleet, wish)
     if sum(new.count for new in kept) < wish.count:
         return f"at_cost_cap: {because}"
     kind, zone = wish.launches[0].instance_type, wish.launches[0].zone
@@ -202,10 +210,22 @@ def _stays(look: Look, state: State, fleet: FleetView, elsewhere: Elsewhere, wis
     return None
 
 
+def _capped(look: Look, fleet: FleetView, wish: Wish) -> tuple[tuple[NewWorkers, ...], str]:
+    """What the cost cap has room for, at no higher price than the wish allows, and why not all."""
+    kept, because = within_cap(wish.launches, fleet, look.policy)
+    allowed = {new.instance_type: new.usd_at_most for new in wish.launches}
+
+    def at_most(new: NewWorkers) -> float | None:
+        limits = [usd for usd in (new.usd_at_most, allowed[new.instance_type]) if usd is not None]
+        return min(limits, default=None)
+
+    return tuple(msgspec.structs.replace(new, usd_at_most=at_most(new)) for new in kept), because
+
+
 def _begun(look: Look, state: State, fleet: FleetView, wish: Wish) -> ReplacePlan:
     spares = _spares(state.replacement_failed, wish, fleet)
     failed = state.replacement_failed
-    launches, _ = within_cap(wish.launches, fleet, look.policy)
+    launches = _capped(look, fleet, wish)[0]
     replacement = Replacement(
         instance_id=wish.worker.key,
         reason=wish.reason,
@@ -258,8 +278,13 @@ def _drained(
             return ReplacePlan(state=state, asks=asks)
         why = keeps(worker, state, look.policy, look.now_s) or elsewhere.cannot_lose(worker, (), _places(fleet))
     if why is None:
+        # A rotation moves pods whatever they need; a cheaper place that they do not do with is not tried again soon.
         return ReplacePlan(
-            state=replacement_drains(state), removes=worker, reason=replacement.reason, why=replacement.why
+            state=replacement_drains(state),
+            removes=worker,
+            reason=replacement.reason,
+            why=replacement.why,
+            moves=tuple(elsewhere.families(worker)) if replacement.reason == CHEAPER else (),
         )
     if look.now_s - replacement.began_at_s > GIVEN_UP_AFTER_S:
         return _failed(look, state, worker, f"it could not go: {why}")

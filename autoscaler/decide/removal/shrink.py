@@ -12,7 +12,6 @@ from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.removal.elsewhere import Elsewhere, movable_pods
 from autoscaler.decide.removal.pace import at_once, blackout_at
 from autoscaler.decide.removal.window import at_highest, lacks_room, not_known
-from autoscaler.decide.scheduling.book import family
 from autoscaler.model import Asks, Blocked, MetricsStatus, Pod, RemovalOperation, RemovalPhase, Snapshot, State
 from autoscaler.policy import Policy
 from autoscaler.state.memory import refused_lately, times_refused, was_removed
@@ -306,7 +305,7 @@ class _Choice:
             self._block(worker, why)
             return True
         self.chosen.append(worker)
-        self.moves += self._families(worker)
+        self.moves += self._elsewhere.families(worker)
         return self.leaves_at_once(worker) or len(self.chosen) < self._budget
 
     def _has_enough_with(self, worker: Worker) -> bool:
@@ -347,9 +346,6 @@ class _Choice:
             return None
         return lacks_room((*self.chosen, worker), self._places, self._policy.scale_down.window_s)
 
-    def _families(self, worker: Worker) -> list[str]:
-        return [family(pod, self._elsewhere.rules_of(pod)) for pod in movable_pods(worker)]
-
     def _moved_in_vain(self, worker: Worker) -> str | None:
-        reasons = (moved_too_often(self._state, owner, self._now_s) for owner in self._families(worker))
+        reasons = (moved_too_often(self._state, owner, self._now_s) for owner in self._elsewhere.families(worker))
         return next((why for why in reasons if why is not None), None)

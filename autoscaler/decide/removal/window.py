@@ -5,12 +5,15 @@ would launch and remove the same workers again and again.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 
 from autoscaler.decide.fleet import Worker
 from autoscaler.decide.removal.elsewhere import movable_pods
 from autoscaler.model import Node, Resources, Snapshot
+
+_NONE: Final = Resources()
 
 
 def not_known(workers: Iterable[Worker], window_s: int) -> str | None:
@@ -32,8 +35,12 @@ def at_highest(snapshot: Snapshot) -> Snapshot:
     return msgspec.structs.replace(snapshot, nodes=nodes)
 
 
-def lacks_room(leaving: Sequence[Worker], places: Sequence[Worker], window_s: int) -> str | None:
+def lacks_room(
+    leaving: Sequence[Worker], places: Sequence[Worker], window_s: int, *, new: Resources = _NONE
+) -> str | None:
     """Why pods that ran there in the window and do now could not all run on the places, each at its fullest.
+
+    `new`: what those have free that come for the leaving.
 
     The filters judge the pods that are there. Of those that left nothing is known but their sum: it is held against the
     sum of what is free, which is not too much where they were small, and may be where one was large.
@@ -43,7 +50,7 @@ def lacks_room(leaving: Sequence[Worker], places: Sequence[Worker], window_s: in
         return None
     need = sum((pod.requests for worker in leaving for pod in movable_pods(worker)), start=left)
     gone = {worker.key for worker in leaving}
-    free = sum((_free(place.node) for place in places if place.key not in gone), start=Resources())
+    free = sum((_free(place.node) for place in places if place.key not in gone), start=new)
     if need.fits_in(free):
         return None
     there = "it" if len(leaving) == 1 else "these"
