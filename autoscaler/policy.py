@@ -4,6 +4,7 @@ A wrong value is refused with one sentence that names it, what is allowed, and c
 """
 
 import hashlib
+import re
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -14,7 +15,7 @@ from autoscaler.model import Mode
 from autoscaler.pools import GENERAL, Market, WorkerPool
 from autoscaler.signals import CustomSignal
 from autoscaler.signals import faults as faults_of_signals
-from autoscaler.windows import Headroom, Window, faults
+from autoscaler.windows import Blackout, Headroom, Window, blackout_faults, faults
 
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=86_400)]
 PositiveSeconds = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
@@ -36,6 +37,7 @@ LONGEST_QUERY_S: Final = 8.0
 """A Prometheus that uses its whole time must leave the invocation's 25 s enough for a launch, which needs 15 s
 (act/perform.py): else nothing would ever grow while it does not answer."""
 
+_PERCENT: Final = re.compile(r"100%|[1-9]?[0-9]%")
 _OURS: Final = frozenset({"job", "node", "pod", "namespace", "uid", "instance", "resource", "bound", "le"})
 """Labels that rules and queries select or group by."""
 
@@ -96,10 +98,36 @@ class ScaleDown(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     target_margin: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.10
     min_age_s: Seconds = 600
     max_empty_step: Step = 5
+    budget: Count | Annotated[str, msgspec.Meta(max_length=10)] = 1
+    """Workers that run pods and may leave together; a share is one of the Ready workers."""
+    blackouts: tuple[Blackout, ...] = ()
+    replace_when_saves: Annotated[float, msgspec.Meta(ge=0.05, le=0.95)] | None = None
+    """Share of a worker's price that cheaper ones in its place must save; None: none is replaced for its price."""
     protected_priority_classes: Names = ("system-cluster-critical", "system-node-critical")
     protected_namespaces: Names = ()
     movable: Names = ()
     refused_for_s: Seconds = 1800
+
+    def __post_init__(self) -> None:
+        wrong = blackout_faults(self.blackouts)
+        if isinstance(self.budget, str) and not _PERCENT.fullmatch(self.budget):
+            wrong.append(f"scale_down.budget is {self.budget!r}: give a number of workers, or a share from 0% to 100%")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+
+
+Drift = Literal["image", "template", "k3s_version"]
+
+
+class Rotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which workers are replaced although they work: launched before drained, one at a time, oldest first."""
+
+    max_age_s: Annotated[int, msgspec.Meta(ge=3_600, le=94_608_000)] | None = None
+    drift: Annotated[tuple[Drift, ...], msgspec.Meta(max_length=3)] = ()
+    """What of a worker has to be as it would be of one that is launched now."""
+
+    def __bool__(self) -> bool:
+        return bool(self.drift or self.max_age_s)
 
 
 LEAST_DRAIN_S: Final = 10
@@ -221,6 +249,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     forecast: Forecast = Forecast()
     scale_up: ScaleUp = ScaleUp()
     scale_down: ScaleDown = ScaleDown()
+    rotation: Rotation = Rotation()
     drain: Drain = Drain()
     repair: Repair = Repair()
     interruption: Interruption = Interruption()
@@ -241,6 +270,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ]:
             raise ValueError("; ".join(wrong))
         up, down = self.scale_up, self.scale_down
+        if self.rotation.max_age_s is not None and self.rotation.max_age_s <= down.min_age_s:
+            raise ValueError(
+                f"rotation.max_age_s is {self.rotation.max_age_s} and scale_down.min_age_s is {down.min_age_s}: "
+                "a worker that may not leave yet cannot be too old, so give a longer max_age_s"
+            )
         for name, below, above in (
             ("cpu", down.cpu_below, up.cpu_above),
             ("memory", down.memory_below, up.memory_above),

@@ -1,4 +1,4 @@
-"""Schedule windows and headroom, as `policy.yml` states them: typed, and everything wrong with them in sentences.
+"""Schedule windows, blackouts and headroom, as `policy.yml` states them: typed, and all that is wrong in sentences.
 
 When a window holds is decide's question (decide/demand/schedules.py).
 """
@@ -41,8 +41,8 @@ class Headroom(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return bool(self.workers or self.percent or self.pod is not None)
 
 
-class Window(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """From one time of the day to another, on some days of the week, other limits hold."""
+class ClockWindow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """From one time of the day to another, on some days of the week."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=40)]
     time_zone: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
@@ -53,9 +53,6 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """`09:00` by the clock on the wall. None, as `to_time`: the whole day."""
     to_time: Annotated[str, msgspec.Meta(max_length=5)] | None = msgspec.field(default=None, name="to")
     """Not after `from_time`: on the next day. `24:00` is the end of the day."""
-    min: Annotated[int, msgspec.Meta(ge=0, le=1_000)] | None = None
-    max: Annotated[int, msgspec.Meta(ge=0, le=1_000)] | None = None
-    headroom: Headroom | None = None
 
     @property
     def zone(self) -> ZoneInfo:
@@ -69,19 +66,42 @@ class Window(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return begins, ends if ends > begins else ends + DAY_MINUTES
 
 
+class Window(ClockWindow, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A time of the week at which other limits hold."""
+
+    min: Annotated[int, msgspec.Meta(ge=0, le=1_000)] | None = None
+    max: Annotated[int, msgspec.Meta(ge=0, le=1_000)] | None = None
+    headroom: Headroom | None = None
+
+
+class Blackout(ClockWindow, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A time of the week at which no worker begins to leave by choice."""
+
+
 def faults(windows: Sequence[Window], *, base_min: int, base_max: int) -> list[str]:
     """What is wrong with the schedules, a sentence each; nothing where all is right."""
-    if len(windows) > MOST_WINDOWS:
-        return [f"schedules holds {len(windows)} windows: at most {MOST_WINDOWS} are allowed"]
-    names = [window.name for window in windows]
-    found = [f"schedules names {name} twice: give each window its own name" for name in _repeated(names)]
-    for window in windows:
-        found += [f"schedules.{window.name}: {fault}" for fault in _faults_of(window, base_min, base_max)]
+    found = _faults_of_clocks("schedules", windows)
+    for window in windows if len(windows) <= MOST_WINDOWS else ():
+        found += [f"schedules.{window.name}: {fault}" for fault in _faults_of_limits(window, base_min, base_max)]
     # Whether two of them meet can be told of windows that are right in themselves only.
     return found or [f"schedules: {fault}" for fault in _contradictions(windows)]
 
 
-def _faults_of(window: Window, base_min: int, base_max: int) -> Iterator[str]:
+def blackout_faults(blackouts: Sequence[Blackout]) -> list[str]:
+    """What is wrong with the blackouts, a sentence each; nothing where all is right."""
+    return _faults_of_clocks("scale_down.blackouts", blackouts)
+
+
+def _faults_of_clocks(field: str, windows: Sequence[ClockWindow]) -> list[str]:
+    """`field`: what holds them in the policy."""
+    if len(windows) > MOST_WINDOWS:
+        return [f"{field} holds {len(windows)} windows: at most {MOST_WINDOWS} are allowed"]
+    names = [window.name for window in windows]
+    found = [f"{field} names {name} twice: give each window its own name" for name in _repeated(names)]
+    return found + [f"{field}.{window.name}: {fault}" for window in windows for fault in _faults_of_clock(window)]
+
+
+def _faults_of_clock(window: ClockWindow) -> Iterator[str]:
     if not _is_known(window.time_zone):
         yield f"the time_zone {window.time_zone} is unknown: give a name of the IANA database, such as Europe/Berlin"
     if not window.days:
@@ -92,6 +112,9 @@ def _faults_of(window: Window, base_min: int, base_max: int) -> Iterator[str]:
     for day in _repeated(window.days):
         yield f"days names {day} twice"
     yield from _faults_of_times(window)
+
+
+def _faults_of_limits(window: Window, base_min: int, base_max: int) -> Iterator[str]:
     if window.min is None and window.max is None and window.headroom is None:
         yield "it changes nothing: give it min, max or headroom"
     low, high = window.min, window.max
@@ -103,7 +126,7 @@ def _faults_of(window: Window, base_min: int, base_max: int) -> Iterator[str]:
         yield f"max is {high} and workers.min is {base_min}: give the window a min of at most {high} too"
 
 
-def _faults_of_times(window: Window) -> Iterator[str]:
+def _faults_of_times(window: ClockWindow) -> Iterator[str]:
     begins, ends = window.from_time, window.to_time
     if (begins is None) is not (ends is None):
         there, missing = ("to", "from") if begins is None else ("from", "to")

@@ -25,7 +25,8 @@ from tests.reconcile.conftest import deployment
 
 ROOT: Final = Path(__file__).parent.parent
 MANY_TYPES: Final = {f"m5.{n}xlarge": {"cpu_millicores": 4000, "memory_mib": 16_384} for n in range(1, 51)}
-WINDOW: Final[dict[str, Any]] = {"name": "w", "time_zone": "UTC", "min": 3}
+CLOCK: Final[dict[str, Any]] = {"name": "w", "time_zone": "UTC"}
+WINDOW: Final = CLOCK | {"min": 3}
 SIGNAL: Final[dict[str, Any]] = {"name": "mine", "query": "sum(mine)", "per_worker_target": 3}
 STRINGS: Final[dict[str, list[Any]]] = {
     "workers.instance_types": [
@@ -94,6 +95,18 @@ STRINGS: Final[dict[str, list[Any]]] = {
         {"cpu_millicores": 0, "memory_mib": 1},
         {"cpu_millicores": 1, "memory_mib": 1, "count": 1001},
     ],
+    "scale_down.budget": [0, 1000, 1001, -1, "0%", "1%", "100%", "101%", "20", "20 %", "x" * 11],
+    "scale_down.blackouts": [
+        [],
+        [dict(CLOCK)],
+        [CLOCK | {"days": [], "name": "x"}],
+        [CLOCK | {"time_zone": "Mars/" + "x" * 59}],
+        [CLOCK | {"time_zone": "Pacific/Kiritimati", "name": "x" * 40, "from": "22:00", "to": "06:00"}],
+        [CLOCK | {"min": 3}],
+        [CLOCK | {"name": f"w{n}"} for n in range(20)],
+        [CLOCK | {"name": f"w{n}"} for n in range(21)],
+    ],
+    "rotation.drift": [[], ["image"], ["image", "template", "k3s_version"], ["on"], ["image"] * 4],
     "cost.usd_per_hour": [
         {},
         {"t3.small": 0.0},
@@ -274,6 +287,10 @@ def test_whole_policies_at_their_ends_are_carried(whole: dict[str, Any]) -> None
         ("forecast.days", 15),
         ("forecast.horizon_s", 59),
         ("headroom.percent", 91),
+        ("rotation.max_age_s", 3599),
+        ("rotation.drift", ["ami"]),
+        ("scale_down.budget", "101%"),
+        ("scale_down.blackouts", [CLOCK | {"name": f"w{n}"} for n in range(21)]),
         ("headroom.pod", {"cpu_millicores": 1}),
         ("workers.sizes", {"t3.small": {"cpu_millicores": 95, "memory_mib": 700}}),
         ("workers.instance_types", ["t3.small", "t3.small"]),

@@ -58,7 +58,7 @@ class Asking:
             snapshot = see_signals(self._ports.metrics, snapshot, held.state, self._policy, remaining_s=remaining_s)
         if asks.history and snapshot.history is None:
             snapshot = see_history(self._ports.metrics, snapshot, self._policy)
-        return self._with_rules(self._with_zones(snapshot, asks), held, asks)
+        return self._with_rules(self._with_templates(self._with_zones(snapshot, asks), asks), held, asks)
 
     def _without(self, snapshot: Snapshot, asks: Asks) -> Snapshot:
         """Where no time is left to look closer."""
@@ -68,6 +68,8 @@ class Asking:
             snapshot = _without_rules(snapshot, NO_TIME)
         if asks.zones and snapshot.zones is None and not snapshot.zones_problem:
             snapshot = _without_zones(snapshot, NO_TIME)
+        if asks.templates and snapshot.templates is None and not snapshot.templates_problem:
+            snapshot = _without_templates(snapshot, NO_TIME)
         if asks.signals and snapshot.signals is None:
             snapshot = unseen_signals(snapshot, self._policy, NO_TIME)
         if asks.history and snapshot.history is None:
@@ -82,6 +84,15 @@ class Asking:
         except FleetUnavailable as error:
             return _without_zones(snapshot, str(error))
         return msgspec.structs.replace(snapshot, zones=tuple(sorted({zone for _, zone in context.subnet_zones})))
+
+    def _with_templates(self, snapshot: Snapshot, asks: Asks) -> Snapshot:
+        if not asks.templates or snapshot.templates is not None or snapshot.templates_problem:
+            return snapshot
+        try:
+            context = self._ports.fleet.launch_context()
+        except FleetUnavailable as error:
+            return _without_templates(snapshot, str(error))
+        return msgspec.structs.replace(snapshot, templates=((context.template_id, context.template_version),))
 
     def _with_rules(self, snapshot: Snapshot, held: Following, asks: Asks) -> Snapshot:
         if snapshot.rules_problem or not (asks.rules or asks.rules_of):
@@ -120,6 +131,8 @@ def _learned(snapshot: Snapshot) -> tuple[object, ...]:
         snapshot.zones_problem,
         snapshot.signals,
         snapshot.history,
+        snapshot.templates,
+        snapshot.templates_problem,
     )
 
 
@@ -129,3 +142,7 @@ def _without_rules(snapshot: Snapshot, why: str) -> Snapshot:
 
 def _without_zones(snapshot: Snapshot, why: str) -> Snapshot:
     return msgspec.structs.replace(snapshot, zones_problem=f"where workers can be launched is not known: {why}")
+
+
+def _without_templates(snapshot: Snapshot, why: str) -> Snapshot:
+    return msgspec.structs.replace(snapshot, templates_problem=f"what a launch would give now is not known: {why}")

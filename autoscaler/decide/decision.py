@@ -41,7 +41,10 @@ STEPS: Final[tuple[Callable[[Course], None], ...]] = (
     steps.repair,
     steps.grow,
     steps.retire,
+    steps.replace,
     steps.shrink,
+    steps.rotate,
+    steps.cheapen,
 )
 """The order of judgement. docs/architecture.md tells the same."""
 
@@ -73,6 +76,7 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
         grow,
         shrink,
         repaired=course.repaired,
+        replaced=course.replacing.reason if course.replacing.removes is not None else "",
         short_of=course.headroom.short_of,
         foreseen=course.forecast.foreseen,
     )
@@ -87,6 +91,7 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
             *course.headroom.blocked,
             *course.unhealthy,
             *course.retirement.blocked,
+            *course.replacing.blocked,
             *shrink.blocked,
             *passed_over(snapshot, policy),
         ),

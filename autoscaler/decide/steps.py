@@ -12,10 +12,13 @@ from autoscaler.decide.fleet import FleetView, view_fleet
 from autoscaler.decide.looking import Look, new_removal
 from autoscaler.decide.progress.launch import advance_launch
 from autoscaler.decide.progress.removal import advance_removal
+from autoscaler.decide.removal.cheaper import saving
 from autoscaler.decide.removal.elsewhere import movable_pods
 from autoscaler.decide.removal.reclaim import reclaim_noticed
 from autoscaler.decide.removal.repair import repair_unhealthy, trust_launches_again
+from autoscaler.decide.removal.replace import ReplacePlan, begin, follow, waits_for
 from autoscaler.decide.removal.retire import Retirement, plan_retirement
+from autoscaler.decide.removal.rotation import due, in_vain
 from autoscaler.decide.removal.shrink import ShrinkPlan, plan_shrink
 from autoscaler.decide.scheduling.picture import take_backable
 from autoscaler.decide.words import count
@@ -48,6 +51,8 @@ class Course:
         """Whether a removal began that is no shrink."""
         self.grow = GrowPlan(signals=(), wanted=0, growth=None)
         self.retirement = Retirement()
+        self.replacing = ReplacePlan(state=state)
+        """What the step that looked at replacements last came to."""
         self.shrink = ShrinkPlan(candidates=(), reason="busy", message="another step comes first", blocked=())
 
     @property
@@ -65,6 +70,33 @@ class Course:
         """Whether something is done, or held back, already: one of repair, growth and shrink begins in one look."""
         grows = self.grow.growth is not None or bool(self.grow.limit)
         return grows or self.repaired or bool(self.wanted_back)
+
+    @property
+    def may_replace(self) -> bool:
+        """Whether nothing else begins, and nobody is to be seen first who may leave for nothing."""
+        known = self.look.snapshot.cluster_known and not self.shrink.asks and not self.retirement.asks
+        busy = self.another_comes_first or bool(self.shrink.candidates) or self.state.replacement is not None
+        return known and not busy
+
+    def replaces(self, plan: ReplacePlan) -> None:
+        """Carry out what follows for a replacement."""
+        look, worker, before = self.look, plan.removes, self.replacing
+        self.replacing = msgspec.structs.replace(
+            plan, blocked=(*before.blocked, *plan.blocked), asks=before.asks | plan.asks
+        )
+        if plan.launches:
+            growth = Growth(workers=plan.launches, reason=plan.reason)
+            wanted = self.fleet.ready + growth.count
+            self.grow = msgspec.structs.replace(self.grow, wanted=wanted, growth=growth, because=plan.why)
+            self.state = plan.state
+        elif worker is None:
+            self.state = plan.state
+        elif worker.instance is not None and open_operations(self.state) < MAX_OPEN_OPERATIONS:
+            removal = new_removal(look, worker.instance, worker.node, reason=plan.reason, phase=RemovalPhase.DRAINING)
+            self.state = open_removal(plan.state, removal, counts_as_scale_down=True)
+            self.state = owners_moved(self.state, plan.moves, look.now_s)
+            self.repaired = True
+            look.events.append(f"{worker.title} is drained, since {plan.why}, and what replaces it is Ready")
 
 
 def advance_launches(course: Course) -> None:
@@ -201,10 +233,28 @@ def retire(course: Course) -> None:
         look.events.append(f"{worker.title} will be retired by EC2: it is drained in time")
 
 
+def replace(course: Course) -> None:
+    """How far the replacement has come that is under way; while one is, nobody else leaves by choice."""
+    look = course.look
+    if course.another_comes_first or course.state.replacement is None:
+        return
+    plan = follow(
+        look,
+        course.state,
+        course.fleet,
+        waiting_pods=course.pods.waiting,
+        in_vain=lambda replacement, new: in_vain(look, replacement, new),
+    )
+    course.replaces(plan)
+
+
 def shrink(course: Course) -> None:
     """Workers that nobody needs any more."""
     look, pods = course.look, course.pods
     if course.another_comes_first:
+        return
+    if course.state.replacement is not None:
+        course.shrink = msgspec.structs.replace(course.shrink, reason="replacing", message=_replaces(course))
         return
     course.shrink = plan_shrink(
         look.snapshot,
@@ -226,6 +276,31 @@ def shrink(course: Course) -> None:
             course.state = owners_moved(course.state, course.shrink.moves, look.now_s)
 
 
+def rotate(course: Course) -> None:
+    """The oldest worker that is too old, or is not what a launch would give now."""
+    if not course.may_replace:
+        return
+    look, state = course.look, course.state
+    old = due(look, state, course.fleet)
+    course.replaces(begin(look, state, course.fleet, old.wishes, waiting_pods=course.pods.waiting, unseen=old.asks))
+
+
+def cheapen(course: Course) -> None:
+    """A dearer worker that cheaper ones can stand in for."""
+    look, state, waiting = course.look, course.state, course.pods.waiting
+    if not course.may_replace or course.replacing.asks:
+        return
+    if waits_for(look, state, course.fleet, waiting_pods=waiting) is not None:
+        return  # no row each look for what is no more than a wish
+    found = saving(look, state, course.fleet)
+    course.replaces(begin(look, state, course.fleet, found.wishes, waiting_pods=waiting, unseen=found.asks))
+
+
+def _replaces(course: Course) -> str:
+    replacement = course.state.replacement
+    return "" if replacement is None else f"{replacement.instance_id} is being replaced, since {replacement.why}"
+
+
 def asks(course: Course) -> Asks:
     """What has to be seen before all of this can be judged."""
     look, fleet = course.look, course.judged
@@ -238,4 +313,5 @@ def asks(course: Course) -> Asks:
     rooms = look.asks_rooms or (bool(unseen) and not look.snapshot.rooms_known)
     unasked = bool(look.policy.signals) and look.snapshot.signals is None
     asked |= course.headroom.asks | Asks(signals=unasked, history=course.forecast.asks)
-    return asked | course.pods.asks | course.retirement.asks | course.shrink.asks | Asks(pods_of=unseen, rooms=rooms)
+    asked |= course.retirement.asks | course.replacing.asks
+    return asked | course.pods.asks | course.shrink.asks | Asks(pods_of=unseen, rooms=rooms)

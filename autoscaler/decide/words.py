@@ -12,6 +12,7 @@ from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.shrink import ShrinkPlan
 from autoscaler.model import Action, Cause, Foreseen, MetricsStatus, Signal, Snapshot, cause_of
 from autoscaler.model import in_words as meaning
+from autoscaler.state.replacing import REPLACING
 
 
 def in_words(
@@ -22,10 +23,14 @@ def in_words(
     shrink: ShrinkPlan,
     *,
     repaired: bool,
+    replaced: str,
     short_of: str,
     foreseen: Foreseen | None = None,
 ) -> tuple[Action, str, str]:
-    """Action, stable reason code, and one sentence for a person. `short_of`: what headroom lacks."""
+    """Action, stable reason code, and one sentence for a person.
+
+    `replaced`: for what reason a worker is drained that others were launched for; `short_of`: what headroom lacks.
+    """
     snapshot = look.snapshot
     if grow.growth is not None:
         workers = grow.growth.count
@@ -33,7 +38,7 @@ def in_words(
         why = f"{_why_grow(look, grow, pods, short_of, foreseen)}{_asks_for(grow) if grow.limit else ''}{limited}"
         return Action.SCALE_UP, grow.growth.reason, f"Launching {count(workers, 'worker')}: {why}."
     if repaired:
-        return Action.REPAIR, "repair", sentence("; ".join(look.events))
+        return Action.REPAIR, replaced or "repair", sentence("; ".join(look.events))
     if shrink.candidates:
         return Action.SCALE_DOWN, shrink.reason, sentence(f"Draining: {shrink.message}; {_why_shrink(snapshot)}")
     if grow.limit == "never_seen":
@@ -70,6 +75,8 @@ def _why_grow(look: Look, grow: GrowPlan, pods: PodDemand, short_of: str, forese
         return f"{count(pods.waiting, 'pod')} {'fits' if pods.waiting == 1 else 'fit'} on no worker"
     if reason == "interruption":
         return "EC2 takes a worker back and its pods need room"
+    if reason in REPLACING:
+        return grow.because
     if reason == "retirement":
         return "EC2 will retire a worker, and its replacement comes first"
     if reason == "blind_growth":

@@ -69,6 +69,8 @@ from autoscaler.model.state import (
     OwnerLaunches,
     Refusal,
     Removed,
+    Replacement,
+    ReplacementFailed,
     RulesQuestion,
     SeenType,
     State,
@@ -80,6 +82,8 @@ from autoscaler.model.tags import (
     MANAGED_BY_VALUE,
     OPERATION_TAG,
     ROLE_TAG,
+    TEMPLATE_ID_TAG,
+    TEMPLATE_VERSION_TAG,
 )
 
 __all__ = [
@@ -92,6 +96,8 @@ __all__ = [
     "NO_CODE",
     "OPERATION_TAG",
     "ROLE_TAG",
+    "TEMPLATE_ID_TAG",
+    "TEMPLATE_VERSION_TAG",
     "THROTTLES",
     "UNKNOWN_COMMAND_RULE",
     "Action",
@@ -143,6 +149,8 @@ __all__ = [
     "RemovalOperation",
     "RemovalPhase",
     "Removed",
+    "Replacement",
+    "ReplacementFailed",
     "Resources",
     "RulesQuestion",
     "Sample",

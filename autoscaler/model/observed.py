@@ -85,6 +85,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     """Effective requests of its unfinished pods, once rooms were asked for."""
     movable: int | None = None
     """Pods that a drain would evict, once rooms were asked for."""
+    kubelet_version: str = ""
+    """`v1.36.2+k3s1`; empty where it was not asked for, or is not told by all alike."""
     requested_most: Resources | None = None
     """The highest requests of the shrink window, `pods` being those that a drain would have evicted.
 
@@ -221,6 +223,10 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     private_dns_name: str = ""
     market: str = "on-demand"
     """What it is paid by: `spot`, or another of EC2's lifecycles."""
+    image_id: str = ""
+    template_id: str = ""
+    """Of the launch template that it was launched from; empty for none."""
+    template_version: str = ""
     state_reason: str = ""
     """Why EC2 changed its state last (`Client.InvalidKMSKey.InvalidState: ...`); empty where EC2 gives no reason."""
 
@@ -356,6 +362,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Zones that workers can be launched in, once they were asked for."""
     zones_problem: str = ""
     """Why these could not be had, in one sentence: then those of known workers have to do."""
+    templates: tuple[tuple[str, str], ...] | None = None
+    """(launch template, its latest version as a number) of launches now, once they were asked for."""
+    templates_problem: str = ""
+    """Why these could not be had, in one sentence."""
     youngest_owner_at_s: int | None = None
     """When the first pod of the youngest pod owner was created; None while that is not shown."""
     signals: tuple[SeenSignal, ...] | None = None
@@ -387,6 +397,8 @@ class Asks(msgspec.Struct, frozen=True, kw_only=True):
     """The custom signals."""
     history: bool = False
     """What earlier days asked for at this time."""
+    templates: bool = False
+    """The latest versions of the launch templates."""
 
     def __bool__(self) -> bool:
         return any(msgspec.structs.astuple(self))
@@ -404,6 +416,7 @@ class Asks(msgspec.Struct, frozen=True, kw_only=True):
             zones=self.zones or other.zones,
             signals=self.signals or other.signals,
             history=self.history or other.history,
+            templates=self.templates or other.templates,
         )
 
 

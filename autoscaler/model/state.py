@@ -112,6 +112,38 @@ class MovedOwner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Not moved again before, once it was in vain."""
 
 
+class Replacement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A worker that goes once what was launched for it is Ready: launched before drained. One at a time."""
+
+    instance_id: str
+    """Who goes."""
+    reason: str
+    """`rotation` or `cheaper`: of its launch and of its removal."""
+    cause: str
+    """What it is replaced for: `max_age`, `template`, `image`, `k3s_version` or `cheaper`."""
+    why: str
+    """The same for a person."""
+    began_at_s: int
+    launched_by: str
+    """Decision id: ids of the launches for it begin with that, and so do the tags of their instances."""
+    count: int = 1
+    """How many were launched for it."""
+    drains: bool = False
+    """Its removal was begun."""
+
+
+class ReplacementFailed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Replacements in a row that came to nothing: none begins before `retry_at_s`."""
+
+    failures: int
+    retry_at_s: int
+    why: str
+    reason: str
+    """Of the last one, as `Replacement.reason`."""
+    launched_by: str
+    """Of the last one: what was launched for it stands in for the next one of the same reason while it is empty."""
+
+
 class JoinFailures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Launches in a row of which no worker came and stayed: a broken image or network is not cured by launching on.
 
@@ -175,6 +207,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     owners: tuple[OwnerLaunches, ...] = ()
     seen_types: tuple[SeenType, ...] = ()
     moved: tuple[MovedOwner, ...] = ()
+    replacement: Replacement | None = None
+    replacement_failed: ReplacementFailed | None = None
     join_failures: JoinFailures | None = None
     join_times_s: tuple[int, ...] = ()
     """How long after their launch the last workers were seen Ready, the newest last: schedules look that far ahead."""

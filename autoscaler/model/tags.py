@@ -8,3 +8,7 @@ CLUSTER_TAG: Final = "k3s-autoscaler/cluster"
 OPERATION_TAG: Final = "k3s-autoscaler/operation"
 ROLE_TAG: Final = "k3s-autoscaler/role"
 ASG_TAG: Final = "aws:autoscaling:groupName"
+TEMPLATE_ID_TAG: Final = "aws:ec2launchtemplate:id"
+TEMPLATE_VERSION_TAG: Final = "aws:ec2launchtemplate:version"
+"""EC2 gives both to what is launched from a template, and nobody can change them (EC2 user guide, "Launch an Amazon EC2
+instance using a launch template")."""

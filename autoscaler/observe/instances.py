@@ -13,6 +13,8 @@ from autoscaler.model import (
     MANAGED_BY_VALUE,
     OPERATION_TAG,
     ROLE_TAG,
+    TEMPLATE_ID_TAG,
+    TEMPLATE_VERSION_TAG,
     Instance,
     InstanceState,
     Snapshot,
@@ -68,6 +70,9 @@ def parse_instances(rows: Sequence[Mapping[str, Any]], cluster_id: str) -> tuple
                     operation_id=tags.get(OPERATION_TAG),
                     # EC2 names the lifecycle of what is not on demand only (EC2 API reference, Instance).
                     market=row.get("InstanceLifecycle") or "on-demand",
+                    image_id=row.get("ImageId", ""),
+                    template_id=tags.get(TEMPLATE_ID_TAG, ""),
+                    template_version=tags.get(TEMPLATE_VERSION_TAG, ""),
                     private_dns_name=row.get("PrivateDnsName", ""),
                     state_reason=_state_reason(row.get("StateReason") or {}),
                 )

@@ -47,6 +47,7 @@ def parse_nodes(rows: Rows, policy: Policy, *, volumes_shown: bool, labels_shown
     }
     managed = {labels.get("node", "") for labels, _ in rows.of("node_managed")}
     volumes = rows.by("node_local_volumes", "node")
+    versions = _versions(rows)
     ready_in_window = _covered(rows, "ready_max", "ready_count", label="node", window_s=policy.repair.not_ready_s)
     nodes = []
     for labels, created_s in rows.of("node"):
@@ -70,6 +71,7 @@ def parse_nodes(rows: Rows, policy: Policy, *, volumes_shown: bool, labels_shown
                 allocatable=_allocatable(labels),
                 local_volumes=int(volumes.get(name, 0)) if volumes_shown else None,
                 managed=name in managed if labels_shown else None,
+                kubelet_version=versions.get(name, ""),
             )
         )
     return tuple(sorted(nodes, key=lambda node: node.name))
@@ -123,6 +125,14 @@ def recording_interval_s(rows: Rows) -> float | None:
                 return None
             return interval_s if interval_s > 0 else None
     return None
+
+
+def _versions(rows: Rows) -> dict[str, str]:
+    """What each kubelet says it is; a Node of which two targets tell two versions is left out."""
+    told: dict[str, set[str]] = {}
+    for labels, _ in rows.of("node_version"):
+        told.setdefault(labels.get("node", ""), set()).add(labels.get("kubelet_version", ""))
+    return {name: versions.pop() for name, versions in told.items() if len(versions) == 1}
 
 
 def _allocatable(labels: Mapping[str, str]) -> Resources | None:

@@ -53,8 +53,9 @@ def sight_operands(policy: Policy, *, with_owners: bool = False) -> dict[str, st
     rows = {**_nodes(raw), **_unbound_pods(raw, policy)}
     counted = {f"counted {family}": _count(rows[family], of=family) for family in COUNTED}
     counted["counted node_unmeasured"] = _count(_unmeasured(raw), of="node_unmeasured")
+    versions = {"node_version": _versions(raw)} if "k3s_version" in policy.rotation.drift else {}
     owners = {"owner_youngest": f"max({_owners_since(raw)})"} if with_owners else {}
-    return {**rows, **owners, **_use(raw, policy), **_about(raw), **counted}
+    return {**rows, **versions, **owners, **_use(raw, policy), **_about(raw), **counted}
 
 
 def rooms_query(policy: Policy, daemon_nodes: Sequence[str], *, with_init: bool, with_overhead: bool) -> str:
@@ -186,6 +187,11 @@ def _nodes(raw: Raw) -> dict[str, str]:
         "node_local_volumes": raw.local_volumes,
         "node_unmeasured": f"topk({NAMED}, {unmeasured})",
     }
+
+
+def _versions(raw: Raw) -> str:
+    """{node, kubelet_version}, asked where workers are rotated by it."""
+    return f"group by (node, kubelet_version) ({raw.state('kube_node_info')})"
 
 
 def _unmeasured(raw: Raw) -> str:

@@ -15,6 +15,8 @@ from autoscaler.model import (
     MANAGED_BY_TAG,
     MANAGED_BY_VALUE,
     ROLE_TAG,
+    TEMPLATE_ID_TAG,
+    TEMPLATE_VERSION_TAG,
     InstanceState,
     LaunchContext,
     LaunchRequest,
@@ -40,6 +42,9 @@ class Ec2Settings(msgspec.Struct, frozen=True, kw_only=True):
     subnet_zones: tuple[tuple[str, str], ...] = (("subnet-0a", "us-east-1a"), ("subnet-0b", "us-east-1b"))
     template_id: str = "lt-0simulated00000000"
     template_version: str = "1"
+    """The latest: what is launched behind the core's back is of it, too."""
+    image_id: str = "ami-0simulated0000000"
+    """Of the template."""
     pending_s: float = 5.0
     """From the launch to `running`."""
     shutdown_s: float = 20.0
@@ -62,6 +67,7 @@ class SimInstance:
     zone: str
     subnet_id: str
     ip: str
+    image_id: str
     tags: dict[str, str]
     launched_at_s: float
     running_at_s: float
@@ -90,7 +96,7 @@ class SimInstance:
         state = self.state(now_s)
         row: dict[str, Any] = {
             "InstanceId": self.instance_id,
-            "ImageId": "ami-0simulated0000000",
+            "ImageId": self.image_id,
             "State": {"Code": STATE_CODES[state], "Name": state.value},
             "PrivateDnsName": "",
             "InstanceType": self.instance_type,
@@ -176,6 +182,7 @@ class Ec2:
             zone=fixed.zone,
             subnet_id=subnet_id,
             ip=fixed.ip,
+            image_id=self.settings.image_id,
             tags=tags,
             launched_at_s=self.world.now_s,
             running_at_s=self.world.now_s,
@@ -233,6 +240,7 @@ class Ec2:
                 if shortage is not None:
                     shortage.left -= 1
                 tags = dict(request.tags)
+                tags[TEMPLATE_VERSION_TAG] = request.template_version
                 ids.append(self.launch(override.instance_type, override.zone, override.subnet_id, tags))
             if len(ids) == request.count:
                 break
@@ -292,7 +300,12 @@ class Ec2:
             zone=zone,
             subnet_id=subnet_id,
             ip=f"10.{16 + self._addresses // 62_500 % 200}.{self._addresses // 250 % 250}.{self._addresses % 250 + 1}",
-            tags=dict(tags),
+            image_id=self.settings.image_id,
+            tags={
+                TEMPLATE_ID_TAG: self.settings.template_id,
+                TEMPLATE_VERSION_TAG: self.settings.template_version,
+                **tags,
+            },
             launched_at_s=now_s,
             running_at_s=now_s + self.settings.pending_s,
         )

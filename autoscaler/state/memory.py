@@ -11,6 +11,7 @@ from autoscaler.state.backoffs import forget_backoffs
 from autoscaler.state.modes import operators_mode
 from autoscaler.state.moved import still_meaning
 from autoscaler.state.notices import INTERRUPTION, RETIREMENT, is_to_be_forgotten
+from autoscaler.state.replacing import failed_lately
 
 OWNER_KEPT_S: Final = 3600
 MAX_OWNERS_BYTES: Final = 12 * 1024
@@ -47,6 +48,7 @@ def forget_old(state: State, now_s: int) -> State:
         join_failures=None
         if state.join_failures and state.join_failures.until_s + OWNER_KEPT_S < now_s
         else state.join_failures,
+        replacement_failed=failed_lately(state, now_s),
         mode=None if operators_mode(state.mode, now_s) is None else state.mode,
     )
 

@@ -8,6 +8,7 @@ import msgspec
 from autoscaler.model import CommandRef, LaunchOperation, Lease, RemovalOperation, RemovalPhase, Removed, State
 from autoscaler.policy import Policy
 from autoscaler.state.memory import MAX_REMOVED, remember_refusal, without_refusal
+from autoscaler.state.replacing import REPLACING
 
 MAX_OPEN_OPERATIONS: Final = 50
 """At the limit nothing new is opened: the item stays far below its 64 KB."""
@@ -66,8 +67,11 @@ def open_operations(state: State) -> int:
 
 
 def open_launch(state: State, operation: LaunchOperation) -> State:
-    """Add the intent, with its complete request, before its effect."""
-    return msgspec.structs.replace(state, launches=(*state.launches, operation), last_scale_up_s=operation.created_at_s)
+    """Add the intent, with its complete request, before its effect. What only replaces a worker is no scale-up."""
+    state = msgspec.structs.replace(state, launches=(*state.launches, operation))
+    if operation.reason in REPLACING:
+        return state
+    return msgspec.structs.replace(state, last_scale_up_s=operation.created_at_s)
 
 
 def update_launch(

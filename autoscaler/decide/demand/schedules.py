@@ -18,7 +18,7 @@ import msgspec
 
 from autoscaler.model import Schedule, State
 from autoscaler.policy import Policy
-from autoscaler.windows import DAYS, Headroom, Window
+from autoscaler.windows import DAYS, ClockWindow, Headroom
 
 SWEEP_S: Final = 120
 """A look may come so long after the moment from which it would have seen a window coming: the default sweep's rate."""
@@ -95,7 +95,7 @@ def ahead_s(policy: Policy, state: State) -> int:
     return min(join_s + SWEEP_S, LONGEST_AHEAD_S)
 
 
-def spans_of(window: Window, since_s: int, until_s: int) -> Iterator[tuple[int, int]]:
+def spans_of(window: ClockWindow, since_s: int, until_s: int) -> Iterator[tuple[int, int]]:
     """When it holds, as (begin, end) in epoch seconds, in order: all that touch the time between the two."""
     zone = window.zone
     days = {DAYS.index(day) for day in window.days}
@@ -154,11 +154,11 @@ def _told(policy: Policy, spans: dict[str, list[tuple[int, int]]], now_s: int, u
     for window in policy.schedules:
         for begin_s, end_s in spans[window.name][:1]:
             if begin_s <= until_s:
-                last_s = end_s if begin_s > now_s else _last_end(window, end_s, now_s)
+                last_s = end_s if begin_s > now_s else last_end(window, end_s, now_s)
                 yield Schedule(name=window.name, holds=begin_s <= now_s, from_s=begin_s, until_s=last_s)
 
 
-def _last_end(window: Window, end_s: int, now_s: int) -> int | None:
+def last_end(window: ClockWindow, end_s: int, now_s: int) -> int | None:
     """When it really ends, as it may begin again where it ends; None where that goes on all week."""
     for begin_s, later_s in spans_of(window, now_s, now_s + _LOOKS_ON_S):
         if begin_s <= end_s:

@@ -1,7 +1,7 @@
 """Workers wanted by measured CPU and memory use, each worker weighed by its own size."""
 
 import math
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from typing import Final
 
 from autoscaler.decide.fleet import FleetView, Standing, Worker
@@ -48,10 +48,13 @@ def low_enough(snapshot: Snapshot, policy: Policy) -> str | None:
     return None
 
 
-def too_full_without(snapshot: Snapshot, fleet: FleetView, gone: Container[str], policy: Policy) -> str | None:
+def too_full_without(
+    snapshot: Snapshot, fleet: FleetView, gone: Container[str], policy: Policy, *, new: Sequence[Resources] = ()
+) -> str | None:
     """Why the workers that stay could not carry the use at targets `target_margin` below the grow targets.
 
-    `gone`: keys of the workers that leave. None where they could; the use that counts is the window's highest.
+    `gone`: keys of the workers that leave; `new`: what those offer that come for them. None where they could; the use
+    that counts is the window's highest.
     """
     targets = {
         "cpu": policy.scale_up.cpu_above - policy.scale_down.target_margin,
@@ -65,6 +68,7 @@ def too_full_without(snapshot: Snapshot, fleet: FleetView, gone: Container[str],
         if most is None:
             return f"{resource} use is not known for all of the last {policy.scale_down.window_s} s"
         used, room = _size(everybody, resource) * most, _size(staying, resource)
+        room += sum(_of(size, resource) for size in new)
         if used > room * target + _ROUNDING * used:
             share = f"{used / room:.0%}" if room else "more than all"
             return f"{resource} use would be {share} of the workers that stay; at most {target:.0%} is allowed"

@@ -7,13 +7,14 @@ from typing import Final
 from autoscaler.decide.demand.headroom import lost_on, sizes_of
 from autoscaler.decide.fleet import FleetView, Worker
 from autoscaler.decide.scheduling.asking import what_is_missing
+from autoscaler.decide.scheduling.book import family
 from autoscaler.decide.scheduling.filters import first_refusal
 from autoscaler.decide.scheduling.matching import selects
 from autoscaler.decide.scheduling.picture import Picture
 from autoscaler.decide.scheduling.placing import Waiting
-from autoscaler.decide.scheduling.sizing import may_be_left
+from autoscaler.decide.scheduling.sizing import may_be_left, size
 from autoscaler.model import Asks, Pod, Snapshot, State
-from autoscaler.model.rules import PodRules
+from autoscaler.model.rules import Budget, PodRules
 from autoscaler.policy import Policy
 from autoscaler.windows import Headroom
 
@@ -42,17 +43,18 @@ class Elsewhere:
             return Asks()
         return what_is_missing(self._snapshot, self._fleet, self._state, self._policy, pods, with_zones=False)
 
-    def rules_of(self, pod: Pod) -> PodRules:
-        """What it asks."""
-        return self._picture.book.of(pod)
+    def families(self, worker: Worker) -> list[str]:
+        """Owners of its pods, as moves of them are remembered."""
+        return [family(pod, self._picture.book.of(pod)) for pod in movable_pods(worker)]
 
     def cannot_lose(self, worker: Worker, gone: Sequence[Worker], places: Sequence[Worker]) -> str | None:
-        """Why its pods have no place on `places`, with those in `gone` away too; None where they have."""
-        pods = movable_pods(worker)
+        """Why its pods have no place on `places` beside those of `gone`, which leave with it; None where all have."""
+        pods = [pod for leaving in (worker, *gone) for pod in movable_pods(leaving)]
         if not pods:
             return None
         picture = self._picture
-        if (held := self._held_by_budget(pods)) is not None:
+        held = self._held_by_budget(movable_pods(worker)) or self._shares_budget(worker, gone)
+        if held is not None:
             return held
         leaving = {worker.title, *(other.title for other in gone)}
         on = frozenset(other.title for other in places) - leaving
@@ -63,6 +65,21 @@ class Elsewhere:
             pod = next(pod for pod in pods if picture.book.of(pod) == left[0].rules)
             return f"no_room: {pod.title} {self._found_no_place(left[0].rules, on)}"
 
+    def held(self, worker: Worker) -> str | None:
+        """The disruption budget that lets none of its pods go now, as far as a fresh answer tells."""
+        return self._held_by_budget(movable_pods(worker))
+
+    def new_needed(
+        self, worker: Worker, places: Sequence[Worker], instance_type: str, zone: str, *, at_most: int
+    ) -> int | None:
+        """How many new workers of the type its pods need beside `places` once it is gone; None: `at_most` do not do."""
+        picture = self._picture
+        on = frozenset(other.title for other in places) - {worker.title}
+        with picture.without({worker.title}):
+            waiting = [Waiting(picture.book.of(pod), 1, on) for pod in movable_pods(worker)]
+            sizing = size(waiting, (picture.machines.new(instance_type, zone),), picture.cluster, at_most=at_most)
+        return None if sizing.left else sizing.total
+
     def headroom_lost(
         self, worker: Worker, gone: Sequence[Worker], places: Sequence[Worker], headrooms: Sequence[Headroom]
     ) -> str | None:
@@ -72,7 +89,7 @@ class Elsewhere:
         picture = self._picture
         leaving = {worker.title, *(other.title for other in gone)}
         on = frozenset(other.title for other in places) - leaving
-        moved = [Waiting(picture.book.of(pod), 1, on) for pod in movable_pods(worker)]
+        moved = [Waiting(picture.book.of(pod), 1, on) for one in (worker, *gone) for pod in movable_pods(one)]
         sizes = sizes_of(self._snapshot)
         with picture.without(leaving):
             lost = (lost_on(one, picture, self._policy, sizes, moved=moved, on=on) for one in headrooms)
@@ -93,11 +110,27 @@ class Elsewhere:
         if rules is None or self._now_s - rules.answered_at_s > BUDGETS_HOLD_S:
             return None
         for budget in rules.budgets:
-            for pod in pods if budget.allowed < 1 else ():
-                labels = self._picture.book.labels_of(pod)
-                if pod.namespace == budget.namespace and selects(budget.selector, labels):
-                    return f"budget: {budget.namespace}/{budget.name} allows no eviction of {pod.title} now"
+            if budget.allowed < 1 and (covered := self._covered(budget, pods)):
+                return f"budget: {budget.namespace}/{budget.name} allows no eviction of {covered[0].title} now"
         return None
+
+    def _shares_budget(self, worker: Worker, gone: Sequence[Worker]) -> str | None:
+        """Why it does not leave together with those in `gone`: the one's evictions would have the other's refused."""
+        others = [pod for other in gone for pod in movable_pods(other)]
+        if not others:
+            return None
+        rules = self._snapshot.scheduling_rules
+        if rules is None or not rules.answered_at_s or "budgets" in rules.incomplete:
+            return "budget: which disruption budgets there are is not known, so it does not leave with others"
+        for budget in rules.budgets:
+            mine, theirs = self._covered(budget, movable_pods(worker)), self._covered(budget, others)
+            if mine and theirs:
+                return f"budget: {budget.namespace}/{budget.name} covers pods of another that leaves, too"
+        return None
+
+    def _covered(self, budget: Budget, pods: Sequence[Pod]) -> list[Pod]:
+        labels_of = self._picture.book.labels_of
+        return [p for p in pods if p.namespace == budget.namespace and selects(budget.selector, labels_of(p))]
 
     @property
     def _picture(self) -> Picture:

@@ -11,8 +11,8 @@ from autoscaler.decide.demand.schedules import OWN_MIN, Limits
 from autoscaler.decide.demand.use import low_enough, too_full_without
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.removal.elsewhere import Elsewhere, movable_pods
+from autoscaler.decide.removal.pace import at_once, blackout_at
 from autoscaler.decide.removal.window import at_highest, lacks_room, not_known
-from autoscaler.decide.scheduling.book import family
 from autoscaler.model import Asks, Blocked, MetricsStatus, Pod, RemovalOperation, RemovalPhase, Snapshot, State
 from autoscaler.policy import Policy
 from autoscaler.state.memory import refused_lately, times_refused, was_removed
@@ -54,7 +54,7 @@ def plan_shrink(
     distrusted: bool = False,
     kept: Keeping = NOBODY_KEPT,
 ) -> ShrinkPlan:
-    """Nominate workers to remove: all that are empty, else one; nobody unless everything is known and calm.
+    """Nominate workers to remove: all that are empty, else as many as the budget allows; nobody unless all is calm.
 
     Calm is judged over the shrink window, of use and of requests: a worker is empty once nothing ran there all through
     it, and pods fit elsewhere only where they do with each Node at its fullest. `scale_down.when: low_use` asks that
@@ -76,7 +76,7 @@ def plan_shrink(
     blocked: list[Blocked] = []
     eligible: list[Worker] = []
     for worker in fleet.having(Standing.READY):
-        why = _keeps(worker, state, policy, now_s)
+        why = keeps(worker, state, policy, now_s)
         if why is None:
             eligible.append(worker)
         elif worker.ours:
@@ -164,7 +164,7 @@ def _not_now(
         return "pods_waiting", f"{waiting_pods} pods wait for a node"
     if state.launches or fleet.joining:
         return "waiting_for_nodes", "workers are joining"
-    if any(_holds_up_others(removal, policy, now_s) for removal in state.removals):
+    if any(holds_up_others(removal, policy, now_s) for removal in state.removals):
         return "removal_under_way", "a removal is under way; the next worker waits for its end"
     if fleet.ready == policy.workers.min == 0:  # nobody's use can be low then
         return "at_min", "no worker is Ready"
@@ -173,6 +173,8 @@ def _not_now(
         return "steady", why
     if fleet.ready <= policy.workers.min:
         return "at_min", f"{fleet.ready} workers are Ready and {limits.min_by} is {policy.workers.min}"
+    if (blackout := blackout_at(policy, now_s)) is not None:
+        return "blackout", f"{blackout}, and nobody leaves by choice before (scale_down.blackouts)"
     # A removal that ended well, without a launch and with nothing that waits now, has proved harmless.
     last_s = max(state.last_scale_up_s or 0, state.last_undone_s or 0)
     if now_s - last_s < policy.scale_down.cool_down_s:
@@ -184,8 +186,8 @@ def _not_now(
     return None
 
 
-def _holds_up_others(removal: RemovalOperation, policy: Policy, now_s: int) -> bool:
-    """Workers leave one at a time; one that is stuck blocks its own Node only."""
+def holds_up_others(removal: RemovalOperation, policy: Policy, now_s: int) -> bool:
+    """Those chosen together end before the next are chosen; one that is stuck blocks its own Node only."""
     leaving = removal.phase in {RemovalPhase.DRAINING, RemovalPhase.DRAINED, RemovalPhase.TERMINATING}
     return leaving and not removal.reclaim and now_s - removal.phase_since_s <= policy.drain.timeout_s + STUCK_AFTER_S
 
@@ -194,7 +196,7 @@ def _first_problem(snapshot: Snapshot) -> str:
     return snapshot.metrics_problems[0] if snapshot.metrics_problems else "unknown"
 
 
-def _keeps(worker: Worker, state: State, policy: Policy, now_s: int) -> str | None:
+def keeps(worker: Worker, state: State, policy: Policy, now_s: int) -> str | None:
     """Why this worker stays, whatever the demand; None when it may be nominated."""
     node, instance = worker.node, worker.instance
     if was_removed(state, worker.key):
@@ -233,7 +235,7 @@ def _pod_keeps(pod: Pod, policy: Policy) -> str | None:
 
 
 class _Choice:
-    """Empty ones together, else the first that may go; each judged on the cluster without those chosen before."""
+    """Empty ones together, else the first within the budget; each judged on the cluster without those before it."""
 
     def __init__(
         self,
@@ -258,6 +260,7 @@ class _Choice:
         self._snapshot, self._fleet, self._state, self._policy = snapshot, fleet, state, policy
         self._places, self._now_s, self._limits = places, now_s, limits
         self._forced = forced
+        self._budget = at_once(policy, fleet.ready)
         as_it_counts = snapshot if forced else at_highest(snapshot)
         self._elsewhere = Elsewhere(as_it_counts, fleet, state, policy, now_s=now_s)
         self._least, self._wanted_by = policy.workers.min, limits.min_by
@@ -290,10 +293,11 @@ class _Choice:
         if len(self.chosen) >= self._spare:
             self._block(worker, self._why_no_more())
             return True
-        if self.chosen and (
-            not self.leaves_at_once(worker) or len(self.chosen) >= self._policy.scale_down.max_empty_step
-        ):
+        if self.chosen and self._has_enough_with(worker):
             return False
+        if not self._budget and not self.leaves_at_once(worker):
+            self._block(worker, "budget: scale_down.budget lets only empty workers leave")
+            return True
         why = self._too_full(worker)
         if why is None and not worker.empty and worker.pods is None:
             self.unseen.append(worker.title)
@@ -309,8 +313,14 @@ class _Choice:
             self._block(worker, why)
             return True
         self.chosen.append(worker)
-        self.moves += self._families(worker)
-        return self.leaves_at_once(worker)
+        self.moves += self._elsewhere.families(worker)
+        return self.leaves_at_once(worker) or len(self.chosen) < self._budget
+
+    def _has_enough_with(self, worker: Worker) -> bool:
+        """Whether this one is of another kind than those that were chosen, or one too many: empty, or not."""
+        empty = self.leaves_at_once(worker)
+        most = self._policy.scale_down.max_empty_step if empty else self._budget
+        return empty is not self.leaves_at_once(self.chosen[0]) or len(self.chosen) >= most
 
     def _block(self, worker: Worker, why: str) -> None:
         self.blocked.append(Blocked(subject=worker.title, reason=why))
@@ -342,11 +352,8 @@ class _Choice:
     def _needed_in_window(self, worker: Worker) -> str | None:
         if self._forced or self.leaves_at_once(worker):
             return None
-        return lacks_room(worker, self._places, self._policy.scale_down.window_s)
-
-    def _families(self, worker: Worker) -> list[str]:
-        return [family(pod, self._elsewhere.rules_of(pod)) for pod in movable_pods(worker)]
+        return lacks_room((*self.chosen, worker), self._places, self._policy.scale_down.window_s)
 
     def _moved_in_vain(self, worker: Worker) -> str | None:
-        reasons = (moved_too_often(self._state, owner, self._now_s) for owner in self._families(worker))
+        reasons = (moved_too_often(self._state, owner, self._now_s) for owner in self._elsewhere.families(worker))
         return next((why for why in reasons if why is not None), None)

@@ -5,12 +5,15 @@ would launch and remove the same workers again and again.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 
 from autoscaler.decide.fleet import Worker
 from autoscaler.decide.removal.elsewhere import movable_pods
 from autoscaler.model import Node, Resources, Snapshot
+
+_NONE: Final = Resources()
 
 
 def not_known(workers: Iterable[Worker], window_s: int) -> str | None:
@@ -32,22 +35,28 @@ def at_highest(snapshot: Snapshot) -> Snapshot:
     return msgspec.structs.replace(snapshot, nodes=nodes)
 
 
-def lacks_room(worker: Worker, places: Sequence[Worker], window_s: int) -> str | None:
+def lacks_room(
+    leaving: Sequence[Worker], places: Sequence[Worker], window_s: int, *, new: Resources = _NONE
+) -> str | None:
     """Why pods that ran there in the window and do now could not all run on the places, each at its fullest.
+
+    `new`: what those have free that come for the leaving.
 
     The filters judge the pods that are there. Of those that left nothing is known but their sum: it is held against the
     sum of what is free, which is not too much where they were small, and may be where one was large.
     """
-    left = _left(worker.node)
+    left = sum((_left(worker.node) for worker in leaving), start=Resources())
     if left == Resources():
         return None
-    need = sum((pod.requests for pod in movable_pods(worker)), start=left)
-    free = sum((_free(place.node) for place in places if place.key != worker.key), start=Resources())
+    need = sum((pod.requests for worker in leaving for pod in movable_pods(worker)), start=left)
+    gone = {worker.key for worker in leaving}
+    free = sum((_free(place.node) for place in places if place.key not in gone), start=new)
     if need.fits_in(free):
         return None
+    there = "it" if len(leaving) == 1 else "these"
     return (
-        f"needed: in the last {window_s} s pods on it asked for up to {_in_words(need)}, and {_in_words(free)} is free "
-        "on the others"
+        f"needed: in the last {window_s} s pods on {there} asked for up to {_in_words(need)}, and "
+        f"{_in_words(free)} is free on the others"
     )
 
 

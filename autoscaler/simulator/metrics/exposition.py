@@ -14,7 +14,6 @@ from autoscaler.simulator.world.objects import STORAGE_BYTES, ClusterState, SimN
 from autoscaler.simulator.world.rules import LOST_NODE_TOLERATIONS, claim_names
 from autoscaler.simulator.world.workload import DO_NOT_DISRUPT, SAFE_TO_EVICT, Ask, Kind
 
-VERSION: Final = "v1.36.2+k3s1"
 OWN_VERSION: Final = "v2.20.0"
 """kube-state-metrics'."""
 VOLUME_NODE_ANNOTATION: Final = "local.path.provisioner/selected-node"
@@ -108,7 +107,7 @@ def node_info(node: SimNode) -> Labels:
         "kernel_version": "6.1.0",
         "os_image": "Amazon Linux 2023",
         "container_runtime_version": "containerd://2.1.5-k3s1",
-        "kubelet_version": VERSION,
+        "kubelet_version": node.machine.k3s_version,
         "kubeproxy_version": "deprecated",
         "provider_id": node.provider_id,
         "pod_cidr": "",

@@ -24,9 +24,10 @@ _KEPT: Final = 256
 
 
 class Sight(msgspec.Struct, frozen=True):
-    """What each look asks; `with_owners`: and when the last owner of pods came."""
+    """What each look asks; `with_owners`: and when the last owner of pods came; `with_versions`: and of kubelets."""
 
     with_owners: bool = False
+    with_versions: bool = False
 
 
 class Rooms(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +77,11 @@ class Reader:
         self._known = self._sights()
 
     def _sights(self) -> dict[str, Question]:
-        return {sight_query(self._policy, with_owners=owners): Sight(with_owners=owners) for owners in (False, True)}
+        versions = "k3s_version" in self._policy.rotation.drift
+        return {
+            sight_query(self._policy, with_owners=owners): Sight(with_owners=owners, with_versions=versions)
+            for owners in (False, True)
+        }
 
     def read(self, promql: str) -> Question:
         """The question that the text is. Raises ValueError for any other text."""

@@ -177,7 +177,7 @@ class Recorder:
 
     def scene(self, now_s: float) -> Scene:
         """What Prometheus holds now, to be answered from later."""
-        sight = tuple(self.rows(Sight(with_owners=True), now_s))
+        sight = tuple(self.rows(Sight(with_owners=True, with_versions=True), now_s))
         return Scene(self._view_at(now_s), sight, tuple(self._requested(now_s)), now_s)
 
     def _sight(self, view: ClusterView | None, now_s: float, grid: Grid) -> list[Row]:
@@ -301,7 +301,12 @@ class Recorder:
 
 def seen(rows: Sequence[Row], question: Sight) -> Sequence[Row]:
     """Of all that a sight may tell, what it was asked."""
-    return rows if question.with_owners else [one for one in rows if one[0][FAMILY] != "owner_youngest"]
+    unasked = {
+        family
+        for family, asked in (("owner_youngest", question.with_owners), ("node_version", question.with_versions))
+        if not asked
+    }
+    return [one for one in rows if one[0][FAMILY] not in unasked]
 
 
 def as_samples(rows: Iterable[Row], now_s: float) -> list[Sample]:

@@ -104,7 +104,7 @@ class ClusterRows:
         nodes: dict[str, tuple[object, NodeFacts]] = {}
         pods: dict[str, tuple[object, PodFacts]] = {}
         for node in state.nodes.values():
-            mark = (node.ready, node.cordoned, node.extra_taints, node.machine.alive)
+            mark = (node.ready, node.cordoned, node.extra_taints, node.machine.alive, node.machine.k3s_version)
             known = self._nodes.get(node.uid)
             nodes[node.uid] = known if known and known[0] == mark else (mark, _node_facts(node, self._told))
         for pod in state.pods.values():
@@ -156,6 +156,7 @@ def _node_facts(node: SimNode, told: Mapping[str, str]) -> NodeFacts:
             pods=str(node.max_pods),
         )
     ]
+    rows.append(row("node_version", "1", node=name, kubelet_version=node.machine.k3s_version))
     if not node.ready:
         rows.append(row("node_not_ready", "0", node=name))
         if managed:

@@ -99,6 +99,7 @@ class Nodes:
             memory=Meter(state.now_s, float(SYSTEM_MEMORY_BYTES), state.keep_s),
             booted_at_s=state.now_s,
             dual_stack=self._traits.dual_stack,
+            k3s_version=state.k3s_version,
         )
         sizes_of(machine.instance_type)  # an unknown type is refused before anything changes
         state.touch()

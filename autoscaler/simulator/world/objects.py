@@ -26,6 +26,10 @@ STORAGE_BYTES: Final = 20 * 1024**3
 """Ephemeral storage of every machine."""
 
 
+K3S_VERSION: Final = "v1.36.2+k3s1"
+"""What servers run, and workers join with, until somebody upgrades."""
+
+
 class Phase(StrEnum):
     """Pod phases."""
 
@@ -100,6 +104,7 @@ class Machine:
     counters_reset_at_s: float | None = None
     """When its exporter's counters last began at zero again."""
     dual_stack: bool = False
+    k3s_version: str = K3S_VERSION
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -318,6 +323,8 @@ class ClusterState:
         self.dirty_owners: set[str] = set()
         self.dirty_nodes: set[str] = set()
         self.schedule_due = False
+        self.k3s_version = K3S_VERSION
+        """What a new worker joins with."""
         self.evictions = 0
         """Pods that drains took off their Node before they had ended."""
         self.changed_at_s = now_s

@@ -228,6 +228,15 @@ class World:
         self._nodes.mend_node(name)
         settle(self.state)
 
+    def upgrade_servers(self, version: str, *, new_workers: bool = True) -> None:
+        """The servers run this K3s from now on; `new_workers`: and who joins from now on does."""
+        self.state.touch()
+        for machine in self.state.machines.values():
+            if machine.server:
+                machine.k3s_version = version
+        if new_workers:
+            self.state.k3s_version = version
+
     def reset_counters(self, name: str) -> None:
         """The counters of the node's exporter begin at zero again. Raises KeyError for an unknown name."""
         self.state.touch()

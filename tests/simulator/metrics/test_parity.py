@@ -21,7 +21,7 @@ from autoscaler.observe.series import (
     SIGHT_FAMILIES,
     USE_FAMILIES,
 )
-from autoscaler.policy import MetricsPolicy, Policy
+from autoscaler.policy import MetricsPolicy, Policy, Rotation
 from autoscaler.simulator.metrics.elsewhere import ELSEWHERE
 from autoscaler.simulator.metrics.faults import MetricFaults, spoil
 from autoscaler.simulator.metrics.recorded import Recorder
@@ -76,7 +76,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replay]:
 def compare(prometheus: Replay, case: Case) -> Counter[str]:
     """Ask both all four queries; returns how many rows each family has."""
     cluster = f"c{case.seed}"
-    policy = Policy(version=1, metrics=MetricsPolicy(cluster_interval_s=SCRAPE_S, matchers={"cluster": cluster}))
+    metrics = MetricsPolicy(cluster_interval_s=SCRAPE_S, matchers={"cluster": cluster})
+    rotation = Rotation(drift=("k3s_version",) if case.seed % 2 else ())
+    policy = Policy(version=1, metrics=metrics, rotation=rotation)
     world = draw_world(case.seed, now_s=START_S, for_s=HISTORY_S)
     recorder = Recorder(world, policy)
     jobs = Jobs(world, prometheus, policy, case.faults)
