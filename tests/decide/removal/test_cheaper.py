@@ -33,7 +33,7 @@ def thrifty(
     sizes: dict[str, Size] | None = None,
     **more: Any,
 ) -> Policy:
-    made = policy(types=types, down=ScaleDown(replace_when_saves=share), **{"low": 1, **more})
+    made = policy(types=types, down=ScaleDown(when="low_use", replace_when_saves=share), **{"low": 1, **more})
     return msgspec.structs.replace(made, workers=msgspec.structs.replace(made.workers, sizes=sizes or {}))
 
 

@@ -130,7 +130,7 @@ def test_the_latest_version_is_asked_for_where_a_rotation_could_begin_and_nowher
     old = look([aged(1, DAY_S), full(2)], drifting("template", max_age_s=DAY_S))
     assert (replaced(old), old.asks.templates) == (("i-001", "max_age"), False), "one is due already"
     idle = decided(snapshot([worker(n) for n in (1, 2, 3)]), None, policy(rotation=drifting("template")))
-    assert (idle.reason, idle.asks.templates) == ("low_utilisation", False), "a shrink comes first"
+    assert (idle.reason, idle.asks.templates) == ("consolidation", False), "a shrink comes first"
 
 
 def test_an_image_is_compared_with_that_of_the_last_launch_from_the_same_template() -> None:
@@ -172,5 +172,5 @@ def test_nothing_is_launched_that_its_pods_would_not_fit_on() -> None:
 
 def test_without_a_rotation_nobody_is_due() -> None:
     decision = look([aged(1, 900 * DAY_S, kubelet_version=V1), full(2)], Rotation(), servers=(V2,))
-    assert (decision.reason, decision.state, decision.asks) == ("steady", State(fence=9), decision.asks)
+    assert (decision.reason, decision.state, decision.asks) == ("at_min", State(fence=9), decision.asks)
     assert not decision.asks
