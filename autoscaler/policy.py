@@ -4,16 +4,18 @@ Everything that is wrong is told at once, each with one sentence: which value, w
 How values may be written is the business of autoscaler/policyfile/.
 """
 
+import errno
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Final, Literal
 
 import msgspec
 
 from autoscaler.model import Mode
 from autoscaler.policyfile.faults import refuse
+from autoscaler.policyfile.layers import BadLayers, layered
 from autoscaler.policyfile.reading import read
-from autoscaler.policyfile.text import BadYaml, read_yaml
+from autoscaler.policyfile.text import BadYaml
 from autoscaler.pools import GENERAL, Market, WorkerPool
 from autoscaler.windows import Headroom, Window, faults
 
@@ -295,16 +297,29 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return max(LEAST_DRAIN_S, self.interruption.grace_s) if reclaim else self.drain.timeout_s
 
 
-def parse_policy(text: str, *, source: str = "policy.yml") -> Policy:
-    """Turn YAML into a Policy. Raises PolicyError with everything that is wrong, a sentence each."""
+def parse_policy(text: str, *, source: str = "policy.yml", beside: Callable[[str], str] | None = None) -> Policy:
+    """Turn YAML into a Policy. Raises PolicyError with everything that is wrong, a sentence each.
+
+    `beside` gives the text of a file that it extends, by its name, or raises OSError; without it only presets may be
+    extended.
+    """
     try:
-        tree = read_yaml(text)
+        tree, sources = layered(text, source=source, beside=beside or _nothing_beside)
     except BadYaml as error:
         raise PolicyError(f"{source} is not valid YAML: {error}. Mend it and deploy again.") from error
+    except BadLayers as error:
+        raise PolicyError(f"{error.source} is not a valid policy: {error}.") from error
     policy, wrong = read(Policy, tree)
     if policy is None:
-        raise PolicyError(f"{source} is not a valid policy: {told(wrong)} The committed policy.yml shows every field.")
+        layers = f" with {' and '.join(sources[1:])}" if sources[1:] else ""
+        raise PolicyError(
+            f"{source}{layers} is not a valid policy: {told(wrong)} The committed policy.yml shows every field."
+        )
     return policy
+
+
+def _nothing_beside(name: str) -> str:
+    raise FileNotFoundError(errno.ENOENT, "this text is no file, so nothing lies beside it", name)
 
 
 def told(faults: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parent.parent
 CORE = (
     "model",
     "windows",
+    "presets",
     "policyfile",
     "policy",
     "ports",
@@ -28,7 +29,8 @@ CORE = (
 ALLOWED = {
     "model": set(),
     "windows": set(),
-    "policyfile": set(),
+    "presets": set(),
+    "policyfile": {"presets"},
     "policy": {"model", "policyfile", "pools", "windows"},
     "ports": {"model"},
     "observe": {"model", "policy", "ports"},
