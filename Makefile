@@ -64,8 +64,8 @@ race: setup ## 2 and 10 real processes evaluate one need on a real conditional s
 bench: setup ## the measured claims of the README and docs
 	@$(PYTHON_BIN) -m bench
 
-bench-policy: setup ## what the policy costs under named workloads, beside other fleets (POLICY="a.yml b.yml": and other policies)
-	@$(PYTHON_BIN) -m bench.policy $(addprefix --policy ,$(POLICY))
+bench-policy: setup ## what the policy costs under named workloads, beside other fleets (POLICY="a.yml b.yml", PRESETS="thrifty": others too)
+	@$(PYTHON_BIN) -m bench.policy $(addprefix --policy ,$(POLICY)) $(addprefix --preset ,$(PRESETS))
 
 package: setup ## build/k3s-autoscaler.zip, what Lambda runs; no AWS, no docker, the same bytes every time
 	@scripts/package

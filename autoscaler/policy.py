@@ -1,17 +1,23 @@
 """The operator's scaling policy: typed, validated, with the defaults of the committed `policy.yml`.
 
-A wrong value is refused with one sentence that names it, what is allowed, and changes nothing.
+Everything that is wrong is told at once, each with one sentence: which value, what is allowed. It changes nothing.
+How values may be written is the business of autoscaler/policyfile/.
 """
 
+import errno
 import hashlib
 import re
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Final, Literal
 
 import msgspec
-import yaml
 
 from autoscaler.forecast import Forecast, faults_of_forecast
 from autoscaler.model import Mode
+from autoscaler.policyfile.faults import refuse
+from autoscaler.policyfile.layers import BadLayers, layered
+from autoscaler.policyfile.reading import read
+from autoscaler.policyfile.text import BadYaml
 from autoscaler.pools import GENERAL, Market, WorkerPool
 from autoscaler.signals import CustomSignal
 from autoscaler.signals import faults as faults_of_signals
@@ -23,12 +29,20 @@ Ratio = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000)]
 Step = Annotated[int, msgspec.Meta(ge=1, le=1_000)]
 Usd = Annotated[float, msgspec.Meta(ge=0.0, le=100_000.0)]
-TypeName = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$", max_length=40)]
+TypeName = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$", max_length=40, description="an EC2 instance type, such as t3.small"
+    ),
+]
 """An EC2 instance type, `m6i.2xlarge`."""
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 """A Kubernetes name, or two with a slash between them."""
 Names = Annotated[tuple[Name, ...], msgspec.Meta(max_length=100)]
-LabelName = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$", max_length=100)]
+LabelName = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$", max_length=100, description="a label's name, such as cluster"),
+]
 """A label of Prometheus' data model."""
 LabelValue = Annotated[str, msgspec.Meta(max_length=200)]
 
@@ -66,15 +80,15 @@ class Workers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     on_demand_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
 
     def __post_init__(self) -> None:
+        refuse(self._faults())
+
+    def _faults(self) -> Iterator[str]:
         if self.min > self.max:
-            raise ValueError(f"workers.min is {self.min} and workers.max is {self.max}: min may not exceed max")
+            yield f"workers.min is {self.min} and workers.max is {self.max}: min may not exceed max"
         if not self.instance_types:
-            raise ValueError("workers.instance_types is empty: name at least one EC2 instance type")
-        twice = [t for index, t in enumerate(self.instance_types) if t in self.instance_types[:index]]
-        if twice:
-            raise ValueError(
-                f"workers.instance_types names {twice[0]} twice: EC2 takes each type once, so name it once"
-            )
+            yield "workers.instance_types is empty: name at least one EC2 instance type"
+        for kind in sorted({kind for kind in self.instance_types if self.instance_types.count(kind) > 1}):
+            yield f"workers.instance_types names {kind} twice: EC2 takes each type once, so name it once"
 
 
 class ScaleUp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -112,8 +126,7 @@ class ScaleDown(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         wrong = blackout_faults(self.blackouts)
         if isinstance(self.budget, str) and not _PERCENT.fullmatch(self.budget):
             wrong.append(f"scale_down.budget is {self.budget!r}: give a number of workers, or a share from 0% to 100%")
-        if wrong:
-            raise ValueError("; ".join(wrong))
+        refuse(wrong)
 
 
 Drift = Literal["image", "template", "k3s_version"]
@@ -209,15 +222,18 @@ class MetricsPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     max_age_s: PositiveSeconds = 30
 
     def __post_init__(self) -> None:
+        refuse(self._faults())
+
+    def _faults(self) -> Iterator[str]:
         for label, value in self.matchers.items():
             if label.startswith("__") or label in _OURS:
-                raise ValueError(
+                yield (
                     f"metrics.matchers names the label {label}, which Prometheus or our own selectors use: "
                     "choose one that tells the clusters apart"
                 )
             # Backquotes and braces belong to Go's templates, $ to Prometheus' own replacements.
             if not value.isprintable() or any(part in value for part in ("`", "{{", "$")):
-                raise ValueError(
+                yield (
                     f"metrics.matchers.{label} is {value!r}, which the rules cannot carry: give the label a value "
                     "without line breaks, backquotes, '$' and '{{'"
                 )
@@ -226,12 +242,12 @@ class MetricsPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             ("utilisation_interval_s", self.utilisation_interval_s),
         ):
             if self.max_age_s < 2 * interval_s:
-                raise ValueError(
+                yield (
                     f"metrics.max_age_s is {self.max_age_s} and metrics.{name} is {interval_s}: the age must be at "
                     "least twice the interval, or every look finds stale metrics"
                 )
         if self.cpu_rate_window_s < 2 * self.utilisation_interval_s:
-            raise ValueError(
+            yield (
                 f"metrics.cpu_rate_window_s is {self.cpu_rate_window_s}: "
                 "it must hold at least two scrapes (2 x metrics.utilisation_interval_s)"
             )
@@ -261,17 +277,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     history_days: Annotated[int, msgspec.Meta(ge=1, le=3_650)] = 30
 
     def __post_init__(self) -> None:
-        self._check_windows()
-        if wrong := faults(self.schedules, base_min=self.workers.min, base_max=self.workers.max):
-            raise ValueError("; ".join(wrong))
-        if wrong := [
-            *faults_of_signals(self.signals, interval_s=self.metrics.utilisation_interval_s),
-            *faults_of_forecast(self.forecast),
-        ]:
-            raise ValueError("; ".join(wrong))
+        refuse(self._faults())
+
+    def _faults(self) -> Iterator[str]:
+        yield from self._faults_of_windows()
+        yield from faults(self.schedules, base_min=self.workers.min, base_max=self.workers.max)
+        yield from faults_of_signals(self.signals, interval_s=self.metrics.utilisation_interval_s)
+        yield from faults_of_forecast(self.forecast)
         up, down = self.scale_up, self.scale_down
         if self.rotation.max_age_s is not None and self.rotation.max_age_s <= down.min_age_s:
-            raise ValueError(
+            yield (
                 f"rotation.max_age_s is {self.rotation.max_age_s} and scale_down.min_age_s is {down.min_age_s}: "
                 "a worker that may not leave yet cannot be too old, so give a longer max_age_s"
             )
@@ -280,12 +295,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             ("memory", down.memory_below, up.memory_above),
         ):
             if below > above - down.target_margin:
-                raise ValueError(
+                yield (
                     f"scale_down.{name}_below ({below}) must be at most scale_up.{name}_above ({above}) "
                     f"minus scale_down.target_margin ({down.target_margin}), or the fleet swings"
                 )
 
-    def _check_windows(self) -> None:
+    def _faults_of_windows(self) -> Iterator[str]:
         interval_s = self.metrics.utilisation_interval_s
         for name, window_s in (
             ("scale_up.window_s", self.scale_up.window_s),
@@ -293,7 +308,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             ("repair.not_ready_s", self.repair.not_ready_s),
         ):
             if window_s < 2 * interval_s:
-                raise ValueError(
+                yield (
                     f"{name} is {window_s}: a window holds at least two samples, and "
                     f"metrics.utilisation_interval_s is {interval_s}: give {2 * interval_s} or more"
                 )
@@ -322,51 +337,37 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return max(LEAST_DRAIN_S, self.interruption.grace_s) if reclaim else self.drain.timeout_s
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML lets a key stand twice and keeps the last: in a policy the first would silently mean nothing."""
+def parse_policy(text: str, *, source: str = "policy.yml", beside: Callable[[str], str] | None = None) -> Policy:
+    """Turn YAML into a Policy. Raises PolicyError with everything that is wrong, a sentence each.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's
-        """Refuse a repeated key."""
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key_node.value} stands twice", key_node.start_mark
-                )
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
-
-
-def _int_or_time(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:
-    """YAML 1.1 reads `22:00` as a number to the base of 60, and `09:00` as text: here both are times of the day."""
-    return str(node.value) if ":" in node.value else loader.construct_yaml_int(node)
-
-
-_UniqueKeys.add_constructor("tag:yaml.org,2002:int", _int_or_time)
-
-
-def _read_modes(raw: Any) -> None:
-    """YAML 1.1 reads `on` and `off` as true and false: in `forecast.mode` they are the words that they look like."""
-    forecast = raw.get("forecast") if isinstance(raw, dict) else None
-    if isinstance(forecast, dict) and isinstance(forecast.get("mode"), bool):
-        forecast["mode"] = "on" if forecast["mode"] else "off"
-
-
-def parse_policy(text: str, *, source: str = "policy.yml") -> Policy:
-    """Turn YAML into a Policy. Raises PolicyError with the path of the wrong value."""
+    `beside` gives the text of a file that it extends, by its name, or raises OSError; without it only presets may be
+    extended.
+    """
     try:
-        raw = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
+        tree, sources = layered(text, source=source, beside=beside or _nothing_beside)
+    except BadYaml as error:
+        raise PolicyError(f"{source} is not valid YAML: {error}. Mend it and deploy again.") from error
+    except BadLayers as error:
+        raise PolicyError(f"{error.source} is not a valid policy: {error}.") from error
+    policy, wrong = read(Policy, tree)
+    if policy is None:
+        layers = f" with {' and '.join(sources[1:])}" if sources[1:] else ""
         raise PolicyError(
-            f"{source} is not valid YAML: {' '.join(str(error).split())}. Mend it and deploy again."
-        ) from error
-    _read_modes(raw)
-    try:
-        return msgspec.convert(raw, Policy)
-    except msgspec.ValidationError as error:
-        raise PolicyError(
-            f"{source} is not a valid policy: {error}. The committed policy.yml shows every field."
-        ) from error
+            f"{source}{layers} is not a valid policy: {told(wrong)} The committed policy.yml shows every field."
+        )
+    return policy
+
+
+def _nothing_beside(name: str) -> str:
+    raise FileNotFoundError(errno.ENOENT, "this text is no file, so nothing lies beside it", name)
+
+
+def told(faults: Sequence[str]) -> str:
+    """Faults in one line, numbered where there are several."""
+    if len(faults) > 1:
+        listed = "; ".join(f"({number}) {fault}" for number, fault in enumerate(faults, start=1))
+        faults = [f"{len(faults)} things are wrong: {listed}"]
+    return faults[0] if faults[0].endswith("?") else f"{faults[0]}."
 
 
 def policy_hash(policy: Policy) -> str:

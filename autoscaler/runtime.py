@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import IO, Any, Final, Protocol, cast
 from urllib.parse import urlsplit
 
@@ -23,7 +22,8 @@ from autoscaler.aws.sns import NoNotifier, SnsNotifier
 from autoscaler.aws.ssm import SsmNodeCommands
 from autoscaler.decide.capacity.catalogue import UnknownInstanceType, check_instance_types
 from autoscaler.model import Action, Mode, Notice, Trigger
-from autoscaler.policy import Policy, PolicyError, parse_policy
+from autoscaler.policy import Policy, PolicyError
+from autoscaler.policy_files import load_policy
 from autoscaler.ports import Ports
 from autoscaler.reconcile import Busy, reconcile
 from autoscaler.redaction import CleanStdout, Redaction
@@ -245,11 +245,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 
 def read_policy(path: str) -> Policy:
     """Read and check the policy. Raises PolicyError."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"The policy {path} cannot be read: {error}. Name a readable file in POLICY_FILE.") from error
-    policy = parse_policy(text, source=path)
+    policy = load_policy(path)
     try:
         check_instance_types(policy)
     except UnknownInstanceType as error:

@@ -21,7 +21,6 @@ def test_a_time_of_the_day_needs_no_quotes() -> None:
                            'to: "22:00", min: 3').schedules  # fmt: skip
     assert (plain.from_time, plain.to_time) == (quoted.from_time, quoted.to_time) == ("09:00", "22:00")
     assert plain.minutes == (540, 1320)
-    assert parse_policy("version: 1\nworkers: {min: 0x2, max: 1_000}").workers.max == 1000, "other numbers stay numbers"
 
 
 @pytest.mark.parametrize(
@@ -55,15 +54,15 @@ def test_an_end_that_is_not_after_the_beginning_is_on_the_next_day(times: str, m
         (f"name: a, {BERLIN}, from: 9:00, to: 18:00, min: 3", "from is '9:00': write a time of the day"),
         (f"name: a, {BERLIN}, from: 24:00, to: 18:00, min: 3", "from is '24:00'"),
         (f"name: a, {BERLIN}, from: 09:00, to: 25:00, min: 3", "to is '25:00'"),
-        (f"name: a, {BERLIN}, from: 900, to: 18:00, min: 3", "got `int` - at `$.schedules[0].from"),
+        (f"name: a, {BERLIN}, from: 900, to: 18:00, min: 3", "from is '900': write a time of the day"),
         (f"name: a, {BERLIN}", "it changes nothing: give it min, max or headroom"),
         (f"name: a, {BERLIN}, min: 5, max: 4", "min is 5 and max is 4: min may not exceed max"),
         (f"name: a, {BERLIN}, min: 11", "min is 11 and workers.max is 10: give the window a max of at least 11 too"),
         (f"name: a, {BERLIN}, max: 1", "max is 1 and workers.min is 2: give the window a min of at most 1 too"),
-        (f"name: A b, {BERLIN}, min: 3", "`$.schedules[0].name`"),
-        ("name: a, min: 3", "missing required field `time_zone`"),
-        (f"name: a, {BERLIN}, min: 3, until: 09:00", "unknown field `until`"),
-        (f"name: a, {BERLIN}, headroom: {{percent: 91}}", "<= 90 - at `$.schedules[0].headroom.percent`"),
+        (f"name: A b, {BERLIN}, min: 3", "schedules.A b.name is 'A b'"),
+        ("name: a, min: 3", "schedules.a.time_zone is missing"),
+        (f"name: a, {BERLIN}, min: 3, until: 09:00", "schedules.a.until is an unknown field"),
+        (f"name: a, {BERLIN}, headroom: {{percent: 91}}", "schedules.a.headroom.percent is 91: write a whole"),
     ],
 )  # fmt: skip
 def test_a_wrong_window_is_refused_with_a_sentence(window: str, sentence: str) -> None:

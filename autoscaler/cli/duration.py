@@ -1,11 +1,12 @@
 """Durations as people write them: `90s`, `30m`, `2h`, `1h30m`, `1d`."""
 
-import re
+from decimal import Decimal
 from typing import Final
+
+from autoscaler.policyfile.units import SECONDS, UnitError
 
 UNITS: Final = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 LONGEST_S: Final = 365 * 86_400
-FORM: Final = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?")
 
 
 class DurationError(ValueError):
@@ -14,15 +15,15 @@ class DurationError(ValueError):
 
 def parse_duration(text: str) -> int:
     """Return seconds. Raises DurationError."""
-    match = FORM.fullmatch(text.strip().lower())
-    seconds = (
-        sum(int(count or 0) * unit for count, unit in zip(match.groups(), UNITS.values(), strict=True)) if match else 0
-    )
-    if not 0 < seconds <= LONGEST_S:
+    try:
+        seconds = SECONDS.amount(text.strip().lower())
+    except UnitError:
+        seconds = Decimal(0)
+    if not 0 < seconds <= LONGEST_S or seconds != int(seconds):
         raise DurationError(
             f"{text!r} is not a duration: write a positive one such as 45s, 30m, 2h, 1h30m or 1d, at most 365d."
         )
-    return seconds
+    return int(seconds)
 
 
 def say_duration(seconds: int) -> str:

@@ -17,8 +17,9 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from autoscaler.deploy.rules import ROOT, RenderError, parse_digests, read_policy, render_manifests
-from autoscaler.policy import PolicyError, parse_policy
+from autoscaler.deploy.rules import ROOT, RenderError, parse_digests, render_manifests
+from autoscaler.policy import PolicyError
+from autoscaler.policy_files import load_policy
 
 PIECE_CHARACTERS: Final = 4096
 """What a standard parameter holds (AWS Systems Manager endpoints and quotas: "Maximum size for parameter values")."""
@@ -58,7 +59,7 @@ def main(
 ) -> None:
     """Print the bundle of a cluster as JSON: `{"info": ..., "pieces": [...]}`."""
     try:
-        decoded = parse_policy(read_policy(policy), source=str(policy))
+        decoded = load_policy(policy, named_by="with --policy")
         manifests = render_manifests(decoded, cluster_id, parse_digests(image_digest or []))
         script = sync_script.read_bytes()
     except (PolicyError, RenderError) as error:

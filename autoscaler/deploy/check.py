@@ -13,8 +13,9 @@ import typer
 from autoscaler.decide.capacity.catalogue import UnknownInstanceType, check_instance_types
 from autoscaler.deploy.architecture import of_image_name, of_workers
 from autoscaler.deploy.promql import unparsable_signals
-from autoscaler.deploy.rules import ROOT, RenderError, Settings, read_policy, render
-from autoscaler.policy import Policy, PolicyError, parse_policy
+from autoscaler.deploy.rules import ROOT, RenderError, Settings, render
+from autoscaler.policy import Policy, PolicyError
+from autoscaler.policy_files import load_policy
 
 RULES: Final = ("rules/cluster.yml", "rules/utilisation.yml")
 """What depends on nothing but the policy; addresses and the cluster's name stand in other files."""
@@ -23,7 +24,7 @@ RULES: Final = ("rules/cluster.yml", "rules/utilisation.yml")
 def problems(policy: Path, rules: Path, image: str) -> list[str]:
     """Every problem, one sentence each. `rules` is the folder that `make rules` writes to, `image` the image's name."""
     try:
-        decoded = parse_policy(read_policy(policy), source=str(policy))
+        decoded = load_policy(policy, named_by="with --policy")
     except PolicyError as error:
         return [str(error)]
     return [

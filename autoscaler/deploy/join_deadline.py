@@ -4,10 +4,10 @@
 """
 
 import sys
-from pathlib import Path
 from typing import Final
 
-from autoscaler.policy import Policy, PolicyError, parse_policy
+from autoscaler.policy import Policy, PolicyError
+from autoscaler.policy_files import load_policy
 
 LONGEST_S: Final = 43_200
 """What is left at least of the life of a token that a worker reads (cloudformation/scripts/server-sync.sh renews it
@@ -27,8 +27,8 @@ def main() -> None:
     """Read the policy that the command line names."""
     (path,) = sys.argv[1:]
     try:
-        policy = parse_policy(Path(path).read_text(encoding="utf-8"), source=path)
-    except (OSError, UnicodeDecodeError, PolicyError) as error:
+        policy = load_policy(path)
+    except PolicyError as error:
         sys.exit(str(error))
     sys.stdout.write(f"{join_deadline_s(policy)}\n")
 

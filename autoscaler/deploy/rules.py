@@ -22,7 +22,8 @@ from autoscaler.deploy.architecture import of_workers
 from autoscaler.deploy.expressions import rule_expressions
 from autoscaler.deploy.versions import IMAGES, VersionsError, read_versions
 from autoscaler.observe.series import KUBE_STATE_METRICS, NODE_EXPORTER, PROOF_VOLUME, UTILISATION_GROUP
-from autoscaler.policy import Policy, PolicyError, parse_policy
+from autoscaler.policy import Policy, PolicyError
+from autoscaler.policy_files import load_policy
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 TEMPLATES: Final = ROOT / "monitoring" / "templates"
@@ -307,7 +308,7 @@ def main(
         settings = Settings(
             cluster_id=cluster_id, webhook_url=webhook_url, credentials_file=credentials_file, local=local
         )
-        decoded = parse_policy(read_policy(policy), source=str(policy))
+        decoded = load_policy(policy, named_by="with --policy")
         of_workers(decoded)
         files = render(decoded, settings) | render_manifests(decoded, cluster_id, parse_digests(image_digest or []))
     except (PolicyError, RenderError) as error:
@@ -322,16 +323,6 @@ def main(
 def parse_digests(given: Iterable[str]) -> dict[str, str]:
     """Digests by image from `prometheus=sha256:...` texts; what they hold is checked by `render_manifests`."""
     return {image: digest for image, _, digest in (text.partition("=") for text in given)}
-
-
-def read_policy(policy: Path) -> str:
-    """The policy file's text. Raises PolicyError with what to do."""
-    try:
-        return policy.read_text(encoding="utf-8")
-    except OSError as error:
-        raise PolicyError(f"{policy} could not be read: {error.strerror}. Name the policy with --policy.") from error
-    except UnicodeDecodeError as error:
-        raise PolicyError(f"{policy} is not UTF-8 text. Save it as UTF-8 or name another with --policy.") from error
 
 
 def _refuse(sentence: str) -> NoReturn:

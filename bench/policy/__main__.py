@@ -12,6 +12,8 @@ import msgspec
 
 from autoscaler.decide.capacity.catalogue import CATALOGUE, UnknownInstanceType, check_instance_types
 from autoscaler.policy import Policy, PolicyError, parse_policy
+from autoscaler.policy_files import load_policy
+from autoscaler.presets import NAMES, preset
 from bench.policy.bound import TooSmall
 from bench.policy.picture import draw
 from bench.policy.results import DEFAULT, OTHERS, Results, in_document, judged_table, table
@@ -38,6 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="another policy beside; may be repeated",
     )
     parser.add_argument(
+        "--preset",
+        action="append",
+        default=[],
+        choices=[name for name in NAMES if name != DEFAULT],
+        help="a preset beside; may be repeated",
+    )
+    parser.add_argument(
         "--workload",
         action="append",
         default=[],
@@ -51,8 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.processes < 1:
         parser.error("--processes must be at least 1")
     try:
-        policies = read_policies(options.policy)
-    except (PolicyError, OSError, UnknownInstanceType) as error:
+        policies = read_policies(options.policy, options.preset)
+    except (PolicyError, UnknownInstanceType) as error:
         parser.error(str(error))
     began_s = time.monotonic()
     plans = [make() for name, make in WORKLOADS.items() if not options.workload or name in options.workload]
@@ -60,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results, series = run(plans, policies, processes=options.processes)
     except TooSmall as error:
         parser.error(str(error))
-    folder = options.out or (APART if options.policy or options.workload else RESULTS)
+    folder = options.out or (APART if options.policy or options.preset or options.workload else RESULTS)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "policy.json").write_bytes(encode(results))
     draw(results.workloads, series, folder / "policy.svg")
@@ -76,17 +85,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(failed > 0)
 
 
-def read_policies(files: Sequence[Path]) -> dict[str, Policy]:
-    """The committed default, then the files by their names. Raises PolicyError, UnknownInstanceType, OSError."""
-    policies: dict[str, Policy] = {}
-    for name, file in ((DEFAULT, ROOT / "policy.yml"), *((file.stem, file) for file in files)):
-        if name in policies or name in OTHERS:
-            raise PolicyError(f"{file} would be called {name}, as another fleet of the table is: rename the file.")
-        policy = parse_policy(file.read_text(encoding="utf-8"), source=str(file))
+def read_policies(files: Sequence[Path], presets: Sequence[str] = ()) -> dict[str, Policy]:
+    """The committed default, presets, then the files by their names. Raises PolicyError, UnknownInstanceType."""
+    policies = {DEFAULT: load_policy(ROOT / "policy.yml", named_by="with --policy")}
+    # The table knows a `brief` that is no policy of ours.
+    policies |= {f"{name}-preset" if name in OTHERS else name: parse_policy(preset(name)) for name in presets}
+    for file in files:
+        if file.stem in policies or file.stem in OTHERS:
+            raise PolicyError(f"{file} would be called {file.stem}, as another fleet of the table is: rename the file.")
+        policies[file.stem] = load_policy(file, named_by="with --policy")
+    for name, policy in policies.items():
         check_instance_types(policy)
-        if unknown := [name for name in policy.workers.instance_types if name not in CATALOGUE]:
-            raise PolicyError(f"{file} names {unknown[0]}, whose price nobody knows: the bench plays catalogued types.")
-        policies[name] = policy
+        if unknown := [kind for kind in policy.workers.instance_types if kind not in CATALOGUE]:
+            raise PolicyError(f"{name} names {unknown[0]}, whose price nobody knows: the bench plays catalogued types.")
     return policies
 
 

@@ -113,7 +113,7 @@ def test_a_default_that_is_too_small_for_a_workload_is_refused_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     small = Policy(version=1, workers=Workers(max=3))
-    monkeypatch.setattr(command, "read_policies", lambda _files: {DEFAULT: small})
+    monkeypatch.setattr(command, "read_policies", lambda _files, _presets: {DEFAULT: small})
     with pytest.raises(SystemExit):
         command.main(["--out", str(tmp_path), "--processes", "1"])
     assert "ecommerce-day needs 4 workers after 60 s, and the default's workers.max is 3" in capsys.readouterr().err

@@ -18,6 +18,7 @@ PAUSED = ModeSetting(mode=Mode.PAUSED, set_at_s=100, by="ada")
         ("30m", 1800),
         ("2h", 7200),
         ("1h30m", 5400),
+        ("1.5h", 5400),
         ("1d", 86_400),
         (" 1D2H ", 93_600),
         ("365d", 31_536_000),
@@ -29,7 +30,7 @@ def test_durations(text: str, seconds: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "2", "h", "2 hours", "-1h", "0s", "0h0m", "1.5h", "30m1h", "366d", "9" * 400 + "s", "²h", "1h\n2m"],
+    ["", " ", "2", "h", "2 hours", "-1h", "0s", "0h0m", "0.5s", "30m1h", "366d", "9" * 400 + "s", "²h", "1h\n2m"],
 )
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(DurationError, match="is not a duration: write"):

@@ -19,6 +19,7 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
+from autoscaler.presets import NAMES
 from tests.service.conftest import ROOT, Template, build_artifact
 
 CUT = runpy.run_path(str(ROOT / "scripts" / "package_tree.py"))
@@ -74,11 +75,18 @@ def test_two_builds_are_the_same_to_the_byte(artifact: Path, build_folder: Path)
     assert again.read_bytes() == artifact.read_bytes()
 
 
+PRESETS = {f"autoscaler/presets/{name}.yml" for name in NAMES}
 TABLES = {f"autoscaler/decide/capacity/{name}.json" for name in ("catalogue", "prices")}
 
 
 def test_it_holds_our_code_and_no_more_of_it_than_runs(names: set[str]) -> None:
-    assert {"policy.yml", "autoscaler/reconcile.py", *TABLES, *(f"handlers/{name}.py" for name in HANDLERS)} <= names
+    assert {
+        "policy.yml",
+        "autoscaler/reconcile.py",
+        *TABLES,
+        *PRESETS,
+        *(f"handlers/{name}.py" for name in HANDLERS),
+    } <= names
     for unwanted in (
         "autoscaler/simulator/",
         "autoscaler/cli/",

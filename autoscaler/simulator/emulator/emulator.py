@@ -24,7 +24,7 @@ from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import make_server
 
 from autoscaler.model import CLUSTER_TAG, ROLE_TAG
-from autoscaler.policy import parse_policy
+from autoscaler.policy_files import load_policy
 from autoscaler.simulator.emulator.events import EventBus
 from autoscaler.simulator.emulator.http import ClusterServer
 from autoscaler.simulator.emulator.moto import (
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         describe=lambda: _describe(ec2, options.cluster),
         bus=bus,
         clock=time.time,
-        policy=parse_policy(options.policy.read_text(), source=str(options.policy)) if options.policy else None,
+        policy=load_policy(options.policy, named_by="with --policy") if options.policy else None,
     )
     mend_run_command(cluster)
     cluster.start()

@@ -12,7 +12,8 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from autoscaler.policy import Policy, parse_policy
+from autoscaler.policy import Policy
+from autoscaler.policy_files import load_policy
 from autoscaler.simulator.emulator.emulator import Ready
 from autoscaler.simulator.stack.cloud import Account, aws_environment, plain_environment
 from autoscaler.simulator.stack.cluster import ClusterClient
@@ -83,7 +84,7 @@ def local_stack(settings: StackSettings, *, tell: Callable[[str], None]) -> Iter
 
     Raises StackError with one sentence and the last log lines of what did not start; PolicyError for a wrong policy.
     """
-    policy = parse_policy(settings.policy_path.read_text(), source=str(settings.policy_path))
+    policy = load_policy(settings.policy_path, named_by="with --policy")
     with tempfile.TemporaryDirectory(prefix="k3s-autoscaler-") as name, Supervisor(Path(name)) as supervisor:
         try:
             yield _start(settings, policy, supervisor, Path(name), tell)
