@@ -115,4 +115,10 @@ def with_plan(decision: Decision, plan: LaunchPlan, *, blocked: tuple[Blocked, .
     elif decision.growth is not None and plan.refused:
         told = f"{decision.message} {not_launched(plan)[1]}"
         decision = msgspec.structs.replace(decision, message=told)
-    return msgspec.structs.replace(decision, state=plan.state, growth=None, blocked=(*decision.blocked, *blocked))
+    return msgspec.structs.replace(
+        decision,
+        state=plan.state,
+        growth=None,
+        fallbacks=plan.fallbacks,
+        blocked=(*decision.blocked, *plan.blocked, *blocked),
+    )

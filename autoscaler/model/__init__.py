@@ -9,6 +9,7 @@ from autoscaler.model.decided import (
     Action,
     Blocked,
     Decision,
+    Fallback,
     FleetCost,
     Growth,
     NewWorkers,
@@ -16,6 +17,7 @@ from autoscaler.model.decided import (
     Schedule,
     Signal,
     Trigger,
+    fitting,
 )
 from autoscaler.model.observed import (
     ALIVE,
@@ -41,6 +43,9 @@ from autoscaler.model.observed import (
     Utilisation,
 )
 from autoscaler.model.operations import (
+    HAIR_USD,
+    ON_DEMAND,
+    SPOT,
     CommandRef,
     LaunchContext,
     LaunchOperation,
@@ -83,11 +88,14 @@ __all__ = [
     "ASG_TAG",
     "CLUSTER_TAG",
     "ENDING",
+    "HAIR_USD",
     "MANAGED_BY_TAG",
     "MANAGED_BY_VALUE",
     "NO_CODE",
+    "ON_DEMAND",
     "OPERATION_TAG",
     "ROLE_TAG",
+    "SPOT",
     "THROTTLES",
     "UNKNOWN_COMMAND_RULE",
     "Action",
@@ -101,6 +109,7 @@ __all__ = [
     "Cordon",
     "DaemonSet",
     "Decision",
+    "Fallback",
     "FleetCost",
     "Found",
     "Growth",
@@ -146,6 +155,7 @@ __all__ = [
     "Utilisation",
     "Verb",
     "cause_of",
+    "fitting",
     "in_words",
     "lasts",
 ]
