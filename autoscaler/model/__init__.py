@@ -73,6 +73,7 @@ from autoscaler.model.state import (
     RulesQuestion,
     SeenType,
     State,
+    ZoneJoins,
 )
 from autoscaler.model.tags import (
     ASG_TAG,
@@ -154,6 +155,7 @@ __all__ = [
     "Unshown",
     "Utilisation",
     "Verb",
+    "ZoneJoins",
     "cause_of",
     "fitting",
     "in_words",

@@ -1,7 +1,7 @@
 """Growth -> launch operations: which zone, which pools, and the complete request, frozen."""
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -9,6 +9,7 @@ import msgspec
 from autoscaler.decide.capacity.catalogue import nominal_resources
 from autoscaler.decide.capacity.cost import dearest, not_dearer
 from autoscaler.decide.capacity.prices import price_of
+from autoscaler.decide.capacity.zones import Zones
 from autoscaler.decide.fleet import Standing, view_fleet
 from autoscaler.model import (
     ALIVE,
@@ -60,6 +61,8 @@ class LaunchPlan(msgspec.Struct, frozen=True, kw_only=True):
     """For each launch on Spot, what is launched in the place of workers that it does not give."""
     blocked: tuple[Blocked, ...] = ()
     """What was passed over although something is launched."""
+    left_out: tuple[Blocked, ...] = ()
+    """Zones in which launches do not join."""
 
 
 class _Offer(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +112,8 @@ def plan_launch(
     """
     subnets = _subnet_of_each_zone(context, snapshot, state)
     exhausted = left_alone(state, now_s)
-    sharing = _Sharing(tuple(subnets), _workers_by_zone(snapshot, state, tuple(subnets)), exhausted, policy)
+    in_zone = _workers_by_zone(snapshot, state, tuple(subnets))
+    sharing = _Sharing(Zones(tuple(subnets), in_zone, state, now_s=now_s), exhausted, policy)
     for new in growth.workers:
         sharing.take(new, growth)
     opened: list[LaunchOperation] = []
@@ -127,7 +131,7 @@ def plan_launch(
         operation = operation.asking_for(fits)
         state = open_launch(state, operation)
         opened.append(operation)
-        if bought.instead is not None and (zone := sharing.zone_of(bought.instead, share.zone)):
+        if bought.instead is not None and (zone := sharing.zones.instead(bought.instead.zones, share.zone)):
             there = msgspec.structs.replace(share, zone=zone, market=ON_DEMAND)
             replacing = writer.operation(f"{operation.operation_id}{FALLBACK}", there, bought.instead.types, fits)
             fallbacks.append(
@@ -151,22 +155,23 @@ def plan_launch(
         codes=tuple(sharing.codes),
         state_full=state_full,
         fallbacks=tuple(fallbacks),
-        blocked=tuple(sharing.blocked),
+        blocked=(*sharing.blocked, *sharing.left_out.values()),
+        left_out=tuple(sharing.left_out.values()),
     )
 
 
 class _Sharing:
     """Shares wanted workers out to zones and markets, one kind after the other."""
 
-    def __init__(
-        self, zones: Sequence[str], in_zone: Counter[str], exhausted: Mapping[Pool, str], policy: Policy
-    ) -> None:
-        self._zones, self._in_zone, self._exhausted, self._policy = zones, in_zone, exhausted, policy
+    def __init__(self, zones: Zones, exhausted: Mapping[Pool, str], policy: Policy) -> None:
+        self.zones, self._exhausted, self._policy = zones, exhausted, policy
         self.shares: Counter[_Share] = Counter()
         self.bought: dict[_Share, _Bought] = {}
         self.refused = 0
         self.codes: dict[str, None] = {}
         self.blocked: list[Blocked] = []
+        self.left_out: dict[str, Blocked] = {}
+        """By zone: where launches do not join."""
 
     def take(self, new: NewWorkers, growth: Growth) -> None:
         """Give them zones, the emptiest first; on demand where Spot is left alone everywhere, as far as is paid for."""
@@ -185,21 +190,20 @@ class _Sharing:
         if count < new.count:
             self.refused += new.count - count
             self.codes |= dict.fromkeys(offer.codes)
+        self.left_out |= {told.subject: told for told in self.zones.told(offer.zones)}
         tried = {zone for record in growth.unhelped if record.unhelped for zone in record.zones}
-        for _ in range(count):
-            zone = min(offer.zones, key=lambda z: (z in tried, self._in_zone[z], z))
-            self._in_zone[zone] += 1
+        for number in range(count):
+            zone = self.zones.take(offer.zones, tried=tried, pinned=bool(new.zone))
+            if zone is None:
+                self.refused += count - number
+                break
             share = _Share(new.instance_type, zone, offer.market, new.pool)
             self.shares[share] += 1
             self.bought[share] = _Bought(new=new, offer=offer, instead=instead)
 
-    def zone_of(self, instead: _Offer, zone: str) -> str:
-        """Where what a zone's Spot does not give is launched: there if it may be, else in the emptiest; or nowhere."""
-        return zone if zone in instead.zones else min(instead.zones, key=lambda z: (self._in_zone[z], z), default="")
-
     def _offer(self, new: NewWorkers) -> _Offer:
         """Where the workers can be had on their market."""
-        allowed = [zone for zone in self._zones if new.zone in {"", zone}]
+        allowed = [zone for zone in self.zones.every if new.zone in {"", zone}]
         types = _at_least(new, self._policy, zone=next(iter(allowed), ""))
         pools = {z: [Pool(instance_type=t, zone=z, market=new.market) for t in types] for z in allowed}
         return _Offer(

@@ -68,8 +68,8 @@ def _next_step(look: Look, state: State, fleet: FleetView, worker: Worker, notic
     enough = fleet.ready - 1 >= look.policy.workers.min and elsewhere.cannot_lose(worker, (), places) is None
     if not enough and not notice.replaced and fleet.existing < look.policy.workers.max:
         one = (NewWorkers(look.policy.workers.instance_types[0], 1),)
-        one = in_markets(one, fleet, state, look.policy, now_s=look.now_s, replacing=(worker.key,))
-        workers, _ = within_cap(one, fleet, look.policy)
+        bought = in_markets(one, fleet, state, look.policy, now_s=look.now_s, replacing=(worker.key,))
+        workers, _ = within_cap(bought, fleet, look.policy)
         if workers:
             return Retirement(notice=notice, launches=workers)
     return Retirement(notice=notice, removes=worker)
