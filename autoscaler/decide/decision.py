@@ -39,6 +39,7 @@ STEPS: Final[tuple[Callable[[Course], None], ...]] = (
     steps.grow,
     steps.retire,
     steps.shrink,
+    steps.return_to_spot,
 )
 """The order of judgement. docs/architecture.md tells the same."""
 
@@ -78,6 +79,7 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
             *course.unhealthy,
             *course.retirement.blocked,
             *shrink.blocked,
+            *course.spot_return.blocked,
         ),
         events=tuple(look.events),
         news=look.news,

@@ -6,7 +6,7 @@ from autoscaler.decide.demand.growth import GrowPlan, plan_blind_growth, plan_gr
 from autoscaler.decide.demand.headroom import NO_HEADROOM, HeadroomDemand, headroom_demand
 from autoscaler.decide.demand.pods import NO_DEMAND, PodDemand, pod_demand
 from autoscaler.decide.fleet import FleetView, view_fleet
-from autoscaler.decide.looking import Look, new_removal
+from autoscaler.decide.looking import RETURN_TO_SPOT, Look, new_removal
 from autoscaler.decide.progress.launch import advance_launch
 from autoscaler.decide.progress.removal import advance_removal
 from autoscaler.decide.removal.elsewhere import movable_pods
@@ -14,6 +14,7 @@ from autoscaler.decide.removal.reclaim import reclaim_noticed
 from autoscaler.decide.removal.repair import repair_unhealthy, trust_launches_again
 from autoscaler.decide.removal.retire import Retirement, plan_retirement
 from autoscaler.decide.removal.shrink import ShrinkPlan, plan_shrink
+from autoscaler.decide.removal.spot_return import ReturnPlan, plan_return
 from autoscaler.decide.scheduling.picture import take_backable
 from autoscaler.decide.words import count
 from autoscaler.model import Asks, Blocked, Growth, MetricsStatus, RemovalPhase, State
@@ -42,6 +43,7 @@ class Course:
         """Whether a removal began that is no shrink."""
         self.grow = GrowPlan(signals=(), wanted=0, growth=None)
         self.retirement = Retirement()
+        self.spot_return = ReturnPlan(record=None)
         self.shrink = ShrinkPlan(candidates=(), reason="busy", message="another step comes first", blocked=())
 
     @property
@@ -197,6 +199,26 @@ def shrink(course: Course) -> None:
             course.state = owners_moved(course.state, course.shrink.moves, look.now_s)
 
 
+def return_to_spot(course: Course) -> None:
+    """An on-demand worker that a Spot pool need not have: a Spot worker first, then its removal."""
+    look, shrink = course.look, course.shrink
+    if course.another_comes_first or course.pods.waiting or shrink.candidates or shrink.asks:
+        return
+    plan = course.spot_return = plan_return(look, course.state, course.fleet)
+    worker = plan.removes
+    if worker is not None and open_operations(course.state) >= MAX_OPEN_OPERATIONS:
+        return
+    course.state = msgspec.structs.replace(course.state, spot_return=plan.record)
+    look.events += [plan.event] if plan.event else []
+    if plan.launches:
+        growth = Growth(workers=plan.launches, reason=RETURN_TO_SPOT, may_fall_back=False)
+        course.grow = msgspec.structs.replace(course.grow, wanted=course.fleet.ready + 1, growth=growth)
+    elif worker is not None and worker.instance is not None:
+        removal = new_removal(look, worker.instance, worker.node, reason=RETURN_TO_SPOT, phase=RemovalPhase.DRAINING)
+        course.state = open_removal(course.state, removal, counts_as_scale_down=False)
+        course.repaired = True
+
+
 def asks(course: Course) -> Asks:
     """What has to be seen before all of this can be judged."""
     look, fleet = course.look, course.judged
@@ -208,4 +230,5 @@ def asks(course: Course) -> Asks:
     unseen = tuple(w.title for w in leaving if w.pods is None)
     rooms = look.asks_rooms or (bool(unseen) and not look.snapshot.rooms_known)
     asked |= course.headroom.asks
-    return asked | course.pods.asks | course.retirement.asks | course.shrink.asks | Asks(pods_of=unseen, rooms=rooms)
+    removing = course.retirement.asks | course.shrink.asks | course.spot_return.asks
+    return asked | course.pods.asks | removing | Asks(pods_of=unseen, rooms=rooms)

@@ -4,7 +4,7 @@ from autoscaler.decide.capacity.launch import LaunchPlan
 from autoscaler.decide.demand.growth import GrowPlan
 from autoscaler.decide.demand.pods import PodDemand
 from autoscaler.decide.fleet import FleetView
-from autoscaler.decide.looking import Look
+from autoscaler.decide.looking import RETURN_TO_SPOT, Look
 from autoscaler.decide.removal.shrink import ShrinkPlan
 from autoscaler.model import Action, Cause, MetricsStatus, Signal, Snapshot, cause_of
 from autoscaler.model import in_words as meaning
@@ -60,6 +60,8 @@ def _why_grow(look: Look, grow: GrowPlan, pods: PodDemand, short_of: str) -> str
         return "EC2 takes a worker back and its pods need room"
     if reason == "retirement":
         return "EC2 will retire a worker, and its replacement comes first"
+    if reason == RETURN_TO_SPOT:
+        return "a worker that need not be on demand is replaced by Spot, and its replacement comes first"
     if reason == "blind_growth":
         return "a scale-up alert fires while Prometheus cannot be asked"
     if reason == "below_min":

@@ -72,6 +72,7 @@ from autoscaler.model.state import (
     Removed,
     RulesQuestion,
     SeenType,
+    SpotReturn,
     State,
     ZoneJoins,
 )
@@ -150,6 +151,7 @@ __all__ = [
     "SeenType",
     "Signal",
     "Snapshot",
+    "SpotReturn",
     "State",
     "Trigger",
     "Unshown",

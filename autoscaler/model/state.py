@@ -143,6 +143,21 @@ class ZoneJoins(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """When a worker launched there was last seen Ready."""
 
 
+class SpotReturn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An on-demand worker of a Spot pool that is being replaced by Spot, or the wait after that was in vain."""
+
+    instance_id: str = ""
+    """The worker that shall go; empty where none is being replaced."""
+    decision_id: str = ""
+    """Ids of the launch in its place begin with that."""
+    draining: bool = False
+    """Its removal was opened: what is left of it then came back."""
+    failures: int = 0
+    """Returns in a row that were in vain."""
+    until_s: int = 0
+    """None is begun before."""
+
+
 class RulesQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What the scheduler asks is being asked of a server, or was in vain.
 
@@ -180,6 +195,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     seen_types: tuple[SeenType, ...] = ()
     moved: tuple[MovedOwner, ...] = ()
     join_failures: JoinFailures | None = None
+    spot_return: SpotReturn | None = None
     zones: tuple[ZoneJoins, ...] = ()
     """How launches fared lately, by zone."""
     join_times_s: tuple[int, ...] = ()

@@ -166,3 +166,76 @@ def test_whoever_is_killed_between_spot_and_its_fallback_leads_to_no_more_worker
     cluster.sweep_for(600, every_s=30)
     assert len(cluster.workers()) == len(cluster.ready_workers()) == 4
     assert cluster.state.launches == ()
+
+
+# ---------------------------------------------------------------------------------------- interruptions, and the return
+
+
+def served(cluster: SimCluster) -> bool:
+    return all(pod.node for pod in cluster.world.pods)
+
+
+def test_an_interruption_is_replaced_before_the_machine_goes() -> None:
+    cluster = SimCluster(spot_policy())
+    need_two_workers(cluster)
+    cluster.sweep_for(240)
+    victim = spot_workers(cluster)[0]
+    document = interrupt(cluster, victim)
+    assert document["reason"] == "interruption"
+    assert len(spot_workers(cluster)) == 3, "asked for while the old one is drained"
+    cluster.sweep_for(240, every_s=20)
+    assert victim not in cluster.workers()
+    assert (markets(cluster), served(cluster)) == ({ON_DEMAND: 2, SPOT: 2}, True)
+
+
+def test_a_storm_is_weathered_on_demand_and_followed_by_a_return_one_at_a_time() -> None:
+    """Three of six Spot workers within ten minutes; Spot gives plenty all the while, to be taken next."""
+    cluster = SimCluster(spot_policy(high=12))
+    cluster.apply(deployment("web", 16))
+    cluster.sweep_for(300, every_s=30)
+    assert markets(cluster) == {ON_DEMAND: 2, SPOT: 6}
+    first, second, third = spot_workers(cluster)[:3]
+    for victim in (first, second, third):
+        interrupt(cluster, victim)
+        cluster.sweep_for(150, every_s=30)
+    cluster.sweep_for(300, every_s=30)
+    assert served(cluster), "nobody waits when it is over"
+    assert markets(cluster) == {ON_DEMAND: 3, SPOT: 5}, "the first was replaced by Spot, the others were a storm"
+
+
+def test_what_was_launched_on_demand_returns_to_spot_without_churn() -> None:
+    cluster = SimCluster(spot_policy())
+    need_two_workers(cluster)
+    drought(cluster)
+    cluster.sweep_for(300, every_s=30)
+    assert markets(cluster) == {ON_DEMAND: 4, SPOT: 0}
+    cluster.ec2.replenish()
+    cluster.sweep_for(1200, every_s=30)
+    assert markets(cluster) == {ON_DEMAND: 4, SPOT: 0}, "not before return_after_s"
+    launched, most, fewest = cluster.ec2.bill.launched, 0, 99
+    for _ in range(180):
+        cluster.run(30)
+        cluster.sweep()
+        most, fewest = max(most, len(cluster.workers())), min(fewest, len(cluster.ready_workers()))
+    assert markets(cluster) == {ON_DEMAND: 2, SPOT: 2}
+    assert (most, fewest) == (5, 4), "one at a time, launched before drained"
+    assert cluster.ec2.bill.launched - launched == 2, "and none twice"
+    assert served(cluster)
+    assert {d["reason"] for d in cluster.decisions if d["action"] == "scale_up"} == {
+        "pods_unschedulable",
+        "return_to_spot",
+    }
+
+
+def test_a_return_in_vain_waits_and_the_fleet_stays() -> None:
+    """The drought goes on, unseen because nobody asks Spot meanwhile."""
+    cluster = SimCluster(spot_policy())
+    need_two_workers(cluster)
+    drought(cluster)
+    cluster.sweep_for(300, every_s=30)
+    calls = cluster.wires.totals[LAUNCH]
+    cluster.sweep_for(6 * 3600, every_s=60)
+    assert markets(cluster) == {ON_DEMAND: 4, SPOT: 0}
+    assert 1 <= cluster.wires.totals[LAUNCH] - calls <= 6, "in six hours"
+    assert cluster.state.spot_return is not None
+    assert cluster.state.spot_return.failures >= 1

@@ -65,6 +65,26 @@ def on_demand_of(pool: WorkerPool, total: int) -> int:
     return base + math.ceil((total - base) * pool.on_demand_share - _HAIR)
 
 
+def beyond_base(fleet: FleetView, policy: Policy) -> frozenset[str]:
+    """Keys of the on-demand workers of Spot pools that have more of them than base and share ask for."""
+    keys: list[str] = []
+    for pool in policy.pools:
+        mix = mix_of(pool, fleet)
+        if pool.market == SPOT and mix.on_demand > on_demand_of(pool, mix.total):
+            keys += [worker.key for worker in members(pool, fleet, *_LIVING) if market_of(worker) == ON_DEMAND]
+    return frozenset(keys)
+
+
+def needed_on_demand(worker: Worker, fleet: FleetView, policy: Policy, *, gone: Container[str]) -> str | None:
+    """Why an on-demand worker of a Spot pool stays, with those in `gone` away too; None where it need not."""
+    pool = next((pool for pool in policy.pools if pool.name == pool_of(worker)), None)
+    if pool is None or pool.market != SPOT or market_of(worker) == SPOT:
+        return None
+    mix = mix_of(pool, fleet, without=gone)
+    least = on_demand_of(pool, mix.total - 1)
+    return None if mix.on_demand > least else f"on_demand: {least} of {mix.total - 1} workers are to be on demand"
+
+
 def in_markets(
     wanted: Iterable[NewWorkers],
     fleet: FleetView,
