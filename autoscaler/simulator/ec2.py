@@ -35,6 +35,7 @@ STATE_CODES: Final = {
     InstanceState.STOPPED: 80,
 }
 TOKEN_LIFE_S: Final = 86_400.0
+SPOT_WARNING_S: Final = 120.0
 SPOT_SHARE: Final = 0.35
 """Of the on-demand price, what the simulated Spot market asks: an assumption, of which AWS promises up to 90 % off."""
 
@@ -72,6 +73,8 @@ class SimInstance:
     running_at_s: float
     market: str = ON_DEMAND
     """`spot`: EC2 may take it back."""
+    noticed_at_s: float | None = None
+    """When EC2 gave notice that it takes it back."""
     ended_at_s: float | None = None
     """When its end began."""
     terminated_at_s: float | None = None
@@ -331,6 +334,20 @@ class Ec2:
         self.bill.terminated += 1
         self.bill.retired_usd += self._usd(instance, now_s)
         self._show_world()
+
+    def interrupt(self, instance_id: str) -> None:
+        """EC2 gives notice that it takes a Spot instance back, and does so two minutes later. Raises KeyError.
+
+        Source: EC2 user guide, "Spot Instance interruption notices". What is on demand is never taken back.
+        """
+        instance = self.instances[instance_id]
+        if instance.market == SPOT and instance.ended_at_s is None and instance.noticed_at_s is None:
+            instance.noticed_at_s = self.world.now_s
+            self.world.at(self.world.now_s + SPOT_WARNING_S, lambda: self._take(instance_id))
+
+    def _take(self, instance_id: str) -> None:
+        if instance_id in self.instances:  # else it ended long before, and was forgotten
+            self.end(instance_id)
 
     def stop(self, instance_id: str) -> None:
         """A person stops a running instance. Raises KeyError."""

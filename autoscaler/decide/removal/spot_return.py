@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from autoscaler.decide.capacity.cost import within_cap
-from autoscaler.decide.capacity.market import in_storm, market_of, members, mix_of, on_demand_of
+from autoscaler.decide.capacity.market import in_storm, market_of, members, mix_of, needed_on_demand, on_demand_of
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.elsewhere import Elsewhere
@@ -52,12 +52,8 @@ def plan_return(look: Look, state: State, fleet: FleetView) -> ReturnPlan:
         spare = _spare(pool, fleet)
         if spare > _young(look, fleet, pool) and _may_begin(look, state, fleet, pool):
             return _begin(look, state, fleet, pool, spare)
-    return ReturnPlan(record=record if spare_somewhere(look, fleet) else None)
-
-
-def spare_somewhere(look: Look, fleet: FleetView) -> bool:
-    """Whether any pool has on-demand workers beyond its base and share."""
-    return any(_spare(pool, fleet) for pool in look.policy.pools)
+    spare = any(_spare(pool, fleet) for pool in look.policy.pools)
+    return ReturnPlan(record=record if spare else None)
 
 
 def _spare(pool: WorkerPool, fleet: FleetView) -> int:
@@ -133,7 +129,8 @@ def _candidates(look: Look, state: State, fleet: FleetView, pool: WorkerPool) ->
 def _go_on(look: Look, state: State, fleet: FleetView, record: SpotReturn) -> ReturnPlan:
     ready = {worker.key: worker for worker in fleet.having(Standing.READY)}
     worker = ready.get(record.instance_id)
-    if worker is None or not spare_somewhere(look, fleet):
+    # Judged without it: beside the Spot worker that has come, the share may ask for one more on demand.
+    if worker is None or needed_on_demand(worker, fleet, look.policy, gone=()) is not None:
         return ReturnPlan(record=None)  # it went, or need not go any more
     if fleet.ready <= look.policy.workers.min:
         return ReturnPlan(record=record)

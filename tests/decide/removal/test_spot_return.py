@@ -222,6 +222,14 @@ def test_what_need_not_go_any_more_stays() -> None:
     assert (going(decision), decision.state.spot_return) == ([], None)
 
 
+def test_a_share_that_counts_the_spot_worker_too_lets_the_other_go_all_the_same() -> None:
+    """Of two, one is to be on demand; of three, two are - but three there are for a moment only."""
+    share = spot_policy(share=0.5, types=TYPES)
+    few = msgspec.structs.replace(share, workers=msgspec.structs.replace(share.workers, min=1))
+    assert begins(look(BASE, few))
+    assert going(look([*BASE, CAME], few, spot_return=LAUNCHED)) == [(iid(1), "return_to_spot", RemovalPhase.DRAINING)]
+
+
 def test_never_below_min() -> None:
     decision = look([busy(1), CAME], spot_policy(base=0, types=TYPES), spot_return=LAUNCHED)
     assert going(decision) == []

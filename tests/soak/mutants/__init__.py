@@ -5,10 +5,10 @@
 
 from typing import Final
 
-from tests.soak.mutants import endings, fleet, protocol, removals, rules, sight
+from tests.soak.mutants import endings, fleet, market, protocol, removals, rules, sight
 from tests.soak.mutants.put import Mutant
 
-BROUGHT_OUT_BY: Final = endings.BROUGHT_OUT_BY
+BROUGHT_OUT_BY: Final = endings.BROUGHT_OUT_BY | market.BROUGHT_OUT_BY
 MUTANTS: Final[tuple[Mutant, ...]] = (
     *protocol.MUTANTS,
     *sight.MUTANTS,
@@ -16,4 +16,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *removals.MUTANTS,
     *endings.MUTANTS,
     *rules.MUTANTS,
+    *market.MUTANTS,
 )
