@@ -21,6 +21,7 @@ from autoscaler.policyfile.text import BadYaml
 from autoscaler.pools import GENERAL, Market, WorkerPool
 from autoscaler.signals import CustomSignal
 from autoscaler.signals import faults as faults_of_signals
+from autoscaler.spot import Spot
 from autoscaler.windows import Blackout, Headroom, Window, blackout_faults, faults
 
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=86_400)]
@@ -192,6 +193,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     max_usd_per_hour: Usd | None = None
     usd_per_hour: Annotated[dict[TypeName, Usd], msgspec.Meta(max_length=100)] = {}
+    spot_usd_per_hour: Annotated[dict[TypeName, Usd], msgspec.Meta(max_length=100)] = {}
     other_usd_per_hour: Usd | None = None
     baseline_workers: Step | None = None
     baseline_type: TypeName | None = None
@@ -271,6 +273,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     interruption: Interruption = Interruption()
     blind_growth: BlindGrowth = BlindGrowth()
     capacity: Capacity = Capacity()
+    spot: Spot = Spot()
     cost: Cost = Cost()
     rules: RulesPolicy = RulesPolicy()
     metrics: MetricsPolicy = MetricsPolicy()

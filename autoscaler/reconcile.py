@@ -253,7 +253,7 @@ class _Run:
         fresh_refusal: bool,
     ) -> dict[str, Any]:
         ports = self.ports
-        actor = Actor(holder, ports.fleet, ports.commands, ports.clock, self.policy)
+        actor = Actor(holder, ports.fleet, ports.commands, ports.clock, self.policy, fallbacks=decision.fallbacks)
         known_notices = holder.state.notices
         try:
             actor.perform(due_effects(holder.state, snapshot, self.policy))

@@ -116,6 +116,7 @@ STRINGS: Final[dict[str, list[Any]]] = {
         {f"m5.{n}xlarge": 1.0 for n in range(100)},
         {f"m5.{n}xlarge": 1.0 for n in range(101)},
     ],
+    "cost.spot_usd_per_hour": [{}, {"t3.small": 0.0}, {"t3.small": 100_000}, {"t3.small": -0.01}, {"T3": 1.0}],
     "cost.baseline_type": [None, "t3.small", "t3", "x" * 41],
     "metrics.matchers": [
         {},
@@ -148,6 +149,9 @@ WHOLE: Final[dict[str, dict[str, Any]]] = {
         "drain": {"timeout_s": 1, "force": True},
         "repair": {"not_ready_s": 2, "max_unhealthy_share": 1e-9},
         "interruption": {"grace_s": 0},
+        "spot": {
+            "storm_share": 1e-9, "storm_window_s": 60, "storm_pause_s": 60, "return_after_s": 0, "return_min_types": 1,
+        },
         "capacity": {"back_off_s": 1, "max_back_off_s": 1},
         "metrics": {
             "timeout_s": 0.5, "cluster_interval_s": 1, "utilisation_interval_s": 1, "cpu_rate_window_s": 2,
@@ -165,6 +169,10 @@ WHOLE: Final[dict[str, dict[str, Any]]] = {
         "drain": {"timeout_s": 86_400},
         "repair": {"max_unhealthy_share": 1.0},
         "interruption": {"grace_s": 86_400},
+        "spot": {
+            "storm_share": 1.0, "storm_window_s": 1800, "storm_pause_s": 1800, "return_after_s": 86_400,
+            "return_min_types": 50,
+        },
         "blind_growth": {"step": 1000},
         "cost": {
             "max_usd_per_hour": 100_000, "usd_per_hour": {"t3.small": 100}, "other_usd_per_hour": 100_000,
@@ -300,6 +308,8 @@ def test_whole_policies_at_their_ends_are_carried(whole: dict[str, Any]) -> None
         ("cost.max_usd_per_hour", float("nan")),
         ("cost.other_usd_per_hour", float("inf")),
         ("cost.baseline_type", "t3.small"),
+        ("spot.storm_window_s", 1801),
+        ("spot.storm_pause_s", 3600),
     ],
 )
 def test_what_nothing_could_carry_is_refused(name: str, value: Any) -> None:

@@ -1,5 +1,6 @@
 """Carry out effects. Before each: enough time left. After each: its answer is saved."""
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Final, assert_never
 
@@ -9,9 +10,11 @@ from autoscaler.act.effects import Effect, SendCommand, SendLaunch, Terminate
 from autoscaler.act.holder import Holder
 from autoscaler.model import (
     NO_CODE,
+    ON_DEMAND,
     THROTTLES,
     Cause,
     CommandRef,
+    Fallback,
     LaunchOperation,
     LaunchResult,
     Mode,
@@ -32,6 +35,7 @@ from autoscaler.state.backoffs import (
     untold,
     wait_s,
 )
+from autoscaler.state.fallback import with_fallback
 from autoscaler.state.modes import effective_mode
 from autoscaler.state.transitions import (
     command_sent,
@@ -65,12 +69,22 @@ class Actor:
     same operation is news once (`fresh_failure`), and counts as told only when it was.
     """
 
-    def __init__(self, holder: Holder, fleet: Fleet, commands: NodeCommands, clock: Clock, policy: Policy) -> None:
+    def __init__(
+        self,
+        holder: Holder,
+        fleet: Fleet,
+        commands: NodeCommands,
+        clock: Clock,
+        policy: Policy,
+        *,
+        fallbacks: Sequence[Fallback] = (),
+    ) -> None:
         self._holder = holder
         self._fleet = fleet
         self._commands = commands
         self._clock = clock
         self._policy = policy
+        self._fallbacks = {fallback.of: fallback for fallback in fallbacks}
         self.events: list[str] = []
         self.failures: list[str] = []
         self.told: list[tuple[str, str]] = []
@@ -95,7 +109,9 @@ class Actor:
 
         `under` is the mode that the caller acts in: a teardown pauses the cluster first, and acts while it is paused.
         """
-        for effect in effects:
+        left = deque(effects)
+        while left:
+            effect = left.popleft()
             needed_s = LAUNCH_TIMEOUT_S if isinstance(effect, SendLaunch) else EFFECT_TIMEOUT_S
             if self._clock.remaining_s() <= needed_s:
                 self.events.append("the time of this invocation is used up; the next look goes on")
@@ -110,6 +126,7 @@ class Actor:
             match effect:
                 case SendLaunch():
                     self._launch(effect.operation)
+                    left.extendleft(self._instead_of(effect.operation))
                 case SendCommand():
                     self._command(effect)
                 case Terminate():
@@ -142,8 +159,26 @@ class Actor:
             self._note_codes(codes)
             why = "; ".join(f"{code}: {words[code][:MAX_WORDS]}" if words.get(code) else code for code in codes)
             self.failures.append(f"EC2 gave {got} of {request.count} workers ({why})")
-        now_s = self._clock.now_s()
-        self._holder.apply(lambda state: _landed(state, operation, result, now_s, self._policy))
+        now_s, fallback = self._clock.now_s(), self._fallback_of(operation)
+        missing = request.count - got
+        self._holder.apply(
+            lambda state: with_fallback(_landed(state, operation, result, now_s, self._policy), fallback, missing)
+        )
+
+    def _fallback_of(self, operation: LaunchOperation) -> Fallback | None:
+        """What may take its place: only of a first copy, whose look counted every worker that is there."""
+        return self._fallbacks.get(operation.operation_id) if _is_first_copy(operation) else None
+
+    def _instead_of(self, operation: LaunchOperation) -> list[SendLaunch]:
+        """The launch on demand that was opened when this one on Spot came up short: saved by now, and sent next."""
+        fallback = self._fallbacks.pop(operation.operation_id, None)
+        if fallback is None:
+            return []
+        wanted = fallback.operation.operation_id
+        opened = [launch for launch in self._holder.state.launches if launch.operation_id == wanted]
+        for launch in opened:
+            self.events.append(f"what Spot did not give is launched on demand: {launch.request.count} workers")
+        return [SendLaunch(operation=launch) for launch in opened]
 
     def _launch_failed(self, operation: LaunchOperation, error: FleetUnavailable) -> None:
         sentence = f"launch {operation.operation_id}: {error}"
@@ -157,7 +192,14 @@ class Actor:
         now_s = self._clock.now_s()
         # What was not refused may have landed, or was not looked at: it stays open, and goes out again to the letter.
         closes = error.refused
-        self._holder.apply(lambda state: _call_failed(state, operation, error.code, now_s, self._policy, closes=closes))
+        fallback = self._fallback_of(operation) if closes else None
+        self._holder.apply(
+            lambda state: with_fallback(
+                _call_failed(state, operation, error.code, now_s, self._policy, closes=closes),
+                fallback,
+                operation.request.count,
+            )
+        )
 
     def _note_codes(self, codes: Sequence[str]) -> None:
         fresh = untold(self._holder.state, codes)
@@ -224,7 +266,7 @@ def _landed(state: State, operation: LaunchOperation, result: LaunchResult, now_
             (pool, code)
             for code, instance_type, zone in result.errors or ((NO_CODE, "", ""),)
             # What EC2 says of no pool, or of nothing at all, it says of each.
-            for pool in ([Pool(instance_type=instance_type, zone=zone)] if instance_type and zone else pools)
+            for pool in ([_pool(operation, instance_type, zone)] if instance_type and zone else pools)
         ]
         if all(cause_of(code) is not Cause.BUSY for _, code in failed):
             state = call_answered(state)
@@ -243,7 +285,9 @@ def _call_failed(
     if closes:
         first = _is_first_copy(operation)
         state = update_launch(state, operation.operation_id, lambda current: None if first else _never_again(current))
-    places = _pools(operation) if cause_of(code) is Cause.CAPACITY else [LAUNCH_PATH]
+    # What refuses Spot may be no matter of what is on demand: the account's role or quota for it.
+    own = {Cause.CAPACITY} if operation.request.market == ON_DEMAND else {*Cause} - {Cause.BUSY}
+    places = _pools(operation) if cause_of(code) in own else [LAUNCH_PATH]
     failed = [(place, code) for place in places]
     return back_off(state, failed, now_s=now_s, policy=policy, spread=_spread(operation, now_s))
 
@@ -271,7 +315,11 @@ def _next_server(state: State, operation: RemovalOperation) -> State:
 
 def _pools(operation: LaunchOperation) -> list[Pool]:
     keys = dict.fromkeys((o.instance_type, o.zone) for o in operation.request.overrides)
-    return [Pool(instance_type=instance_type, zone=zone) for instance_type, zone in keys]
+    return [_pool(operation, instance_type, zone) for instance_type, zone in keys]
+
+
+def _pool(operation: LaunchOperation, instance_type: str, zone: str) -> Pool:
+    return Pool(instance_type=instance_type, zone=zone, market=operation.request.market)
 
 
 def _never_again(operation: LaunchOperation) -> LaunchOperation:

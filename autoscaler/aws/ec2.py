@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autoscaler.aws.clients import LAUNCH_READ_TIMEOUT_S, Clients
 from autoscaler.aws.failures import in_one_line, told_as
-from autoscaler.model import CLUSTER_TAG, NO_CODE, LaunchContext, LaunchRequest, LaunchResult
+from autoscaler.model import CLUSTER_TAG, NO_CODE, SPOT, LaunchContext, LaunchRequest, LaunchResult
 from autoscaler.ports import FleetUnavailable
 
 if TYPE_CHECKING:
@@ -136,28 +136,29 @@ class Ec2Fleet:
 def _fleet_request(request: LaunchRequest) -> "CreateFleetRequestTypeDef":
     """Every field follows from the frozen request alone, so that sending it again is the same request.
 
-    The order of the rows is the order of preference: with `prioritized`, the lower number goes first.
-    Source: EC2 API reference, FleetLaunchTemplateOverridesRequest.Priority.
+    On demand the order of the rows is the order of preference: with `prioritized`, the lower number goes first. On Spot
+    EC2 chooses among them: the cheapest of those that it is least likely to interrupt soon, at the on-demand price at
+    most, as no other is named. Sources: EC2 API reference, FleetLaunchTemplateOverridesRequest, SpotOptionsRequest.
     """
+    spot = request.market == SPOT
     tags: list[TagTypeDef] = [{"Key": key, "Value": value} for key, value in request.tags]
     overrides: list[FleetLaunchTemplateOverridesRequestTypeDef] = [
         {
             "InstanceType": row.instance_type,  # type: ignore[typeddict-item]  # the stubs list today's types only
             "SubnetId": row.subnet_id,
-            "Priority": float(place),
+            **({} if spot else {"Priority": float(place)}),
         }
         for place, row in enumerate(request.overrides)
     ]
-    return {
+    fleet: CreateFleetRequestTypeDef = {
         "Type": "instant",
         "ClientToken": request.client_token,
         "TargetCapacitySpecification": {
             "TotalTargetCapacity": request.count,
-            "OnDemandTargetCapacity": request.count,
-            "SpotTargetCapacity": 0,
-            "DefaultTargetCapacityType": "on-demand",
+            "OnDemandTargetCapacity": 0 if spot else request.count,
+            "SpotTargetCapacity": request.count if spot else 0,
+            "DefaultTargetCapacityType": "spot" if spot else "on-demand",
         },
-        "OnDemandOptions": {"AllocationStrategy": "prioritized"},
         "LaunchTemplateConfigs": [
             {
                 "LaunchTemplateSpecification": {
@@ -172,6 +173,14 @@ def _fleet_request(request: LaunchRequest) -> "CreateFleetRequestTypeDef":
             {"ResourceType": "instance", "Tags": tags},
         ],
     }
+    if spot:
+        fleet["SpotOptions"] = {
+            "AllocationStrategy": "price-capacity-optimized",
+            "InstanceInterruptionBehavior": "terminate",
+        }
+    else:
+        fleet["OnDemandOptions"] = {"AllocationStrategy": "prioritized"}
+    return fleet
 
 
 def _launch_result(answer: "CreateFleetResultTypeDef", zones: Mapping[str, str]) -> LaunchResult:

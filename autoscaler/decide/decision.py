@@ -45,6 +45,7 @@ STEPS: Final[tuple[Callable[[Course], None], ...]] = (
     steps.shrink,
     steps.rotate,
     steps.cheapen,
+    steps.return_to_spot,
 )
 """The order of judgement. docs/architecture.md tells the same."""
 
@@ -94,6 +95,7 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
             *course.replacing.blocked,
             *shrink.blocked,
             *passed_over(snapshot, policy),
+            *course.spot_return.blocked,
         ),
         events=tuple(look.events),
         news=look.news,
@@ -134,4 +136,10 @@ def with_plan(decision: Decision, plan: LaunchPlan, *, blocked: tuple[Blocked, .
     elif decision.growth is not None and plan.refused:
         told = f"{decision.message} {not_launched(plan)[1]}"
         decision = msgspec.structs.replace(decision, message=told)
-    return msgspec.structs.replace(decision, state=plan.state, growth=None, blocked=(*decision.blocked, *blocked))
+    return msgspec.structs.replace(
+        decision,
+        state=plan.state,
+        growth=None,
+        fallbacks=plan.fallbacks,
+        blocked=(*decision.blocked, *plan.blocked, *blocked),
+    )

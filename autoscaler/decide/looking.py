@@ -16,6 +16,7 @@ INSTANCE_GONE: Final = "instance_gone"
 JOIN_TIMEOUT: Final = "join_timeout"
 TEARDOWN: Final = "teardown"
 NO_NODE: Final = "no_node"
+RETURN_TO_SPOT: Final = "return_to_spot"
 NOT_READY: Final = "not_ready"
 """Reasons of removals that more than one step knows."""
 INSPECTED_FOR: Final = frozenset({INSTANCE_GONE, JOIN_TIMEOUT, NO_NODE, NOT_READY, STOPPED})

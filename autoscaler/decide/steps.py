@@ -9,7 +9,7 @@ from autoscaler.decide.demand.headroom import NO_HEADROOM, HeadroomDemand, headr
 from autoscaler.decide.demand.keeping import most_kept
 from autoscaler.decide.demand.pods import NO_DEMAND, PodDemand, pod_demand
 from autoscaler.decide.fleet import FleetView, view_fleet
-from autoscaler.decide.looking import Look, new_removal
+from autoscaler.decide.looking import RETURN_TO_SPOT, Look, new_removal
 from autoscaler.decide.progress.launch import advance_launch
 from autoscaler.decide.progress.removal import advance_removal
 from autoscaler.decide.removal.cheaper import saving
@@ -20,6 +20,7 @@ from autoscaler.decide.removal.replace import ReplacePlan, begin, follow, waits_
 from autoscaler.decide.removal.retire import Retirement, plan_retirement
 from autoscaler.decide.removal.rotation import due, in_vain
 from autoscaler.decide.removal.shrink import ShrinkPlan, plan_shrink
+from autoscaler.decide.removal.spot_return import ReturnPlan, plan_return
 from autoscaler.decide.scheduling.picture import take_backable
 from autoscaler.decide.words import count
 from autoscaler.model import AsideSignal, Asks, Blocked, Growth, MetricsStatus, RemovalPhase, State
@@ -53,6 +54,7 @@ class Course:
         self.retirement = Retirement()
         self.replacing = ReplacePlan(state=state)
         """What the step that looked at replacements last came to."""
+        self.spot_return = ReturnPlan(record=None)
         self.shrink = ShrinkPlan(candidates=(), reason="busy", message="another step comes first", blocked=())
 
     @property
@@ -75,8 +77,9 @@ class Course:
     def may_replace(self) -> bool:
         """Whether nothing else begins, and nobody is to be seen first who may leave for nothing."""
         known = self.look.snapshot.cluster_known and not self.shrink.asks and not self.retirement.asks
+        returning = self.state.spot_return is not None and bool(self.state.spot_return.instance_id)
         busy = self.another_comes_first or bool(self.shrink.candidates) or self.state.replacement is not None
-        return known and not busy
+        return known and not (busy or returning)
 
     def replaces(self, plan: ReplacePlan) -> None:
         """Carry out what follows for a replacement."""
@@ -296,6 +299,28 @@ def cheapen(course: Course) -> None:
     course.replaces(begin(look, state, course.fleet, found.wishes, waiting_pods=waiting, unseen=found.asks))
 
 
+def return_to_spot(course: Course) -> None:
+    """An on-demand worker that a Spot pool need not have: a Spot worker first, then its removal."""
+    look, shrink = course.look, course.shrink
+    if course.another_comes_first or course.pods.waiting or shrink.candidates or shrink.asks:
+        return
+    if course.state.replacement is not None or course.replacing.asks:
+        return
+    plan = course.spot_return = plan_return(look, course.state, course.fleet)
+    worker = plan.removes
+    if worker is not None and open_operations(course.state) >= MAX_OPEN_OPERATIONS:
+        return
+    course.state = msgspec.structs.replace(course.state, spot_return=plan.record)
+    look.events += [plan.event] if plan.event else []
+    if plan.launches:
+        growth = Growth(workers=plan.launches, reason=RETURN_TO_SPOT, may_fall_back=False)
+        course.grow = msgspec.structs.replace(course.grow, wanted=course.fleet.ready + 1, growth=growth)
+    elif worker is not None and worker.instance is not None:
+        removal = new_removal(look, worker.instance, worker.node, reason=RETURN_TO_SPOT, phase=RemovalPhase.DRAINING)
+        course.state = open_removal(course.state, removal, counts_as_scale_down=False)
+        course.repaired = True
+
+
 def _replaces(course: Course) -> str:
     replacement = course.state.replacement
     return "" if replacement is None else f"{replacement.instance_id} is being replaced, since {replacement.why}"
@@ -313,5 +338,5 @@ def asks(course: Course) -> Asks:
     rooms = look.asks_rooms or (bool(unseen) and not look.snapshot.rooms_known)
     unasked = bool(look.policy.signals) and look.snapshot.signals is None
     asked |= course.headroom.asks | Asks(signals=unasked, history=course.forecast.asks)
-    asked |= course.retirement.asks | course.replacing.asks
-    return asked | course.pods.asks | course.shrink.asks | Asks(pods_of=unseen, rooms=rooms)
+    removing = course.retirement.asks | course.replacing.asks | course.shrink.asks | course.spot_return.asks
+    return asked | course.pods.asks | removing | Asks(pods_of=unseen, rooms=rooms)

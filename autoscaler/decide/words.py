@@ -8,7 +8,7 @@ from autoscaler.decide.demand.forecast import why_it_asks as forecast_asks
 from autoscaler.decide.demand.growth import GrowPlan, wants_most
 from autoscaler.decide.demand.pods import PodDemand
 from autoscaler.decide.fleet import FleetView
-from autoscaler.decide.looking import Look
+from autoscaler.decide.looking import RETURN_TO_SPOT, Look
 from autoscaler.decide.removal.shrink import ShrinkPlan
 from autoscaler.model import Action, Cause, Foreseen, MetricsStatus, Signal, Snapshot, cause_of
 from autoscaler.model import in_words as meaning
@@ -79,6 +79,8 @@ def _why_grow(look: Look, grow: GrowPlan, pods: PodDemand, short_of: str, forese
         return grow.because
     if reason == "retirement":
         return "EC2 will retire a worker, and its replacement comes first"
+    if reason == RETURN_TO_SPOT:
+        return "a worker that need not be on demand is replaced by Spot, and its replacement comes first"
     if reason == "blind_growth":
         return "a scale-up alert fires while Prometheus cannot be asked"
     if reason == "below_min":
@@ -131,6 +133,9 @@ def not_launched(plan: LaunchPlan) -> tuple[str, str]:
     if not plan.codes:
         if plan.state_full:
             return "state_full", f"{wanted} must wait: as many operations are open as the state holds."
+        if plan.left_out:
+            where = "; ".join(f"{zone.subject}: {zone.reason}" for zone in plan.left_out)
+            return "zone_backoff", f"{wanted} must wait for zones in which launches join. {where}."
         return "no_subnet", f"{wanted} must wait: no subnet of ours lies in the zone that the pods select."
     causes = {cause_of(code) for code in plan.codes}
     if causes <= {Cause.CAPACITY}:

@@ -18,8 +18,9 @@ import msgspec
 import typer
 
 from autoscaler.decide.capacity.catalogue import InstanceType, Sizes
-from autoscaler.decide.capacity.prices import ON_DEMAND, PriceList, PriceTable, price_table
+from autoscaler.decide.capacity.prices import PriceList, PriceTable, price_table
 from autoscaler.deploy.architecture import of_instance_type
+from autoscaler.model import ON_DEMAND
 
 FOLDER: Final = Path(__file__).resolve().parents[1] / "decide" / "capacity"
 SIZES: Final = FOLDER / "catalogue.json"

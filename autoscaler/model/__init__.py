@@ -9,6 +9,7 @@ from autoscaler.model.decided import (
     Action,
     Blocked,
     Decision,
+    Fallback,
     FleetCost,
     Growth,
     NewWorkers,
@@ -16,6 +17,7 @@ from autoscaler.model.decided import (
     Schedule,
     Signal,
     Trigger,
+    fitting,
 )
 from autoscaler.model.forecast import Demand, DemandHistory, Foreseen, KeptForecast, KeptSlot, PastSlot
 from autoscaler.model.observed import (
@@ -44,6 +46,9 @@ from autoscaler.model.observed import (
     Utilisation,
 )
 from autoscaler.model.operations import (
+    HAIR_USD,
+    ON_DEMAND,
+    SPOT,
     CommandRef,
     LaunchContext,
     LaunchOperation,
@@ -73,7 +78,9 @@ from autoscaler.model.state import (
     ReplacementFailed,
     RulesQuestion,
     SeenType,
+    SpotReturn,
     State,
+    ZoneJoins,
 )
 from autoscaler.model.tags import (
     ASG_TAG,
@@ -91,11 +98,14 @@ __all__ = [
     "ASG_TAG",
     "CLUSTER_TAG",
     "ENDING",
+    "HAIR_USD",
     "MANAGED_BY_TAG",
     "MANAGED_BY_VALUE",
     "NO_CODE",
+    "ON_DEMAND",
     "OPERATION_TAG",
     "ROLE_TAG",
+    "SPOT",
     "TEMPLATE_ID_TAG",
     "TEMPLATE_VERSION_TAG",
     "THROTTLES",
@@ -114,6 +124,7 @@ __all__ = [
     "Decision",
     "Demand",
     "DemandHistory",
+    "Fallback",
     "FleetCost",
     "Foreseen",
     "Found",
@@ -161,12 +172,15 @@ __all__ = [
     "Signal",
     "SignalFailure",
     "Snapshot",
+    "SpotReturn",
     "State",
     "Trigger",
     "Unshown",
     "Utilisation",
     "Verb",
+    "ZoneJoins",
     "cause_of",
+    "fitting",
     "in_words",
     "lasts",
 ]

@@ -86,6 +86,10 @@ _MENDS: Final = {
         "UnauthorizedOperation",
         "UnrecognizedClientException",
     ),
+    "the account has no service-linked role for Spot, and the functions may not create it: "
+    "`aws iam create-service-linked-role --aws-service-name spot.amazonaws.com`, once": (
+        "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
+    ),
     "AWS does not let this account launch: AWS Support knows why": (
         "AccountDisabled",
         "Blocked",

@@ -6,6 +6,7 @@ import msgspec
 
 from autoscaler.model.forecast import Foreseen, KeptForecast
 from autoscaler.model.observed import Asks
+from autoscaler.model.operations import HAIR_USD, LaunchOperation
 from autoscaler.model.state import AsideSignal, OwnerLaunches, State
 
 
@@ -91,6 +92,8 @@ class NewWorkers(msgspec.Struct, frozen=True):
     """What one of them may cost an hour, also where another type is launched in its place; None without a cap."""
     pool: str = "general"
     """Of `Policy.pools`."""
+    market: str = "on-demand"
+    """`spot`: bought there while it gives any, else on demand."""
 
 
 class Growth(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,11 +105,37 @@ class Growth(msgspec.Struct, frozen=True, kw_only=True):
     for_owners: tuple[str, ...] = ()
     unhelped: tuple[OwnerLaunches, ...] = ()
     """Records to keep with the launch: the model had found room for these owners' pods, the scheduler had not."""
+    may_fall_back: bool = True
+    """Whether what Spot does not give is launched on demand at once."""
 
     @property
     def count(self) -> int:
         """Workers altogether."""
         return sum(new.count for new in self.workers)
+
+
+def fitting(count: int, left_usd: float, usd_each: float | None) -> int:
+    """How many of `count` workers what is left pays for: none where their price is not known."""
+    if usd_each is None or left_usd < -HAIR_USD:
+        return 0
+    return count if usd_each == 0 else min(count, int((left_usd + HAIR_USD) / usd_each))
+
+
+class Fallback(msgspec.Struct, frozen=True, kw_only=True):
+    """What is launched on demand, in the same look, for workers that a launch on Spot does not give."""
+
+    of: str
+    """Operation id of the launch on Spot."""
+    operation: LaunchOperation
+    """Complete but for its count: as many as are missing, and paid for."""
+    usd_each: float | None
+    """What one of them costs an hour at most; None where that is not known."""
+    usd_at_most: float | None
+    """What one worker of the launch on Spot may cost; None without a cap."""
+
+    def paid_for(self, missing: int) -> int:
+        """How many of the missing workers cost no more together than all of them may."""
+        return fitting(missing, missing * self.usd_at_most, self.usd_each) if self.usd_at_most is not None else missing
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,6 +163,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What is kept of the forecast after this look."""
     foreseen: Foreseen | None = None
     """What it says now; None without one."""
+    fallbacks: tuple[Fallback, ...] = ()
+    """By launch on Spot."""
     schedules: tuple[Schedule, ...] = ()
     """Windows that hold now, or that are served ahead."""
     asks: Asks = Asks()

@@ -1,8 +1,15 @@
 """What is under way: launches and removals, and what they send out."""
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
+
+ON_DEMAND: Final = "on-demand"
+SPOT: Final = "spot"
+"""What an instance is paid by, as EC2 writes it (`InstanceLifecycle` is absent of what is on demand)."""
+HAIR_USD: Final = 1e-9
+"""Sums of decimal prices are this exact: three of $0.1 fit under a cap of $0.3."""
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,6 +66,11 @@ class LaunchOperation(
     """When the call was last sent, or is about to be."""
     told_failure: str = ""
     """Cause of the failed call that people know of: it is told and recorded once, until it changes or ends."""
+
+    def asking_for(self, count: int) -> "LaunchOperation":
+        """The same for so many workers, before it was ever sent."""
+        request = msgspec.structs.replace(self.request, count=count)
+        return msgspec.structs.replace(self, request=request, unidentified=count)
 
 
 class LaunchContext(msgspec.Struct, frozen=True, kw_only=True):

@@ -160,6 +160,37 @@ class JoinFailures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Why EC2 ended the last one, in EC2's words; empty where it lived, or EC2 gave no reason."""
 
 
+class ZoneJoins(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How launches in one zone fared: where they do not join while they do elsewhere, the zone is left out."""
+
+    zone: str
+    failures: int = 0
+    """Launches in a row of which no worker came."""
+    since_s: int = 0
+    """When the first of them was sent."""
+    failed_at_s: int = 0
+    """When the last one was given up: launches older than that belong to the same wave, and count once."""
+    until_s: int = 0
+    """Others come first until then."""
+    joined_at_s: int | None = None
+    """When a worker launched there was last seen Ready."""
+
+
+class SpotReturn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An on-demand worker of a Spot pool that is being replaced by Spot, or the wait after that was in vain."""
+
+    instance_id: str = ""
+    """The worker that shall go; empty where none is being replaced."""
+    decision_id: str = ""
+    """Ids of the launch in its place begin with that."""
+    draining: bool = False
+    """Its removal was opened: what is left of it then came back."""
+    failures: int = 0
+    """Returns in a row that were in vain."""
+    until_s: int = 0
+    """None is begun before."""
+
+
 class RulesQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What the scheduler asks is being asked of a server, or was in vain.
 
@@ -210,6 +241,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     replacement: Replacement | None = None
     replacement_failed: ReplacementFailed | None = None
     join_failures: JoinFailures | None = None
+    spot_return: SpotReturn | None = None
+    zones: tuple[ZoneJoins, ...] = ()
+    """How launches fared lately, by zone."""
     join_times_s: tuple[int, ...] = ()
     """How long after their launch the last workers were seen Ready, the newest last: schedules look that far ahead."""
     last_scale_up_s: int | None = None

@@ -10,6 +10,8 @@ from autoscaler.model import (
     CLUSTER_TAG,
     MANAGED_BY_TAG,
     MANAGED_BY_VALUE,
+    ON_DEMAND,
+    SPOT,
     InstanceState,
     Notice,
     Sample,
@@ -38,7 +40,8 @@ SWEEP: Final = Trigger(kind="sweep")
 class SimCluster:
     """World, EC2, SSM, Prometheus and the state table on one virtual clock.
 
-    It begins with `workers` Ready workers of ours that are `history_s` old, and with windows that are full.
+    It begins with `workers` Ready workers of ours that are `history_s` old, of which the last `spot_workers` are on
+    Spot, and with windows that are full.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class SimCluster:
         policy: Policy,
         *,
         workers: int = 2,
+        spot_workers: int = 0,
         static_workers: int = 0,
         static_tagged: bool = True,
         cluster_id: str = "sim",
@@ -81,7 +85,7 @@ class SimCluster:
         self.invocation = Invocation(self.wires)
         """The last one that `ports` made."""
         for number in range(workers):
-            self.add_worker(number)
+            self.add_worker(number, market=SPOT if number >= workers - spot_workers else ON_DEMAND)
         self.run(history_s)
 
     # ------------------------------------------------------------------------------------------------------------ time
@@ -169,12 +173,13 @@ class SimCluster:
         """Apply a workload now."""
         self.world.apply(workload)
 
-    def add_worker(self, number: int = 0, *, instance_type: str | None = None) -> str:
+    def add_worker(self, number: int = 0, *, instance_type: str | None = None, market: str = ON_DEMAND) -> str:
         """Launch one worker of ours behind the core's back; returns its instance id. Zones take turns."""
         subnets = self.ec2.settings.subnet_zones
         subnet_id, zone = subnets[number % len(subnets)]
         tags = {MANAGED_BY_TAG: MANAGED_BY_VALUE, CLUSTER_TAG: self.cluster_id, "Name": f"{self.cluster_id}-worker"}
-        return self.ec2.launch(instance_type or self.policy.workers.instance_types[0], zone, subnet_id, tags)
+        kind = instance_type or self.policy.workers.instance_types[0]
+        return self.ec2.launch(kind, zone, subnet_id, tags, market=market)
 
     def samples(self) -> list[Sample]:
         """What Prometheus would answer to the query of each look now, faults aside."""

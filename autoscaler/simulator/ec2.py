@@ -9,18 +9,21 @@ from typing import Any, Final
 import msgspec
 
 from autoscaler.decide.capacity.catalogue import CATALOGUE
-from autoscaler.decide.capacity.prices import ON_DEMAND, price_table
+from autoscaler.decide.capacity.prices import price_table
 from autoscaler.model import (
     CLUSTER_TAG,
     MANAGED_BY_TAG,
     MANAGED_BY_VALUE,
+    ON_DEMAND,
     ROLE_TAG,
+    SPOT,
     TEMPLATE_ID_TAG,
     TEMPLATE_VERSION_TAG,
     InstanceState,
     LaunchContext,
     LaunchRequest,
     LaunchResult,
+    Pool,
 )
 from autoscaler.ports import FleetUnavailable
 from autoscaler.simulator.world.world import FixedNode, World
@@ -34,6 +37,9 @@ STATE_CODES: Final = {
     InstanceState.STOPPED: 80,
 }
 TOKEN_LIFE_S: Final = 86_400.0
+SPOT_WARNING_S: Final = 120.0
+SPOT_SHARE: Final = 0.35
+"""Of the on-demand price, what the simulated Spot market asks: an assumption, of which AWS promises up to 90 % off."""
 
 
 class Ec2Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +77,10 @@ class SimInstance:
     tags: dict[str, str]
     launched_at_s: float
     running_at_s: float
+    market: str = ON_DEMAND
+    """`spot`: EC2 may take it back."""
+    noticed_at_s: float | None = None
+    """When EC2 gave notice that it takes it back."""
     ended_at_s: float | None = None
     """When its end began."""
     terminated_at_s: float | None = None
@@ -104,6 +114,8 @@ class SimInstance:
             "Placement": {"AvailabilityZone": self.zone, "GroupName": "", "Tenancy": "default"},
             "Tags": [{"Key": key, "Value": value} for key, value in self.tags.items()],
         }
+        if self.market != ON_DEMAND:
+            row["InstanceLifecycle"] = self.market
         if state is not InstanceState.TERMINATED:
             row["PrivateDnsName"] = f"ip-{self.ip.replace('.', '-')}.ec2.internal"
             row["PrivateIpAddress"] = self.ip
@@ -143,9 +155,13 @@ def _no_lag(_instance: SimInstance) -> float:
     return 0.0
 
 
-def listed_usd(instance_type: str) -> float:
-    """What it costs an hour on demand in us-east-1, wherever the simulated cluster is. Raises KeyError."""
-    return price_table()["us-east-1"][ON_DEMAND].usd_per_hour[instance_type]
+def listed_usd(instance_type: str, market: str = ON_DEMAND) -> float:
+    """What it costs an hour in us-east-1, wherever the simulated cluster is. Raises KeyError.
+
+    On Spot a stated share of the on-demand price: no list of Spot prices is part of the package.
+    """
+    usd = price_table()["us-east-1"][ON_DEMAND].usd_per_hour[instance_type]
+    return usd * SPOT_SHARE if market == SPOT else usd
 
 
 class Ec2:
@@ -157,7 +173,7 @@ class Ec2:
         self.cluster_id = world.settings.cluster_id
         self.instances: dict[str, SimInstance] = {}
         self.bill = Bill()
-        self.shortages: dict[tuple[str, str], Shortage] = {}
+        self.shortages: dict[Pool, Shortage] = {}
         self.protected: set[str] = set()
         """Instances on which a person switched termination protection on."""
         self.lag_s: Callable[[SimInstance], float] = _no_lag
@@ -235,13 +251,16 @@ class Ec2:
         ids: list[str] = []
         errors: list[tuple[str, str, str]] = []
         for override in request.overrides:
-            shortage = self.shortages.get((override.instance_type, override.zone))
+            there = Pool(instance_type=override.instance_type, zone=override.zone, market=request.market)
+            shortage = self.shortages.get(there)
             while len(ids) < request.count and (shortage is None or shortage.left > 0):
                 if shortage is not None:
                     shortage.left -= 1
                 tags = dict(request.tags)
                 tags[TEMPLATE_VERSION_TAG] = request.template_version
-                ids.append(self.launch(override.instance_type, override.zone, override.subnet_id, tags))
+                ids.append(
+                    self.launch(override.instance_type, override.zone, override.subnet_id, tags, market=request.market)
+                )
             if len(ids) == request.count:
                 break
             if shortage is not None:
@@ -288,7 +307,9 @@ class Ec2:
 
     # -------------------------------------------------------------------------------------------------------- machines
 
-    def launch(self, instance_type: str, zone: str, subnet_id: str, tags: Mapping[str, str]) -> str:
+    def launch(
+        self, instance_type: str, zone: str, subnet_id: str, tags: Mapping[str, str], *, market: str = ON_DEMAND
+    ) -> str:
         """Start one instance; returns its id."""
         if instance_type not in CATALOGUE:
             raise FleetUnavailable(f"There is no instance type {instance_type}.", code="InvalidFleetConfig")
@@ -308,6 +329,7 @@ class Ec2:
             },
             launched_at_s=now_s,
             running_at_s=now_s + self.settings.pending_s,
+            market=market,
         )
         self.instances[instance.instance_id] = instance
         self.bill.launched += 1
@@ -325,6 +347,20 @@ class Ec2:
         self.bill.terminated += 1
         self.bill.retired_usd += self._usd(instance, now_s)
         self._show_world()
+
+    def interrupt(self, instance_id: str) -> None:
+        """EC2 gives notice that it takes a Spot instance back, and does so two minutes later. Raises KeyError.
+
+        Source: EC2 user guide, "Spot Instance interruption notices". What is on demand is never taken back.
+        """
+        instance = self.instances[instance_id]
+        if instance.market == SPOT and instance.ended_at_s is None and instance.noticed_at_s is None:
+            instance.noticed_at_s = self.world.now_s
+            self.world.at(self.world.now_s + SPOT_WARNING_S, lambda: self._take(instance_id))
+
+    def _take(self, instance_id: str) -> None:
+        if instance_id in self.instances:  # else it ended long before, and was forgotten
+            self.end(instance_id)
 
     def stop(self, instance_id: str) -> None:
         """A person stops a running instance. Raises KeyError."""
@@ -345,10 +381,16 @@ class Ec2:
             self.world.at(instance.running_at_s, self._show_world)
 
     def exhaust(
-        self, instance_type: str, zone: str, *, left: int = 0, code: str = "InsufficientInstanceCapacity"
+        self,
+        instance_type: str,
+        zone: str,
+        *,
+        left: int = 0,
+        code: str = "InsufficientInstanceCapacity",
+        market: str = ON_DEMAND,
     ) -> None:
         """From now on the pool gives `left` more instances and then the error."""
-        self.shortages[instance_type, zone] = Shortage(code, left)
+        self.shortages[Pool(instance_type=instance_type, zone=zone, market=market)] = Shortage(code, left)
 
     def replenish(self) -> None:
         """Every pool has plenty again."""
@@ -360,14 +402,14 @@ class Ec2:
         return [i.instance_id for i in self.instances.values() if not states or i.state(now_s) in states]
 
     def spent_usd(self) -> float:
-        """What all instances cost so far, at on-demand prices."""
+        """What all instances cost so far."""
         now_s = self.world.now_s
         running = sum(self._usd(i, now_s) for i in self.instances.values() if i.ended_at_s is None)
         return self.bill.retired_usd + running
 
     @staticmethod
     def _usd(instance: SimInstance, now_s: float) -> float:
-        return (now_s - instance.launched_at_s) / 3600 * listed_usd(instance.instance_type)
+        return (now_s - instance.launched_at_s) / 3600 * listed_usd(instance.instance_type, instance.market)
 
     def _show_world(self) -> None:
         now_s = self.world.now_s

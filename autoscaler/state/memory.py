@@ -12,6 +12,7 @@ from autoscaler.state.modes import operators_mode
 from autoscaler.state.moved import still_meaning
 from autoscaler.state.notices import INTERRUPTION, RETIREMENT, is_to_be_forgotten
 from autoscaler.state.replacing import failed_lately
+from autoscaler.state.zones import zones_with_meaning
 
 OWNER_KEPT_S: Final = 3600
 MAX_OWNERS_BYTES: Final = 12 * 1024
@@ -45,6 +46,7 @@ def forget_old(state: State, now_s: int) -> State:
         refusals=tuple(r for r in state.refusals if now_s < r.until_s + OWNER_KEPT_S),
         owners=remembered_owners(state, now_s),
         moved=still_meaning(state, now_s),
+        zones=zones_with_meaning(state, now_s),
         join_failures=None
         if state.join_failures and state.join_failures.until_s + OWNER_KEPT_S < now_s
         else state.join_failures,

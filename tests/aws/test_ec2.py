@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from botocore.stub import Stubber
 
 from autoscaler.aws.clients import LAUNCH_READ_TIMEOUT_S, Clients
 from autoscaler.aws.ec2 import Ec2Fleet
 from autoscaler.model import CLUSTER_TAG, LaunchOverride, LaunchRequest
+from autoscaler.observe.instances import parse_instances
 from autoscaler.ports import FleetUnavailable
 
 TAGS = (("ManagedBy", "autoscaler"), (CLUSTER_TAG, "demo"), ("k3s-autoscaler/operation", "op1"))
@@ -182,6 +184,50 @@ def test_instances_and_errors_come_back_together_and_the_request_is_exact(client
         ("VcpuLimitExceeded", "", ""),
     )
     assert (again.instance_ids, again.errors) == ((), ())
+
+
+def test_a_launch_on_spot_is_exact_and_lets_ec2_choose_among_the_types(clients: Clients) -> None:
+    request = msgspec.structs.replace(REQUEST, market="spot")
+    rows = [{"InstanceType": row.instance_type, "SubnetId": row.subnet_id} for row in request.overrides]
+    expected: dict[str, Any] = {
+        **{key: value for key, value in EXPECTED_FLEET.items() if key != "OnDemandOptions"},
+        "TargetCapacitySpecification": {
+            "TotalTargetCapacity": 3,
+            "OnDemandTargetCapacity": 0,
+            "SpotTargetCapacity": 3,
+            "DefaultTargetCapacityType": "spot",
+        },
+        "SpotOptions": {
+            "AllocationStrategy": "price-capacity-optimized",
+            "InstanceInterruptionBehavior": "terminate",
+        },
+        "LaunchTemplateConfigs": [
+            {"LaunchTemplateSpecification": {"LaunchTemplateId": "lt-1", "Version": "7"}, "Overrides": rows}
+        ],
+    }
+    with Stubber(clients.ec2(read_timeout_s=LAUNCH_READ_TIMEOUT_S)) as stub:
+        stub.add_response("create_fleet", {"FleetId": "fleet-1"}, expected)
+        fleet_of(clients).launch(request)
+        stub.assert_no_pending_responses()
+
+
+@pytest.mark.usefixtures("_moto")
+def test_what_is_launched_on_spot_is_observed_as_that(clients: Clients) -> None:
+    subnet, template = make_world(clients)
+    fleet = fleet_of(clients, template=template, subnets=(subnet,))
+    for market in ("spot", "on-demand"):
+        fleet.launch(
+            LaunchRequest(
+                client_token=market,
+                template_id=template,
+                template_version="1",
+                count=1,
+                overrides=(LaunchOverride(instance_type="t3.small", subnet_id=subnet, zone="eu-central-1b"),),
+                tags=TAGS,
+                market=market,
+            )
+        )
+    assert sorted(instance.market for instance in parse_instances(fleet.describe(), "demo")) == ["on-demand", "spot"]
 
 
 @pytest.mark.parametrize(

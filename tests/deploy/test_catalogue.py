@@ -9,9 +9,10 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from autoscaler.decide.capacity.catalogue import CATALOGUE
-from autoscaler.decide.capacity.prices import ON_DEMAND, SPOT, PriceList, price_table
+from autoscaler.decide.capacity.prices import PriceList, price_table
 from autoscaler.deploy import catalogue
 from autoscaler.deploy.catalogue import NoList, listed_prices, merged, moto_sizes, sizes, write
+from autoscaler.model import ON_DEMAND, SPOT
 
 LIST = """package pricing
 

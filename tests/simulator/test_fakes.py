@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from autoscaler.model import (
+    SPOT,
     CommandOutcome,
     InstanceState,
     LaunchOverride,
@@ -112,6 +113,30 @@ def test_capacity_runs_out_by_pool(left_a: int | None, left_b: int | None, launc
     assert result.errors == tuple(("InsufficientInstanceCapacity", "t3.small", zone) for zone in errors)
     cluster.ec2.replenish()
     assert not cluster.ports().fleet.launch(request(cluster, 1, "op-2")).errors
+
+
+def test_each_market_runs_out_by_itself_and_what_is_on_spot_says_so() -> None:
+    cluster = SimCluster(POLICY, workers=0)
+    for zone in ("us-east-1a", "us-east-1b"):
+        cluster.ec2.exhaust("t3.small", zone, market=SPOT)
+    fleet = cluster.ports().fleet
+    assert fleet.launch(msgspec.structs.replace(request(cluster, 1, "op-s"), market=SPOT)).instance_ids == ()
+    assert len(fleet.launch(request(cluster, 1, "op-d")).instance_ids) == 1
+    cluster.ec2.replenish()
+    (spot,) = fleet.launch(msgspec.structs.replace(request(cluster, 1, "op-t"), market=SPOT)).instance_ids
+    rows = {row["InstanceId"]: row.get("InstanceLifecycle") for row in fleet.describe()}
+    assert [instance_id for instance_id, market in rows.items() if market == SPOT] == [spot]
+
+
+def test_only_a_spot_worker_is_taken_back_two_minutes_after_its_notice() -> None:
+    cluster = SimCluster(POLICY, workers=2, spot_workers=1)
+    on_demand, spot = cluster.workers()
+    for instance_id in (on_demand, spot):
+        cluster.ec2.interrupt(instance_id)
+    cluster.run(119)
+    assert cluster.workers() == [on_demand, spot]
+    cluster.run(2)
+    assert cluster.workers() == [on_demand]
 
 
 def test_what_is_launched_is_listed_late() -> None:

@@ -11,9 +11,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from autoscaler.aws.failures import in_one_line
 from autoscaler.cli.ending import FAILED, WRONG_INPUT, end
 from autoscaler.cli.prices.asked import on_demand, spot, types_of
-from autoscaler.decide.capacity.prices import ON_DEMAND, SPOT, PriceTable, price_table
+from autoscaler.decide.capacity.prices import PriceTable, price_table
 from autoscaler.deploy import catalogue
 from autoscaler.deploy.catalogue import NoList, merged, order, write
+from autoscaler.model import ON_DEMAND, SPOT
 
 prices = typer.Typer(help="What EC2's instance types cost.", no_args_is_help=True)
 

@@ -21,7 +21,8 @@ from autoscaler.cli.verify.checks import (
     unknown,
     warning,
 )
-from autoscaler.model import CLUSTER_TAG, MANAGED_BY_TAG, MANAGED_BY_VALUE
+from autoscaler.decide.capacity.market import on_demand_of
+from autoscaler.model import CLUSTER_TAG, MANAGED_BY_TAG, MANAGED_BY_VALUE, ON_DEMAND, SPOT
 
 DRY_RUN_WOULD_HAVE_WORKED: Final = "DryRunOperation"
 """EC2's answer to a DryRun that would have been carried out. Source: EC2 API reference, "Common query parameters"."""
@@ -102,9 +103,15 @@ def check_dry_runs(account: Account, subject: Subject) -> Sequence[Finding]:
 def check_linked_roles(account: Account, subject: Subject) -> Sequence[Finding]:
     """Roles that AWS makes once an account.
 
-    An instant fleet needs no AWSServiceRoleForEC2Fleet (EC2 user guide, "EC2 Fleet prerequisites"); Spot needs its own.
+    An instant fleet needs no AWSServiceRoleForEC2Fleet (EC2 user guide, "EC2 Fleet prerequisites"); Spot needs its own,
+    which the functions may not create.
     """
-    del subject
+    wanted = any(pool.market == SPOT for pool in subject.policy.pools)
+    without = (
+        "the policy buys on Spot, and until then every worker will be on demand"
+        if wanted
+        else "on-demand workers do without, the first Spot instance does not"
+    )
     name = "AWSServiceRoleForEC2Spot"
     try:
         found = account.client("iam").get_role(RoleName=name)["Role"]["RoleName"]
@@ -114,7 +121,7 @@ def check_linked_roles(account: Account, subject: Subject) -> Sequence[Finding]:
         return [
             warning(
                 "service-linked role for Spot",
-                f"{name} does not exist: on-demand workers do without, the first Spot instance does not",
+                f"{name} does not exist: {without}",
                 "aws iam create-service-linked-role --aws-service-name spot.amazonaws.com",
             )
         ]
@@ -153,7 +160,7 @@ def check_region(account: Account, subject: Subject) -> Sequence[Finding]:
 
 def check_quotas(account: Account, subject: Subject) -> Sequence[Finding]:
     """Whether as many workers as there may ever be fit into the account's vCPUs beside what already runs."""
-    return [*_vcpus(account, subject), *_spot(account), *_vpcs(account)]
+    return [*_vcpus(account, subject), *_spot(account, subject), *_vpcs(account)]
 
 
 def check_concurrency(account: Account, subject: Subject) -> Sequence[Finding]:
@@ -201,9 +208,25 @@ def _vcpus(account: Account, subject: Subject) -> Sequence[Finding]:
     return [ok(name, said)]
 
 
-def _spot(account: Account) -> Sequence[Finding]:
-    quota = _quota(account, "ec2", SPOT_QUOTA)
-    return [ok("Spot vCPU quota", f"{quota:.0f}")]
+def _spot(account: Account, subject: Subject) -> Sequence[Finding]:
+    """Whether the workers that may be on Spot fit into its quota beside what runs there: what does not is on demand."""
+    name, quota = "Spot vCPU quota", _quota(account, "ec2", SPOT_QUOTA)
+    pools = [pool for pool in subject.policy.pools if pool.market == SPOT]
+    kinds = sorted({kind for pool in pools for kind in pool.instance_types if kind[0] in STANDARD_FAMILIES})
+    if not kinds:
+        return [ok(name, f"{quota:.0f}")]
+    ec2, most = account.client("ec2"), subject.policy.most_workers
+    described = ec2.describe_instance_types(InstanceTypes=kinds)["InstanceTypes"]
+    each = max(row["VCpuInfo"]["DefaultVCpus"] for row in described)
+    needed = each * max(most - on_demand_of(pool, most) for pool in pools)
+    standard = [row for row in _running(ec2, market=SPOT) if row["InstanceType"][0] in STANDARD_FAMILIES]
+    used = sum(map(_vcpus_of, standard))
+    ours = sum(map(_vcpus_of, _running(ec2, subject.cluster_id, market=SPOT))) if subject.cluster_id else 0
+    said = f"{quota:.0f}, of which {used} are in use; as many Spot workers as there may be need {needed} ({each} each)"
+    if used - ours + needed > quota:
+        mend = f"Have the quota {SPOT_QUOTA} raised, or what does not fit into it will be on demand."
+        return [warning(name, said, mend)]
+    return [ok(name, said)]
 
 
 def _vpcs(account: Account) -> Sequence[Finding]:
@@ -220,7 +243,7 @@ def _quota(account: Account, service: str, code: str) -> float:
     return float(answer["Quota"]["Value"])
 
 
-def _running(ec2: Any, cluster_id: str = "") -> list[dict[str, Any]]:
+def _running(ec2: Any, cluster_id: str = "", *, market: str = ON_DEMAND) -> list[dict[str, Any]]:
     filters = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
     if cluster_id:
         filters += [
@@ -232,7 +255,7 @@ def _running(ec2: Any, cluster_id: str = "") -> list[dict[str, Any]]:
         for page in ec2.get_paginator("describe_instances").paginate(Filters=filters)
         for reservation in page["Reservations"]
         for row in reservation["Instances"]
-        if row.get("InstanceLifecycle") != "spot"
+        if (row.get("InstanceLifecycle") == SPOT) is (market == SPOT)
     ]
 
 

@@ -8,15 +8,13 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.decide.capacity.prices import ON_DEMAND, price_of
+from autoscaler.decide.capacity.prices import price_of
 from autoscaler.decide.fleet import FleetView, Standing, Worker
-from autoscaler.model import FleetCost, LaunchRequest, NewWorkers, State
+from autoscaler.model import HAIR_USD, ON_DEMAND, SPOT, FleetCost, LaunchRequest, NewWorkers, State, fitting
 from autoscaler.policy import Policy
 
 _PAID: Final = (Standing.READY, Standing.JOINING, Standing.UNHEALTHY, Standing.LEAVING)
 """EC2 bills no instance that stops or ends (EC2 user guide, "Instance lifecycle")."""
-_HAIR_USD: Final = 1e-9
-"""Sums of decimal prices are this exact: three of $0.1 fit under a cap of $0.3."""
 
 
 class _Bill(msgspec.Struct, frozen=True):
@@ -66,11 +64,11 @@ def within_cap(
     kept: list[tuple[NewWorkers, float]] = []
     because = ""
     for new in wanted:
-        usd = price_of(new.instance_type, new.zone or _some_zone(fleet), ON_DEMAND, policy)
+        usd = price_of(new.instance_type, new.zone or _some_zone(fleet), new.market, policy)
         if usd is None:
-            because = because or f"the price of {new.instance_type} is not known: give it under cost.usd_per_hour"
+            because = because or _no_price_of(new)
             continue
-        fits = _fitting(left, usd, new.count)
+        fits = fitting(new.count, left, usd)
         if fits < new.count:
             because = because or f"what there is costs ${spent:.4f} an hour, one more {new.instance_type} ${usd:.4f}"
         if fits:
@@ -80,25 +78,18 @@ def within_cap(
     return tuple(msgspec.structs.replace(new, usd_at_most=usd + spare) for new, usd in kept), because
 
 
-def not_dearer(instance_type: str, zone: str, usd_at_most: float | None, policy: Policy) -> bool:
+def not_dearer(instance_type: str, zone: str, usd_at_most: float | None, policy: Policy, *, market: str) -> bool:
     """Whether a worker may be of this type and stay within what it may cost; None allows all."""
     if usd_at_most is None:
         return True
-    usd = price_of(instance_type, zone, ON_DEMAND, policy)
-    return usd is not None and usd <= usd_at_most + _HAIR_USD
-
-
-def _fitting(left_usd: float, each_usd: float, count: int) -> int:
-    """How many of `count` what is left pays for."""
-    if left_usd < -_HAIR_USD:
-        return 0
-    return count if each_usd == 0 else min(count, int((left_usd + _HAIR_USD) / each_usd))
+    usd = price_of(instance_type, zone, market, policy)
+    return usd is not None and usd <= usd_at_most + HAIR_USD
 
 
 def _bill_of(fleet: FleetView, workers: Iterable[Worker], policy: Policy) -> _Bill:
     each = [(worker.title, 1, _worker_usd(worker, policy)) for worker in workers]
     each += [
-        (f"launch {launch.operation_id}", count, _dearest(launch.request, policy)) for launch, count in fleet.awaited
+        (f"launch {launch.operation_id}", count, dearest(launch.request, policy)) for launch, count in fleet.awaited
     ]
     return _Bill(
         usd=sum(count * usd for _, count, usd in each if usd is not None),
@@ -111,13 +102,13 @@ def _worker_usd(worker: Worker, policy: Policy) -> float | None:
     if worker.instance is not None:
         return price_of(worker.instance.instance_type, worker.instance.zone, worker.instance.market, policy)
     if worker.launch is not None:
-        return _dearest(worker.launch.request, policy)
+        return dearest(worker.launch.request, policy)
     return policy.cost.other_usd_per_hour
 
 
-def _dearest(request: LaunchRequest, policy: Policy) -> float | None:
+def dearest(request: LaunchRequest, policy: Policy) -> float | None:
     """What one worker of the request may cost at most: nobody knows yet which of the types it is."""
-    prices = [price_of(row.instance_type, row.zone, ON_DEMAND, policy) for row in request.overrides]
+    prices = [price_of(row.instance_type, row.zone, request.market, policy) for row in request.overrides]
     known = [usd for usd in prices if usd is not None]
     return max(known) if known and len(known) == len(prices) else None
 
@@ -134,6 +125,13 @@ def _some_zone(fleet: FleetView) -> str:
     """A zone of the cluster's region, in which prices do not differ; empty where no machine shows one."""
     zones = (*(worker.zone for worker in fleet.workers), *(server.zone for server in fleet.servers))
     return next((zone for zone in zones if zone), "")
+
+
+def _no_price_of(new: NewWorkers) -> str:
+    if new.market == SPOT:
+        mend = "fetch it (`k3s-autoscaler prices refresh`) and deploy, or give it under cost.spot_usd_per_hour"
+        return f"the Spot price of {new.instance_type} is not known: {mend}"
+    return f"the price of {new.instance_type} is not known: give it under cost.usd_per_hour"
 
 
 def _nobody_knows(unknown: tuple[str, ...], unlisted: int) -> str:

@@ -1,19 +1,26 @@
 """Growth -> launch operations: which zone, which pools, and the complete request, frozen."""
 
 from collections import Counter
+from collections.abc import Container, Iterable, Mapping
 from typing import Final
 
 import msgspec
 
 from autoscaler.decide.capacity.catalogue import nominal_resources
-from autoscaler.decide.capacity.cost import not_dearer
+from autoscaler.decide.capacity.cost import dearest, not_dearer
+from autoscaler.decide.capacity.prices import price_of
+from autoscaler.decide.capacity.zones import Zones
 from autoscaler.decide.fleet import Standing, view_fleet
 from autoscaler.model import (
     ALIVE,
     CLUSTER_TAG,
     MANAGED_BY_TAG,
     MANAGED_BY_VALUE,
+    ON_DEMAND,
     OPERATION_TAG,
+    SPOT,
+    Blocked,
+    Fallback,
     Growth,
     LaunchContext,
     LaunchOperation,
@@ -23,6 +30,7 @@ from autoscaler.model import (
     Pool,
     Snapshot,
     State,
+    fitting,
 )
 from autoscaler.policy import Policy
 from autoscaler.state.backoffs import left_alone
@@ -32,6 +40,8 @@ from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_launch, open_
 
 MAX_ROWS: Final = 10
 """Types of one request, the preferred ones: what has nothing left makes room for the next ones at the next look."""
+FALLBACK: Final = "-od"
+"""Ends the id of a launch on demand that takes the place of one on Spot."""
 SUBNET_FULL: Final = "InsufficientFreeAddressesInSubnet"
 _LIVING: Final = (Standing.READY, Standing.JOINING, Standing.UNHEALTHY)
 
@@ -47,6 +57,41 @@ class LaunchPlan(msgspec.Struct, frozen=True, kw_only=True):
     """EC2's error codes for which they are not: none where no subnet lies in the zone, or the state is full."""
     state_full: bool = False
     """Whether some wait because as many operations are open as the state holds."""
+    fallbacks: tuple[Fallback, ...] = ()
+    """For each launch on Spot, what is launched in the place of workers that it does not give."""
+    blocked: tuple[Blocked, ...] = ()
+    """What was passed over although something is launched."""
+    left_out: tuple[Blocked, ...] = ()
+    """Zones in which launches do not join."""
+
+
+class _Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """Where some wanted workers can be had."""
+
+    market: str
+    types: tuple[str, ...]
+    zones: tuple[str, ...]
+    """In which at least one of the types is not left alone."""
+    codes: tuple[str, ...]
+    """For which the other zones are left alone."""
+
+
+class _Share(msgspec.Struct, frozen=True, order=True):
+    """What becomes one request: CreateFleet is sent for each zone, type and market by itself."""
+
+    instance_type: str
+    zone: str
+    market: str
+    pool: str
+
+
+class _Bought(msgspec.Struct, frozen=True, kw_only=True):
+    """What a share is made of; one that was wanted for several reasons keeps the last, they are alike."""
+
+    new: NewWorkers
+    offer: _Offer
+    instead: _Offer | None
+    """What is on demand in place of Spot; None where nothing may be."""
 
 
 def plan_launch(
@@ -60,79 +105,168 @@ def plan_launch(
     now_s: int,
     decision_id: str,
 ) -> LaunchPlan:
-    """Open one launch for each (instance type, zone), the emptiest zones first. Pure."""
+    """Open one launch for each (instance type, zone, market), the emptiest zones first. Pure.
+
+    Where Spot is left alone in every zone that may be, the workers are on demand from the start, as far as what they
+    may cost goes.
+    """
     subnets = _subnet_of_each_zone(context, snapshot, state)
-    in_zone = _workers_by_zone(snapshot, state, tuple(subnets))
     exhausted = left_alone(state, now_s)
-    tried = {zone for record in growth.unhelped if record.unhelped for zone in record.zones}
-    shares: Counter[tuple[str, str]] = Counter()
-    types_for: dict[str, tuple[str, ...]] = {}
-    refused, state_full = 0, False
-    codes: dict[str, None] = {}
+    in_zone = _workers_by_zone(snapshot, state, tuple(subnets))
+    sharing = _Sharing(Zones(tuple(subnets), in_zone, state, now_s=now_s), exhausted, policy)
     for new in growth.workers:
-        instance_type, count = new.instance_type, new.count
-        types = _at_least(new, policy, zone=next(iter(subnets), ""))
-        types_for[instance_type] = types
-        allowed = [zone for zone in subnets if new.zone in {"", zone}]
-        open_zones = [z for z in allowed if any(Pool(instance_type=t, zone=z) not in exhausted for t in types)]
-        if not open_zones:
-            refused += count
-            codes |= {
-                exhausted[pool]: None
-                for zone in allowed
-                for pool in (Pool(instance_type=t, zone=zone) for t in types)
-                if pool in exhausted
-            }
-            continue
-        for _ in range(count):
-            zone = min(open_zones, key=lambda z: (z in tried, in_zone[z], z))
-            in_zone[zone] += 1
-            shares[instance_type, zone] += 1
+        sharing.take(new, growth)
     opened: list[LaunchOperation] = []
-    for (instance_type, zone), count in sorted(shares.items()):
-        operation_id = f"{decision_id}-l{len(opened)}"
-        overrides = tuple(
-            LaunchOverride(instance_type=t, subnet_id=subnets[zone], zone=zone)
-            for t in types_for[instance_type]
-            if Pool(instance_type=t, zone=zone) not in exhausted
-        )[:MAX_ROWS]
-        operation = LaunchOperation(
-            operation_id=operation_id,
-            created_at_s=now_s,
-            reason=growth.reason,
-            request=LaunchRequest(
-                client_token=operation_id,
-                template_id=context.template_id,
-                template_version=context.template_version,
-                count=count,
-                overrides=overrides,
-                tags=(
-                    ("Name", f"k3s-worker-{cluster_id}"),
-                    (MANAGED_BY_TAG, MANAGED_BY_VALUE),
-                    (CLUSTER_TAG, cluster_id),
-                    (OPERATION_TAG, operation_id),
-                ),
-            ),
-            unidentified=count,
-            sent_at_s=now_s,
-        )
+    fallbacks: list[Fallback] = []
+    refused, state_full = sharing.refused, False
+    writer = _Writer(growth, context, subnets, exhausted, cluster_id=cluster_id, now_s=now_s)
+    for share, count in sorted(sharing.shares.items()):
+        bought = sharing.bought[share]
+        operation = writer.operation(f"{decision_id}-l{len(opened)}", share, bought.offer.types, count)
         fits = workers_that_fit(state, operation) if open_operations(state) < MAX_OPEN_OPERATIONS else 0
         if fits < count:
             refused, state_full = refused + count - fits, True
         if not fits:
             continue
-        operation = msgspec.structs.replace(
-            operation, request=msgspec.structs.replace(operation.request, count=fits), unidentified=fits
-        )
+        operation = operation.asking_for(fits)
         state = open_launch(state, operation)
         opened.append(operation)
+        if bought.instead is not None and (zone := sharing.zones.instead(bought.instead.zones, share.zone)):
+            there = msgspec.structs.replace(share, zone=zone, market=ON_DEMAND)
+            replacing = writer.operation(f"{operation.operation_id}{FALLBACK}", there, bought.instead.types, fits)
+            fallbacks.append(
+                Fallback(
+                    of=operation.operation_id,
+                    operation=replacing,
+                    usd_each=dearest(replacing.request, policy),
+                    usd_at_most=bought.new.usd_at_most,
+                )
+            )
     if opened:
-        zones = tuple(sorted({zone for _, zone in shares}))
+        zones = tuple(sorted({share.zone for share in sharing.shares}))
         for record in growth.unhelped:
             merged = tuple(dict.fromkeys((*record.zones, *zones)))
             state = remember_owner(state, msgspec.structs.replace(record, zones=merged))
         state = launched_for(state, growth.for_owners, decision_id)
-    return LaunchPlan(state=state, opened=tuple(opened), refused=refused, codes=tuple(codes), state_full=state_full)
+    return LaunchPlan(
+        state=state,
+        opened=tuple(opened),
+        refused=refused,
+        codes=tuple(sharing.codes),
+        state_full=state_full,
+        fallbacks=tuple(fallbacks),
+        blocked=(*sharing.blocked, *sharing.left_out.values()),
+        left_out=tuple(sharing.left_out.values()),
+    )
+
+
+class _Sharing:
+    """Shares wanted workers out to zones and markets, one kind after the other."""
+
+    def __init__(self, zones: Zones, exhausted: Mapping[Pool, str], policy: Policy) -> None:
+        self.zones, self._exhausted, self._policy = zones, exhausted, policy
+        self.shares: Counter[_Share] = Counter()
+        self.bought: dict[_Share, _Bought] = {}
+        self.refused = 0
+        self.codes: dict[str, None] = {}
+        self.blocked: list[Blocked] = []
+        self.left_out: dict[str, Blocked] = {}
+        """By zone: where launches do not join."""
+
+    def take(self, new: NewWorkers, growth: Growth) -> None:
+        """Give them zones, the emptiest first; on demand where Spot is left alone everywhere, as far as is paid for."""
+        offer, count, instead = self._offer(new), new.count, None
+        if new.market == SPOT and growth.may_fall_back:
+            instead = self._offer(msgspec.structs.replace(new, market=ON_DEMAND))
+        if not offer.zones and instead is not None:
+            if new.usd_at_most is not None:
+                count = fitting(count, count * new.usd_at_most, _dearest(instead, self._policy))
+            if instead.zones and count:
+                why = f"Spot is left alone ({', '.join(offer.codes)}): {count} of {new.instance_type} on demand instead"
+                self.blocked.append(Blocked(subject="spot", reason=why))
+            codes = tuple(dict.fromkeys((*offer.codes, *instead.codes)))
+            offer, instead = msgspec.structs.replace(instead, codes=codes), None
+        count = count if offer.zones else 0
+        if count < new.count:
+            self.refused += new.count - count
+            self.codes |= dict.fromkeys(offer.codes)
+        self.left_out |= {told.subject: told for told in self.zones.told(offer.zones)}
+        tried = {zone for record in growth.unhelped if record.unhelped for zone in record.zones}
+        for number in range(count):
+            zone = self.zones.take(offer.zones, tried=tried, pinned=bool(new.zone))
+            if zone is None:
+                self.refused += count - number
+                break
+            share = _Share(new.instance_type, zone, offer.market, new.pool)
+            self.shares[share] += 1
+            self.bought[share] = _Bought(new=new, offer=offer, instead=instead)
+
+    def _offer(self, new: NewWorkers) -> _Offer:
+        """Where the workers can be had on their market."""
+        allowed = [zone for zone in self.zones.every if new.zone in {"", zone}]
+        types = _at_least(new, self._policy, zone=next(iter(allowed), ""))
+        pools = {z: [Pool(instance_type=t, zone=z, market=new.market) for t in types] for z in allowed}
+        return _Offer(
+            market=new.market,
+            types=types,
+            zones=tuple(z for z in allowed if any(pool not in self._exhausted for pool in pools[z])),
+            codes=tuple(dict.fromkeys(self._exhausted[p] for z in allowed for p in pools[z] if p in self._exhausted)),
+        )
+
+
+class _Writer:
+    """Freezes requests: what each of one decision's has in common."""
+
+    def __init__(
+        self,
+        growth: Growth,
+        context: LaunchContext,
+        subnets: Mapping[str, str],
+        exhausted: Container[Pool],
+        *,
+        cluster_id: str,
+        now_s: int,
+    ) -> None:
+        self._growth, self._context, self._subnets, self._exhausted = growth, context, subnets, exhausted
+        self._cluster_id, self._now_s = cluster_id, now_s
+
+    def operation(self, operation_id: str, share: _Share, types: Iterable[str], count: int) -> LaunchOperation:
+        """One launch: of these types, as far as they are not left alone there."""
+        zone, market = share.zone, share.market
+        overrides = tuple(
+            LaunchOverride(instance_type=t, subnet_id=self._subnets[zone], zone=zone)
+            for t in types
+            if Pool(instance_type=t, zone=zone, market=market) not in self._exhausted
+        )[:MAX_ROWS]
+        return LaunchOperation(
+            operation_id=operation_id,
+            created_at_s=self._now_s,
+            reason=self._growth.reason,
+            request=LaunchRequest(
+                client_token=operation_id,
+                template_id=self._context.template_id,
+                template_version=self._context.template_version,
+                count=count,
+                overrides=overrides,
+                tags=(
+                    ("Name", f"k3s-worker-{self._cluster_id}"),
+                    (MANAGED_BY_TAG, MANAGED_BY_VALUE),
+                    (CLUSTER_TAG, self._cluster_id),
+                    (OPERATION_TAG, operation_id),
+                ),
+                market=market,
+                pool=share.pool,
+            ),
+            unidentified=count,
+            sent_at_s=self._now_s,
+        )
+
+
+def _dearest(offer: _Offer, policy: Policy) -> float | None:
+    """What one worker of an offer may cost at most; None where a price is not known."""
+    prices = [price_of(t, next(iter(offer.zones), ""), offer.market, policy) for t in offer.types]
+    known = [usd for usd in prices if usd is not None]
+    return max(known) if len(known) == len(prices) else None
 
 
 def _subnet_of_each_zone(context: LaunchContext, snapshot: Snapshot, state: State) -> dict[str, str]:
@@ -172,6 +306,6 @@ def _at_least(new: NewWorkers, policy: Policy, *, zone: str) -> tuple[str, ...]:
         for t in policy.workers.instance_types
         if t != new.instance_type
         and floor.fits_in(nominal_resources(t, policy))
-        and not_dearer(t, zone, new.usd_at_most, policy)
+        and not_dearer(t, zone, new.usd_at_most, policy, market=new.market)
     )
     return new.instance_type, *others

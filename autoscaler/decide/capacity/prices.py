@@ -11,10 +11,9 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.model import ON_DEMAND, SPOT
 from autoscaler.policy import Policy
 
-ON_DEMAND: Final = "on-demand"
-SPOT: Final = "spot"
 _ZONE: Final = re.compile(r"([a-z]{2}(?:-[a-z]+)+-\d)[a-z]")
 """A local zone (`us-west-2-lax-1a`) has prices of its own, and is none of these."""
 
@@ -44,7 +43,8 @@ def price_of(
     instance_type: str, zone: str, market: str, policy: Policy, table: PriceTable | None = None
 ) -> float | None:
     """US dollars an hour: the operator's, else the table's, else what the operator counts unknown ones at; or None."""
-    own = policy.cost.usd_per_hour.get(instance_type) if market == ON_DEMAND else None
+    prices = policy.cost.spot_usd_per_hour if market == SPOT else policy.cost.usd_per_hour
+    own = prices.get(instance_type) if market in {ON_DEMAND, SPOT} else None
     if own is not None:
         return own
     listed = table_price(price_table() if table is None else table, instance_type, zone, market)

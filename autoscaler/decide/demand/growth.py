@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from autoscaler.decide.capacity.cost import within_cap
+from autoscaler.decide.capacity.market import in_markets
 from autoscaler.decide.demand.custom import REASON as CUSTOM_SIGNAL
 from autoscaler.decide.demand.custom import custom_signals
 from autoscaler.decide.demand.forecast import NAME as FORECAST
@@ -97,7 +98,9 @@ def plan_growth(
         because = f"EC2 ended the last: {failed.cause}" if (failed := state.join_failures) and failed.cause else ""
         because = because if limit == "join_backoff" else ""
         return msgspec.structs.replace(plan, because=because)
-    workers, because = within_cap(_first((*pods.new_workers, *headroom.new_workers), count, policy), fleet, policy)
+    first = _first((*pods.new_workers, *headroom.new_workers), count, policy)
+    first = in_markets(first, fleet, state, policy, now_s=snapshot.taken_at_s)
+    workers, because = within_cap(first, fleet, policy)
     if because:
         plan = msgspec.structs.replace(plan, limit=AT_COST_CAP, because=because)
     if not workers:
@@ -144,7 +147,8 @@ def plan_blind_growth(snapshot: Snapshot, fleet: FleetView, state: State, policy
     count, limit = _limited(step, fleet, state, policy, now_s=snapshot.taken_at_s, unlisted=unlisted)
     if count == 0:
         return msgspec.structs.replace(nothing, wanted=fleet.existing + unlisted + step, limit=limit)
-    workers, because = within_cap(_first((), count, policy), fleet, policy, unlisted=unlisted)
+    first = in_markets(_first((), count, policy), fleet, state, policy, now_s=snapshot.taken_at_s)
+    workers, because = within_cap(first, fleet, policy, unlisted=unlisted)
     if not workers:
         return msgspec.structs.replace(
             nothing, wanted=fleet.existing + unlisted + step, limit=AT_COST_CAP, because=because

@@ -24,6 +24,7 @@ from autoscaler.model import (
 )
 from autoscaler.state.memory import remember_refusal, worker_joined
 from autoscaler.state.transitions import enter_phase, removal_ended, update_removal
+from autoscaler.state.zones import joined_in
 
 ANSWER_HOLDS_S: Final = 180
 """An answer to a question that was asked longer ago, before a pause perhaps, says nothing about now: to ask again costs
@@ -77,6 +78,8 @@ def _ready_now(look: Look, removal: RemovalOperation) -> Node | None:
 def _keep_ready(look: Look, state: State, removal: RemovalOperation, why: str) -> State:
     if removal.reason == JOIN_TIMEOUT:
         state = worker_joined(state)  # it was counted among those that did not come
+        if (instance := look.instances.get(removal.instance_id)) is not None:
+            state = joined_in(state, instance.zone, now_s=look.now_s)
     return _keep(look, state, removal, why)
 
 

@@ -9,6 +9,7 @@ from autoscaler.model import ALIVE, Instance, InstanceState, LaunchOperation, No
 from autoscaler.state.backoffs import path_held
 from autoscaler.state.memory import join_failed, joined_after, taken_by_ec2, was_removed, worker_joined
 from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations, open_removal, update_launch
+from autoscaler.state.zones import failed_in, is_left_out, joined_in
 
 SETTLE_S: Final = 300
 """DescribeInstances has shown whatever a call did by then (AWS: the EC2 API is eventually consistent)."""
@@ -31,6 +32,8 @@ def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
             look.events.append(f"worker {node.name} is Ready, {took_s} s after its launch")
             finished.append(instance_id)
             state = joined_after(worker_joined(state), took_s)
+            if (zone := _zone_of(node, instance)) is not None:
+                state = joined_in(state, zone, now_s=look.now_s)
         elif instance is None:
             first_s = absent.setdefault(instance_id, look.now_s)
             if look.now_s - first_s >= SETTLE_S:
@@ -51,9 +54,7 @@ def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
             look.events.append(f"instance {instance_id} {gone_because}")
             finished.append(instance_id)
             if _is_failure(state, instance):
-                state = join_failed(
-                    state, launched_at_s=launch.created_at_s, now_s=look.now_s, cause=why_ended(instance)
-                )
+                state = _failed(look, state, launch, instance)
             state = _clear_away(look, state, instance, node)
         else:
             waiting.append(instance_id)
@@ -104,6 +105,19 @@ def _has_joined(look: Look, node: Node, instance: Instance | None) -> bool:
     if node.ready is not True or not node.starting:
         return node.ready is True
     return instance is None or look.now_s - instance.launched_at_s > look.policy.workers.join_timeout_s
+
+
+def _zone_of(node: Node, instance: Instance | None) -> str | None:
+    return instance.zone if instance is not None else node.zone
+
+
+def _failed(look: Look, state: State, launch: LaunchOperation, instance: Instance) -> State:
+    """It counts for its zone; and for every launch, unless the zone is known to be the matter."""
+    launched_at_s, now_s = launch.created_at_s, look.now_s
+    state = failed_in(state, instance.zone, launched_at_s=launched_at_s, now_s=now_s)
+    if is_left_out(state, instance.zone):
+        return state
+    return join_failed(state, launched_at_s=launched_at_s, now_s=now_s, cause=why_ended(instance))
 
 
 def _is_failure(state: State, instance: Instance) -> bool:

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.decide.capacity.prices import ON_DEMAND, price_of
+from autoscaler.decide.capacity.prices import price_of
 from autoscaler.decide.demand.use import too_full_without
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
@@ -17,7 +17,7 @@ from autoscaler.decide.removal.replace import Wish
 from autoscaler.decide.removal.shrink import keeps
 from autoscaler.decide.removal.window import at_highest, lacks_room, not_known
 from autoscaler.decide.scheduling.machines import offered
-from autoscaler.model import Asks, NewWorkers, Resources, State
+from autoscaler.model import ON_DEMAND, Asks, NewWorkers, Resources, State
 from autoscaler.state.memory import was_removed
 from autoscaler.state.moved import moved_too_often
 from autoscaler.state.replacing import CHEAPER

@@ -6,6 +6,7 @@ AWS Health announces retirements up to two weeks ahead. Near its start, what is 
 import msgspec
 
 from autoscaler.decide.capacity.cost import within_cap
+from autoscaler.decide.capacity.market import in_markets
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.elsewhere import Elsewhere
@@ -67,7 +68,8 @@ def _next_step(look: Look, state: State, fleet: FleetView, worker: Worker, notic
     enough = fleet.ready - 1 >= look.policy.workers.min and elsewhere.cannot_lose(worker, (), places) is None
     if not enough and not notice.replaced and fleet.existing < look.policy.workers.max:
         one = (NewWorkers(look.policy.workers.instance_types[0], 1),)
-        workers, _ = within_cap(one, fleet, look.policy)
+        bought = in_markets(one, fleet, state, look.policy, now_s=look.now_s, replacing=(worker.key,))
+        workers, _ = within_cap(bought, fleet, look.policy)
         if workers:
             return Retirement(notice=notice, launches=workers)
     return Retirement(notice=notice, removes=worker)

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.decide.capacity.market import beyond_base, needed_on_demand
 from autoscaler.decide.demand.keeping import NOBODY_KEPT, Keeping
 from autoscaler.decide.demand.schedules import OWN_MIN, Limits
 from autoscaler.decide.demand.use import low_enough, too_full_without
@@ -92,7 +93,7 @@ def plan_shrink(
     )
     if (why := choice.not_measured_yet()) is not None:
         return ShrinkPlan(candidates=(), reason="cooling_down", message=why, blocked=tuple(blocked))
-    for worker in _in_turn(eligible, fleet, state, leaves_at_once=choice.leaves_at_once):
+    for worker in _in_turn(eligible, fleet, state, policy, leaves_at_once=choice.leaves_at_once):
         if not choice.goes_on_after(worker):
             break
     blocked += choice.blocked
@@ -123,17 +124,26 @@ def plan_shrink(
 
 
 def _in_turn(
-    eligible: Iterable[Worker], fleet: FleetView, state: State, *, leaves_at_once: Callable[[Worker], bool]
+    eligible: Iterable[Worker],
+    fleet: FleetView,
+    state: State,
+    policy: Policy,
+    *,
+    leaves_at_once: Callable[[Worker], bool],
 ) -> Iterator[Worker]:
-    """Empty ones first; what EC2 may take soon; each gets its turn; of equals from the fullest zone, then the oldest.
+    """Empty ones first; each gets its turn; what EC2 may take soon; then what a Spot pool has too much of on demand.
+
+    Of equals from the fullest zone, then the oldest.
 
     Evenness is a preference among equals: no zone keeps a worker that nobody needs.
     """
     at_risk = {notice.subject for notice in state.notices if notice.kind == REBALANCE}
     in_zone = Counter(worker.zone for worker in fleet.having(Standing.READY))
-    ranks: dict[tuple[bool, int, bool], dict[str | None, list[tuple[int, Worker]]]] = {}
+    spare = beyond_base(fleet, policy)
+    ranks: dict[tuple[bool, int, bool, bool], dict[str | None, list[tuple[int, Worker]]]] = {}
     for age, worker in enumerate(eligible):
-        rank = (not leaves_at_once(worker), times_refused(state, worker.title), worker.key not in at_risk)
+        at_risk_or_spare = (worker.key not in at_risk, worker.key not in spare)
+        rank = (not leaves_at_once(worker), times_refused(state, worker.title), *at_risk_or_spare)
         ranks.setdefault(rank, {}).setdefault(worker.zone, []).append((age, worker))
     for _, by_zone in sorted(ranks.items()):
         while by_zone:
@@ -308,7 +318,7 @@ class _Choice:
             return False
         why = why or self._rules_may_come(worker) or self._moved_in_vain(worker)
         why = why or self._elsewhere.cannot_lose(worker, self.chosen, self._places) or self._needed_in_window(worker)
-        why = why or self._needed_free(worker)
+        why = why or self._needed_free(worker) or self._needed_on_demand(worker)
         if why is not None:
             self._block(worker, why)
             return True
@@ -321,6 +331,11 @@ class _Choice:
         empty = self.leaves_at_once(worker)
         most = self._policy.scale_down.max_empty_step if empty else self._budget
         return empty is not self.leaves_at_once(self.chosen[0]) or len(self.chosen) >= most
+
+    def _needed_on_demand(self, worker: Worker) -> str | None:
+        """What a Spot pool's base and share ask for; max comes first."""
+        gone = {other.key for other in self.chosen}
+        return None if self._forced else needed_on_demand(worker, self._fleet, self._policy, gone=gone)
 
     def _block(self, worker: Worker, why: str) -> None:
         self.blocked.append(Blocked(subject=worker.title, reason=why))

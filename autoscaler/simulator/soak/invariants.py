@@ -1,6 +1,14 @@
 """Every invariant of the soak, by the moment at which it is checked."""
 
-from autoscaler.simulator.soak import on_decision, on_effect, on_ending, on_numbers, on_state, on_telling
+from autoscaler.simulator.soak import (
+    on_decision,
+    on_effect,
+    on_ending,
+    on_market,
+    on_numbers,
+    on_state,
+    on_telling,
+)
 from autoscaler.simulator.soak.assumptions import RULES_ARE_USED
 from autoscaler.simulator.soak.on_plans import PlanRules
 from autoscaler.simulator.soak.on_step import FleetRules
@@ -15,6 +23,7 @@ def rules() -> Rules:
     turns = TurnRules()
     tells = TellRules()
     plans = PlanRules()
+    returns = on_market.ReturnRules()
     known = RULES_ARE_USED
     return Rules(
         on_save=(
@@ -47,6 +56,8 @@ def rules() -> Rules:
             on_decision.nothing_is_removed_twice,
             turns.a_refused_worker_waits,
             turns.a_retirement_is_replaced_once,
+            on_market.a_shrink_keeps_the_base,
+            returns.a_return_launches_first_and_one_at_a_time,
             *([plans.no_launch_follows_a_removal] if known else []),
         ),
         on_send=(
@@ -61,6 +72,7 @@ def rules() -> Rules:
             on_effect.never_above_max,
             on_effect.never_above_the_cost_cap,
             on_effect.one_fleet_for_one_intent,
+            on_market.one_stands_for_one,
             on_effect.nothing_runs_on_what_is_terminated,
         ),
         on_step=(

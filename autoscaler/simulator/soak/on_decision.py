@@ -1,6 +1,6 @@
 """Invariants of what is begun: growth has a cause, a shrink has complete metrics, a removal has a reason."""
 
-from autoscaler.model import OPERATION_TAG, RemovalOperation, RemovalPhase
+from autoscaler.model import ON_DEMAND, OPERATION_TAG, SPOT, RemovalOperation, RemovalPhase
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, NOTICED_WITHIN_S
 from autoscaler.simulator.soak.clockwork import AHEAD_S, Limits, limits_between
 from autoscaler.simulator.soak.on_numbers import CALM, a_forecast_asks, a_signal_asks
@@ -151,6 +151,10 @@ def _caused(watch: Watch, saved: Saved, reason: str) -> bool:
             return bool(watch.truth.noticed)
         case "retirement":
             return bool(watch.truth.announced)
+        case "return_to_spot":
+            known = watch.cluster.ec2.instances
+            there = {known[i].market for moment in lately for i in moment.ready if i in known}
+            return watch.policy.workers.market == SPOT and ON_DEMAND in there
         case "blind_growth":
             return saved.seen.alerted and saved.seen.metrics_complete is False
         case _:
@@ -215,6 +219,8 @@ def _justified(watch: Watch, removal: RemovalOperation, lately: list[Moment]) ->
             return instance_id in watch.truth.noticed
         case "retirement":
             return instance_id in watch.truth.announced
+        case "return_to_spot":
+            return instance is not None and watch.policy.workers.market == SPOT and instance.market == ON_DEMAND
         case "join_timeout":
             return old_enough and unready
         case "no_node":

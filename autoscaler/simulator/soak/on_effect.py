@@ -120,7 +120,7 @@ def never_above_the_cost_cap(watch: Watch, effect: Effect) -> str | None:
     ours = watch.truth.moments[-1].ours - watch.truth.noticed.keys() - watch.truth.stopped
     operation_id = dict(effect.subject.tags).get(OPERATION_TAG, "")
     instances = watch.cluster.ec2.instances
-    usd = sum(listed_usd(instances[i].instance_type) for i in ours)
+    usd = sum(listed_usd(instances[i].instance_type, instances[i].market) for i in ours)
     if usd > cap + 1e-9 and any(instances[i].tags.get(OPERATION_TAG) == operation_id for i in ours):
         return f"the workers cost ${usd:.4f} an hour after {effect.name} {operation_id}; the cap is ${cap:.4f}"
     return None

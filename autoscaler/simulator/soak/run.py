@@ -31,6 +31,7 @@ from autoscaler.simulator.soak.fates import FateRates, Fates, dice
 from autoscaler.simulator.soak.faults.stage import Episode, Stage
 from autoscaler.simulator.soak.identity import RecordedIds
 from autoscaler.simulator.soak.invariants import rules
+from autoscaler.simulator.soak.market import plan_for_market, with_market
 from autoscaler.simulator.soak.own_numbers import give_numbers, with_own_numbers
 from autoscaler.simulator.soak.process import Process
 from autoscaler.simulator.soak.setting import (
@@ -89,7 +90,7 @@ class Run:
     ) -> None:
         rng = random.Random(seed)
         self.seed = seed
-        self.policy = with_own_numbers(with_schedules(make_policy(rng, seed), seed), seed)
+        self.policy = with_own_numbers(with_market(with_schedules(make_policy(rng, seed), seed), seed), seed)
         self.cluster = make_cluster(rng, self.policy, seed)
         self.watch = Watch(self.cluster, rules())
         self.began_s = self.cluster.now_s
@@ -102,6 +103,9 @@ class Run:
         begin_s = self.began_s + CALM_S
         self.episodes = plan(rng, begin_s=begin_s, end_s=self.end_s, only=only)
         self.episodes += plan_for_rules(seed, first=len(self.episodes), begin_s=begin_s, end_s=self.end_s, only=only)
+        self.episodes += plan_for_market(
+            self.policy, seed, first=len(self.episodes), begin_s=begin_s, end_s=self.end_s, only=only
+        )
         choosy = choosy_workload(seed) if RULES_ARE_USED else None
         if choosy is not None:
             self.cluster.apply(choosy)

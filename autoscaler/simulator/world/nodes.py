@@ -105,7 +105,7 @@ class Nodes:
         state.touch()
         state.machines[machine.instance_id] = machine
         state.tell("machine", machine.instance_id, f"boots ({machine.instance_type}, {machine.zone})")
-        if faults.never_join:
+        if faults.never_join or machine.zone == faults.never_join_in:
             return
         delay_s = state.rng.uniform(*self._traits.boot_s) + faults.join_delay_s
         state.at(state.now_s + delay_s, lambda: self.join(machine))

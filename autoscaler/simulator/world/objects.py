@@ -282,6 +282,8 @@ class Faults:
 
     never_join: bool = False
     """New instances boot and never become Nodes."""
+    never_join_in: str = ""
+    """As `never_join`, in this zone only."""
     join_delay_s: float = 0.0
     """New instances join this much later."""
     broken_image: bool = False

@@ -315,6 +315,38 @@ def test_the_quota_is_held_against_the_highest_max_of_all_schedules() -> None:
     assert "the highest max of the schedules needs 100" in found["said"]
 
 
+def buying_spot(**workers: Any) -> Subject:
+    wanted = msgspec.structs.replace(SUBJECT.policy.workers, market="spot", **workers)
+    policy = msgspec.structs.replace(SUBJECT.policy, workers=wanted)
+    return Subject(**{f: getattr(SUBJECT, f) for f in SUBJECT.__struct_fields__} | {"policy": policy})
+
+
+@pytest.mark.parametrize(
+    ("workers", "quota", "running", "verdict", "says"),
+    [
+        pytest.param({}, 20.0, [], "ok", "may be need 20 (2 each)", id="enough for max"),
+        pytest.param({}, 19.0, [], "warning", "may be need 20 (2 each)", id="too little"),
+        pytest.param({"on_demand_base": 4}, 12.0, [], "ok", "may be need 12 (2 each)", id="the base is on demand"),
+        pytest.param({}, 21.0, [SERVER | {"InstanceLifecycle": "spot"}], "ok", "of which 2 are in use", id="ours"),
+    ],
+)
+def test_the_spot_quota_is_held_against_a_policy_that_buys_there(
+    workers: dict[str, Any], quota: float, running: list[Any], verdict: str, says: str
+) -> None:
+    found = verify(
+        buying_spot(**workers), GetServiceQuota={"Quota": {"Value": quota}}, DescribeInstances=instances(*running)
+    )[1]["Spot vCPU quota"]
+    assert found["verdict"] == verdict
+    assert says in found["said"]
+    assert ("will be on demand" in found["todo"]) is (verdict == "warning")
+
+
+def test_a_policy_that_buys_on_spot_is_told_what_the_missing_role_means() -> None:
+    found = verify(buying_spot(), GetRole="NoSuchEntity")[1]["service-linked role for Spot"]
+    assert (found["verdict"], "until then every worker will be on demand" in found["said"]) == ("warning", True)
+    assert "create-service-linked-role" in found["todo"]
+
+
 def test_our_own_workers_are_not_counted_twice_against_the_quota() -> None:
     def describe(request: Mapping[str, Any]) -> Mapping[str, Any]:
         del request

@@ -6,7 +6,8 @@ from datetime import date
 import pytest
 
 from autoscaler.decide.capacity.catalogue import CATALOGUE
-from autoscaler.decide.capacity.prices import ON_DEMAND, SPOT, PriceList, PriceTable, price_of, price_table
+from autoscaler.decide.capacity.prices import PriceList, PriceTable, price_of, price_table
+from autoscaler.model import ON_DEMAND, SPOT
 from autoscaler.policy import Cost
 from tests.decide.builders import policy
 

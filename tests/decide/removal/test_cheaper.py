@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from autoscaler.decide.capacity.prices import ON_DEMAND, price_table
-from autoscaler.model import Decision, MovedOwner, Replacement, Resources, State
+from autoscaler.decide.capacity.prices import price_table
+from autoscaler.model import ON_DEMAND, Decision, MovedOwner, Replacement, Resources, State
 from autoscaler.policy import Cost, Policy, PolicyError, ScaleDown, Size, parse_policy
 from autoscaler.windows import Headroom
 from tests.decide.builders import MIB, NOW_S, Machine, full, opened, pod, policy, snapshot, use, worker

@@ -70,9 +70,12 @@ class Wire:
 
 
 def launch_requests(app: App, context: LaunchContext) -> list[LaunchRequest]:
-    """A launch into every zone, as `decide` makes it: with its own tags."""
+    """A launch into every zone and on each market, as `decide` makes it: with its own tags."""
     made = plan_launch(
-        Growth(workers=(NewWorkers("t3.small", 4),), reason="pods_unschedulable"),
+        Growth(
+            workers=(NewWorkers("t3.small", 4), NewWorkers("t3.small", 4, market="spot")),
+            reason="pods_unschedulable",
+        ),
         context,
         snapshot(0),
         State(),

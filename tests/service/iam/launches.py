@@ -48,6 +48,8 @@ class Launch:
     placement_group: str | None = None
     interface: str | None = None
     """One that exists already."""
+    spot: bool = False
+    """Whether a Spot request is made for it (Karpenter's policy names that type for the same reason)."""
     overridden: frozenset[str] = frozenset()
     """Which of these the request names itself."""
 
@@ -107,7 +109,8 @@ def _instance_requests(launch: Launch, world: World, reading: Reading) -> Iterat
     """RunInstances, the tags it writes, the role it passes and the keys it encrypts with."""
     for kind, resource, of_template in _named(launch, reading):
         context: dict[str, str | list[str]] = {}
-        if launch.template is not None and reading.template_keys:
+        # The reference lists no key of the template for a Spot request.
+        if launch.template is not None and reading.template_keys and kind != "spot-instances-request":
             context["ec2:LaunchTemplate"] = launch.template
             context["ec2:IsLaunchTemplateResource"] = str(of_template).lower()
         if resource.endswith("/*") and (kind != "volume" or reading.disks_tagged):
@@ -136,6 +139,8 @@ def _named(launch: Launch, reading: Reading) -> Iterator[tuple[str, str, bool]]:
 
     yield from named("instance", "*")
     yield from named("volume", "*")
+    if launch.spot:
+        yield from named("spot-instances-request", "*")
     yield from named("network-interface", launch.interface or "*", "interface")
     yield from named("image", launch.image, "image")
     yield from named("subnet", launch.subnet, "subnet")
@@ -175,6 +180,7 @@ def run_instances(_: str, fields: Mapping[str, Any], world: World, reading: Read
 def create_fleet(operation: str, fields: Mapping[str, Any], world: World, reading: Reading) -> Iterator[Request]:
     """CreateFleet and all that its instances are launched with."""
     tags = _tags(fields.get("TagSpecifications", ()))
+    spot = fields["TargetCapacitySpecification"].get("SpotTargetCapacity", 0) > 0
     of_fleet = tag_context(tags.pop("fleet", {}))
     yield Request(operation, arn("ec2", "fleet/*"), of_fleet)
     if of_fleet:
@@ -182,7 +188,7 @@ def create_fleet(operation: str, fields: Mapping[str, Any], world: World, readin
     for config in fields["LaunchTemplateConfigs"]:
         template = _template_arn(config["LaunchTemplateSpecification"])
         for override in config.get("Overrides") or [{}]:
-            launch = _launch(override, world, template, tags)
+            launch = replace(_launch(override, world, template, tags), spot=spot)
             yield from _fleet_requests(launch, tags, reading)
             yield from _instance_requests(launch, world, reading)
 

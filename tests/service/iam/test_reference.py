@@ -28,7 +28,7 @@ Asked = tuple[list[Request], list[dict[str, Any]]]
 # Types that the reference does not list for the action, and who has them nevertheless.
 BEYOND_THE_REFERENCE = {
     ("ec2:CreateFleet", kind): "Karpenter's controller policy grants CreateFleet on it: asked for in one reading only"
-    for kind in ("network-interface", "security-group", "snapshot")
+    for kind in ("network-interface", "security-group", "snapshot", "spot-instances-request")
 }
 # Lambda developer guide: asked for on "*" when a function is attached to a VPC, though the reference lists types.
 ON_EVERYTHING = set(ATTACHING)

@@ -5,10 +5,10 @@
 
 from typing import Final
 
-from tests.soak.mutants import endings, fleet, numbers, protocol, removals, rules, sight
+from tests.soak.mutants import endings, fleet, market, numbers, protocol, removals, rules, sight
 from tests.soak.mutants.put import Mutant
 
-BROUGHT_OUT_BY: Final = endings.BROUGHT_OUT_BY
+BROUGHT_OUT_BY: Final = endings.BROUGHT_OUT_BY | market.BROUGHT_OUT_BY
 MUTANTS: Final[tuple[Mutant, ...]] = (
     *protocol.MUTANTS,
     *sight.MUTANTS,
@@ -17,4 +17,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *endings.MUTANTS,
     *rules.MUTANTS,
     *numbers.MUTANTS,
+    *market.MUTANTS,
 )

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from autoscaler.model import Notice
+from autoscaler.model import SPOT, Notice
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S
 from autoscaler.simulator.soak.faults.stage import Action, Episode, Kinds, Stage, nothing
 from autoscaler.simulator.world.objects import Faults
@@ -61,7 +61,9 @@ def _end_joining(stage: Stage, _episode: Episode) -> None:
 
 
 def _interrupt(stage: Stage, episode: Episode) -> None:
-    victim = stage.worker(episode.pick)
+    """Of a Spot worker where the run's pool is on Spot; elsewhere any stands for one: a notice knows no market."""
+    market = stage.cluster.policy.workers.market
+    victim = stage.worker(episode.pick, market=SPOT if market == SPOT else None)
     if victim is None:
         return
     kind = ("interruption", "interruption", "rebalance")[int(episode.size * 3)]
@@ -69,7 +71,7 @@ def _interrupt(stage: Stage, episode: Episode) -> None:
     now_s = stage.cluster.now_s
     if kind == "interruption":
         stage.watch.truth.noticed.setdefault(victim, now_s)
-        stage.later(INTERRUPTION_S, lambda: _end_if_alive(stage, victim))
+        stage.later(INTERRUPTION_S, lambda: end_if_alive(stage, victim))
     stage.notify((Notice(kind=kind, subject=victim, received_at_s=int(now_s)),))
 
 
@@ -87,7 +89,7 @@ def _retire(stage: Stage, episode: Episode) -> None:
     stage.watch.tell(f"EC2 will retire {victim} in {ahead_s:.0f} s")
     due_at_s = now_s + ahead_s
     stage.later(max(0.0, ahead_s - NEAR_S), lambda: _now_near(stage, victim))
-    stage.later(ahead_s, lambda: _end_if_alive(stage, victim))
+    stage.later(ahead_s, lambda: end_if_alive(stage, victim))
     stage.notify((Notice(kind="retirement", subject=victim, received_at_s=int(now_s), due_at_s=int(due_at_s)),))
 
 
@@ -108,7 +110,8 @@ def _notice_of_the_past(stage: Stage, episode: Episode) -> None:
         stage.notify((Notice(kind="retirement", subject=victim, received_at_s=then_s - 600, due_at_s=then_s),))
 
 
-def _end_if_alive(stage: Stage, instance_id: str) -> None:
+def end_if_alive(stage: Stage, instance_id: str) -> None:
+    """EC2 takes what it announced, unless it is gone already."""
     if stage.watch.truth.alive(instance_id):
         stage.cluster.ec2.end(instance_id)
 

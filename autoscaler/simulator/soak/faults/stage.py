@@ -66,11 +66,16 @@ class Stage:
                 if instance_id in self.cluster.ec2.instances:
                     self.cluster.ec2.instances[instance_id].tags[key] = value
 
-    def worker(self, pick: float) -> str | None:
-        """A living worker of ours."""
-        alive = [i.instance_id for i in self.cluster.ec2.instances.values() if i.ended_at_s is None]
-        ours = [i for i in alive if self.cluster.ec2.instances[i].tags.get(MANAGED_BY_TAG) == "autoscaler"]
+    def worker(self, pick: float, *, market: str | None = None) -> str | None:
+        """A living worker of ours; None for `market`: of any."""
+        ours = self.workers(market)
         return ours[int(pick * len(ours))] if ours else None
+
+    def workers(self, market: str | None = None) -> list[str]:
+        """The living workers of ours, oldest first."""
+        alive = [i for i in self.cluster.ec2.instances.values() if i.ended_at_s is None]
+        ours = [i for i in alive if i.tags.get(MANAGED_BY_TAG) == "autoscaler"]
+        return [i.instance_id for i in ours if market in {None, i.market}]
 
     def node(self, pick: float) -> str | None:
         """The Node of a worker, ours or not."""

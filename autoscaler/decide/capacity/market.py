@@ -1,0 +1,139 @@
+"""Which market each new worker of a Spot pool is bought on: the base and the share on demand, the rest on Spot."""
+
+import math
+from collections.abc import Container, Iterable
+from typing import Final
+
+import msgspec
+
+from autoscaler.decide.fleet import FleetView, Standing, Worker
+from autoscaler.model import ON_DEMAND, SPOT, NewWorkers, State
+from autoscaler.policy import Policy
+from autoscaler.pools import GENERAL, WorkerPool
+from autoscaler.state.notices import INTERRUPTION
+
+_LIVING: Final = (Standing.READY, Standing.JOINING, Standing.UNHEALTHY)
+_HAIR: Final = 1e-9
+"""A share of a count is this exact: 0.1 of 30 are 3."""
+_LEAST_STORM: Final = 2
+"""One interruption is none, however few workers there are."""
+
+
+class Mix(msgspec.Struct, frozen=True):
+    """Workers of one pool, living and coming, by how they are paid for."""
+
+    on_demand: int
+    spot: int
+
+    @property
+    def total(self) -> int:
+        """Of both."""
+        return self.on_demand + self.spot
+
+
+def market_of(worker: Worker) -> str:
+    """How a worker is paid for, as EC2 shows it or as its launch asked."""
+    if worker.instance is not None:
+        return worker.instance.market
+    return worker.launch.request.market if worker.launch is not None else ON_DEMAND
+
+
+def pool_of(worker: Worker) -> str:
+    """The pool that it was launched for."""
+    return worker.launch.request.pool if worker.launch is not None else GENERAL
+
+
+def members(pool: WorkerPool, fleet: FleetView, *standings: Standing) -> list[Worker]:
+    """Workers that were launched for this pool, oldest first: a static worker is of no pool."""
+    ours = (w for w in fleet.having(*standings) if w.ours or w.launch is not None)
+    return [worker for worker in ours if pool_of(worker) == pool.name]
+
+
+def mix_of(pool: WorkerPool, fleet: FleetView, *, without: Container[str] = ()) -> Mix:
+    """Who lives or comes; who leaves does not count, nor do workers of the keys in `without`."""
+    markets = [market_of(worker) for worker in members(pool, fleet, *_LIVING) if worker.key not in without]
+    requests = [(launch.request, count) for launch, count in fleet.awaited if launch.request.pool == pool.name]
+    spot = markets.count(SPOT) + sum(count for request, count in requests if request.market == SPOT)
+    return Mix(len(markets) + sum(count for _, count in requests) - spot, spot)
+
+
+def on_demand_of(pool: WorkerPool, total: int) -> int:
+    """How many of so many workers are on demand: the base, and the share of what is beyond it, rounded up."""
+    if pool.market != SPOT:
+        return total
+    base = min(total, pool.on_demand_base)
+    return base + math.ceil((total - base) * pool.on_demand_share - _HAIR)
+
+
+def beyond_base(fleet: FleetView, policy: Policy) -> frozenset[str]:
+    """Keys of the on-demand workers of Spot pools that have more of them than base and share ask for."""
+    keys: list[str] = []
+    for pool in policy.pools:
+        mix = mix_of(pool, fleet)
+        if pool.market == SPOT and mix.on_demand > on_demand_of(pool, mix.total):
+            keys += [worker.key for worker in members(pool, fleet, *_LIVING) if market_of(worker) == ON_DEMAND]
+    return frozenset(keys)
+
+
+def needed_on_demand(worker: Worker, fleet: FleetView, policy: Policy, *, gone: Container[str]) -> str | None:
+    """Why an on-demand worker of a Spot pool stays, with those in `gone` away too; None where it need not."""
+    pool = next((pool for pool in policy.pools if pool.name == pool_of(worker)), None)
+    if pool is None or pool.market != SPOT or market_of(worker) == SPOT:
+        return None
+    mix = mix_of(pool, fleet, without=gone)
+    least = on_demand_of(pool, mix.total - 1)
+    return None if mix.on_demand > least else f"on_demand: {least} of {mix.total - 1} workers are to be on demand"
+
+
+def in_markets(
+    wanted: Iterable[NewWorkers],
+    fleet: FleetView,
+    state: State,
+    policy: Policy,
+    *,
+    now_s: int,
+    replacing: Container[str] = (),
+) -> tuple[NewWorkers, ...]:
+    """The wanted workers with the market of each: on demand as far as base and share lack some, the rest on Spot.
+
+    All are on demand while the pool is in a storm. `replacing`: keys of workers that are about to leave.
+    """
+    pools = {pool.name: pool for pool in policy.pools}
+    mixes: dict[str, Mix] = {}
+    bought: list[NewWorkers] = []
+    for new in wanted:
+        pool = pools.get(new.pool)
+        if pool is None or pool.market != SPOT or in_storm(pool, fleet, state, policy, now_s=now_s):
+            bought.append(msgspec.structs.replace(new, market=ON_DEMAND))
+            continue
+        mix = mixes[pool.name] if pool.name in mixes else mix_of(pool, fleet, without=replacing)
+        lacking = on_demand_of(pool, mix.total + new.count) - mix.on_demand
+        on_demand = max(0, min(new.count, lacking))
+        mixes[pool.name] = Mix(mix.on_demand + on_demand, mix.spot + new.count - on_demand)
+        for market, count in ((ON_DEMAND, on_demand), (SPOT, new.count - on_demand)):
+            if count:
+                bought.append(msgspec.structs.replace(new, market=market, count=count))
+    return tuple(bought)
+
+
+def in_storm(pool: WorkerPool, fleet: FleetView, state: State, policy: Policy, *, now_s: int) -> bool:
+    """Whether EC2 took so much of the pool's Spot within the window that growth stays on demand for the pause.
+
+    What `state.notices` remembers is enough to tell. A notice of a machine that nobody lists any more counts for every
+    pool.
+    """
+    spot = policy.spot
+    of_pool = {worker.key: pool_of(worker) for worker in fleet.workers}
+    times = sorted(
+        notice.received_at_s
+        for notice in state.notices
+        if notice.kind == INTERRUPTION and of_pool.get(notice.subject, pool.name) == pool.name
+    )
+    there = mix_of(pool, fleet).spot
+    for last, last_s in enumerate(times):
+        if not 0 <= now_s - last_s < spot.storm_pause_s:
+            continue
+        taken = sum(last_s - at_s <= spot.storm_window_s for at_s in times[: last + 1])
+        if taken >= max(_LEAST_STORM, math.ceil((there + taken) * spot.storm_share - _HAIR)):
+            return True
+    return False

@@ -1,0 +1,28 @@
+"""Section `spot` of `policy.yml`: how pools that buy on the Spot market stay away from it, and come back."""
+
+from typing import Annotated, Final
+
+import msgspec
+
+REMEMBERED_S: Final = 3600
+"""So long an interruption is remembered (state/notices.py; a test compares): no storm is known for longer."""
+
+_Seconds = Annotated[int, msgspec.Meta(ge=0, le=86_400)]
+_Span = Annotated[int, msgspec.Meta(ge=60, le=REMEMBERED_S)]
+
+
+class Spot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When growth stays on demand for a while, and when workers that were launched so are replaced by Spot."""
+
+    storm_share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.30
+    storm_window_s: _Span = 600
+    storm_pause_s: _Span = 1800
+    return_after_s: _Seconds = 1800
+    return_min_types: Annotated[int, msgspec.Meta(ge=1, le=50)] = 3
+
+    def __post_init__(self) -> None:
+        if self.storm_window_s + self.storm_pause_s > REMEMBERED_S:
+            raise ValueError(
+                f"spot.storm_window_s is {self.storm_window_s} and spot.storm_pause_s is {self.storm_pause_s}: give "
+                f"{REMEMBERED_S} at most together, because an interruption is remembered for so long"
+            )
