@@ -28,7 +28,7 @@ class LaunchOverride(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     zone: str
 
 
-class LaunchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LaunchRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A complete, frozen CreateFleet request: sent again it is identical to the letter."""
 
     client_token: str

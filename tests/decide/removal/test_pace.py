@@ -212,7 +212,10 @@ def test_what_is_no_choice_goes_on() -> None:
         ("name: a, time_zone: Mars/Base", "scale_down.blackouts.a: the time_zone Mars/Base is unknown"),
         ("name: a, time_zone: UTC, from: 9:00, to: 10:00", "scale_down.blackouts.a: from is '9:00'"),
         ("name: a, time_zone: UTC}, {name: a, time_zone: UTC", "scale_down.blackouts names a twice"),
-        ("name: a, time_zone: UTC, min: 3", "unknown field `min` - at `$.scale_down.blackouts[0]`"),
+        (
+            "name: a, time_zone: UTC, min: 3",
+            "scale_down.blackouts.a.min is an unknown field: scale_down.blackouts.a has name, time_zone, days, from, to",
+        ),
     ],
 )
 def test_a_blackout_that_is_none_is_refused_with_a_sentence(blackout: str, sentence: str) -> None:
