@@ -42,6 +42,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Whether all that was begun were launches that gave nothing, for a cause that people know of."""
 
 
+def with_more(outcome: Outcome, more: Outcome) -> Outcome:
+    """Both, the second first: it came before the look."""
+    return msgspec.structs.replace(
+        outcome, events=(*more.events, *outcome.events), failures=(*more.failures, *outcome.failures)
+    )
+
+
 def blocked_in_words(blocked: Iterable[Blocked]) -> list[dict[str, Any]]:
     """A row for each subject, up to `ROWS_OF_A_KIND` of one kind of reason (what stands before its colon).
 
@@ -72,8 +79,13 @@ def decision_document(
     snapshot: Snapshot | None,
     state: State,
     outcome: Outcome,
+    policy_version: int | None = None,
+    policy_problem: str = "",
 ) -> dict[str, Any]:
-    """Put a decision into words that programs and people read; `duration_ms` and `calls` are filled in at the end."""
+    """Put a decision into words that programs and people read; `duration_ms` and `calls` are filled in at the end.
+
+    `policy_version`: of the operator's live changes in `policy`; None: there are none.
+    """
     now_s = snapshot.taken_at_s if snapshot is not None else None
     return {
         "decision_id": decision_id,
@@ -98,6 +110,8 @@ def decision_document(
         "metrics_unshown": [family.sentence for family in snapshot.unshown] if snapshot is not None else [],
         **rules_in_words(snapshot),
         "policy_hash": policy_hash(policy),
+        "policy_version": policy_version,
+        "policy_problem": policy_problem,
         "duration_ms": 0,
         "calls": {},
     }

@@ -26,8 +26,9 @@ from autoscaler.decide.decision import decide
 from autoscaler.decide.demand.growth import BLIND_ALERT
 from autoscaler.decide.fleet import view_fleet
 from autoscaler.decide.scheduling.remembering import types_seen
-from autoscaler.document import Outcome, decision_document, paused_decision
+from autoscaler.document import Outcome, decision_document, paused_decision, with_more
 from autoscaler.launching import open_launches
+from autoscaler.live_policy import InForce, in_force, policy_told, taken_up
 from autoscaler.model import (
     Action,
     Decision,
@@ -35,6 +36,7 @@ from autoscaler.model import (
     Mode,
     ModeSetting,
     Notice,
+    OfferedPolicy,
     Snapshot,
     State,
     Trigger,
@@ -74,15 +76,17 @@ def reconcile(
     policy: Policy,
     trigger: Trigger,
     facts: tuple[Notice, ...] = (),
+    offered: OfferedPolicy | None = None,
     start_mode: Mode | None = None,
 ) -> dict[str, Any]:
     """Look once and do what follows; returns the decision document.
 
-    Facts are saved into the state before the look. `start_mode` is the mode of a cluster that has no state yet; None
-    leaves that to the policy. Raises Busy, and the PortErrors that leave nothing to decide on
-    (StoreUnavailable, StateMalformed, FleetUnavailable).
+    `policy` is the deployed one; what operators have changed about it live stands in the state. Facts, and what
+    Parameter Store offers as such changes, are saved into the state before the look. `start_mode` is the mode of a
+    cluster that has no state yet; None leaves that to the policy. Raises Busy, and the PortErrors that leave nothing
+    to decide on (StoreUnavailable, StateMalformed, FleetUnavailable).
     """
-    run = _Run(ports, cluster_id, policy, trigger, facts, start_mode=start_mode)
+    run = _Run(ports, cluster_id, policy, trigger, facts, offered=offered, start_mode=start_mode)
     run.save_facts()
     for _ in range(ATTEMPTS):
         document = run.look()
@@ -102,11 +106,14 @@ class _Run:
         trigger: Trigger,
         facts: tuple[Notice, ...],
         *,
+        offered: OfferedPolicy | None,
         start_mode: Mode | None,
     ) -> None:
         self.ports = ports
         self.cluster_id = cluster_id
-        self.policy = policy
+        self.deployed = policy
+        self.offered = offered
+        self.of_policy = Outcome()
         self.trigger = trigger
         self.start_mode = start_mode
         # An alert is a fact only while Prometheus cannot be asked; every other fact is saved before anything else.
@@ -114,15 +121,38 @@ class _Run:
         self.facts = tuple(fact for fact in facts if fact.kind != BLIND_ALERT)
         self.started_ms = ports.clock.elapsed_ms()
         self.owner = ports.ids.new()
-        self.asking = Asking(ports, Server(ports, policy, self.owner), policy, cluster_id)
+        self.in_force = in_force(policy, None)
+        self.asking = self._asking()
+
+    @property
+    def policy(self) -> Policy:
+        """The one that holds."""
+        return self.in_force.policy
+
+    def _under(self, holds: InForce) -> None:
+        """Go on under this policy."""
+        changed = holds.policy is not self.policy
+        self.in_force = holds
+        if changed:
+            self.asking = self._asking()
+
+    def _asking(self) -> Asking:
+        return Asking(self.ports, Server(self.ports, self.policy, self.owner), self.policy, self.cluster_id)
 
     def save_facts(self) -> None:
-        """Put notices into the state, whoever holds the lease. Raises StoreUnavailable."""
-        if not self.facts:
+        """Put notices, and live changes of the policy, into the state, whoever holds the lease.
+
+        Raises StoreUnavailable.
+        """
+        if not self.facts and self.offered is None:
             return
         for _ in range(FACT_ATTEMPTS):
             state, version = self.ports.store.load()
             changed = fitted(add_notices(self._begun(state, version), self.facts))
+            if self.offered is not None:
+                changed = taken_up(changed, self.offered, self.deployed)
+                # Also of one that was noted before: who was killed then has not told it.
+                self.of_policy = policy_told(changed, self.offered)
             if changed == state:
                 return
             try:
@@ -134,9 +164,11 @@ class _Run:
 
     def look(self) -> dict[str, Any] | None:
         """One look; None when the race for the state was lost. Raises Busy."""
-        ports, policy = self.ports, self.policy
+        ports = self.ports
         stored, version = ports.store.load()
         state = self._begun(stored, version)
+        self._under(in_force(self.deployed, state.policy_override))
+        policy = self.policy
         if state != stored:
             saved_mode = self._save(state, version)
             if saved_mode is None:
@@ -315,6 +347,7 @@ class _Run:
     ) -> dict[str, Any]:
         """The document of this look: recorded if it is history, told if it is news."""
         ports = self.ports
+        of_policy, self.of_policy = self.of_policy, Outcome()
         document = decision_document(
             decision,
             decision_id=decision_id,
@@ -324,13 +357,15 @@ class _Run:
             policy=self.policy,
             snapshot=snapshot,
             state=state,
-            outcome=outcome or Outcome(),
+            outcome=with_more(outcome or Outcome(), of_policy),
+            policy_version=self.in_force.version,
+            policy_problem=self.in_force.problem,
         )
         self._measure(document)
         begun = decision.action in BEGINNINGS and not (outcome is not None and outcome.in_vain)
         began = outcome is not None and (begun or decision.news)
-        news = began or fresh_refusal or (outcome is not None and outcome.fresh_failure)
-        if news or (outcome is not None and document["events"]):
+        news = began or fresh_refusal or of_policy.fresh_failure or (outcome is not None and outcome.fresh_failure)
+        if news or of_policy.events or (outcome is not None and document["events"]):
             self._record(decision_id, document)
         if news:
             ports.notifier.notify(document)

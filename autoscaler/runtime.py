@@ -16,12 +16,12 @@ from autoscaler.aws.clients import Clients
 from autoscaler.aws.clock import Context, LambdaClock, SortableIds
 from autoscaler.aws.dynamodb import DynamoStateStore
 from autoscaler.aws.ec2 import Ec2Fleet
-from autoscaler.aws.parameters import Parameters, WebhookTokens
+from autoscaler.aws.parameters import Parameters, WebhookTokens, read_offered
 from autoscaler.aws.prometheus import Prometheus
 from autoscaler.aws.sns import NoNotifier, SnsNotifier
 from autoscaler.aws.ssm import SsmNodeCommands
 from autoscaler.decide.capacity.catalogue import UnknownInstanceType, check_instance_types
-from autoscaler.model import Action, Mode, Notice, Trigger
+from autoscaler.model import Action, Mode, Notice, OfferedPolicy, Trigger
 from autoscaler.policy import Policy, PolicyError
 from autoscaler.policy_files import load_policy
 from autoscaler.ports import Ports
@@ -59,13 +59,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     start_mode: Mode | None = None
     """The mode of a cluster without a state; None: the policy's."""
     policy_file: str = "policy.yml"
+    policy_parameter: str | None = None
+    """Where operators change the policy live; None: they cannot."""
 
 
 class Reconcile(Protocol):
     """The loop, as the handlers call it."""
 
     def __call__(
-        self, ports: Ports, *, cluster_id: str, policy: Policy, trigger: Trigger, facts: tuple[Notice, ...] = ()
+        self,
+        ports: Ports,
+        *,
+        cluster_id: str,
+        policy: Policy,
+        trigger: Trigger,
+        facts: tuple[Notice, ...] = (),
+        offered: OfferedPolicy | None = None,
     ) -> dict[str, Any]:
         """Look once and do what follows."""
         ...
@@ -84,6 +93,8 @@ class App:
     accept_token: Callable[[str], bool]
     """Raises ParameterUnavailable."""
     clients: Clients
+    offered_policy: Callable[[], OfferedPolicy] = lambda: OfferedPolicy(text=None)
+    """What Parameter Store holds of the policy's live changes. Raises ParameterUnavailable."""
     begin: Callable[[], None]
     """Called first in every invocation."""
     reconcile: Reconcile = reconcile
@@ -104,7 +115,13 @@ class App:
                 raise
             raise Withheld(f"{type(error).__name__}: {told}") from None
 
-    def look(self, context: Context, trigger: Trigger, facts: tuple[Notice, ...] = ()) -> dict[str, Any]:
+    def look(
+        self,
+        context: Context,
+        trigger: Trigger,
+        facts: tuple[Notice, ...] = (),
+        offered: OfferedPolicy | None = None,
+    ) -> dict[str, Any]:
         """Reconcile once and tell what was decided. Raises Busy and the PortErrors of reconcile."""
         document = self.reconcile(
             self.ports(context),
@@ -112,14 +129,21 @@ class App:
             policy=self.policy,
             trigger=trigger,
             facts=facts,
+            offered=offered,
         )
         self.telemetry.decision(document)
         return document
 
-    def look_or_leave(self, context: Context, trigger: Trigger, facts: tuple[Notice, ...] = ()) -> dict[str, Any]:
+    def look_or_leave(
+        self,
+        context: Context,
+        trigger: Trigger,
+        facts: tuple[Notice, ...] = (),
+        offered: OfferedPolicy | None = None,
+    ) -> dict[str, Any]:
         """Reconcile once; where another invocation is at work, end quietly: it, or the next sweep, sees the rest."""
         try:
-            return self.look(context, trigger, facts)
+            return self.look(context, trigger, facts, offered)
         except Busy:
             return self.nothing_done("busy", "Another invocation is at work: nothing was done here.", trigger)
 
@@ -196,6 +220,7 @@ def build(environ: Mapping[str, str]) -> App:
         ports=ports,
         ours_among=fleet.ours_among,
         accept_token=tokens.accept,
+        offered_policy=partial(_offered, clients, settings.policy_parameter),
         clients=clients,
         begin=begin,
         reconcile=partial(reconcile, start_mode=settings.start_mode),
@@ -237,6 +262,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         notify_topic_arn=optional("NOTIFY_TOPIC_ARN"),
         start_mode=Mode(start_mode) if start_mode else None,
         policy_file=optional("POLICY_FILE") or "policy.yml",
+        policy_parameter=optional("POLICY_PARAMETER"),
     )
     if problems:
         raise SettingsError(f"The environment is not complete: {'; '.join(problems)}. Set it and deploy again.")
@@ -251,6 +277,10 @@ def read_policy(path: str) -> Policy:
     except UnknownInstanceType as error:
         raise PolicyError(f"{path} is not a valid policy: {error}.") from error
     return policy
+
+
+def _offered(clients: Clients, name: str | None) -> OfferedPolicy:
+    return read_offered(clients, name) if name is not None else OfferedPolicy(text=None)
 
 
 def _reader(read: Callable[[str], str], name: str | None) -> Callable[[], str] | None:

@@ -1,4 +1,4 @@
-"""EC2, Health and SSM events: a machine goes, or a node command has ended."""
+"""EC2, Health and SSM events: a machine goes, a node command has ended, or the policy's live changes are others."""
 
 import functools
 import os
@@ -21,7 +21,11 @@ def handle(app: App, event: Mapping[str, Any], context: Context, *, now_s: int) 
     """
     trigger = Trigger(kind="lifecycle", correlation_id=str(event.get("id") or context.aws_request_id))
     with app.invocation(trigger, context):
-        happening = read_event(event, document_name=app.settings.node_command_document)
+        happening = read_event(
+            event,
+            document_name=app.settings.node_command_document,
+            policy_parameter=app.settings.policy_parameter,
+        )
         trigger = Trigger(kind=trigger.kind, correlation_id=trigger.correlation_id, detail=happening.detail)
         if not happening.relevant:
             return app.nothing_done("not_relevant", f"Nothing to do: {happening.detail}.", trigger)
@@ -33,7 +37,9 @@ def handle(app: App, event: Mapping[str, Any], context: Context, *, now_s: int) 
             for instance_id in ours
             if happening.notice_kind
         )
-        return app.look_or_leave(context, trigger, facts)
+        # The event says only that it changed: what stands there now counts, whatever came first.
+        offered = app.offered_policy() if happening.policy_changed else None
+        return app.look_or_leave(context, trigger, facts, offered)
 
 
 def _ours(app: App, happening: Happening) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from typing import Any, Final
 import msgspec
 
 GONE_STATES: Final = frozenset({"shutting-down", "terminated"})
+PARAMETER_CHANGES: Final = frozenset({"Create", "Update", "Delete"})
+"""Beside them there is an operation for labels, which change no value."""
 UNFINISHED: Final = frozenset({"Pending", "InProgress", "Delayed", "Cancelling"})
 SPOT_WARNING_S: Final = 120
 ENDING_WORDS: Final = ("RETIREMENT", "INSTANCE_STOP", "TERMINATION")
@@ -36,6 +38,8 @@ class Happening(msgspec.Struct, frozen=True, kw_only=True):
     """The kind of notice that each of ours gets; empty where a look shows everything."""
     due_at_s: int | None = None
     """When it happens; None where the event does not say."""
+    policy_changed: bool = False
+    """The parameter of the policy's live changes has another value, or is gone."""
     relevant: bool = True
     """False for what needs no look, whomever it is about."""
 
@@ -64,12 +68,17 @@ class _CommandDetail(msgspec.Struct, rename="kebab"):
     status: str = ""
 
 
-def read_event(event: Mapping[str, Any], *, document_name: str) -> Happening:
+class _ParameterDetail(msgspec.Struct):
+    name: str
+    operation: str = ""
+
+
+def read_event(event: Mapping[str, Any], *, document_name: str, policy_parameter: str | None = None) -> Happening:
     """Say what the event means. Raises EventMalformed."""
     kind = str(event.get("detail-type", ""))
     detail = event.get("detail")
     try:
-        happening = _read(kind, detail, document_name)
+        happening = _read(kind, detail, document_name, policy_parameter)
     except msgspec.ValidationError as error:
         raise EventMalformed(f"The event {kind!r} is not of its documented form: {error}.") from error
     if happening.notice_kind != "interruption":
@@ -85,7 +94,7 @@ def _two_minutes_after(sent: object) -> int | None:
         return None
 
 
-def _read(kind: str, detail: Any, document_name: str) -> Happening:
+def _read(kind: str, detail: Any, document_name: str, policy_parameter: str | None) -> Happening:
     match kind:
         case "EC2 Spot Instance Interruption Warning":
             return _about_instance(detail, "is interrupted by EC2", "interruption")
@@ -105,6 +114,13 @@ def _read(kind: str, detail: Any, document_name: str) -> Happening:
             return Happening(
                 detail=f"command {command.command_id} is {command.status}",
                 relevant=command.document_name == document_name and command.status not in UNFINISHED,
+            )
+        case "Parameter Store Change":
+            parameter = msgspec.convert(detail, _ParameterDetail)
+            return Happening(
+                detail=f"the parameter {parameter.name} has changed ({parameter.operation})",
+                policy_changed=True,
+                relevant=parameter.name == policy_parameter and parameter.operation in PARAMETER_CHANGES,
             )
         case _:
             return Happening(detail=f"unknown event {kind!r}"[:200], relevant=False)

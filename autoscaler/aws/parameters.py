@@ -8,6 +8,7 @@ from typing import Final
 
 from autoscaler.aws.clients import Clients
 from autoscaler.aws.failures import told_as
+from autoscaler.model import OfferedPolicy
 from autoscaler.ports import PortError
 from autoscaler.redaction import Redaction
 
@@ -37,6 +38,22 @@ class Parameters:
         with told_as(ParameterUnavailable, f"read the parameter {name}"):
             answer = self._clients.ssm().get_parameter(Name=name, WithDecryption=True)
         return str(answer["Parameter"].get("Value", ""))
+
+
+def read_offered(clients: Clients, name: str) -> OfferedPolicy:
+    """What stands in the parameter of the policy's live changes, and since when. Raises ParameterUnavailable."""
+    try:
+        with told_as(ParameterUnavailable, f"read the parameter {name}"):
+            found = clients.ssm().get_parameter(Name=name)["Parameter"]
+    except ParameterUnavailable as error:
+        if error.code == "ParameterNotFound":
+            return OfferedPolicy(text=None)
+        raise
+    return OfferedPolicy(
+        text=found.get("Value", ""),
+        version=found.get("Version", 0),
+        changed_at_s=int(found["LastModifiedDate"].timestamp()),
+    )
 
 
 class WebhookTokens:

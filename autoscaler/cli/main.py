@@ -11,6 +11,7 @@ from rich.console import Console
 from autoscaler.cli.ending import WRONG_INPUT, end, told
 from autoscaler.cli.mode import change_mode
 from autoscaler.cli.options import AsJson, Cluster, For, PolicyFile, Region, StateTable, seconds, state_store
+from autoscaler.cli.policy.command import policy as policy_commands
 from autoscaler.cli.prices.command import prices
 from autoscaler.cli.report import say_mode, show_history, show_status, status_document
 from autoscaler.cli.teardown.command import teardown
@@ -32,6 +33,7 @@ app.command()(token)
 app.command()(verify_aws)
 app.command()(teardown)
 app.add_typer(prices, name="prices")
+app.add_typer(policy_commands, name="policy")
 
 
 @app.command()

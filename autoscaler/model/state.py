@@ -27,6 +27,36 @@ class ModeSetting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     then: Mode | None = None
 
 
+class PolicyOverride(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What an operator changed about the deployed policy since, as Parameter Store held it: the last that was valid."""
+
+    version: int = 0
+    """Of the parameter; 0: no version was valid yet."""
+    text: str = ""
+    """YAML, laid over the deployed policy; kept here, so that each look has it without a call, and the last good one
+    outlives a bad one."""
+    changed_at_s: int = 0
+    """When Parameter Store got the version that was seen last, valid or not."""
+    refused_version: int = 0
+    """A later version that is not valid; 0: there is none."""
+    refused: str = ""
+    """Why it is not."""
+
+    @property
+    def seen_version(self) -> int:
+        """The version that was seen last."""
+        return self.refused_version or self.version
+
+
+class OfferedPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What Parameter Store holds now."""
+
+    text: str | None
+    """None: there is no such parameter."""
+    version: int = 0
+    changed_at_s: int = 0
+
+
 class Lease(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who acts now, and until when at the latest."""
 
@@ -264,5 +294,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     node_count: int | None = None
     """Ready workers at the last write; for people and dashboards, never read to decide."""
     rules_question: RulesQuestion | None = None
+    policy_override: PolicyOverride | None = None
+    """None: the deployed policy holds alone."""
     rules_answered_at_s: int | None = None
     """How old the kept rules are: when the question was sent that a server answered last. None: none ever did."""

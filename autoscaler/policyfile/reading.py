@@ -75,7 +75,7 @@ class _Reader:
             if tree.get(key) is None:
                 if field.required:
                     self.faults.append(f"{inner} is missing: {_wanted(field.type, key)}")
-                    whole = self._stand_in(values, field)
+                    whole = self._stand_in(values, field) and whole
                 continue
             try:
                 values[field.name] = self._value(inner, tree[key], field.type)

@@ -37,6 +37,22 @@ def read(kind: str, detail: Any) -> Happening:
     return read_event({"detail-type": kind, "detail": detail}, document_name="our-document")
 
 
+def test_the_policys_parameter_is_told_from_others_and_a_label_changes_nothing() -> None:
+    def of(name: str, operation: str) -> Happening:
+        event = {"detail-type": "Parameter Store Change", "detail": {"name": name, "operation": operation}}
+        return read_event(event, document_name="our-document", policy_parameter="/k3s/shop/policy")
+
+    for operation in ("Create", "Update", "Delete"):
+        happening = of("/k3s/shop/policy", operation)
+        assert (happening.relevant, happening.policy_changed, happening.instance_ids) == (True, True, ())
+        assert happening.detail == f"the parameter /k3s/shop/policy has changed ({operation})"
+    assert not of("/k3s/shop/policy", "LabelParameterVersion").relevant
+    assert not of("/k3s/other/policy", "Update").relevant
+    assert not read("Parameter Store Change", {"name": "/k3s/shop/policy", "operation": "Update"}).relevant, (
+        "not set up"
+    )
+
+
 RETIRE = "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED"
 
 

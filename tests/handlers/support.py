@@ -10,7 +10,7 @@ from typing import Any
 from autoscaler.aws.calls import Calls
 from autoscaler.aws.clients import Clients
 from autoscaler.aws.clock import Context
-from autoscaler.model import Notice, Trigger
+from autoscaler.model import Notice, OfferedPolicy, Trigger
 from autoscaler.policy import Policy
 from autoscaler.ports import Ports
 from autoscaler.runtime import App, Settings
@@ -43,6 +43,7 @@ SETTINGS = Settings(
     launch_template_id="lt-1",
     subnet_ids=("subnet-1",),
     node_command_document="our-document",
+    policy_parameter="/k3s/demo/policy",
     alert_token_parameter="/k3s/demo/webhook-token",
 )
 
@@ -63,11 +64,20 @@ class Recorded:
 
     outcomes: list[dict[str, Any] | Exception] = field(default_factory=lambda: [DOCUMENT])
     looks: list[tuple[Trigger, tuple[Notice, ...]]] = field(default_factory=list)
+    offered: list[OfferedPolicy | None] = field(default_factory=list)
 
     def __call__(
-        self, ports: Ports, *, cluster_id: str, policy: Policy, trigger: Trigger, facts: tuple[Notice, ...] = ()
+        self,
+        ports: Ports,
+        *,
+        cluster_id: str,
+        policy: Policy,
+        trigger: Trigger,
+        facts: tuple[Notice, ...] = (),
+        offered: OfferedPolicy | None = None,
     ) -> dict[str, Any]:
         del ports, policy
+        self.offered.append(offered)
         assert cluster_id == "demo"
         self.looks.append((trigger, facts))
         outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
@@ -125,6 +135,7 @@ def desk(
         ours_among=ours_among,
         accept_token=accept_token,
         clients=clients or Clients(Calls(), region="eu-central-1"),
+        offered_policy=lambda: OfferedPolicy(text="workers: {max: 12}", version=4, changed_at_s=NOW),
         begin=lambda: None,
         reconcile=recorded,
     )

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from autoscaler.aws.events import EventMalformed
+from autoscaler.model import OfferedPolicy
 from autoscaler.ports import FleetUnavailable, StoreUnavailable
 from autoscaler.reconcile import Busy
 from handlers import lifecycle, sweep
@@ -130,6 +131,8 @@ def test_other_machines_events_end_before_a_look(what: dict[str, Any]) -> None:
         event("EC2 Instance State-change Notification", instance_id=OURS, state="running"),
         event("EC2 Command Status-change Notification", document_name="AWS-RunShellScript", status="Success"),
         event("EC2 Command Status-change Notification", document_name="our-document", status="InProgress"),
+        event("Parameter Store Change", name="/k3s/other/policy", operation="Update"),
+        event("Parameter Store Change", name="/k3s/demo/policy", operation="LabelParameterVersion"),
         scheduled(),
     ],
 )
@@ -145,6 +148,14 @@ def test_a_finished_node_command_is_a_reason_to_look() -> None:
     at = desk(ours_among=asked)
     happen(at, event("EC2 Command Status-change Notification", document_name="our-document", status="Success"))
     assert (facts_of(at), asked.about) == ([[]], [])
+
+
+def test_a_live_change_of_the_policy_is_read_and_brought_to_the_look() -> None:
+    at = desk()
+    happen(at, event("Parameter Store Change", name="/k3s/demo/policy", operation="Update"))
+    assert at.reconcile.offered == [OfferedPolicy(text="workers: {max: 12}", version=4, changed_at_s=NOW)]
+    happen(at, event("EC2 Command Status-change Notification", document_name="our-document", status="Success"))
+    assert at.reconcile.offered[1:] == [None]
 
 
 def test_a_notice_does_not_wait_for_ec2_but_a_state_change_does() -> None:

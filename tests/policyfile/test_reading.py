@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import pytest
@@ -125,6 +125,23 @@ def test_everything_that_is_wrong_is_told_at_once() -> None:
 )
 def test_no_check_judges_the_default_that_stands_in_for_a_wrong_value(text: str, told_of: list[str]) -> None:
     assert [re.split(r"[ :]", fault)[0] for fault in faults(text)] == told_of
+
+
+class Needs(msgspec.Struct, frozen=True, kw_only=True):
+    first: int
+    second: int
+    version: Literal[1]
+
+
+def test_every_field_that_is_missing_is_told() -> None:
+    assert read(Needs, {}) == (
+        None,
+        (
+            "first is missing: write a whole number",
+            "second is missing: write a whole number",
+            "version is missing: write 1",
+        ),
+    )
 
 
 def test_null_is_the_default_and_an_empty_map_key_is_left_out() -> None:

@@ -135,8 +135,10 @@ def test_the_state_of_this_cluster_only(full_template: Template) -> None:
 
 def test_the_webhook_alone_knows_its_token_and_the_idempotency_records(template: Template) -> None:
     table = {"Fn::GetAtt": ["IdempotencyTable", "Arn"]}
+    assert not allowing(template, "SweepRole", "ssm:GetParameter")
+    policy = only(allowing(template, "LifecycleRole", "ssm:GetParameter"))
+    assert [entry["Fn::Sub"].rsplit(":", 1)[1] for entry in resources(policy)] == ["parameter/k3s/demo/policy"]
     for role in ("SweepRole", "LifecycleRole"):
-        assert not allowing(template, role, "ssm:GetParameter")
         assert not [row for row in template.statements(role) if table in resources(row)]
     token = only(allowing(template, "AlertsRole", "ssm:GetParameter"))
     assert resources(token)[0]["Fn::Sub"].endswith(":parameter/k3s/demo/webhook-token")

@@ -19,6 +19,7 @@ CONTRACT = {  # DESIGN: the environment that the handlers read
     "SUBNET_IDS",
     "NODE_COMMAND_DOCUMENT",
     "ALERT_TOKEN_PARAMETER",
+    "POLICY_PARAMETER",
     "PROMETHEUS_AUTH_PARAMETER",
     "PROMETHEUS_CA_PARAMETER",
     "START_MODE",
@@ -53,6 +54,7 @@ def test_the_environment_is_the_contract(template: Template, logical_id: str) ->
     assert variables["LAUNCH_TEMPLATE_ID"] == {"Ref": "WorkerLaunchTemplate"}
     assert variables["NODE_COMMAND_DOCUMENT"] == {"Ref": "NodeCommandDocument"}
     assert variables["ALERT_TOKEN_PARAMETER"] == "/k3s/demo/webhook-token"
+    assert variables["POLICY_PARAMETER"] == "/k3s/demo/policy"
 
 
 def test_the_framework_makes_no_role_of_its_own(template: Template) -> None:
@@ -86,9 +88,14 @@ def test_lifecycle_events_are_filtered(template: Template) -> None:
         ("aws.ec2", "EC2 Instance State-change Notification"),
         ("aws.health", "AWS Health Event"),
         ("aws.ssm", "EC2 Command Status-change Notification"),
+        ("aws.ssm", "Parameter Store Change"),
     }
     assert patterns["aws.ec2", "EC2 Instance State-change Notification"] == {"state": ["shutting-down", "terminated"]}
     assert patterns["aws.health", "AWS Health Event"] == {"service": ["EC2"], "eventTypeCategory": ["scheduledChange"]}
+    assert patterns["aws.ssm", "Parameter Store Change"] == {
+        "name": [template.properties("SweepLambdaFunction")["Environment"]["Variables"]["POLICY_PARAMETER"]],
+        "operation": ["Create", "Update", "Delete"],
+    }
     command = patterns["aws.ssm", "EC2 Command Status-change Notification"]
     assert command is not None
     assert command["document-name"] == [template.properties("NodeCommandDocument")["Name"]]
@@ -107,7 +114,7 @@ def test_a_lifecycle_event_is_retried_twice_for_five_minutes_then_kept(template:
         if "EventPattern" in rule["Properties"]
         for target in rule["Properties"]["Targets"]
     ]
-    assert len(targets) == 4
+    assert len(targets) == 5
     for target in targets:
         assert target["RetryPolicy"] == {"MaximumEventAgeInSeconds": 300, "MaximumRetryAttempts": 2}
         assert target["DeadLetterConfig"] == {"Arn": queue}

@@ -97,6 +97,10 @@ def asked_of_function(deployed: Deployed, role: str) -> Iterator[Question]:
     of_alerts = role == "AlertsRole"
     yield Question(actions=("ssm:GetParameter",), resources=deployed.parameters("webhook-token"), allowed=of_alerts)
     yield Question(
+        actions=("ssm:GetParameter",), resources=deployed.parameters("policy"), allowed=role == "LifecycleRole"
+    )
+    yield Question(actions=("ssm:PutParameter",), resources=deployed.parameters("policy"), allowed=False)
+    yield Question(
         actions=tuple(f"dynamodb:{verb}Item" for verb in ("Get", "Put", "Update", "Delete")),
         resources=(deployed.arn("dynamodb", f"table/{deployed.resources['IdempotencyTable']}"),),
         allowed=of_alerts,

@@ -20,11 +20,12 @@ def sample_events(subject: Subject) -> dict[str, tuple[dict[str, Any], bool]]:
 
     Sources: EC2 user guide, "Spot Instance interruption notices", "EC2 instance rebalance recommendations", "Amazon EC2
     instance state change events"; AWS Health user guide, "EventBridge schema"; Systems Manager user guide, "Command
-    status-change events".
+    status-change events" and "Parameter Store events".
     """
     state = "EC2 Instance State-change Notification"
     health = {"service": "EC2", "eventTypeCategory": "scheduledChange", "eventTypeCode": "AWS_EC2_INSTANCE_RETIREMENT"}
     command = {"command-id": "e8d3c0e4", "document-name": subject.document, "instance-id": INSTANCE}
+    changed = {"operation": "Update", "type": "String"}
     ec2 = {"instance-id": INSTANCE}
     return {
         "a Spot interruption": (
@@ -54,6 +55,14 @@ def sample_events(subject: Subject) -> dict[str, tuple[dict[str, Any], bool]]:
                 "EC2 Command Status-change Notification",
                 command | {"document-name": "AWS-RunShellScript", "status": "Success"},
             ),
+            False,
+        ),
+        "a live change of the policy": (
+            _event("aws.ssm", "Parameter Store Change", changed | {"name": f"/k3s/{subject.cluster_id}/policy"}),
+            True,
+        ),
+        "a change of another parameter": (
+            _event("aws.ssm", "Parameter Store Change", changed | {"name": f"/k3s/{subject.cluster_id}/version"}),
             False,
         ),
     }

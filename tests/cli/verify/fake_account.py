@@ -36,6 +36,11 @@ PATTERNS: dict[str, dict[str, Any]] = {
         "detail-type": ["EC2 Command Status-change Notification"],
         "detail": {"document-name": [DOCUMENT], "status": ["Success", "Failed", "TimedOut"]},
     },
+    "policy": {
+        "source": ["aws.ssm"],
+        "detail-type": ["Parameter Store Change"],
+        "detail": {"name": ["/k3s/main/policy"], "operation": ["Create", "Update", "Delete"]},
+    },
 }
 SUBJECT = Subject(
     cluster_id="main",
@@ -128,6 +133,8 @@ def simulated(request: Mapping[str, Any]) -> Mapping[str, Any]:
             return "ManagedBy" not in tagged
         if action == "ssm:SendCommand" and resource.endswith("instance/*"):
             return tagged.get("k3s-autoscaler/role") != ["server"]
+        if resource.endswith("/policy"):
+            return (action, role) != ("ssm:GetParameter", "physical-LifecycleRole")
         if resource.endswith(("webhook-token", "table/physical-IdempotencyTable")):
             return role != "physical-AlertsRole"
         return resource.endswith("agent-token") and str(role) not in {"physical-WorkerRole", "server"}

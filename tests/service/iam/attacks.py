@@ -142,6 +142,7 @@ ATTACKS = (
         call("ssm:GetParameter", Name="/k3s/shop/webhook-token"),
     ),
     Attack("read another cluster's parameters", SWEEP, call("ssm:GetParameter", Name="/k3s/other/prometheus-auth")),
+    Attack("change the policy live", SWEEP, call("ssm:PutParameter", Name="/k3s/shop/policy")),
     Attack("write the address that workers join", SWEEP, call("ssm:PutParameter", Name="/k3s/shop/server-url")),
     Attack("read another cluster's state, were it in our table", SWEEP, item("dynamodb:GetItem", "StateTable", STATE)),
     Attack("write another cluster's state, were it in our table", SWEEP, item("dynamodb:PutItem", "StateTable", STATE)),

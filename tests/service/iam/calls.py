@@ -6,6 +6,7 @@ Only the wire is missing. The SDK checks each request against AWS' model of the 
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -98,7 +99,7 @@ def calls_of(rendered: Rendered, role: str) -> list[Call]:
             "DescribeLaunchTemplates": {"LaunchTemplates": [{"LatestVersionNumber": 3}]},
             "DescribeSubnets": {"Subnets": [{"SubnetId": s, "AvailabilityZone": f"zone of {s}"} for s in subnets]},
             "SendCommand": {"Command": {"CommandId": "c" * 36}},
-            "GetParameter": {"Parameter": {"Value": "value"}},
+            "GetParameter": {"Parameter": {"Value": "value", "LastModifiedDate": datetime.fromtimestamp(NOW_S, UTC)}},
         }
     )
     clients = app.clients
@@ -132,6 +133,8 @@ def calls_of(rendered: Rendered, role: str) -> list[Call]:
     if role == "AlertsRole":
         app.accept_token("a token")
         _webhooks(Once(clients.dynamodb(), table=app.settings.idempotency_table), context, wire)
+    if role == "LifecycleRole":
+        app.offered_policy()
     for name in (app.settings.prometheus_auth_parameter, app.settings.prometheus_ca_parameter):
         if name:  # as Prometheus' port reads them before its first query (autoscaler/runtime.py)
             Parameters(clients, app.redaction).read_public(name)

@@ -10,6 +10,13 @@ COMMANDS: dict[str, dict[str, tuple[str, ...]]] = {
         "dynamodb:PutItem": ("table",),
         "dynamodb:Query": ("table",),
     },
+    "`policy`": {
+        "dynamodb:GetItem": ("table",),
+        "dynamodb:PutItem": ("table",),
+        "ssm:GetParameter": ("parameter",),
+        "ssm:GetParameterHistory": ("parameter",),
+        "ssm:PutParameter": ("parameter",),
+    },
     "`token`": {"ssm:GetParameter": ("parameter",), "ssm:PutParameter": ("parameter",)},
     "`teardown`": {
         "dynamodb:GetItem": ("table",),

@@ -1,0 +1,242 @@
+"""`k3s-autoscaler policy`: show, set, apply, history, rollback, clear."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from autoscaler.aws.calls import Calls
+from autoscaler.aws.clients import Clients
+from autoscaler.cli.duration import say_duration
+from autoscaler.cli.ending import FAILED, WRONG_INPUT, end, in_a_sentence, told
+from autoscaler.cli.options import AsJson, Cluster, Region, StateTable, state_store
+from autoscaler.cli.policy.change import take_up
+from autoscaler.cli.policy.parameter import NOTHING, Overtaken, PolicyParameter, Version
+from autoscaler.live_policy import changed_policy, in_force
+from autoscaler.model import OfferedPolicy, State
+from autoscaler.policy import Policy, PolicyError, policy_hash
+from autoscaler.ports import StateStore
+from autoscaler.runtime import read_policy
+
+policy = typer.Typer(help="Changes the policy while a cluster runs, and takes changes back.", no_args_is_help=True)
+
+Deployed = Annotated[
+    str, typer.Option("--policy", envvar="POLICY_FILE", help="The policy file that is deployed; changes lie over it.")
+]
+_DEFAULT: Final = "policy.yml"
+
+
+@policy.command()
+def show(
+    *,
+    cluster: Cluster = "",
+    table: StateTable = "",
+    region: Region = "",
+    file: Deployed = _DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Show what is changed about the deployed policy, and whether all of it holds."""
+    store, parameter, deployed = _reached(cluster, table, region, file)
+    with told():
+        state, offered = store.load()[0], parameter.read()
+    document = _document(state, offered, deployed, parameter.name)
+    if as_json:
+        typer.echo(json.dumps(document, indent=2))
+        return
+    typer.echo(_said(document))
+    if document["text"]:
+        typer.echo(f"\n{document['text'].rstrip()}")
+
+
+@policy.command("set")
+def set_(
+    changes: Annotated[Path, typer.Argument(metavar="FILE", help="YAML with the fields that change, and no others.")],
+    *,
+    cluster: Cluster = "",
+    table: StateTable = "",
+    region: Region = "",
+    file: Deployed = _DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Change the policy from the next look on.
+
+    The file's fields lie over the deployed policy, in the place of all that was changed before.
+    """
+    try:
+        text = changes.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        end(f"{changes} could not be read: {reason}.", WRONG_INPUT)
+    store, parameter, deployed = _reached(cluster, table, region, file)
+    _write(store, parameter, deployed, text, as_json=as_json)
+
+
+@policy.command()
+def apply(
+    *,
+    cluster: Cluster = "",
+    table: StateTable = "",
+    region: Region = "",
+    file: Deployed = _DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Take up what stands in the parameter.
+
+    Needed where its event was lost after an edit by hand or by another tool.
+    """
+    store, parameter, deployed = _reached(cluster, table, region, file)
+    with told():
+        offered = parameter.read()
+    _finish(store, offered, deployed, parameter, as_json=as_json)
+
+
+@policy.command()
+def history(
+    *,
+    cluster: Cluster = "",
+    table: StateTable = "",
+    region: Region = "",
+    file: Deployed = _DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Show the versions of the changes that Parameter Store keeps, the newest first."""
+    store, parameter, deployed = _reached(cluster, table, region, file)
+    with told():
+        state, versions = store.load()[0], parameter.versions()
+    holds = in_force(deployed, state.policy_override).version
+    if as_json:
+        rows = [msgspec.to_builtins(one) | {"holds": one.version == holds} for one in versions]
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    rows_of = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("version", "holds", "age", "by", "changes"):
+        rows_of.add_column(column, overflow="fold")
+    now_s = int(time.time())
+    for one in versions:
+        mark = "yes" if one.version == holds else ""
+        by = one.by.rpartition(":")[2]
+        rows_of.add_row(str(one.version), mark, say_duration(now_s - one.changed_at_s), by, " ".join(one.text.split()))
+    Console(highlight=False, markup=False).print(rows_of)
+
+
+@policy.command()
+def rollback(
+    version: Annotated[int, typer.Argument(min=0, help="The version to go back to; without it the one before.")] = 0,
+    *,
+    cluster: Cluster = "",
+    table: StateTable = "",
+    region: Region = "",
+    file: Deployed = _DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Go back to an earlier version of the changes: it is written anew, as the newest one."""
+    store, parameter, deployed = _reached(cluster, table, region, file)
+    with told():
+        versions = parameter.versions()
+    _write(store, parameter, deployed, _earlier(versions, version, parameter.name).text, as_json=as_json)
+
+
+@policy.command()
+def clear(
+    *,
+    cluster: Cluster = "",
+    table: StateTable = "",
+    region: Region = "",
+    file: Deployed = _DEFAULT,
+    as_json: AsJson = False,
+) -> None:
+    """Take every change back: the deployed policy holds alone. The versions are kept."""
+    store, parameter, deployed = _reached(cluster, table, region, file)
+    with told():
+        stands = parameter.read().text
+    if stands is None:
+        _finish(store, OfferedPolicy(text=None), deployed, parameter, as_json=as_json)
+        return
+    _write(store, parameter, deployed, NOTHING, as_json=as_json)
+
+
+def _earlier(versions: list[Version], wanted: int, name: str) -> Version:
+    """The version that is wanted, or the newest whose changes are others than the present ones."""
+    if not versions:
+        end(f"There is no parameter {name}: nothing was changed, so there is nothing to go back to.", WRONG_INPUT)
+    if wanted:
+        found = next((one for one in versions if one.version == wanted), None)
+        if found is None:
+            kept = f"{versions[-1].version} to {versions[0].version}"
+            end(f"Version {wanted} of {name} is not kept: {kept} are.", WRONG_INPUT)
+        return found
+    found = next((one for one in versions if one.text != versions[0].text), None)
+    # Before the first change there was none.
+    return found or msgspec.structs.replace(versions[0], text=NOTHING)
+
+
+def _reached(cluster: str, table: str, region: str, file: str) -> tuple[StateStore, PolicyParameter, Policy]:
+    clients = Clients(Calls(), region=region or None)
+    store = state_store(cluster, table, region, clients)
+    try:
+        return store, PolicyParameter(clients, cluster), read_policy(file)
+    except PolicyError as error:
+        end(str(error), WRONG_INPUT)
+
+
+def _write(store: StateStore, parameter: PolicyParameter, deployed: Policy, text: str, *, as_json: bool) -> None:
+    """Check before anything is written; write; take up."""
+    try:
+        changed_policy(deployed, text)
+    except PolicyError as error:
+        end(f"Nothing is changed. {error}", WRONG_INPUT)
+    try:
+        with told():
+            offered = parameter.write(text)
+    except Overtaken as error:
+        end(in_a_sentence(str(error)), FAILED)
+    _finish(store, offered, deployed, parameter, as_json=as_json)
+
+
+def _finish(
+    store: StateStore, offered: OfferedPolicy, deployed: Policy, parameter: PolicyParameter, *, as_json: bool
+) -> None:
+    with told():
+        state = take_up(store, offered, deployed)
+    document = _document(state, offered, deployed, parameter.name)
+    typer.echo(json.dumps(document, indent=2) if as_json else _said(document))
+    if document["problem"]:
+        raise typer.Exit(FAILED)
+
+
+def _document(state: State, offered: OfferedPolicy, deployed: Policy, name: str) -> dict[str, Any]:
+    override = state.policy_override
+    holds = in_force(deployed, override)
+    seen = override.seen_version if override is not None else 0
+    return {
+        "parameter": name,
+        "version": holds.version,
+        "policy_hash": policy_hash(holds.policy),
+        "deployed_policy_hash": policy_hash(deployed),
+        "text": override.text if override is not None and holds.version is not None else "",
+        "problem": holds.problem,
+        "version_in_parameter": offered.version if offered.text is not None else None,
+        "taken_up": offered.version == seen,
+    }
+
+
+def _said(document: dict[str, Any]) -> str:
+    name, hashed = document["parameter"], document["policy_hash"]
+    sentences = [
+        f"Version {document['version']} of {name} lies over the deployed policy: policy_hash {hashed}, without it "
+        f"{document['deployed_policy_hash']}."
+        if document["version"] is not None
+        else f"The deployed policy holds alone: policy_hash {hashed}."
+    ]
+    if document["problem"]:
+        sentences.append(in_a_sentence(document["problem"]))
+    if not document["taken_up"]:
+        stands = document["version_in_parameter"]
+        said = f"version {stands} stands in it" if stands is not None else "it does not exist"
+        sentences.append(f"{name} has changed and is not taken up, for {said}: `k3s-autoscaler policy apply`.")
+    return "\n".join(sentences)
