@@ -4,13 +4,17 @@ A wrong value is refused with one sentence that names it, what is allowed, and c
 """
 
 import hashlib
+from functools import cached_property
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import yaml
 
+from autoscaler import pool_faults
+from autoscaler.instance_types import CATALOGUE, InstanceType
 from autoscaler.model import Mode
-from autoscaler.pools import GENERAL, Market, WorkerPool
+from autoscaler.pools import GENERAL, Market, WorkerPool, default_of, resolved
+from autoscaler.requirements import ResourceName
 from autoscaler.windows import Headroom, Window, faults
 
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=86_400)]
@@ -46,6 +50,10 @@ class Size(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     cpu_millicores: Annotated[int, msgspec.Meta(ge=1, le=2_000_000)]
     memory_mib: Annotated[int, msgspec.Meta(ge=1, le=64 * 1024 * 1024)]
+    extended: Annotated[
+        dict[ResourceName, Annotated[int, msgspec.Meta(ge=1, le=1_000)]], msgspec.Meta(max_length=10)
+    ] = {}
+    """Extended resources by their Kubernetes name: `nvidia.com/gpu`."""
 
 
 class Workers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,6 +67,8 @@ class Workers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     market: Market = "on-demand"
     on_demand_base: Count = 0
     on_demand_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
+    pools: tuple[WorkerPool, ...] = ()
+    """As the file states them; `Policy.pools` has them resolved, and the flat fields above as the one of none."""
 
     def __post_init__(self) -> None:
         if self.min > self.max:
@@ -206,7 +216,7 @@ class MetricsPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             )
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """Everything that decides."""
 
     version: Literal[1]
@@ -229,6 +239,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         self._check_windows()
         if wrong := faults(self.schedules, base_min=self.workers.min, base_max=self.workers.max):
+            raise ValueError("; ".join(wrong))
+        least_max = min(self.workers.max, *(window.max for window in self.schedules if window.max is not None), 1_000)
+        if wrong := pool_faults.faults(self.workers.pools, self.known_types, least_max=least_max):
             raise ValueError("; ".join(wrong))
         up, down = self.scale_up, self.scale_down
         for name, below, above in (
@@ -254,10 +267,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                     f"metrics.utilisation_interval_s is {interval_s}: give {2 * interval_s} or more"
                 )
 
-    @property
+    @cached_property
     def pools(self) -> tuple[WorkerPool, ...]:
         """Every pool, resolved; the flat fields of `workers` are the one of a policy that names none."""
         flat = self.workers
+        if flat.pools:
+            return resolved(flat.pools, self.known_types, self.cost.usd_per_hour)
         return (
             WorkerPool(
                 name=GENERAL,
@@ -267,6 +282,25 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 on_demand_share=flat.on_demand_share,
             ),
         )
+
+    @property
+    def default_pool(self) -> WorkerPool:
+        """The one of workers without a tag that names theirs."""
+        return default_of(self.pools)
+
+    @property
+    def instance_types(self) -> tuple[str, ...]:
+        """The types of all pools, each once."""
+        return tuple(dict.fromkeys(kind for pool in self.pools for kind in pool.instance_types))
+
+    @cached_property
+    def known_types(self) -> dict[str, InstanceType]:
+        """The catalogue's types, and those of `workers.sizes` before them."""
+        own = {
+            name: InstanceType(cpu_millicores=size.cpu_millicores, memory_mib=size.memory_mib, extended=size.extended)
+            for name, size in self.workers.sizes.items()
+        }
+        return CATALOGUE | own
 
     @property
     def most_workers(self) -> int:
@@ -310,11 +344,14 @@ def parse_policy(text: str, *, source: str = "policy.yml") -> Policy:
             f"{source} is not valid YAML: {' '.join(str(error).split())}. Mend it and deploy again."
         ) from error
     try:
-        return msgspec.convert(raw, Policy)
+        policy = msgspec.convert(raw, Policy)
     except msgspec.ValidationError as error:
         raise PolicyError(
             f"{source} is not a valid policy: {error}. The committed policy.yml shows every field."
         ) from error
+    if beside := pool_faults.flat_beside_pools(raw.get("workers") or {}):
+        raise PolicyError(f"{source} is not a valid policy: {beside}. docs/policy/pools.md shows both forms.")
+    return policy
 
 
 def policy_hash(policy: Policy) -> str:

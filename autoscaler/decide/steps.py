@@ -106,7 +106,8 @@ def take_back(course: Course) -> None:
         plan = plan_growth(
             look.snapshot, fleet, course.state, look.policy, pods=NO_DEMAND, headroom=course.headroom, replacing=0
         )
-        for worker in take_backable(fleet):
+        # Where a pool lacks its own min, a worker of another pool is no help.
+        for worker in take_backable(fleet) if plan.reason != "below_pool_min" else ():
             if worker.removal is not None and plan.wanted > fleet.ready + fleet.joining + len(back):
                 back.setdefault(worker.removal.operation_id, "more workers are wanted")
     course.wanted_back = back

@@ -49,6 +49,7 @@ from autoscaler.model.operations import (
     LaunchResult,
     NodeCommand,
     Pool,
+    PoolTemplate,
     RemovalOperation,
     RemovalPhase,
     Verb,
@@ -75,6 +76,7 @@ from autoscaler.model.tags import (
     MANAGED_BY_TAG,
     MANAGED_BY_VALUE,
     OPERATION_TAG,
+    POOL_TAG,
     ROLE_TAG,
 )
 
@@ -87,6 +89,7 @@ __all__ = [
     "MANAGED_BY_VALUE",
     "NO_CODE",
     "OPERATION_TAG",
+    "POOL_TAG",
     "ROLE_TAG",
     "THROTTLES",
     "UNKNOWN_COMMAND_RULE",
@@ -128,6 +131,7 @@ __all__ = [
     "Place",
     "Pod",
     "Pool",
+    "PoolTemplate",
     "Refusal",
     "RemovalOperation",
     "RemovalPhase",

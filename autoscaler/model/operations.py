@@ -61,6 +61,17 @@ class LaunchOperation(
     """Cause of the failed call that people know of: it is told and recorded once, until it changes or ends."""
 
 
+class PoolTemplate(msgspec.Struct, frozen=True, kw_only=True):
+    """What launches of one pool freeze, for its types of one architecture."""
+
+    pool: str
+    arch: str
+    """`arm64` or `amd64`: a template has one image."""
+    template_id: str
+    template_version: str
+    subnet_zones: tuple[tuple[str, str], ...]
+
+
 class LaunchContext(msgspec.Struct, frozen=True, kw_only=True):
     """What a launch request freezes besides the policy's wishes."""
 
@@ -69,6 +80,8 @@ class LaunchContext(msgspec.Struct, frozen=True, kw_only=True):
     """Numeric, never `$Latest`."""
     subnet_zones: tuple[tuple[str, str], ...]
     """(subnet id, zone name)."""
+    templates: tuple[PoolTemplate, ...] = ()
+    """Of the other pools, and of the default one's other architecture; the fields above are the default one's first."""
 
 
 class LaunchResult(msgspec.Struct, frozen=True, kw_only=True):

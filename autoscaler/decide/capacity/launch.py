@@ -5,15 +5,18 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.decide.capacity.catalogue import nominal_resources
+from autoscaler.decide.capacity.catalogue import extended_of, nominal_resources
 from autoscaler.decide.capacity.cost import not_dearer
+from autoscaler.decide.capacity.pools import pool_named, template_of
 from autoscaler.decide.fleet import Standing, view_fleet
+from autoscaler.instance_types import arch_of
 from autoscaler.model import (
     ALIVE,
     CLUSTER_TAG,
     MANAGED_BY_TAG,
     MANAGED_BY_VALUE,
     OPERATION_TAG,
+    POOL_TAG,
     Growth,
     LaunchContext,
     LaunchOperation,
@@ -21,10 +24,12 @@ from autoscaler.model import (
     LaunchRequest,
     NewWorkers,
     Pool,
+    PoolTemplate,
     Snapshot,
     State,
 )
 from autoscaler.policy import Policy
+from autoscaler.pools import WorkerPool
 from autoscaler.state.backoffs import left_alone
 from autoscaler.state.memory import launched_for, remember_owner
 from autoscaler.state.size import workers_that_fit
@@ -32,6 +37,8 @@ from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_launch, open_
 
 MAX_ROWS: Final = 10
 """Types of one request, the preferred ones: what has nothing left makes room for the next ones at the next look."""
+NO_TEMPLATE: Final = "NoLaunchTemplate"
+"""Ours, beside EC2's codes: no template is deployed for the pool, or for one of its architectures."""
 SUBNET_FULL: Final = "InsufficientFreeAddressesInSubnet"
 _LIVING: Final = (Standing.READY, Standing.JOINING, Standing.UNHEALTHY)
 
@@ -60,40 +67,43 @@ def plan_launch(
     now_s: int,
     decision_id: str,
 ) -> LaunchPlan:
-    """Open one launch for each (instance type, zone), the emptiest zones first. Pure."""
-    subnets = _subnet_of_each_zone(context, snapshot, state)
-    in_zone = _workers_by_zone(snapshot, state, tuple(subnets))
+    """Open one launch for each (pool, instance type, zone), the emptiest zones first. Pure."""
+    in_zone = _workers_by_zone(snapshot, state, tuple(zone for _, zone in _all_subnets(context)))
     exhausted = left_alone(state, now_s)
     tried = {zone for record in growth.unhelped if record.unhelped for zone in record.zones}
-    shares: Counter[tuple[str, str]] = Counter()
-    types_for: dict[str, tuple[str, ...]] = {}
+    shares: Counter[tuple[str, str, str]] = Counter()
+    plans: dict[tuple[str, str], _Rows] = {}
     refused, state_full = 0, False
     codes: dict[str, None] = {}
     for new in growth.workers:
-        instance_type, count = new.instance_type, new.count
-        types = _at_least(new, policy, zone=next(iter(subnets), ""))
-        types_for[instance_type] = types
-        allowed = [zone for zone in subnets if new.zone in {"", zone}]
-        open_zones = [z for z in allowed if any(Pool(instance_type=t, zone=z) not in exhausted for t in types)]
+        rows = _rows(new, context, snapshot, state, policy)
+        if rows is None:
+            refused += new.count
+            codes[NO_TEMPLATE] = None
+            continue
+        plans[new.pool, new.instance_type] = rows
+        allowed = [zone for zone in rows.subnets if new.zone in {"", zone}]
+        open_zones = [z for z in allowed if any(Pool(instance_type=t, zone=z) not in exhausted for t in rows.types)]
         if not open_zones:
-            refused += count
+            refused += new.count
             codes |= {
                 exhausted[pool]: None
                 for zone in allowed
-                for pool in (Pool(instance_type=t, zone=zone) for t in types)
+                for pool in (Pool(instance_type=t, zone=zone) for t in rows.types)
                 if pool in exhausted
             }
             continue
-        for _ in range(count):
+        for _ in range(new.count):
             zone = min(open_zones, key=lambda z: (z in tried, in_zone[z], z))
             in_zone[zone] += 1
-            shares[instance_type, zone] += 1
+            shares[new.pool, new.instance_type, zone] += 1
     opened: list[LaunchOperation] = []
-    for (instance_type, zone), count in sorted(shares.items()):
+    for (pool_name, instance_type, zone), count in sorted(shares.items()):
+        rows = plans[pool_name, instance_type]
         operation_id = f"{decision_id}-l{len(opened)}"
         overrides = tuple(
-            LaunchOverride(instance_type=t, subnet_id=subnets[zone], zone=zone)
-            for t in types_for[instance_type]
+            LaunchOverride(instance_type=t, subnet_id=rows.subnets[zone], zone=zone)
+            for t in rows.types
             if Pool(instance_type=t, zone=zone) not in exhausted
         )[:MAX_ROWS]
         operation = LaunchOperation(
@@ -102,8 +112,8 @@ def plan_launch(
             reason=growth.reason,
             request=LaunchRequest(
                 client_token=operation_id,
-                template_id=context.template_id,
-                template_version=context.template_version,
+                template_id=rows.template.template_id,
+                template_version=rows.template.template_version,
                 count=count,
                 overrides=overrides,
                 tags=(
@@ -111,7 +121,9 @@ def plan_launch(
                     (MANAGED_BY_TAG, MANAGED_BY_VALUE),
                     (CLUSTER_TAG, cluster_id),
                     (OPERATION_TAG, operation_id),
+                    (POOL_TAG, pool_name),
                 ),
+                pool=pool_name,
             ),
             unidentified=count,
             sent_at_s=now_s,
@@ -127,7 +139,7 @@ def plan_launch(
         state = open_launch(state, operation)
         opened.append(operation)
     if opened:
-        zones = tuple(sorted({zone for _, zone in shares}))
+        zones = tuple(sorted({zone for _, _, zone in shares}))
         for record in growth.unhelped:
             merged = tuple(dict.fromkeys((*record.zones, *zones)))
             state = remember_owner(state, msgspec.structs.replace(record, zones=merged))
@@ -135,7 +147,33 @@ def plan_launch(
     return LaunchPlan(state=state, opened=tuple(opened), refused=refused, codes=tuple(codes), state_full=state_full)
 
 
-def _subnet_of_each_zone(context: LaunchContext, snapshot: Snapshot, state: State) -> dict[str, str]:
+class _Rows(msgspec.Struct, frozen=True, kw_only=True):
+    """What launches of one pool and type may name."""
+
+    template: PoolTemplate
+    types: tuple[str, ...]
+    subnets: dict[str, str]
+    """By zone."""
+
+
+def _rows(new: NewWorkers, context: LaunchContext, snapshot: Snapshot, state: State, policy: Policy) -> _Rows | None:
+    """None where nothing is deployed that would launch such workers: the policy is newer than the deployment."""
+    pool = pool_named(new.pool, policy)
+    arch = arch_of(new.instance_type)
+    template = template_of(context, pool, arch, policy) if pool is not None else None
+    if pool is None or template is None:
+        return None
+    subnets = _subnet_of_each_zone(template.subnet_zones, snapshot, state)
+    zone = next(iter(subnets), "")
+    types = tuple(kind for kind in _at_least(new, pool, policy, zone=zone) if arch_of(kind) == arch)
+    return _Rows(template=template, types=types, subnets=subnets)
+
+
+def _all_subnets(context: LaunchContext) -> tuple[tuple[str, str], ...]:
+    return (*context.subnet_zones, *(pair for template in context.templates for pair in template.subnet_zones))
+
+
+def _subnet_of_each_zone(subnet_zones: tuple[tuple[str, str], ...], snapshot: Snapshot, state: State) -> dict[str, str]:
     """One subnet for each zone: EC2 refuses a fleet that names a (type, zone) twice as "duplicate instance pools".
 
     The emptiest of our workers, then the first by its id; each time in a row that EC2 found too few free addresses in
@@ -143,7 +181,7 @@ def _subnet_of_each_zone(context: LaunchContext, snapshot: Snapshot, state: Stat
     """
     in_subnet = Counter(i.subnet_id for i in snapshot.instances if i.managed and i.state in ALIVE)
     by_zone: dict[str, set[str]] = {}
-    for subnet, zone in context.subnet_zones:
+    for subnet, zone in subnet_zones:
         by_zone.setdefault(zone, set()).add(subnet)
     full = {b.pool.zone: b.failures for b in state.backoffs if b.error_code == SUBNET_FULL}
     chosen = {}
@@ -164,14 +202,15 @@ def _workers_by_zone(snapshot: Snapshot, state: State, zones: tuple[str, ...]) -
     return counts
 
 
-def _at_least(new: NewWorkers, policy: Policy, *, zone: str) -> tuple[str, ...]:
-    """The type itself, then the policy's others that hold at least as much and are not too dear, in its order."""
-    floor = nominal_resources(new.instance_type, policy)
+def _at_least(new: NewWorkers, pool: WorkerPool, policy: Policy, *, zone: str) -> tuple[str, ...]:
+    """The type itself, then the pool's others that hold at least as much and are not too dear, in its order."""
+    floor, pieces = nominal_resources(new.instance_type, policy), extended_of(new.instance_type, policy)
     others = (
         t
-        for t in policy.workers.instance_types
+        for t in pool.instance_types
         if t != new.instance_type
         and floor.fits_in(nominal_resources(t, policy))
+        and all(extended_of(t, policy).get(name, 0) >= count for name, count in pieces.items())
         and not_dearer(t, zone, new.usd_at_most, policy)
     )
     return new.instance_type, *others

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+from autoscaler.decide.capacity.pools import in_turn
 from autoscaler.decide.demand.headroom import lost_on, sizes_of
 from autoscaler.decide.fleet import FleetView, Worker
 from autoscaler.decide.scheduling.asking import what_is_missing
@@ -76,7 +77,8 @@ class Elsewhere:
         moved = [Waiting(picture.book.of(pod), 1, on) for pod in movable_pods(worker)]
         sizes = sizes_of(self._snapshot)
         with picture.without(leaving):
-            lost = (lost_on(one, picture, self._policy, sizes, moved=moved, on=on) for one in headrooms)
+            pools = in_turn(self._fleet, self._policy)
+            lost = (lost_on(one, picture, pools, sizes, moved=moved, on=on) for one in headrooms)
             return next((what for what in lost if what is not None), None)
 
     def _reasons(self, rules: PodRules, on: frozenset[str]) -> str:
