@@ -1,14 +1,27 @@
 """What new nodes there could be for a sizing: in which turn they are tried, and which of several is the cheapest."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
 from autoscaler.decide.scheduling.placing import Template
+from autoscaler.model.rules import PodRules
 
 NO_LIMIT: Final = 2**31
-_CENTS_DECIMALS: Final = 9
+_DECIMALS: Final = 9
 """Prices per pod are quotients: what differs by less costs the same."""
+
+
+Order = tuple[bool, float, int]
+
+
+def order_of(template: Template, pods: int) -> Order:
+    """Where a node for so many pods stands among others: the cheapest per pod first; of equal ones by weight.
+
+    What nobody knows the price of comes last.
+    """
+    usd = template.usd_per_hour
+    return usd is None, round((usd or 0.0) / pods, _DECIMALS), -template.weight
 
 
 class Offers:
@@ -17,6 +30,7 @@ class Offers:
     def __init__(self, templates: Sequence[Template], rooms: Mapping[str, int]) -> None:
         self.templates = tuple(templates)
         self._rooms = rooms
+        self._most: dict[PodRules, dict[str, int]] = {}
         self._pool_of = {template.name: template.pool for template in templates}
 
     @cached_property
@@ -57,24 +71,21 @@ class Offers:
         of_choice = [t for t in self.templates if lead is not None and t.choice == lead.choice]
         return [template for template in of_choice if template.rank == of_choice[0].rank]
 
-    def cheapest(self, found: Iterable[tuple[Template, int]]) -> Template | None:
-        """Of templates, each with how many pods one node would take, the cheapest per pod; of equal ones by weight.
-
-        What nobody knows the price of comes last.
-        """
-
-        def order(one: tuple[Template, int]) -> tuple[bool, float, int]:
-            template, pods = one
-            return (
-                template.usd_per_hour is None,
-                round((template.usd_per_hour or 0.0) / pods, _CENTS_DECIMALS),
-                -template.weight,
-            )
-
-        return min(found, key=order, default=(None, 0))[0]
+    def most_pods(self, template: Template, rules: PodRules) -> int:
+        """No node of this template takes more pods of this class than this, whatever else is on it."""
+        if rules not in self._most:
+            self._most[rules] = {one.name: _most_pods(one, rules) for one in self.templates}
+        return self._most[rules][template.name]
 
     def price(self, new_nodes: Mapping[str, int]) -> tuple[int, float]:
         """How many of these nodes have a price that nobody knows, and what the others cost an hour."""
         chosen = [(template.usd_per_hour, new_nodes.get(template.name, 0)) for template in self.templates]
         usd = sum(usd * count for usd, count in chosen if usd is not None)
-        return sum(count for usd, count in chosen if usd is None), round(usd, _CENTS_DECIMALS)
+        return sum(count for usd, count in chosen if usd is None), round(usd, _DECIMALS)
+
+
+def _most_pods(template: Template, rules: PodRules) -> int:
+    room = dict(template.node.allocatable)
+    return min(
+        room.get("pods", NO_LIMIT), *(room.get(name, 0) // asked for name, asked in rules.requests if asked), NO_LIMIT
+    )

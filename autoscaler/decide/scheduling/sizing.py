@@ -18,7 +18,7 @@ import msgspec
 
 from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
 from autoscaler.decide.scheduling.guard import Budget, guaranteed
-from autoscaler.decide.scheduling.offers import Offers
+from autoscaler.decide.scheduling.offers import Offers, Order, order_of
 from autoscaler.decide.scheduling.placing import Template, Trial, Waiting
 from autoscaler.model.rules import PodRules
 
@@ -244,19 +244,24 @@ def _grow_for(trial: Trial, group: Waiting, way: _Way, at_most: int) -> int:
 
 def _open_for(trial: Trial, rules: PodRules, wanted: int, way: _Way) -> NodeInfo | None:
     """A node of the cheapest choice for up to `wanted` pods, or of the only one; None where none takes one."""
-    found: dict[str, tuple[Template, int]] = {}
-    for template in way.offers.in_turn(_opened(trial), way.favourite):
-        if template.choice in found:
-            continue
+    offers = way.offers
+    best: tuple[Order, Template] | None = None
+    seen: set[str] = set()
+    for template in offers.in_turn(_opened(trial), way.favourite):
+        if offers.compared:
+            most = 0 if template.choice in seen else min(wanted, offers.most_pods(template, rules))
+            if not most or (best is not None and order_of(template, most) > best[0]):
+                continue  # with as many pods as it could ever hold it would not be the cheapest
         mark = trial.mark
         node = trial.open(template)
         if trial.fits(rules, node):
-            if not way.offers.compared:
+            if not offers.compared:
                 return node
-            found[template.choice] = (template, max(1, trial.fill(rules, wanted, [node])))
+            seen.add(template.choice)
+            order = order_of(template, max(1, trial.fill(rules, wanted, [node])))
+            best = (order, template) if best is None or order < best[0] else best
         trial.undo(mark)
-    cheapest = way.offers.cheapest(found.values())
-    return trial.open(cheapest) if cheapest is not None else None
+    return trial.open(best[1]) if best is not None else None
 
 
 def _cost(offers: Offers) -> Callable[[Sizing], tuple[float, ...]]:
