@@ -8,17 +8,21 @@ import errno
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Annotated, Final, Literal
 
 import msgspec
 
+from autoscaler import pool_faults
 from autoscaler.forecast import Forecast, faults_of_forecast
+from autoscaler.instance_types import CATALOGUE, InstanceType
 from autoscaler.model import Mode
 from autoscaler.policyfile.faults import refuse
 from autoscaler.policyfile.layers import BadLayers, layered
 from autoscaler.policyfile.reading import read
 from autoscaler.policyfile.text import BadYaml
-from autoscaler.pools import GENERAL, Market, WorkerPool
+from autoscaler.pools import GENERAL, Market, WorkerPool, default_of, resolved
+from autoscaler.requirements import ResourceName
 from autoscaler.signals import CustomSignal
 from autoscaler.signals import faults as faults_of_signals
 from autoscaler.spot import Spot
@@ -66,6 +70,10 @@ class Size(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     cpu_millicores: Annotated[int, msgspec.Meta(ge=1, le=2_000_000)]
     memory_mib: Annotated[int, msgspec.Meta(ge=1, le=64 * 1024 * 1024)]
+    extended: Annotated[
+        dict[ResourceName, Annotated[int, msgspec.Meta(ge=1, le=1_000)]], msgspec.Meta(max_length=10)
+    ] = {}
+    """Extended resources by their Kubernetes name: `nvidia.com/gpu`."""
 
 
 class Workers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -79,6 +87,8 @@ class Workers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     market: Market = "on-demand"
     on_demand_base: Count = 0
     on_demand_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
+    pools: tuple[WorkerPool, ...] = ()
+    """As the file states them; `Policy.pools` has them resolved, and the flat fields above as the one of none."""
 
     def __post_init__(self) -> None:
         refuse(self._faults())
@@ -255,7 +265,7 @@ class MetricsPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             )
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """Everything that decides."""
 
     version: Literal[1]
@@ -287,6 +297,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         yield from faults(self.schedules, base_min=self.workers.min, base_max=self.workers.max)
         yield from faults_of_signals(self.signals, interval_s=self.metrics.utilisation_interval_s)
         yield from faults_of_forecast(self.forecast)
+        least_max = min(self.workers.max, *(window.max for window in self.schedules if window.max is not None), 1_000)
+        yield from pool_faults.faults(self.workers.pools, self.known_types, least_max=least_max)
         up, down = self.scale_up, self.scale_down
         if self.rotation.max_age_s is not None and self.rotation.max_age_s <= down.min_age_s:
             yield (
@@ -316,10 +328,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                     f"metrics.utilisation_interval_s is {interval_s}: give {2 * interval_s} or more"
                 )
 
-    @property
+    @cached_property
     def pools(self) -> tuple[WorkerPool, ...]:
         """Every pool, resolved; the flat fields of `workers` are the one of a policy that names none."""
         flat = self.workers
+        if flat.pools:
+            return resolved(flat.pools, self.known_types, self.cost.usd_per_hour)
         return (
             WorkerPool(
                 name=GENERAL,
@@ -329,6 +343,25 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 on_demand_share=flat.on_demand_share,
             ),
         )
+
+    @property
+    def default_pool(self) -> WorkerPool:
+        """The one of workers without a tag that names theirs."""
+        return default_of(self.pools)
+
+    @property
+    def instance_types(self) -> tuple[str, ...]:
+        """The types of all pools, each once."""
+        return tuple(dict.fromkeys(kind for pool in self.pools for kind in pool.instance_types))
+
+    @cached_property
+    def known_types(self) -> dict[str, InstanceType]:
+        """The catalogue's types, and those of `workers.sizes` before them."""
+        own = {
+            name: InstanceType(cpu_millicores=size.cpu_millicores, memory_mib=size.memory_mib, extended=size.extended)
+            for name, size in self.workers.sizes.items()
+        }
+        return CATALOGUE | own
 
     @property
     def most_workers(self) -> int:
@@ -353,6 +386,9 @@ def parse_policy(text: str, *, source: str = "policy.yml", beside: Callable[[str
     except BadLayers as error:
         raise PolicyError(f"{error.source} is not a valid policy: {error}.") from error
     policy, wrong = read(Policy, tree)
+    workers = tree.get("workers") if isinstance(tree, dict) else None
+    if isinstance(workers, dict) and (both := pool_faults.flat_beside_pools(workers)):
+        policy, wrong = None, (*wrong, f"{both}. docs/policy/pools.md shows both forms")
     if policy is None:
         layers = f" with {' and '.join(sources[1:])}" if sources[1:] else ""
         raise PolicyError(

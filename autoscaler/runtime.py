@@ -30,6 +30,7 @@ from autoscaler.redaction import CleanStdout, Redaction
 from autoscaler.telemetry import Telemetry
 
 CLUSTER_ID_FORM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_POOL_TEMPLATE: Final = re.compile(r"([a-z0-9][a-z0-9-]*)/(arm64|amd64)=(lt-\S+)")
 START_MODES: Final = (Mode.OBSERVE.value, Mode.ACTIVE.value)
 """A cluster that began paused would never say why nothing happens."""
 
@@ -50,6 +51,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_table: str
     prometheus_url: str
     launch_template_id: str
+    """The default pool's, for its first type's architecture."""
+    pool_templates: tuple[tuple[str, str, str], ...] = ()
+    """(pool, architecture, launch template's id) of all others."""
     subnet_ids: tuple[str, ...]
     node_command_document: str
     alert_token_parameter: str | None = None
@@ -182,6 +186,9 @@ def build(environ: Mapping[str, str]) -> App:
         cluster_id=settings.cluster_id,
         template_id=settings.launch_template_id,
         subnet_ids=settings.subnet_ids,
+        pool_templates=settings.pool_templates,
+        default_pool=policy.default_pool.name,
+        pool_subnets={pool.name: pool.subnets for pool in policy.pools if pool.subnets},
     )
     commands = SsmNodeCommands(clients, document_name=settings.node_command_document)
     store = DynamoStateStore(
@@ -248,12 +255,21 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         problems.append(f"START_MODE is {start_mode!r}: {' or '.join(START_MODES)} is allowed, or leave it unset")
         start_mode = None
 
+    pool_templates = _pool_templates(optional("POOL_LAUNCH_TEMPLATES") or "")
+    if pool_templates is None:
+        problems.append(
+            f"POOL_LAUNCH_TEMPLATES is {optional('POOL_LAUNCH_TEMPLATES')!r}: pool/architecture=lt-... is allowed, "
+            "separated by commas"
+        )
+        pool_templates = ()
+
     settings = Settings(
         cluster_id=required("CLUSTER_ID", _cluster_id_problem),
         state_table=required("STATE_TABLE", _no_problem),
         idempotency_table=required("IDEMPOTENCY_TABLE", _no_problem),
         prometheus_url=required("PROMETHEUS_URL", _url_problem),
         launch_template_id=required("LAUNCH_TEMPLATE_ID", _template_problem),
+        pool_templates=pool_templates,
         subnet_ids=_listed(required("SUBNET_IDS", _subnets_problem)),
         node_command_document=required("NODE_COMMAND_DOCUMENT", _no_problem),
         alert_token_parameter=optional("ALERT_TOKEN_PARAMETER"),
@@ -305,6 +321,13 @@ def _cluster_id_problem(value: str) -> str:
 
 def _template_problem(value: str) -> str:
     return "" if value.startswith("lt-") else f"is {value!r}: a launch template's id begins with lt-"
+
+
+def _pool_templates(value: str) -> tuple[tuple[str, str, str], ...] | None:
+    """`gpu/amd64=lt-0a, arm/arm64=lt-0b` apart; None for what is not of this form."""
+    found = [_POOL_TEMPLATE.fullmatch(part) for part in _listed(value)]
+    rows = tuple((match[1], match[2], match[3]) for match in found if match is not None)
+    return rows if len(rows) == len(found) else None
 
 
 def _subnets_problem(value: str) -> str:

@@ -5,6 +5,7 @@
 const fs = require("node:fs");
 const path = require("node:path");
 const { askInVariables, refusal } = require("./ask-python.js");
+const { templatesFor } = require("./worker-pools.js");
 
 const folder = path.join(__dirname, "..", "cloudformation", "scripts");
 const read = (name) => fs.readFileSync(path.join(folder, name), "utf8");
@@ -106,21 +107,25 @@ const joinDeadline = () => {
   }
 };
 
-// Two services embed scripts: serverless.yml workers and node commands, cluster.yml the server.
-const ofTheService = async (param) => ({
-  workerUserData: base64(
+// Of the workers that start from one launch template: its pool's arguments stand behind everybody's.
+const workerUserData = async (param, { agentArguments }) =>
+  base64(
     bootstrap(
       "worker-bootstrap.sh",
       {
         CLUSTER_ID: await param("clusterId"),
-        EXTRA_AGENT_ARGUMENTS: await param("k3sAgentArguments"),
+        EXTRA_AGENT_ARGUMENTS: [await param("k3sAgentArguments"), ...agentArguments].filter(Boolean).join(" "),
         REGISTRIES_PARAMETER: await param("k3sRegistriesParameter"),
         K3S_RELEASES_URL: await param("k3sReleasesUrl"),
         JOIN_DEADLINE_S: joinDeadline(),
       },
-      "k3sAgentArguments",
+      "k3sAgentArguments, or the labels and agent_args of a pool in policy.yml",
     ),
-  ),
+  );
+
+// Two services embed scripts: serverless.yml workers and node commands, cluster.yml the server.
+const ofTheService = async (param) => ({
+  workerUserData: await workerUserData(param, (await templatesFor(param))[0]),
   nodeCommandDocument: escaped(nodeCommandDocument()),
 });
 
@@ -151,3 +156,5 @@ module.exports = async ({ resolveVariable }) => {
   const param = async (name) => resolveVariable(`param:${name}, ""`);
   return (await resolveVariable("self:service")) === "k3s-autoscaler" ? ofTheService(param) : ofTheCluster(param);
 };
+
+Object.assign(module.exports, { workerUserData });

@@ -28,6 +28,7 @@ MANY_TYPES: Final = {f"m5.{n}xlarge": {"cpu_millicores": 4000, "memory_mib": 16_
 CLOCK: Final[dict[str, Any]] = {"name": "w", "time_zone": "UTC"}
 WINDOW: Final = CLOCK | {"min": 3}
 SIGNAL: Final[dict[str, Any]] = {"name": "mine", "query": "sum(mine)", "per_worker_target": 3}
+POOL: Final[dict[str, Any]] = {"name": "general", "instance_types": ["t3.small"]}
 STRINGS: Final[dict[str, list[Any]]] = {
     "workers.instance_types": [
         ["t3.small", "t3.small"],
@@ -46,6 +47,39 @@ STRINGS: Final[dict[str, list[Any]]] = {
         {"t3.small": {"cpu_millicores": 95, "memory_mib": 700}},
         {"t3.small": {"cpu_millicores": 96, "memory_mib": 700}},
         {f"m5.{n}xlarge": {"cpu_millicores": 1, "memory_mib": 1} for n in range(101)},
+    ],
+    "workers.pools": [
+        [],
+        [dict(POOL)],
+        [POOL | {"name": "p" * 40}],
+        [POOL | {"name": "p" * 41}],
+        [POOL | {"name": f"p{n}"} for n in range(8)],
+        [POOL | {"name": f"p{n}"} for n in range(9)],
+        [POOL | {"min": 10, "max": 10}],
+        [POOL | {"min": 11}],
+        [POOL | {"max": 0}],
+        [POOL | {"max": 1001}],
+        [POOL | {"weight": 1000}],
+        [POOL | {"weight": 1001}],
+        [POOL | {"on_demand_base": 1000, "on_demand_share": 1.0, "market": "spot"}],
+        [POOL | {"on_demand_share": 1.1}],
+        [POOL | {"volume_gb": 8}],
+        [POOL | {"volume_gb": 16_385}],
+        [POOL | {"labels": {"l" * 63: "v" * 63}}],
+        [POOL | {"labels": {"l" * 64: "v"}}],
+        [POOL | {"labels": {f"l{n}": "v" for n in range(21)}}],
+        [POOL | {"taints": ["t" * 63 + "=" + "v" * 63 + ":PreferNoSchedule"]}],
+        [POOL | {"taints": [f"t{n}:PreferNoSchedule" for n in range(11)]}],
+        [POOL | {"agent_args": ["--kubelet-arg=" + "x" * 186] * 1}],
+        [POOL | {"agent_args": ["--kubelet-arg=" + "x" * 187] * 1}],
+        [POOL | {"image": "/" + "x" * 511}],
+        [POOL | {"image": "/" + "x" * 512}],
+        [POOL | {"subnets": [f"subnet-{n:08x}" for n in range(12)]}],
+        [POOL | {"subnets": [f"subnet-{n:08x}" for n in range(13)]}],
+        [{"name": "a", "requirements": {"cpu": ">=1"}}],
+        [{"name": "a", "requirements": {"cpu": 10_000_001}}],
+        [{"name": "a", "requirements": {"cpu": "2" * 41}}],
+        [{"name": "a", "requirements": {"exclude": ["*"]}}],
     ],
     "schedules": [
         [],
@@ -379,11 +413,18 @@ def commanded(policy: Policy) -> None:
             assert command.timeout_s < int(allowed_s[1]), "the document would end the drain before its time"
 
 
+def rooms_left(policy: Policy, before: int) -> bool:
+    """Whether the default pool, in which the first workers are, or another one may have more."""
+    first = policy.default_pool
+    others = [pool for pool in policy.pools if pool is not first]
+    return first.max is None or first.max > before or any(pool.max != 0 for pool in others)
+
+
 def played(policy: Policy) -> None:
     """A look that grows, one that meets an interruption, and some that follow: none fails, and max holds."""
     windows = (policy.scale_up.window_s, policy.scale_down.window_s, policy.repair.not_ready_s)
     rates = (policy.metrics.cpu_rate_window_s, policy.metrics.utilisation_interval_s)
-    known = policy.workers.instance_types[0] in CATALOGUE
+    known = policy.default_pool.instance_types[0] in CATALOGUE
     cluster = SimCluster(policy, workers=2 if known else 0, history_s=max(windows) + 2.0 * max(rates) + 600)
     cluster.apply(deployment("web", 12))
     cluster.run(30)
@@ -396,5 +437,5 @@ def played(policy: Policy) -> None:
     assert len(cluster.workers()) <= max(policy.workers.max, before)
     if policy.mode is not Mode.ACTIVE or policy.cost.max_usd_per_hour == 0:
         assert cluster.wires.totals["ec2", "launch"] == 0
-    elif known and policy.workers.max > before and policy.scale_up.pending_for_s <= 30:
+    elif known and policy.workers.max > before and policy.scale_up.pending_for_s <= 30 and rooms_left(policy, before):
         assert cluster.wires.totals["ec2", "launch"] > 0

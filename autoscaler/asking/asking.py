@@ -1,6 +1,6 @@
 """One look's questions: decide, answer what the decision asks, and decide again until it asks no more."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -83,7 +83,14 @@ class Asking:
             context = self._ports.fleet.launch_context()
         except FleetUnavailable as error:
             return _without_zones(snapshot, str(error))
-        return msgspec.structs.replace(snapshot, zones=tuple(sorted({zone for _, zone in context.subnet_zones})))
+        by_pool = {template.pool: _zones(template.subnet_zones) for template in context.templates}
+        by_pool[self._policy.default_pool.name] = _zones(context.subnet_zones)
+        everywhere = tuple(sorted({zone for zones in by_pool.values() for zone in zones}))
+        return msgspec.structs.replace(
+            snapshot,
+            zones=everywhere,
+            pool_zones=tuple((pool, zones) for pool, zones in sorted(by_pool.items()) if zones != everywhere),
+        )
 
     def _with_templates(self, snapshot: Snapshot, asks: Asks) -> Snapshot:
         if not asks.templates or snapshot.templates is not None or snapshot.templates_problem:
@@ -92,7 +99,8 @@ class Asking:
             context = self._ports.fleet.launch_context()
         except FleetUnavailable as error:
             return _without_templates(snapshot, str(error))
-        return msgspec.structs.replace(snapshot, templates=((context.template_id, context.template_version),))
+        of_pools = ((template.template_id, template.template_version) for template in context.templates)
+        return msgspec.structs.replace(snapshot, templates=((context.template_id, context.template_version), *of_pools))
 
     def _with_rules(self, snapshot: Snapshot, held: Following, asks: Asks) -> Snapshot:
         if snapshot.rules_problem or not (asks.rules or asks.rules_of):
@@ -108,13 +116,18 @@ class Asking:
         if rules is not None:
             snapshot = msgspec.structs.replace(snapshot, scheduling_rules=rules)
             told = {owner.owner for owner in rules.owners if owner.seen_at_s >= asks.rules_since_s}
-            if told.issuperset(asks.rules_of):
+            if told.issuperset(asks.rules_of) and rules.answered_at_s >= asks.rules_after_s:
                 return snapshot
         # What was told last is lost with a record that does not decode, however young it is.
-        found = self._server.answer(snapshot, held, since_s=snapshot.taken_at_s if unreadable else asks.rules_since_s)
+        since_s = max(asks.rules_since_s, asks.rules_after_s)
+        found = self._server.answer(snapshot, held, since_s=snapshot.taken_at_s if unreadable else since_s)
         if isinstance(found, str):
             return _without_rules(snapshot, unreadable + found)
         return msgspec.structs.replace(snapshot, scheduling_rules=found)
+
+
+def _zones(subnet_zones: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    return tuple(sorted({zone for _, zone in subnet_zones}))
 
 
 def _learned(snapshot: Snapshot) -> tuple[object, ...]:

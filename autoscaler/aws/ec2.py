@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from autoscaler.aws.clients import LAUNCH_READ_TIMEOUT_S, Clients
 from autoscaler.aws.failures import in_one_line, told_as
-from autoscaler.model import CLUSTER_TAG, NO_CODE, SPOT, LaunchContext, LaunchRequest, LaunchResult
+from autoscaler.model import (
+    CLUSTER_TAG,
+    NO_CODE,
+    SPOT,
+    LaunchContext,
+    LaunchRequest,
+    LaunchResult,
+    PoolTemplate,
+)
 from autoscaler.ports import FleetUnavailable
 
 if TYPE_CHECKING:
@@ -33,15 +41,21 @@ class Ec2Fleet:
         cluster_id: str,
         template_id: str,
         subnet_ids: tuple[str, ...],
+        pool_templates: Sequence[tuple[str, str, str]] = (),
+        pool_subnets: Mapping[str, tuple[str, ...]] | None = None,
+        default_pool: str = "",
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clients = clients
         self._cluster_id = cluster_id
         self._template_id = template_id
         self._subnet_ids = subnet_ids
+        self._pool_templates = tuple(pool_templates)
+        self._pool_subnets = dict(pool_subnets or {})
+        self._default_pool = default_pool
         self._monotonic = monotonic
-        self._template_version: tuple[float, str] | None = None
-        self._subnet_zones: tuple[tuple[str, str], ...] | None = None
+        self._versions: tuple[float, dict[str, str]] | None = None
+        self._subnet_zones: dict[str, str] | None = None
 
     def describe(self) -> Sequence[Mapping[str, Any]]:
         """Return the raw rows of every instance with the cluster's tag, dead ones too. Raises FleetUnavailable."""
@@ -69,11 +83,29 @@ class Ec2Fleet:
         return frozenset(str(row["InstanceId"]) for row in rows)
 
     def launch_context(self) -> LaunchContext:
-        """Return the template's latest version as a number, and the zone of each subnet. Raises FleetUnavailable."""
+        """Return each template's latest version as a number, and the zone of each subnet. Raises FleetUnavailable.
+
+        Two calls, however many pools there are.
+        """
+        versions, zones = self._latest_versions(), self._zones()
+
+        def where(pool: str) -> tuple[tuple[str, str], ...]:
+            return tuple((subnet, zones[subnet]) for subnet in self._pool_subnets.get(pool) or self._subnet_ids)
+
         return LaunchContext(
             template_id=self._template_id,
-            template_version=self._latest_version(),
-            subnet_zones=self._zones(),
+            template_version=versions[self._template_id],
+            subnet_zones=where(self._default_pool),
+            templates=tuple(
+                PoolTemplate(
+                    pool=pool,
+                    arch=arch,
+                    template_id=template_id,
+                    template_version=versions[template_id],
+                    subnet_zones=where(pool),
+                )
+                for pool, arch, template_id in self._pool_templates
+            ),
         )
 
     def launch(self, request: LaunchRequest) -> LaunchResult:
@@ -104,32 +136,37 @@ class Ec2Fleet:
                 for row in reservation.get("Instances", [])
             ]
 
-    def _latest_version(self) -> str:
-        """CloudFormation adds a version at every change of the template and leaves the default one where it was."""
+    def _latest_versions(self) -> dict[str, str]:
+        """CloudFormation adds a version at every change of a template and leaves the default one where it was."""
         now = self._monotonic()
-        if self._template_version is None or now - self._template_version[0] > TEMPLATE_MAX_AGE_S:
-            with told_as(FleetUnavailable, f"describe the launch template {self._template_id}"):
-                answer = self._clients.ec2().describe_launch_templates(LaunchTemplateIds=[self._template_id])
-            templates = answer.get("LaunchTemplates", [])
-            if not templates or not templates[0].get("LatestVersionNumber"):
+        if self._versions is None or now - self._versions[0] > TEMPLATE_MAX_AGE_S:
+            wanted = [self._template_id, *(template_id for _, _, template_id in self._pool_templates)]
+            with told_as(FleetUnavailable, f"describe the launch template {', '.join(wanted)}"):
+                answer = self._clients.ec2().describe_launch_templates(LaunchTemplateIds=wanted)
+            rows = answer.get("LaunchTemplates", [])
+            found = {row.get("LaunchTemplateId", ""): row.get("LatestVersionNumber") for row in rows}
+            if missing := [template_id for template_id in wanted if not found.get(template_id)]:
                 raise FleetUnavailable(
-                    f"EC2 names no version of the launch template {self._template_id}: "
-                    "check LAUNCH_TEMPLATE_ID and deploy again"
+                    f"EC2 names no version of the launch template {', '.join(missing)}: "
+                    "check LAUNCH_TEMPLATE_ID and POOL_LAUNCH_TEMPLATES and deploy again"
                 )
-            self._template_version = (now, str(templates[0]["LatestVersionNumber"]))
-        return self._template_version[1]
+            self._versions = (now, {template_id: str(found[template_id]) for template_id in wanted})
+        return self._versions[1]
 
-    def _zones(self) -> tuple[tuple[str, str], ...]:
+    def _zones(self) -> dict[str, str]:
         if self._subnet_zones is None:
-            with told_as(FleetUnavailable, f"describe the subnets {', '.join(self._subnet_ids)}"):
-                answer = self._clients.ec2().describe_subnets(SubnetIds=list(self._subnet_ids))
+            own = (subnet for subnets in self._pool_subnets.values() for subnet in subnets)
+            wanted = list(dict.fromkeys((*self._subnet_ids, *own)))
+            with told_as(FleetUnavailable, f"describe the subnets {', '.join(wanted)}"):
+                answer = self._clients.ec2().describe_subnets(SubnetIds=wanted)
             found = {row.get("SubnetId", ""): row.get("AvailabilityZone", "") for row in answer.get("Subnets", [])}
-            missing = [subnet for subnet in self._subnet_ids if not found.get(subnet)]
+            missing = [subnet for subnet in wanted if not found.get(subnet)]
             if missing:
                 raise FleetUnavailable(
-                    f"EC2 names no zone for the subnet(s) {', '.join(missing)}: check SUBNET_IDS and deploy again"
+                    f"EC2 names no zone for the subnet(s) {', '.join(missing)}: check SUBNET_IDS and the subnets of "
+                    "workers.pools, and deploy again"
                 )
-            self._subnet_zones = tuple((subnet, found[subnet]) for subnet in self._subnet_ids)
+            self._subnet_zones = found
         return self._subnet_zones
 
 

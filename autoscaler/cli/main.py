@@ -16,6 +16,7 @@ from autoscaler.cli.prices.command import prices
 from autoscaler.cli.report import say_mode, show_history, show_status, status_document
 from autoscaler.cli.teardown.command import teardown
 from autoscaler.cli.token.command import token
+from autoscaler.cli.validate import validate
 from autoscaler.cli.verify.command import verify_aws
 from autoscaler.cli.who import who
 from autoscaler.model import Mode, ModeSetting
@@ -30,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(token)
+app.command()(validate)
 app.command()(verify_aws)
 app.command()(teardown)
 app.add_typer(prices, name="prices")

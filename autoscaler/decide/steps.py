@@ -168,7 +168,8 @@ def take_back(course: Course) -> None:
             replacing=0,
             foreseen=course.forecast.signals,
         )
-        for worker in take_backable(fleet):
+        # Where a pool lacks its own min, a worker of another pool is no help.
+        for worker in take_backable(fleet) if plan.reason != "below_pool_min" else ():
             if worker.removal is not None and plan.wanted > fleet.ready + fleet.joining + len(back):
                 back.setdefault(worker.removal.operation_id, "more workers are wanted")
     course.wanted_back = back

@@ -85,6 +85,9 @@ def _why_grow(look: Look, grow: GrowPlan, pods: PodDemand, short_of: str, forese
         return "a scale-up alert fires while Prometheus cannot be asked"
     if reason == "below_min":
         return f"there are fewer than {look.limits.min_by} ({by_name['minimum'].threshold:.0f})"
+    if reason == "below_pool_min":
+        minimum = by_name["pool_minimum"]
+        return f"pools with a min have {minimum.value:.0f} workers and are to have {minimum.threshold:.0f}"
     if reason == "headroom":
         beside = f"{count(pods.waiting, 'pod')} {'waits' if pods.waiting == 1 else 'wait'}, and " if pods.extra else ""
         return f"{beside}{short_of} does not stay free, as headroom asks"
@@ -107,6 +110,8 @@ def _limit(look: Look, fleet: FleetView, grow: GrowPlan) -> str:
     match grow.limit:
         case "at_max":
             return f"{look.limits.max_by} is {look.policy.workers.max} and {fleet.existing} exist"
+        case "pools_at_max":
+            return "every pool of workers.pools that would serve it is at its own max"
         case "at_cost_cap":
             return f"cost.max_usd_per_hour is {look.policy.cost.max_usd_per_hour:g} and {grow.because}"
         case "max_step":

@@ -26,12 +26,21 @@ FOLDER: Final = Path(__file__).resolve().parents[1] / "decide" / "capacity"
 SIZES: Final = FOLDER / "catalogue.json"
 PRICES: Final = FOLDER / "prices.json"
 FAMILIES: Final = re.compile(r"t3a?|t4g|[mcr](?:5a?|[67][agi]|8[agi]|[78]i-flex)")
-"""Families that somebody runs K3s workers on: without local disks, accelerators or extra network, which cost extra."""
+"""Families that somebody runs K3s workers on: without local disks or extra network, which cost extra."""
+GPU_FAMILIES: Final = re.compile(r"g(?:4dn|5g?|6e?)")
+"""Families with whole GPUs of NVIDIA's: a share of one (g6f) is no `nvidia.com/gpu`."""
 _SIZE_NAMES: Final = ("nano", "micro", "small", "medium", "large", "xlarge", "2xlarge", "4xlarge")
+_LARGER: Final = ("8xlarge", "12xlarge", "16xlarge", "24xlarge", "48xlarge")
+"""Sizes of which only GPU families have a use: several GPUs in one machine."""
+_RESOURCES: Final = {"NVIDIA": "nvidia.com/gpu"}
+"""By manufacturer, what its device plugin calls a GPU (github.com/NVIDIA/k8s-device-plugin)."""
 _LISTED_ON: Final = re.compile(r"// generated at (\d{4}-\d\d-\d\d)T")
 _LISTED_REGION: Final = re.compile(r'^\t"([a-z0-9-]+)": \{$')
 _LISTED: Final = re.compile(r'"([a-z0-9-]+\.[a-z0-9-]+)": (\d+\.\d+),')
 _SIZE: Final = re.compile(r'\{\s+("cpu_millicores": \d+),\s+("memory_mib": \d+)\s+\}')
+_SIZE_WITH_MORE: Final = re.compile(
+    r'\{\s+("cpu_millicores": \d+),\s+("memory_mib": \d+),\s+"extended": \{\s+("[^"]+": \d+)\s+\}\s+\}'
+)
 
 
 class NoList(ValueError):
@@ -41,13 +50,15 @@ class NoList(ValueError):
 def is_for_workers(instance_type: str) -> bool:
     """Whether the catalogue takes the type."""
     family, _, size = instance_type.partition(".")
+    if GPU_FAMILIES.fullmatch(family) is not None:
+        return size in _SIZE_NAMES or size in _LARGER
     return FAMILIES.fullmatch(family) is not None and size in _SIZE_NAMES
 
 
 def order(instance_type: str) -> tuple[str, int]:
     """By family, and within it from small to large."""
     family, _, size = instance_type.partition(".")
-    return family, _SIZE_NAMES.index(size)
+    return family, (*_SIZE_NAMES, *_LARGER).index(size)
 
 
 def sizes(described: Mapping[str, Mapping[str, Any]]) -> dict[str, InstanceType]:
@@ -65,8 +76,18 @@ def sizes(described: Mapping[str, Mapping[str, Any]]) -> dict[str, InstanceType]
             raise NoList(f"{name} is described without {error}") from error
         if of_instance_type(name) not in architectures:
             raise NoList(f"{name} is {'/'.join(architectures)}, and its name says {of_instance_type(name)}")
-        found[name] = InstanceType(cpu_millicores=vcpus * 1000, memory_mib=memory_mib)
+        found[name] = InstanceType(cpu_millicores=vcpus * 1000, memory_mib=memory_mib, extended=_extended(row))
     return found
+
+
+def _extended(row: Mapping[str, Any]) -> dict[str, int]:
+    """Extended resources, as the device plugin of their manufacturer counts them."""
+    pieces: dict[str, int] = {}
+    for gpu in (row.get("GpuInfo") or {}).get("Gpus", ()):
+        resource = _RESOURCES.get(gpu.get("Manufacturer", ""))
+        if resource is not None and gpu.get("Count"):
+            pieces[resource] = pieces.get(resource, 0) + gpu["Count"]
+    return pieces
 
 
 def listed_prices(text: str) -> PriceTable:
@@ -107,7 +128,7 @@ def _sorted(prices: PriceList) -> PriceList:
 def write(path: Path, value: Sizes | PriceTable) -> None:
     """As JSON, an instance type a line, so that a change reads as one."""
     text = json.dumps(msgspec.to_builtins(value), indent=1)
-    text = _SIZE.sub(r"{\1, \2}", text)
+    text = _SIZE_WITH_MORE.sub(r'{\1, \2, "extended": {\3}}', _SIZE.sub(r"{\1, \2}", text))
     path.write_text(text + "\n", encoding="utf-8")
 
 

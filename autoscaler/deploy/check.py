@@ -12,6 +12,7 @@ import typer
 
 from autoscaler.decide.capacity.catalogue import UnknownInstanceType, check_instance_types
 from autoscaler.deploy.architecture import of_image_name, of_workers
+from autoscaler.deploy.pools import templates
 from autoscaler.deploy.promql import unparsable_signals
 from autoscaler.deploy.rules import ROOT, RenderError, Settings, render
 from autoscaler.policy import Policy, PolicyError
@@ -61,15 +62,17 @@ def _text(path: Path) -> str | None:
 
 
 def _other_architecture(policy: Policy, image: str) -> list[str]:
-    try:
-        workers = of_workers(policy)
-    except PolicyError as error:
-        return [f"The policy's {error}"]
+    first, workers = policy.default_pool, of_workers(policy)
     of_image = of_image_name(image)
-    if of_image in {None, workers}:
+    if first.image or of_image in {None, workers}:
+        try:
+            templates(policy, image)
+        except PolicyError as error:
+            return [f"The policy's {error}"]
         return []
+    types = f"workers.pools.{first.name}" if policy.workers.pools else "workers.instance_types"
     return [
-        f"The policy's workers.instance_types are {workers} and the workers' image is {of_image} ({image}): set the "
+        f"The policy's {types} are {workers} and the workers' image is {of_image} ({image}): set the "
         "parameter workerImageParameter to an image of their architecture, or name other types."
     ]
 

@@ -18,7 +18,6 @@ import msgspec
 import typer
 import yaml
 
-from autoscaler.deploy.architecture import of_workers
 from autoscaler.deploy.expressions import rule_expressions
 from autoscaler.deploy.versions import IMAGES, VersionsError, read_versions
 from autoscaler.observe.series import KUBE_STATE_METRICS, NODE_EXPORTER, PROOF_VOLUME, UTILISATION_GROUP
@@ -309,7 +308,6 @@ def main(
             cluster_id=cluster_id, webhook_url=webhook_url, credentials_file=credentials_file, local=local
         )
         decoded = load_policy(policy, named_by="with --policy")
-        of_workers(decoded)
         files = render(decoded, settings) | render_manifests(decoded, cluster_id, parse_digests(image_digest or []))
     except (PolicyError, RenderError) as error:
         _refuse(str(error))

@@ -143,6 +143,7 @@ _MENDS: Final = {
         "VPCIdNotSpecified",
         "VPCResourceNotSpecified",
     ),
+    "no launch template is deployed for this pool of the policy: `sls deploy` makes one": ("NoLaunchTemplate",),
     "EC2 does not permit it for this machine: termination protection, or what EC2's own words name": (
         "OperationNotPermitted",
     ),

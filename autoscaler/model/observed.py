@@ -72,6 +72,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     control_plane: bool
     tainted: bool
     """Carries a NoSchedule or NoExecute taint other than the cordon's own."""
+    taint_keys: tuple[str, ...] = ()
+    """Keys of these taints, sorted."""
     starting: bool = False
     """One of its taints is known to go by itself when the start is over."""
     allocatable: Resources | None
@@ -221,6 +223,8 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     server: bool
     operation_id: str | None
     private_dns_name: str = ""
+    pool: str = ""
+    """By its tag; empty for one launched before there were pools, which is in the default one."""
     market: str = "on-demand"
     """What it is paid by: `spot`, or another of EC2's lifecycles."""
     image_id: str = ""
@@ -360,6 +364,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Owners whose `places` are known; one without a place has no pod on a Node."""
     zones: tuple[str, ...] | None = None
     """Zones that workers can be launched in, once they were asked for."""
+    pool_zones: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(pool, zones) of pools whose own subnets lie in these; any other in all of `zones`."""
     zones_problem: str = ""
     """Why these could not be had, in one sentence: then those of known workers have to do."""
     templates: tuple[tuple[str, str], ...] | None = None
@@ -389,6 +395,8 @@ class Asks(msgspec.Struct, frozen=True, kw_only=True):
     """Owners whose rules are not known, or not any more: a server has to be asked."""
     rules_since_s: int = 0
     """When the youngest of them began to wait, or came of age: an answer that is older does not know it."""
+    rules_after_s: int = 0
+    """An answer from before does not show what a machine that matters holds by now."""
     places_of: tuple[str, ...] = ()
     """Where the pods of these owners are."""
     zones: bool = False
@@ -412,6 +420,7 @@ class Asks(msgspec.Struct, frozen=True, kw_only=True):
             rules=self.rules or other.rules,
             rules_of=_both(self.rules_of, other.rules_of),
             rules_since_s=max(self.rules_since_s, other.rules_since_s),
+            rules_after_s=max(self.rules_after_s, other.rules_after_s),
             places_of=_both(self.places_of, other.places_of),
             zones=self.zones or other.zones,
             signals=self.signals or other.signals,

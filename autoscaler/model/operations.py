@@ -73,6 +73,17 @@ class LaunchOperation(
         return msgspec.structs.replace(self, request=request, unidentified=count)
 
 
+class PoolTemplate(msgspec.Struct, frozen=True, kw_only=True):
+    """What launches of one pool freeze, for its types of one architecture."""
+
+    pool: str
+    arch: str
+    """`arm64` or `amd64`: a template has one image."""
+    template_id: str
+    template_version: str
+    subnet_zones: tuple[tuple[str, str], ...]
+
+
 class LaunchContext(msgspec.Struct, frozen=True, kw_only=True):
     """What a launch request freezes besides the policy's wishes."""
 
@@ -81,6 +92,8 @@ class LaunchContext(msgspec.Struct, frozen=True, kw_only=True):
     """Numeric, never `$Latest`."""
     subnet_zones: tuple[tuple[str, str], ...]
     """(subnet id, zone name)."""
+    templates: tuple[PoolTemplate, ...] = ()
+    """Of the other pools, and of the default one's other architecture; the fields above are the default one's first."""
 
 
 class LaunchResult(msgspec.Struct, frozen=True, kw_only=True):

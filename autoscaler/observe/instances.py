@@ -12,6 +12,7 @@ from autoscaler.model import (
     MANAGED_BY_TAG,
     MANAGED_BY_VALUE,
     OPERATION_TAG,
+    POOL_TAG,
     ROLE_TAG,
     TEMPLATE_ID_TAG,
     TEMPLATE_VERSION_TAG,
@@ -68,6 +69,7 @@ def parse_instances(rows: Sequence[Mapping[str, Any]], cluster_id: str) -> tuple
                     and ASG_TAG not in tags,
                     server=server,
                     operation_id=tags.get(OPERATION_TAG),
+                    pool=tags.get(POOL_TAG, ""),
                     # EC2 names the lifecycle of what is not on demand only (EC2 API reference, Instance).
                     market=row.get("InstanceLifecycle") or "on-demand",
                     image_id=row.get("ImageId", ""),

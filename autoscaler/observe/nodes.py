@@ -41,7 +41,9 @@ def parse_nodes(rows: Rows, policy: Policy, *, volumes_shown: bool, labels_shown
     not_ready = {labels.get("node", "") for labels, _ in rows.of("node_not_ready")}
     cordoned = {labels.get("node", "") for labels, _ in rows.of("node_cordoned")}
     control_plane = {labels.get("node", "") for labels, _ in rows.of("node_control_plane")}
-    tainted = {labels.get("node", "") for labels, _ in rows.of("node_taint")}
+    tainted: dict[str, set[str]] = {}
+    for labels, _ in rows.of("node_taint"):
+        tainted.setdefault(labels.get("node", ""), set()).add(labels.get("key", ""))
     starting = {
         labels.get("node", "") for labels, _ in rows.of("node_taint") if labels.get("key", "") in STARTUP_TAINTS
     }
@@ -67,6 +69,7 @@ def parse_nodes(rows: Rows, policy: Policy, *, volumes_shown: bool, labels_shown
                 cordoned=name in cordoned,
                 control_plane=name in control_plane,
                 tainted=name in tainted,
+                taint_keys=tuple(sorted(tainted.get(name, ()))),
                 starting=name in starting,
                 allocatable=_allocatable(labels),
                 local_volumes=int(volumes.get(name, 0)) if volumes_shown else None,

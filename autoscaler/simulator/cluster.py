@@ -11,6 +11,7 @@ from autoscaler.model import (
     MANAGED_BY_TAG,
     MANAGED_BY_VALUE,
     ON_DEMAND,
+    POOL_TAG,
     SPOT,
     InstanceState,
     Notice,
@@ -68,12 +69,13 @@ class SimCluster:
         settings = msgspec.structs.replace(
             settings,
             keep_s=max(settings.keep_s, longest_s),
+            pools=settings.pools or policy.pools,
             fixed_nodes=(*settings.fixed_nodes, *_static_workers(static_workers, tagged=static_tagged)),
         )
         self.cluster_id = settings.cluster_id
         self.time = SimTime(now_s - history_s)
         self.world = World(settings, now_s=self.time.now_s)
-        self.ec2 = Ec2(ec2 if ec2 is not None else Ec2Settings(seed=seed), self.world)
+        self.ec2 = Ec2(ec2 if ec2 is not None else Ec2Settings(seed=seed), self.world, policy.pools)
         self.recorder = Recorder(self.world, policy)
         self.ssm = Ssm(self.world)
         self.item = StateItem()
@@ -173,13 +175,19 @@ class SimCluster:
         """Apply a workload now."""
         self.world.apply(workload)
 
-    def add_worker(self, number: int = 0, *, instance_type: str | None = None, market: str = ON_DEMAND) -> str:
-        """Launch one worker of ours behind the core's back; returns its instance id. Zones take turns."""
+    def add_worker(
+        self, number: int = 0, *, instance_type: str | None = None, pool: str = "", market: str = ON_DEMAND
+    ) -> str:
+        """Launch one worker of ours behind the core's back; returns its instance id. Zones take turns.
+
+        Without a pool it carries no tag that names one, as those do that were launched before there were any.
+        """
         subnets = self.ec2.settings.subnet_zones
         subnet_id, zone = subnets[number % len(subnets)]
         tags = {MANAGED_BY_TAG: MANAGED_BY_VALUE, CLUSTER_TAG: self.cluster_id, "Name": f"{self.cluster_id}-worker"}
-        kind = instance_type or self.policy.workers.instance_types[0]
-        return self.ec2.launch(kind, zone, subnet_id, tags, market=market)
+        tags |= {POOL_TAG: pool} if pool else {}
+        own = next((p for p in self.policy.pools if p.name == pool), self.policy.default_pool)
+        return self.ec2.launch(instance_type or own.instance_types[0], zone, subnet_id, tags, market=market)
 
     def samples(self) -> list[Sample]:
         """What Prometheus would answer to the query of each look now, faults aside."""

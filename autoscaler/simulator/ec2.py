@@ -24,7 +24,9 @@ from autoscaler.model import (
     LaunchRequest,
     LaunchResult,
     Pool,
+    PoolTemplate,
 )
+from autoscaler.pools import WorkerPool, further_templates
 from autoscaler.ports import FleetUnavailable
 from autoscaler.simulator.world.world import FixedNode, World
 
@@ -167,9 +169,10 @@ def listed_usd(instance_type: str, market: str = ON_DEMAND) -> float:
 class Ec2:
     """The region. Time is the World's."""
 
-    def __init__(self, settings: Ec2Settings, world: World) -> None:
+    def __init__(self, settings: Ec2Settings, world: World, pools: Sequence[WorkerPool] = ()) -> None:
         self.settings = settings
         self.world = world
+        self._pools = tuple(pools)
         self.cluster_id = world.settings.cluster_id
         self.instances: dict[str, SimInstance] = {}
         self.bill = Bill()
@@ -232,12 +235,23 @@ class Ec2:
         return instance.launched_at_s + self.settings.visibility_s
 
     def launch_context(self) -> LaunchContext:
-        """The launch template and the subnets."""
+        """The subnets, and a launch template for each pool and architecture, as a deployment makes them."""
         settings = self.settings
         return LaunchContext(
             template_id=settings.template_id,
             template_version=settings.template_version,
             subnet_zones=settings.subnet_zones,
+            templates=tuple(
+                PoolTemplate(
+                    pool=pool.name,
+                    arch=arch,
+                    template_id=f"{settings.template_id}-{pool.name}-{arch}",
+                    template_version=settings.template_version,
+                    subnet_zones=tuple(row for row in settings.subnet_zones if row[0] in pool.subnets)
+                    or settings.subnet_zones,
+                )
+                for pool, arch in further_templates(self._pools)
+            ),
         )
 
     def create_fleet(self, request: LaunchRequest) -> LaunchResult:

@@ -248,3 +248,32 @@ def test_a_refused_launch_carries_its_code(clients: Clients, code: str, status: 
         with pytest.raises(FleetUnavailable) as caught:
             fleet_of(clients).launch(REQUEST)
     assert (caught.value.code, caught.value.effect_unknown) == (code, effect_unknown)
+
+
+@pytest.mark.usefixtures("_moto")
+def test_every_pools_template_and_subnets_are_known_in_the_same_two_calls(clients: Clients) -> None:
+    subnet, template = make_world(clients)
+    ec2 = clients.ec2()
+    vpc = ec2.create_vpc(CidrBlock="10.1.0.0/16")["Vpc"]["VpcId"]
+    own = ec2.create_subnet(VpcId=vpc, CidrBlock="10.1.1.0/24", AvailabilityZone="eu-central-1c")["Subnet"]["SubnetId"]
+    made = ec2.create_launch_template(LaunchTemplateName="gpu", LaunchTemplateData={"ImageId": "ami-2"})
+    gpu = made["LaunchTemplate"]["LaunchTemplateId"]
+    ec2.create_launch_template_version(LaunchTemplateId=gpu, LaunchTemplateData={"ImageId": "ami-3"})
+    asked: list[str] = []
+    ec2.meta.events.register("before-send.ec2.*", lambda event_name, **_: asked.append(event_name.split(".")[2]))
+    fleet = Ec2Fleet(
+        clients,
+        cluster_id="demo",
+        template_id=template,
+        subnet_ids=(subnet,),
+        pool_templates=(("gpu", "amd64", gpu), ("general", "arm64", gpu)),
+        pool_subnets={"gpu": (own,)},
+        default_pool="general",
+    )
+    context = fleet.launch_context()
+    assert (context.template_id, context.subnet_zones) == (template, ((subnet, "eu-central-1b"),))
+    assert [(t.pool, t.arch, t.template_version, t.subnet_zones) for t in context.templates] == [
+        ("gpu", "amd64", "2", ((own, "eu-central-1c"),)),
+        ("general", "arm64", "2", ((subnet, "eu-central-1b"),)),
+    ]
+    assert sorted(asked) == ["DescribeLaunchTemplates", "DescribeSubnets"]

@@ -34,6 +34,12 @@ def test_the_least_environment() -> None:
     ) * 3
 
 
+def test_the_templates_of_pools_are_read_apart() -> None:
+    told = {"POOL_LAUNCH_TEMPLATES": "gpu-a/amd64=lt-2,general/arm64=lt-3"}
+    assert read_settings(ENVIRON | told).pool_templates == (("gpu-a", "amd64", "lt-2"), ("general", "arm64", "lt-3"))
+    assert read_settings(ENVIRON | {"POOL_LAUNCH_TEMPLATES": ""}).pool_templates == ()
+
+
 def test_one_sentence_lists_everything_that_is_missing() -> None:
     with pytest.raises(SettingsError) as caught:
         read_settings({"CLUSTER_ID": " "})
@@ -60,6 +66,8 @@ def test_one_sentence_lists_everything_that_is_missing() -> None:
         ("PROMETHEUS_URL", "http://host/prometheus/api/v1/query", "leave it out"),
         ("PROMETHEUS_URL", "http://ada:hunter2@host", "holds a credential"),
         ("LAUNCH_TEMPLATE_ID", "worker", "lt-"),
+        ("POOL_LAUNCH_TEMPLATES", "gpu=lt-1", "pool/architecture=lt-... is allowed"),
+        ("POOL_LAUNCH_TEMPLATES", "gpu/amd64=lt-1,x", "separated by commas"),
         ("SUBNET_IDS", "subnet-1,vpc-1", "subnet ids"),
         ("SUBNET_IDS", ",", "subnet ids"),
         ("START_MODE", "paused", "observe or active is allowed"),

@@ -16,6 +16,7 @@ CONTRACT = {  # DESIGN: the environment that the handlers read
     "IDEMPOTENCY_TABLE",
     "PROMETHEUS_URL",
     "LAUNCH_TEMPLATE_ID",
+    "POOL_LAUNCH_TEMPLATES",
     "SUBNET_IDS",
     "NODE_COMMAND_DOCUMENT",
     "ALERT_TOKEN_PARAMETER",
@@ -192,7 +193,7 @@ def test_user_data_is_the_bootstrap_script_and_holds_no_secret(full_template: Te
     assert lines[:6] == [
         "#!/bin/bash",
         "export CLUSTER_ID='shop'",
-        "export EXTRA_AGENT_ARGUMENTS='--node-taint=spot=true:NoSchedule'",
+        "export EXTRA_AGENT_ARGUMENTS='--node-taint=spot=true:NoSchedule --node-label=k3s-autoscaler/pool=general'",
         "export REGISTRIES_PARAMETER='/k3s/shop/registries'",
         "export K3S_RELEASES_URL='https://mirror.example/k3s'",
         "export JOIN_DEADLINE_S='480'",

@@ -19,10 +19,10 @@ from tests.service.iam.rendered import Rendered
 POLICY = Policy(version=1)
 
 
-def subject_of(template: Template, folder: Path) -> Subject:
+def subject_of(template: Template, folder: Path, policy: Policy = POLICY) -> Subject:
     path = folder / "template.json"
     path.write_text(template.text)
-    return read_subject(str(path), region="eu-central-1", policy=POLICY)
+    return read_subject(str(path), region="eu-central-1", policy=policy)
 
 
 def test_the_least_deployment(template: Template, tmp_path: Path) -> None:
@@ -74,7 +74,8 @@ def iam_of(rendered: Rendered) -> FakeAccount:
             ]
         }
 
-    names = {name: rendered.value({"Ref": name}) for name in ("WorkerLaunchTemplate", "NodeCommandDocument")}
+    named = (*rendered.template.of_type("AWS::EC2::LaunchTemplate"), "NodeCommandDocument")
+    names = {name: rendered.value({"Ref": name}) for name in named}
     made = {name: names.get(name, name) for name in rendered.template.body["Resources"]}
     rows = [{"LogicalResourceId": name, "PhysicalResourceId": physical} for name, physical in made.items()]
     listed: dict[str, Any] = {"ListStackResources": {"StackResourceSummaries": rows}}

@@ -21,6 +21,7 @@ from autoscaler.cli.verify.checks import (
     unknown,
     warning,
 )
+from autoscaler.cli.verify.image import TYPES_AT_ONCE, image_id_of, templates_of
 from autoscaler.decide.capacity.market import on_demand_of
 from autoscaler.model import CLUSTER_TAG, MANAGED_BY_TAG, MANAGED_BY_VALUE, ON_DEMAND, SPOT
 
@@ -56,36 +57,34 @@ def check_dry_runs(account: Account, subject: Subject) -> Sequence[Finding]:
         {"Key": MANAGED_BY_TAG, "Value": MANAGED_BY_VALUE},
         {"Key": CLUSTER_TAG, "Value": subject.cluster_id},
     ]
-    image = (
-        account.client("ssm").get_parameter(Name=subject.image)["Parameter"]["Value"] if "/" in subject.image else ""
-    )
-    kind = subject.policy.workers.instance_types[0]
-    launch = {
-        "ImageId": image or subject.image,
-        "InstanceType": kind,
-        "SecurityGroupIds": list(subject.security_group_ids),
-        "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
-    }
-    findings = [
-        _dry_run(
-            f"launch in {subnet}",
-            ec2.run_instances,
-            MinCount=1,
-            MaxCount=1,
-            SubnetId=subnet,
-            TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
-            **launch,
+    findings: list[Finding] = []
+    for number, (which, image, pool, types) in enumerate(templates_of(subject)):
+        launch = {
+            "ImageId": image_id_of(account, image),
+            "InstanceType": types[0],
+            "SecurityGroupIds": list(subject.security_group_ids),
+            "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
+        }
+        findings += [
+            _dry_run(
+                f"launch{which} in {subnet}",
+                ec2.run_instances,
+                MinCount=1,
+                MaxCount=1,
+                SubnetId=subnet,
+                TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+                **launch,
+            )
+            for subnet in pool.subnets or subject.subnet_ids
+        ]
+        findings.append(
+            _dry_run(
+                f"launch template{which}",
+                ec2.create_launch_template,
+                LaunchTemplateName=f"verify-{subject.cluster_id}{f'-{number}' if number else ''}",
+                LaunchTemplateData=launch,
+            )
         )
-        for subnet in subject.subnet_ids
-    ]
-    findings.append(
-        _dry_run(
-            "launch template",
-            ec2.create_launch_template,
-            LaunchTemplateName=f"verify-{subject.cluster_id}",
-            LaunchTemplateData=launch,
-        )
-    )
     deployed = stack_outputs(account, subject)
     if deployed is None:
         return [*findings, warning("fleet request", f"not tried: {NOT_DEPLOYED}", "Run this again after.")]
@@ -131,7 +130,8 @@ def check_linked_roles(account: Account, subject: Subject) -> Sequence[Finding]:
 def check_region(account: Account, subject: Subject) -> Sequence[Finding]:
     """Zones of the workers' subnets, and whether each offers the policy's instance types."""
     ec2 = account.client("ec2")
-    subnets = ec2.describe_subnets(SubnetIds=list(subject.subnet_ids))["Subnets"]
+    own = (subnet for pool in subject.policy.pools for subnet in pool.subnets)
+    subnets = ec2.describe_subnets(SubnetIds=list(dict.fromkeys((*subject.subnet_ids, *own))))["Subnets"]
     zones = {row["SubnetId"]: row["AvailabilityZone"] for row in subnets}
     findings = [ok("zones", ", ".join(f"{subnet} in {zone}" for subnet, zone in zones.items()))]
     if len(set(zones.values())) < 2:
@@ -140,7 +140,7 @@ def check_region(account: Account, subject: Subject) -> Sequence[Finding]:
                 "zones", f"all workers' subnets lie in {', '.join(set(zones.values()))}", "Add one in another zone."
             )
         ]
-    for kind in subject.policy.workers.instance_types:
+    for kind in subject.policy.instance_types:
         offers = ec2.describe_instance_type_offerings(
             LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": [kind]}]
         )["InstanceTypeOfferings"]
@@ -190,12 +190,16 @@ def check_concurrency(account: Account, subject: Subject) -> Sequence[Finding]:
 
 def _vcpus(account: Account, subject: Subject) -> Sequence[Finding]:
     name = "on-demand vCPU quota"
-    kinds = [k for k in subject.policy.workers.instance_types if k[0] in STANDARD_FAMILIES]
+    kinds = [k for k in subject.policy.instance_types if k[0] in STANDARD_FAMILIES]
     if not kinds:
         return [warning(name, "not known: the policy's instance types have quotas of their own", "Look them up.")]
     quota = _quota(account, "ec2", ON_DEMAND_QUOTA)
     ec2 = account.client("ec2")
-    described = ec2.describe_instance_types(InstanceTypes=kinds)["InstanceTypes"]
+    described = [
+        row
+        for start in range(0, len(kinds), TYPES_AT_ONCE)
+        for row in ec2.describe_instance_types(InstanceTypes=kinds[start : start + TYPES_AT_ONCE])["InstanceTypes"]
+    ]
     each = max(row["VCpuInfo"]["DefaultVCpus"] for row in described)
     used = sum(_vcpus_of(row) for row in _running(ec2) if row["InstanceType"][0] in STANDARD_FAMILIES)
     ours = sum(_vcpus_of(row) for row in _running(ec2, subject.cluster_id)) if subject.cluster_id else 0

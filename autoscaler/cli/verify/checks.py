@@ -4,6 +4,7 @@ A check that may not look is a warning, never an `ok`: what is unknown is said t
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -19,7 +20,9 @@ from autoscaler.policy import Policy
 
 FUNCTION: Final = "AWS::Lambda::Function"
 RULE: Final = "AWS::Events::Rule"
-LAUNCH_TEMPLATE: Final = "AWS::EC2::LaunchTemplate"
+FIRST_TEMPLATE: Final = "WorkerLaunchTemplate"
+_FURTHER: Final = re.compile(r"([a-z0-9-]+)/(arm64|amd64)=\$\{(\w+)\}")
+"""As scripts/worker-pools.js tells the functions of them."""
 DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"})
 
 
@@ -48,6 +51,16 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     todo: str = ""
 
 
+class FurtherTemplate(msgspec.Struct, frozen=True, kw_only=True):
+    """A launch template beside the default pool's."""
+
+    pool: str
+    arch: str
+    logical_id: str
+    image: str
+    """As `Subject.image`."""
+
+
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be deployed, read from the generated template."""
 
@@ -59,6 +72,8 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True):
     security_group_ids: tuple[str, ...]
     image: str
     """An AMI id, or the name of the public parameter that names one."""
+    further: tuple["FurtherTemplate", ...] = ()
+    """Of the policy's other pools and architectures."""
     volume_key: str
     """The KMS key that the launch template names for the workers' volumes, by its ARN; empty: the account's default."""
     function_subnet_ids: tuple[str, ...]
@@ -172,8 +187,9 @@ def read_subject(path: str, *, region: str, policy: Policy) -> Subject:
         resources: Mapping[str, Any] = template["Resources"]
         functions = [r["Properties"] for r in resources.values() if r["Type"] == FUNCTION]
         rules = [r["Properties"] for r in resources.values() if r["Type"] == RULE and "EventPattern" in r["Properties"]]
-        (launch,) = (r["Properties"]["LaunchTemplateData"] for r in resources.values() if r["Type"] == LAUNCH_TEMPLATE)
+        launch = resources[FIRST_TEMPLATE]["Properties"]["LaunchTemplateData"]
         environment = functions[0]["Environment"]["Variables"]
+        told = environment.get("POOL_LAUNCH_TEMPLATES") or {"Fn::Sub": ""}
         return Subject(
             cluster_id=environment["CLUSTER_ID"],
             region=region,
@@ -181,6 +197,15 @@ def read_subject(path: str, *, region: str, policy: Policy) -> Subject:
             subnet_ids=_listed(environment["SUBNET_IDS"]),
             security_group_ids=_ids(launch["SecurityGroupIds"]),
             image=_image(launch["ImageId"], template),
+            further=tuple(
+                FurtherTemplate(
+                    pool=pool,
+                    arch=arch,
+                    logical_id=name,
+                    image=_image(resources[name]["Properties"]["LaunchTemplateData"]["ImageId"], template),
+                )
+                for pool, arch, name in _FURTHER.findall(told["Fn::Sub"])
+            ),
             volume_key=_volume_key(launch["BlockDeviceMappings"]),
             function_subnet_ids=_ids(functions[0].get("VpcConfig", {}).get("SubnetIds", ())),
             dual_stack=str(environment["AWS_USE_DUALSTACK_ENDPOINT"]) == "true",

@@ -9,11 +9,21 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.cli.verify.checks import NOT_DEPLOYED, Account, Finding, Subject, ok, problem, stack_outputs, warning
+from autoscaler.cli.verify.checks import (
+    FIRST_TEMPLATE,
+    NOT_DEPLOYED,
+    Account,
+    Finding,
+    Subject,
+    ok,
+    problem,
+    stack_outputs,
+    warning,
+)
 from autoscaler.cli.verify.keys import asked_of_a_key, owner_of
 from autoscaler.cli.verify.service import JOIN_PARAMETERS
 from autoscaler.cli.verify.simulation import Context, Question, wrong_answers
-from autoscaler.model import CLUSTER_TAG, MANAGED_BY_TAG, MANAGED_BY_VALUE, OPERATION_TAG, ROLE_TAG
+from autoscaler.model import CLUSTER_TAG, MANAGED_BY_TAG, MANAGED_BY_VALUE, OPERATION_TAG, POOL_TAG, ROLE_TAG
 
 FUNCTION_ROLES: Final = ("AlertsRole", "SweepRole", "LifecycleRole")
 """Logical ids in cloudformation/iam.yml."""
@@ -52,6 +62,11 @@ class Deployed(msgspec.Struct, frozen=True, kw_only=True):
     def role(self, logical_id: str) -> str:
         """The ARN of a role of the stack."""
         return f"arn:{self.partition}:iam::{self.account_id}:role/{self.resources[logical_id]}"
+
+    @property
+    def further_templates(self) -> tuple[str, ...]:
+        """Logical ids of the launch templates beside the default pool's."""
+        return tuple(name for name in sorted(self.resources) if name.startswith(f"{FIRST_TEMPLATE}Of"))
 
     def parameters(self, *names: str) -> tuple[str, ...]:
         """ARNs of the cluster's parameters."""
@@ -110,16 +125,25 @@ def asked_of_function(deployed: Deployed, role: str) -> Iterator[Question]:
 def _asked_for_a_launch(deployed: Deployed) -> Iterator[Question]:
     tags = {MANAGED_BY_TAG: MANAGED_BY_VALUE, CLUSTER_TAG: deployed.cluster_id}
     tagged: Context = {f"aws:RequestTag/{key}": [value] for key, value in tags.items()} | {
-        "aws:TagKeys": ["Name", *tags, OPERATION_TAG]
+        "aws:TagKeys": ["Name", *tags, OPERATION_TAG, POOL_TAG]
     }
     as_server: Context = {**tagged, f"aws:RequestTag/{ROLE_TAG}": ["server"], "aws:TagKeys": [*tags, ROLE_TAG]}
-    template = deployed.arn("ec2", f"launch-template/{deployed.resources['WorkerLaunchTemplate']}")
+    template = deployed.arn("ec2", f"launch-template/{deployed.resources[FIRST_TEMPLATE]}")
     named = (
         template,
         *(deployed.arn("ec2", f"subnet/{subnet}") for subnet in deployed.subnet_ids),
         *(deployed.arn("ec2", f"security-group/{group}") for group in deployed.security_group_ids),
         deployed.arn("ec2", f"image/{deployed.image_id}", owned=False),
     )
+    for name in deployed.further_templates:
+        further = deployed.arn("ec2", f"launch-template/{deployed.resources[name]}")
+        of_further: Context = {"ec2:LaunchTemplate": [further], "ec2:IsLaunchTemplateResource": ["true"]}
+        yield Question(actions=("ec2:CreateFleet",), resources=(further,))
+        yield Question(
+            actions=("ec2:RunInstances",),
+            resources=(further, deployed.arn("ec2", "image/*", owned=False)),
+            context=of_further,
+        )
     made = tuple(deployed.arn("ec2", f"{kind}/*") for kind in ("instance", "volume", "network-interface"))
     fleet = deployed.arn("ec2", "fleet/*")
     of_template = {"ec2:LaunchTemplate": [template]}

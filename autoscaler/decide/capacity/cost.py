@@ -64,7 +64,7 @@ def within_cap(
     kept: list[tuple[NewWorkers, float]] = []
     because = ""
     for new in wanted:
-        usd = price_of(new.instance_type, new.zone or _some_zone(fleet), new.market, policy)
+        usd = price_of(new.instance_type, new.zone or some_zone(fleet), new.market, policy)
         if usd is None:
             because = because or _no_price_of(new)
             continue
@@ -117,11 +117,11 @@ def _baseline(fleet: FleetView, policy: Policy) -> float | None:
     cost = policy.cost
     if cost.baseline_workers is None:
         return None
-    usd = price_of(cost.baseline_type or policy.workers.instance_types[0], _some_zone(fleet), ON_DEMAND, policy)
+    usd = price_of(cost.baseline_type or policy.default_pool.instance_types[0], some_zone(fleet), ON_DEMAND, policy)
     return round(cost.baseline_workers * usd, 6) if usd is not None else None
 
 
-def _some_zone(fleet: FleetView) -> str:
+def some_zone(fleet: FleetView) -> str:
     """A zone of the cluster's region, in which prices do not differ; empty where no machine shows one."""
     zones = (*(worker.zone for worker in fleet.workers), *(server.zone for server in fleet.servers))
     return next((zone for zone in zones if zone), "")

@@ -1,16 +1,18 @@
 """Growth -> launch operations: which zone, which pools, and the complete request, frozen."""
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Final
 
 import msgspec
 
-from autoscaler.decide.capacity.catalogue import nominal_resources
+from autoscaler.decide.capacity.catalogue import extended_of, nominal_resources
 from autoscaler.decide.capacity.cost import dearest, not_dearer
+from autoscaler.decide.capacity.pools import pool_named, template_of
 from autoscaler.decide.capacity.prices import price_of
 from autoscaler.decide.capacity.zones import Zones
 from autoscaler.decide.fleet import Standing, view_fleet
+from autoscaler.instance_types import arch_of
 from autoscaler.model import (
     ALIVE,
     CLUSTER_TAG,
@@ -18,6 +20,7 @@ from autoscaler.model import (
     MANAGED_BY_VALUE,
     ON_DEMAND,
     OPERATION_TAG,
+    POOL_TAG,
     SPOT,
     Blocked,
     Fallback,
@@ -28,11 +31,13 @@ from autoscaler.model import (
     LaunchRequest,
     NewWorkers,
     Pool,
+    PoolTemplate,
     Snapshot,
     State,
     fitting,
 )
 from autoscaler.policy import Policy
+from autoscaler.pools import WorkerPool
 from autoscaler.state.backoffs import left_alone
 from autoscaler.state.memory import launched_for, remember_owner
 from autoscaler.state.size import workers_that_fit
@@ -42,6 +47,8 @@ MAX_ROWS: Final = 10
 """Types of one request, the preferred ones: what has nothing left makes room for the next ones at the next look."""
 FALLBACK: Final = "-od"
 """Ends the id of a launch on demand that takes the place of one on Spot."""
+NO_TEMPLATE: Final = "NoLaunchTemplate"
+"""Ours, beside EC2's codes: no template is deployed for the pool, or for one of its architectures."""
 SUBNET_FULL: Final = "InsufficientFreeAddressesInSubnet"
 _LIVING: Final = (Standing.READY, Standing.JOINING, Standing.UNHEALTHY)
 
@@ -65,11 +72,25 @@ class LaunchPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Zones in which launches do not join."""
 
 
+class _Rows(msgspec.Struct, frozen=True, kw_only=True):
+    """What launches of one pool and type may name."""
+
+    template: PoolTemplate
+    types: tuple[str, ...]
+    subnets: dict[str, str]
+    """By zone."""
+
+
+_NOTHING: Final = _Rows(
+    template=PoolTemplate(pool="", arch="", template_id="", template_version="", subnet_zones=()), types=(), subnets={}
+)
+
+
 class _Offer(msgspec.Struct, frozen=True, kw_only=True):
     """Where some wanted workers can be had."""
 
     market: str
-    types: tuple[str, ...]
+    rows: _Rows
     zones: tuple[str, ...]
     """In which at least one of the types is not left alone."""
     codes: tuple[str, ...]
@@ -105,24 +126,25 @@ def plan_launch(
     now_s: int,
     decision_id: str,
 ) -> LaunchPlan:
-    """Open one launch for each (instance type, zone, market), the emptiest zones first. Pure.
+    """Open one launch for each (pool, instance type, zone, market), the emptiest zones first. Pure.
 
     Where Spot is left alone in every zone that may be, the workers are on demand from the start, as far as what they
     may cost goes.
     """
-    subnets = _subnet_of_each_zone(context, snapshot, state)
     exhausted = left_alone(state, now_s)
-    in_zone = _workers_by_zone(snapshot, state, tuple(subnets))
-    sharing = _Sharing(Zones(tuple(subnets), in_zone, state, now_s=now_s), exhausted, policy)
+    every = tuple(sorted({zone for _, zone in _all_subnets(context)}))
+    in_zone = _workers_by_zone(snapshot, state, every)
+    zones_to_take = Zones(every, in_zone, state, now_s=now_s)
+    sharing = _Sharing(zones_to_take, exhausted, policy, lambda new: _rows(new, context, snapshot, state, policy))
     for new in growth.workers:
         sharing.take(new, growth)
     opened: list[LaunchOperation] = []
     fallbacks: list[Fallback] = []
     refused, state_full = sharing.refused, False
-    writer = _Writer(growth, context, subnets, exhausted, cluster_id=cluster_id, now_s=now_s)
+    writer = _Writer(growth, exhausted, cluster_id=cluster_id, now_s=now_s)
     for share, count in sorted(sharing.shares.items()):
         bought = sharing.bought[share]
-        operation = writer.operation(f"{decision_id}-l{len(opened)}", share, bought.offer.types, count)
+        operation = writer.operation(f"{decision_id}-l{len(opened)}", share, bought.offer.rows, count)
         fits = workers_that_fit(state, operation) if open_operations(state) < MAX_OPEN_OPERATIONS else 0
         if fits < count:
             refused, state_full = refused + count - fits, True
@@ -133,7 +155,7 @@ def plan_launch(
         opened.append(operation)
         if bought.instead is not None and (zone := sharing.zones.instead(bought.instead.zones, share.zone)):
             there = msgspec.structs.replace(share, zone=zone, market=ON_DEMAND)
-            replacing = writer.operation(f"{operation.operation_id}{FALLBACK}", there, bought.instead.types, fits)
+            replacing = writer.operation(f"{operation.operation_id}{FALLBACK}", there, bought.instead.rows, fits)
             fallbacks.append(
                 Fallback(
                     of=operation.operation_id,
@@ -163,8 +185,14 @@ def plan_launch(
 class _Sharing:
     """Shares wanted workers out to zones and markets, one kind after the other."""
 
-    def __init__(self, zones: Zones, exhausted: Mapping[Pool, str], policy: Policy) -> None:
-        self.zones, self._exhausted, self._policy = zones, exhausted, policy
+    def __init__(
+        self,
+        zones: Zones,
+        exhausted: Mapping[Pool, str],
+        policy: Policy,
+        rows: Callable[[NewWorkers], _Rows | None],
+    ) -> None:
+        self.zones, self._exhausted, self._policy, self._rows = zones, exhausted, policy, rows
         self.shares: Counter[_Share] = Counter()
         self.bought: dict[_Share, _Bought] = {}
         self.refused = 0
@@ -203,12 +231,14 @@ class _Sharing:
 
     def _offer(self, new: NewWorkers) -> _Offer:
         """Where the workers can be had on their market."""
-        allowed = [zone for zone in self.zones.every if new.zone in {"", zone}]
-        types = _at_least(new, self._policy, zone=next(iter(allowed), ""))
-        pools = {z: [Pool(instance_type=t, zone=z, market=new.market) for t in types] for z in allowed}
+        rows = self._rows(new)
+        if rows is None:
+            return _Offer(market=new.market, rows=_NOTHING, zones=(), codes=(NO_TEMPLATE,))
+        allowed = [zone for zone in rows.subnets if new.zone in {"", zone}]
+        pools = {z: [Pool(instance_type=t, zone=z, market=new.market) for t in rows.types] for z in allowed}
         return _Offer(
             market=new.market,
-            types=types,
+            rows=rows,
             zones=tuple(z for z in allowed if any(pool not in self._exhausted for pool in pools[z])),
             codes=tuple(dict.fromkeys(self._exhausted[p] for z in allowed for p in pools[z] if p in self._exhausted)),
         )
@@ -220,22 +250,20 @@ class _Writer:
     def __init__(
         self,
         growth: Growth,
-        context: LaunchContext,
-        subnets: Mapping[str, str],
         exhausted: Container[Pool],
         *,
         cluster_id: str,
         now_s: int,
     ) -> None:
-        self._growth, self._context, self._subnets, self._exhausted = growth, context, subnets, exhausted
+        self._growth, self._exhausted = growth, exhausted
         self._cluster_id, self._now_s = cluster_id, now_s
 
-    def operation(self, operation_id: str, share: _Share, types: Iterable[str], count: int) -> LaunchOperation:
+    def operation(self, operation_id: str, share: _Share, rows: _Rows, count: int) -> LaunchOperation:
         """One launch: of these types, as far as they are not left alone there."""
         zone, market = share.zone, share.market
         overrides = tuple(
-            LaunchOverride(instance_type=t, subnet_id=self._subnets[zone], zone=zone)
-            for t in types
+            LaunchOverride(instance_type=t, subnet_id=rows.subnets[zone], zone=zone)
+            for t in rows.types
             if Pool(instance_type=t, zone=zone, market=market) not in self._exhausted
         )[:MAX_ROWS]
         return LaunchOperation(
@@ -244,8 +272,8 @@ class _Writer:
             reason=self._growth.reason,
             request=LaunchRequest(
                 client_token=operation_id,
-                template_id=self._context.template_id,
-                template_version=self._context.template_version,
+                template_id=rows.template.template_id,
+                template_version=rows.template.template_version,
                 count=count,
                 overrides=overrides,
                 tags=(
@@ -253,6 +281,7 @@ class _Writer:
                     (MANAGED_BY_TAG, MANAGED_BY_VALUE),
                     (CLUSTER_TAG, self._cluster_id),
                     (OPERATION_TAG, operation_id),
+                    (POOL_TAG, share.pool),
                 ),
                 market=market,
                 pool=share.pool,
@@ -264,12 +293,29 @@ class _Writer:
 
 def _dearest(offer: _Offer, policy: Policy) -> float | None:
     """What one worker of an offer may cost at most; None where a price is not known."""
-    prices = [price_of(t, next(iter(offer.zones), ""), offer.market, policy) for t in offer.types]
+    prices = [price_of(t, next(iter(offer.zones), ""), offer.market, policy) for t in offer.rows.types]
     known = [usd for usd in prices if usd is not None]
-    return max(known) if len(known) == len(prices) else None
+    return max(known) if known and len(known) == len(prices) else None
 
 
-def _subnet_of_each_zone(context: LaunchContext, snapshot: Snapshot, state: State) -> dict[str, str]:
+def _rows(new: NewWorkers, context: LaunchContext, snapshot: Snapshot, state: State, policy: Policy) -> _Rows | None:
+    """None where nothing is deployed that would launch such workers: the policy is newer than the deployment."""
+    pool = pool_named(new.pool, policy)
+    arch = arch_of(new.instance_type)
+    template = template_of(context, pool, arch, policy) if pool is not None else None
+    if pool is None or template is None:
+        return None
+    subnets = _subnet_of_each_zone(template.subnet_zones, snapshot, state)
+    zone = next(iter(subnets), "")
+    types = tuple(kind for kind in _at_least(new, pool, policy, zone=zone) if arch_of(kind) == arch)
+    return _Rows(template=template, types=types, subnets=subnets)
+
+
+def _all_subnets(context: LaunchContext) -> tuple[tuple[str, str], ...]:
+    return (*context.subnet_zones, *(pair for template in context.templates for pair in template.subnet_zones))
+
+
+def _subnet_of_each_zone(subnet_zones: tuple[tuple[str, str], ...], snapshot: Snapshot, state: State) -> dict[str, str]:
     """One subnet for each zone: EC2 refuses a fleet that names a (type, zone) twice as "duplicate instance pools".
 
     The emptiest of our workers, then the first by its id; each time in a row that EC2 found too few free addresses in
@@ -277,7 +323,7 @@ def _subnet_of_each_zone(context: LaunchContext, snapshot: Snapshot, state: Stat
     """
     in_subnet = Counter(i.subnet_id for i in snapshot.instances if i.managed and i.state in ALIVE)
     by_zone: dict[str, set[str]] = {}
-    for subnet, zone in context.subnet_zones:
+    for subnet, zone in subnet_zones:
         by_zone.setdefault(zone, set()).add(subnet)
     full = {b.pool.zone: b.failures for b in state.backoffs if b.error_code == SUBNET_FULL}
     chosen = {}
@@ -298,14 +344,15 @@ def _workers_by_zone(snapshot: Snapshot, state: State, zones: tuple[str, ...]) -
     return counts
 
 
-def _at_least(new: NewWorkers, policy: Policy, *, zone: str) -> tuple[str, ...]:
-    """The type itself, then the policy's others that hold at least as much and are not too dear, in its order."""
-    floor = nominal_resources(new.instance_type, policy)
+def _at_least(new: NewWorkers, pool: WorkerPool, policy: Policy, *, zone: str) -> tuple[str, ...]:
+    """The type itself, then the pool's others that hold at least as much and are not too dear, in its order."""
+    floor, pieces = nominal_resources(new.instance_type, policy), extended_of(new.instance_type, policy)
     others = (
         t
-        for t in policy.workers.instance_types
+        for t in pool.instance_types
         if t != new.instance_type
         and floor.fits_in(nominal_resources(t, policy))
+        and all(extended_of(t, policy).get(name, 0) >= count for name, count in pieces.items())
         and not_dearer(t, zone, new.usd_at_most, policy, market=new.market)
     )
     return new.instance_type, *others

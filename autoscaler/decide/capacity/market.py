@@ -6,10 +6,11 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.decide.capacity.pools import pool_named, pool_of
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.model import ON_DEMAND, SPOT, NewWorkers, State
 from autoscaler.policy import Policy
-from autoscaler.pools import GENERAL, WorkerPool
+from autoscaler.pools import WorkerPool
 from autoscaler.state.notices import INTERRUPTION
 
 _LIVING: Final = (Standing.READY, Standing.JOINING, Standing.UNHEALTHY)
@@ -38,23 +39,22 @@ def market_of(worker: Worker) -> str:
     return worker.launch.request.market if worker.launch is not None else ON_DEMAND
 
 
-def pool_of(worker: Worker) -> str:
-    """The pool that it was launched for."""
-    return worker.launch.request.pool if worker.launch is not None else GENERAL
+def members(pool: WorkerPool, fleet: FleetView, policy: Policy, *standings: Standing) -> list[Worker]:
+    """Workers of this pool, oldest first: a static worker is of no pool."""
+    return [worker for worker in fleet.having(*standings) if _is_of(pool, worker, policy)]
 
 
-def members(pool: WorkerPool, fleet: FleetView, *standings: Standing) -> list[Worker]:
-    """Workers that were launched for this pool, oldest first: a static worker is of no pool."""
-    ours = (w for w in fleet.having(*standings) if w.ours or w.launch is not None)
-    return [worker for worker in ours if pool_of(worker) == pool.name]
-
-
-def mix_of(pool: WorkerPool, fleet: FleetView, *, without: Container[str] = ()) -> Mix:
+def mix_of(pool: WorkerPool, fleet: FleetView, policy: Policy, *, without: Container[str] = ()) -> Mix:
     """Who lives or comes; who leaves does not count, nor do workers of the keys in `without`."""
-    markets = [market_of(worker) for worker in members(pool, fleet, *_LIVING) if worker.key not in without]
-    requests = [(launch.request, count) for launch, count in fleet.awaited if launch.request.pool == pool.name]
+    markets = [market_of(worker) for worker in members(pool, fleet, policy, *_LIVING) if worker.key not in without]
+    awaited = ((launch.request, count) for launch, count in fleet.awaited)
+    requests = [(request, count) for request, count in awaited if pool_named(request.pool, policy) == pool]
     spot = markets.count(SPOT) + sum(count for request, count in requests if request.market == SPOT)
     return Mix(len(markets) + sum(count for _, count in requests) - spot, spot)
+
+
+def _is_of(pool: WorkerPool, worker: Worker, policy: Policy) -> bool:
+    return pool_of(worker, policy) == pool
 
 
 def on_demand_of(pool: WorkerPool, total: int) -> int:
@@ -69,18 +69,18 @@ def beyond_base(fleet: FleetView, policy: Policy) -> frozenset[str]:
     """Keys of the on-demand workers of Spot pools that have more of them than base and share ask for."""
     keys: list[str] = []
     for pool in policy.pools:
-        mix = mix_of(pool, fleet)
+        mix = mix_of(pool, fleet, policy)
         if pool.market == SPOT and mix.on_demand > on_demand_of(pool, mix.total):
-            keys += [worker.key for worker in members(pool, fleet, *_LIVING) if market_of(worker) == ON_DEMAND]
+            keys += [worker.key for worker in members(pool, fleet, policy, *_LIVING) if market_of(worker) == ON_DEMAND]
     return frozenset(keys)
 
 
 def needed_on_demand(worker: Worker, fleet: FleetView, policy: Policy, *, gone: Container[str]) -> str | None:
     """Why an on-demand worker of a Spot pool stays, with those in `gone` away too; None where it need not."""
-    pool = next((pool for pool in policy.pools if pool.name == pool_of(worker)), None)
+    pool = pool_of(worker, policy)
     if pool is None or pool.market != SPOT or market_of(worker) == SPOT:
         return None
-    mix = mix_of(pool, fleet, without=gone)
+    mix = mix_of(pool, fleet, policy, without=gone)
     least = on_demand_of(pool, mix.total - 1)
     return None if mix.on_demand > least else f"on_demand: {least} of {mix.total - 1} workers are to be on demand"
 
@@ -98,15 +98,14 @@ def in_markets(
 
     All are on demand while the pool is in a storm. `replacing`: keys of workers that are about to leave.
     """
-    pools = {pool.name: pool for pool in policy.pools}
     mixes: dict[str, Mix] = {}
     bought: list[NewWorkers] = []
     for new in wanted:
-        pool = pools.get(new.pool)
+        pool = pool_named(new.pool, policy)
         if pool is None or pool.market != SPOT or in_storm(pool, fleet, state, policy, now_s=now_s):
             bought.append(msgspec.structs.replace(new, market=ON_DEMAND))
             continue
-        mix = mixes[pool.name] if pool.name in mixes else mix_of(pool, fleet, without=replacing)
+        mix = mixes[pool.name] if pool.name in mixes else mix_of(pool, fleet, policy, without=replacing)
         lacking = on_demand_of(pool, mix.total + new.count) - mix.on_demand
         on_demand = max(0, min(new.count, lacking))
         mixes[pool.name] = Mix(mix.on_demand + on_demand, mix.spot + new.count - on_demand)
@@ -123,13 +122,13 @@ def in_storm(pool: WorkerPool, fleet: FleetView, state: State, policy: Policy, *
     pool.
     """
     spot = policy.spot
-    of_pool = {worker.key: pool_of(worker) for worker in fleet.workers}
+    of_pool = {worker.key: pool_of(worker, policy) for worker in fleet.workers}
     times = sorted(
         notice.received_at_s
         for notice in state.notices
-        if notice.kind == INTERRUPTION and of_pool.get(notice.subject, pool.name) == pool.name
+        if notice.kind == INTERRUPTION and of_pool.get(notice.subject, pool) == pool
     )
-    there = mix_of(pool, fleet).spot
+    there = mix_of(pool, fleet, policy).spot
     for last, last_s in enumerate(times):
         if not 0 <= now_s - last_s < spot.storm_pause_s:
             continue

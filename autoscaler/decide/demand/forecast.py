@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.decide.capacity.pools import fillers
 from autoscaler.decide.demand.keeping import Keeping
 from autoscaler.decide.demand.schedules import SPARED_S, ahead_s
 from autoscaler.decide.demand.use import takers
@@ -148,7 +149,7 @@ def _comparison(before: KeptForecast | None, now: Demand, need: Need, now_s: int
 
 def _need(fleet: FleetView, state: State, policy: Policy) -> Need:
     """Workers of the preferred type beside those that there are, each weighed by its size, as use is judged."""
-    new = offered(policy.workers.instance_types[0], fleet, state, policy)
+    new = offered(fillers(fleet, policy)[0].instance_types[0], fleet, state, policy)
     sizes = [worker.node.allocatable for worker in takers(fleet) if worker.node is not None]
     there = {
         "cpu": sum(size.cpu_millicores for size in sizes if size is not None),

@@ -6,11 +6,13 @@ import msgspec
 
 from autoscaler.decide.capacity.cost import within_cap
 from autoscaler.decide.capacity.market import in_markets
+from autoscaler.decide.capacity.pools import fillers, rooms
 from autoscaler.decide.demand.custom import REASON as CUSTOM_SIGNAL
 from autoscaler.decide.demand.custom import custom_signals
 from autoscaler.decide.demand.forecast import NAME as FORECAST
 from autoscaler.decide.demand.headroom import NO_HEADROOM, HeadroomDemand
 from autoscaler.decide.demand.pods import PodDemand
+from autoscaler.decide.demand.pool_minima import POOL_MINIMUM, pool_minima
 from autoscaler.decide.demand.use import utilisation_signals
 from autoscaler.decide.fleet import FleetView, Standing
 from autoscaler.decide.removal.repair import recovering_workers
@@ -21,6 +23,7 @@ from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations
 
 BLIND_ALERT = "blind_alert"
 AT_COST_CAP = "at_cost_cap"
+POOLS_AT_MAX = "pools_at_max"
 
 
 class GrowPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,8 +38,8 @@ class GrowPlan(msgspec.Struct, frozen=True, kw_only=True):
     missing: int = 0
     """How many more are wanted than there are and come, before any limit."""
     limit: str = ""
-    """Which limit cut the growth short, or empty: `at_max`, `max_step`, `at_cost_cap`, `state_full`, `join_backoff`,
-    `never_seen`."""
+    """Which limit cut the growth short, or empty: `at_max`, `pools_at_max`, `max_step`, `at_cost_cap`, `state_full`,
+    `join_backoff`, `never_seen`."""
     because: str = ""
     """What lies behind the limit, where something more is known of it."""
     blind: Notice | None = None
@@ -61,6 +64,7 @@ def plan_growth(
     coming = fleet.ready + fleet.joining
     # A worker that is NotReady for a moment is not gone: repair says when it is, and opens its removal.
     recovering = len(recovering_workers(fleet, policy, now_s=snapshot.taken_at_s))
+    minima = pool_minima(fleet, policy, (*pods.new_workers, *headroom.new_workers), now_s=snapshot.taken_at_s)
     pod_wants = coming + pods.extra if pods.extra else None
     signals = (
         Signal(name="unschedulable_pods", value=pods.waiting, threshold=0, wants=pod_wants),
@@ -72,6 +76,7 @@ def plan_growth(
             wants=min(policy.workers.min, max(coming, policy.workers.min - recovering)),
         ),
         *_headroom_signal(headroom, coming + pods.extra, recovering),
+        *minima.signals(coming + pods.extra),
         *custom_signals(snapshot, fleet, policy),
         *foreseen,
     )
@@ -83,6 +88,7 @@ def plan_growth(
         "minimum": "below_min",
         "headroom": "headroom",
         FORECAST: FORECAST,
+        POOL_MINIMUM: "below_pool_min",
     }
     best = wants_most(signals)
     wanted = max(best.wants or 0, 0)
@@ -98,9 +104,12 @@ def plan_growth(
         because = f"EC2 ended the last: {failed.cause}" if (failed := state.join_failures) and failed.cause else ""
         because = because if limit == "join_backoff" else ""
         return msgspec.structs.replace(plan, because=because)
-    first = _first((*pods.new_workers, *headroom.new_workers), count, policy)
-    first = in_markets(first, fleet, state, policy, now_s=snapshot.taken_at_s)
-    workers, because = within_cap(first, fleet, policy)
+    asked = (*pods.new_workers, *headroom.new_workers, *minima.new_workers)
+    chosen = _first(asked, count, fleet, policy)
+    if sum(new.count for new in chosen) < count:
+        plan = msgspec.structs.replace(plan, limit=POOLS_AT_MAX)
+    chosen = in_markets(chosen, fleet, state, policy, now_s=snapshot.taken_at_s)
+    workers, because = within_cap(chosen, fleet, policy)
     if because:
         plan = msgspec.structs.replace(plan, limit=AT_COST_CAP, because=because)
     if not workers:
@@ -147,12 +156,12 @@ def plan_blind_growth(snapshot: Snapshot, fleet: FleetView, state: State, policy
     count, limit = _limited(step, fleet, state, policy, now_s=snapshot.taken_at_s, unlisted=unlisted)
     if count == 0:
         return msgspec.structs.replace(nothing, wanted=fleet.existing + unlisted + step, limit=limit)
-    first = in_markets(_first((), count, policy), fleet, state, policy, now_s=snapshot.taken_at_s)
-    workers, because = within_cap(first, fleet, policy, unlisted=unlisted)
+    chosen = in_markets(_first((), count, fleet, policy), fleet, state, policy, now_s=snapshot.taken_at_s)
+    limit = limit if chosen else POOLS_AT_MAX
+    workers, because = within_cap(chosen, fleet, policy, unlisted=unlisted)
     if not workers:
-        return msgspec.structs.replace(
-            nothing, wanted=fleet.existing + unlisted + step, limit=AT_COST_CAP, because=because
-        )
+        limit = AT_COST_CAP if because else limit
+        return msgspec.structs.replace(nothing, wanted=fleet.existing + unlisted + step, limit=limit, because=because)
     growth = Growth(workers=workers, reason="blind_growth")
     limit = AT_COST_CAP if because else limit
     nothing = msgspec.structs.replace(nothing, because=because)
@@ -193,16 +202,21 @@ def _trusted(fleet: FleetView, state: State, *, now_s: int) -> int | None:
     return max(1, len(stayed))
 
 
-def _first(wanted: Sequence[NewWorkers], count: int, policy: Policy) -> tuple[NewWorkers, ...]:
-    """The first `count` of what the pods asked for; what other signals want beyond is of the preferred type."""
-    chosen: dict[tuple[str, str], int] = {}
-    for new in wanted:
-        taken = min(new.count, count)
+def _first(wanted: Sequence[NewWorkers], count: int, fleet: FleetView, policy: Policy) -> tuple[NewWorkers, ...]:
+    """The first `count` of what is asked for by pool; what other signals want beyond is of the pools that serve all.
+
+    Fewer where these are at their own max.
+    """
+    room = rooms(fleet, policy)
+    chosen: dict[tuple[str, str, str], int] = {}
+    kinds = [(new.pool, new.instance_type, new.zone, new.count) for new in wanted]
+    kinds += [(pool.name, pool.instance_types[0], "", count) for pool in fillers(fleet, policy)]
+    for pool, instance_type, zone, asked in kinds:
+        taken = min(asked, count, room.get(pool, count))
         if taken:
-            key = (new.instance_type, new.zone)
+            key = (pool, instance_type, zone)
             chosen[key] = chosen.get(key, 0) + taken
             count -= taken
-    if count:
-        preferred = (policy.workers.instance_types[0], "")
-        chosen[preferred] = chosen.get(preferred, 0) + count
-    return tuple(NewWorkers(instance_type, number, zone) for (instance_type, zone), number in chosen.items())
+            if pool in room:
+                room[pool] -= taken
+    return tuple(NewWorkers(kind, number, zone, pool=pool) for (pool, kind, zone), number in chosen.items())

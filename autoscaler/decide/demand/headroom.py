@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.decide.capacity.pools import in_turn, rooms
 from autoscaler.decide.demand.pods import MOST_WORKERS, PodDemand
 from autoscaler.decide.fleet import FleetView, Standing
 from autoscaler.decide.scheduling.asking import zones_that_matter
@@ -25,6 +26,7 @@ from autoscaler.decide.scheduling.sizing import size
 from autoscaler.model import Asks, Blocked, NewWorkers, Resources, Snapshot, State
 from autoscaler.model.rules import PodRules, Taint, Toleration
 from autoscaler.policy import Policy
+from autoscaler.pools import WorkerPool
 from autoscaler.windows import Headroom, PodShape
 
 SUBJECT: Final = "headroom"
@@ -97,7 +99,8 @@ class _Judged:
 
     def __init__(self, snapshot: Snapshot, fleet: FleetView, policy: Policy, picture: Picture, pods: PodDemand) -> None:
         zones = zones_that_matter(snapshot, fleet, picture.machines, [group.rules for group in pods.placed])
-        self._fresh = FreshWorkers(picture, policy.workers.instance_types, zones)
+        self._fresh = FreshWorkers(picture, in_turn(fleet, policy), zones)
+        self._rooms = rooms(fleet, policy)
         self._picture, self._pods = picture, pods
         self._sizes = sizes_of(snapshot)
         self._first = self._fresh.templates[0]
@@ -137,25 +140,30 @@ class _Judged:
             self._fresh.templates,
             self._picture.cluster,
             at_most=MOST_WORKERS,
+            rooms=self._rooms,
         )
         refusal = self._fresh.refusal(rules)
         blocked: tuple[Blocked, ...] = ()
         if refusal is not None and any(group.rules == rules for group in sizing.left):
             blocked = (Blocked(subject=SUBJECT, reason=str(refusal)),)
-        beyond = Counter({(new.instance_type, new.zone): new.count for new in self._fresh.as_workers(sizing.new_nodes)})
-        beyond -= Counter({(new.instance_type, new.zone): new.count for new in self._pods.new_workers})
+        beyond = Counter({_key(new): new.count for new in self._fresh.as_workers(sizing.new_nodes)})
+        beyond -= Counter({_key(new): new.count for new in self._pods.new_workers})
         return HeadroomDemand(
             missing=max(0, sizing.total - self._pods.extra),
             short_of=_in_words(shape),
-            new_workers=tuple(NewWorkers(kind, count, zone) for (kind, zone), count in beyond.items()),
+            new_workers=tuple(NewWorkers(kind, n, zone, pool=pool) for (pool, kind, zone), n in beyond.items()),
             blocked=blocked,
         )
+
+
+def _key(new: NewWorkers) -> tuple[str, str, str]:
+    return new.pool, new.instance_type, new.zone
 
 
 def lost_on(
     headroom: Headroom,
     picture: Picture,
-    policy: Policy,
+    pools: Sequence[WorkerPool],
     sizes: Mapping[str, Resources],
     *,
     moved: Sequence[Waiting],
@@ -163,9 +171,10 @@ def lost_on(
 ) -> str | None:
     """What of it would not stay free on the workers `on` with the `moved` pods there too; None where all would.
 
-    By the same measure as growth's, or the removal would call for a launch.
+    By the same measure as growth's, or the removal would call for a launch. `pools`: all of them, in the turn of
+    capacity/pools.py.
     """
-    first = picture.templates(policy.workers.instance_types[0], ())[0]
+    first = picture.templates(pools[0], pools[0].instance_types[0], ())[0]
     room, whole = _room_of(picture, first), dict(first.node.allocatable)
     nodes = [picture.cluster.nodes[name] for name in sorted(on) if name in picture.cluster.nodes]
     taken: Counter[str] = Counter()
@@ -178,7 +187,7 @@ def lost_on(
         return None
     rules = _rules_of(headroom.pod, first)
     left = size([*moved, Waiting(rules, headroom.pod.count, on)], (), picture.cluster, at_most=0).left
-    fresh = FreshWorkers(picture, policy.workers.instance_types, ())
+    fresh = FreshWorkers(picture, pools, ())
     # Whichever is left over: not both have a place. A shape that no worker of ours can hold keeps none.
     return _in_words(headroom.pod) if left and fresh.refusal(rules) is None else None
 

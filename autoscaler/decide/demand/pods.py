@@ -3,12 +3,14 @@
 What a launch does not help, although the filters found it right, is judged in disputed.py.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
+from autoscaler.decide.capacity.pools import rooms
 from autoscaler.decide.demand.disputed import judge, outwaited
+from autoscaler.decide.demand.held import HeldBack, held_by_pools
 from autoscaler.decide.fleet import FleetView
 from autoscaler.decide.scheduling.asking import what_is_missing, zones_that_matter
 from autoscaler.decide.scheduling.book import family
@@ -95,7 +97,7 @@ def pod_demand(
     asking = [picture.book.of(pod) for pod in (*unbound, *displaced)]
     fresh = FreshWorkers(
         picture,
-        policy.workers.instance_types,
+        policy.pools,
         zones_that_matter(snapshot, fleet, picture.machines, asking),
         zones_problem=snapshot.zones_problem,
     )
@@ -111,20 +113,27 @@ def pod_demand(
     short = size(wanted, (), picture.cluster, at_most=0).left
     back = _taken_back(picture, wanted, short)
     with picture.uncordoned(picture.back[operation_id] for operation_id in back):
-        sizing = size(wanted, fresh.templates, picture.cluster, at_most=MOST_WORKERS)
+        sizing = size(wanted, fresh.templates, picture.cluster, at_most=MOST_WORKERS, rooms=rooms(fleet, policy))
     in_vain = {group.rules: why for group in sizing.left if (why := fresh.refusal(group.rules)) is not None}
+    new_workers = fresh.as_workers(sizing.new_nodes)
+    held_back = held_by_pools(sizing.left, fresh, new_workers, fleet, policy)
+    stuck = list(_stuck(judged.classes, held_back))
+    blocked += stuck
     lost = [one for one in judged.classes if one.rules in in_vain]
     blocked += _blocked(lost, in_vain)
-    served = {group.rules for group in short} - in_vain.keys()
+    placed = tuple(_without_held(wanted, in_vain, held_back))
+    served = {group.rules for group in short} & {group.rules for group in placed}
     owners = {family(pod, one.rules) for one in judged.classes if one.rules in served for pod in one.pods}
     return PodDemand(
-        waiting=len(_pods_of(judged.classes)) - len(_pods_of(one for one in lost if not in_vain[one.rules].unsure)),
-        new_workers=fresh.as_workers(sizing.new_nodes),
+        waiting=len(_pods_of(judged.classes))
+        - len(_pods_of(one for one in lost if not in_vain[one.rules].unsure))
+        - len(stuck),
+        new_workers=new_workers,
         take_back=back,
         for_owners=tuple(sorted(owners)),
         unhelped=tuple(record for record in judged.records if record.owner in owners),
         blocked=tuple(blocked),
-        placed=tuple(group for group in wanted if group.rules not in in_vain),
+        placed=placed,
         distrusted=judged.distrusted,
     )
 
@@ -140,6 +149,29 @@ def _due(pods: Iterable[Pod], policy: Policy, now_s: int) -> bool:
 
 def _pods_of(classes: Iterable[_Class]) -> list[Pod]:
     return [pod for one in classes for pod in one.pods]
+
+
+def _stuck(classes: Iterable[_Class], held_back: Mapping[PodRules, HeldBack]) -> Iterator[Blocked]:
+    """The pods of each class that its pools have no more workers for: the last ones, as all are alike."""
+    left = {rules: held.count for rules, held in held_back.items()}
+    for one in classes:
+        number = min(left.get(one.rules, 0), len(one.pods))
+        for pod in one.pods[len(one.pods) - number :]:
+            left[one.rules] -= 1
+            yield Blocked(subject=pod.title, reason=held_back[one.rules].why)
+
+
+def _without_held(
+    wanted: Iterable[Waiting], in_vain: Container[PodRules], held_back: Mapping[PodRules, HeldBack]
+) -> Iterator[Waiting]:
+    """What runs once all is done."""
+    left = {rules: held.count for rules, held in held_back.items()}
+    for group in wanted:
+        number = min(left.get(group.rules, 0), group.count)
+        if number:
+            left[group.rules] -= number
+        if group.rules not in in_vain and group.count > number:
+            yield msgspec.structs.replace(group, count=group.count - number)
 
 
 def _blocked(classes: Iterable[_Class], why: Mapping[PodRules, NewRefusal]) -> list[Blocked]:

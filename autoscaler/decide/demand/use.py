@@ -4,6 +4,7 @@ import math
 from collections.abc import Container, Iterable, Sequence
 from typing import Final
 
+from autoscaler.decide.capacity.pools import fillers
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.scheduling.machines import offered
 from autoscaler.model import Resources, Signal, Snapshot, State
@@ -14,12 +15,12 @@ _ROUNDING: Final = 1e-9
 
 
 def utilisation_signals(snapshot: Snapshot, fleet: FleetView, state: State, policy: Policy) -> tuple[Signal, ...]:
-    """One signal a resource: what the use wants beyond what there is, in workers of the preferred type.
+    """One signal a resource: what the use wants beyond what there is, in workers of the type that serves all.
 
     Only where the use was high all through the window; the use is over the workers that take pods.
     """
     above = {"cpu": policy.scale_up.cpu_above, "memory": policy.scale_up.memory_above}
-    new = offered(policy.workers.instance_types[0], fleet, state, policy)
+    new = offered(fillers(fleet, policy)[0].instance_types[0], fleet, state, policy)
     signals = []
     for use in snapshot.utilisation:
         threshold = above[use.resource]

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.decide.capacity.pools import is_open, pool_of
 from autoscaler.decide.capacity.prices import price_of
 from autoscaler.decide.demand.use import too_full_without
 from autoscaler.decide.fleet import FleetView, Standing, Worker
@@ -61,12 +62,13 @@ def saving(look: Look, state: State, fleet: FleetView) -> Saving:
 
 
 def _promising(look: Look, state: State, fleet: FleetView, share: float) -> list[tuple[Worker, float]]:
-    """Workers of ours, with their price, for which one of the policy's types alone would save enough."""
+    """Workers of ours, with their price, for which one of their pool's types alone would save enough."""
     found = []
     for worker in fleet.having(Standing.READY):
         if not worker.ours or worker.instance is None or was_removed(state, worker.key):
             continue
-        instance, types = worker.instance, look.policy.workers.instance_types
+        instance, pool = worker.instance, pool_of(worker, look.policy)
+        types = pool.instance_types if pool is not None else ()
         usd = price_of(instance.instance_type, instance.zone, instance.market, look.policy)
         others = [price_of(t, instance.zone, ON_DEMAND, look.policy) for t in types if t != instance.instance_type]
         cheapest = min((other for other in others if other is not None), default=None)
@@ -80,7 +82,7 @@ class _Judged:
 
     def __init__(self, look: Look, state: State, fleet: FleetView, share: float) -> None:
         self._look, self._state, self._fleet, self._share = look, state, fleet, share
-        self._places = [worker for worker in fleet.having(Standing.READY) if worker.schedulable]
+        self._places = [worker for worker in fleet.having(Standing.READY) if is_open(worker, look.policy)]
         self.elsewhere = Elsewhere(at_highest(look.snapshot), fleet, state, look.policy, now_s=look.now_s)
 
     def window_unknown(self, worker: Worker) -> bool:
@@ -95,15 +97,17 @@ class _Judged:
             return None
         budget_usd = usd * (1 - self._share)
         best: tuple[float, NewWorkers] | None = None
-        for kind in look.policy.workers.instance_types:
+        pool = pool_of(worker, look.policy)
+        for kind in pool.instance_types if pool is not None else ():
             each_usd = price_of(kind, worker.zone or "", ON_DEMAND, look.policy)
             if each_usd is None or kind == _type_of(worker):
                 continue
             most = MOST_FOR_ONE if each_usd == 0 else min(MOST_FOR_ONE, int(budget_usd / each_usd + _HAIR))
-            count = self._enough(worker, kind, most)
+            one = NewWorkers(kind, 1, worker.zone or "", pool=pool.name if pool is not None else "")
+            count = self._enough(worker, one, most)
             if count is not None and (best is None or count * each_usd < best[0] - _HAIR):
                 # Whatever EC2 launches in its place may cost no more: what was promised is saved.
-                new = NewWorkers(kind, count, worker.zone or "", usd_at_most=budget_usd / count)
+                new = msgspec.structs.replace(one, count=count, usd_at_most=budget_usd / count)
                 best = count * each_usd, new
         if best is None:
             return None
@@ -116,13 +120,13 @@ class _Judged:
             launches=(new,),
         )
 
-    def _enough(self, worker: Worker, kind: str, most: int) -> int | None:
-        """How many of the type carry what it carried, beside the others; None where `most` do not."""
+    def _enough(self, worker: Worker, one: NewWorkers, most: int) -> int | None:
+        """How many such workers carry what it carried, beside the others; None where `most` do not."""
         if most < 1:
             return None
-        needed = self.elsewhere.new_needed(worker, self._places, kind, worker.zone or "", at_most=most)
+        needed = self.elsewhere.new_needed(worker, self._places, one, at_most=most)
         counts = range(max(1, needed), most + 1) if needed is not None else ()
-        return next((count for count in counts if self._carries(worker, kind, count)), None)
+        return next((count for count in counts if self._carries(worker, one.instance_type, count)), None)
 
     def _carries(self, worker: Worker, kind: str, count: int) -> bool:
         look, policy = self._look, self._look.policy

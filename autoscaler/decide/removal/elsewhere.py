@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+from autoscaler.decide.capacity.pools import in_turn, pool_named
 from autoscaler.decide.demand.headroom import lost_on, sizes_of
 from autoscaler.decide.fleet import FleetView, Worker
 from autoscaler.decide.scheduling.asking import what_is_missing
@@ -13,7 +14,7 @@ from autoscaler.decide.scheduling.matching import selects
 from autoscaler.decide.scheduling.picture import Picture
 from autoscaler.decide.scheduling.placing import Waiting
 from autoscaler.decide.scheduling.sizing import may_be_left, size
-from autoscaler.model import Asks, Pod, Snapshot, State
+from autoscaler.model import Asks, NewWorkers, Pod, Snapshot, State
 from autoscaler.model.rules import Budget, PodRules
 from autoscaler.policy import Policy
 from autoscaler.windows import Headroom
@@ -69,15 +70,15 @@ class Elsewhere:
         """The disruption budget that lets none of its pods go now, as far as a fresh answer tells."""
         return self._held_by_budget(movable_pods(worker))
 
-    def new_needed(
-        self, worker: Worker, places: Sequence[Worker], instance_type: str, zone: str, *, at_most: int
-    ) -> int | None:
-        """How many new workers of the type its pods need beside `places` once it is gone; None: `at_most` do not do."""
+    def new_needed(self, worker: Worker, places: Sequence[Worker], new: NewWorkers, *, at_most: int) -> int | None:
+        """How many such new workers its pods need beside `places` once it is gone; None: `at_most` do not do."""
         picture = self._picture
         on = frozenset(other.title for other in places) - {worker.title}
         with picture.without({worker.title}):
             waiting = [Waiting(picture.book.of(pod), 1, on) for pod in movable_pods(worker)]
-            sizing = size(waiting, (picture.machines.new(instance_type, zone),), picture.cluster, at_most=at_most)
+            pool = pool_named(new.pool, self._policy) or self._policy.default_pool
+            template = picture.machines.new(pool, new.instance_type, new.zone)
+            sizing = size(waiting, (template,), picture.cluster, at_most=at_most)
         return None if sizing.left else sizing.total
 
     def headroom_lost(
@@ -92,7 +93,8 @@ class Elsewhere:
         moved = [Waiting(picture.book.of(pod), 1, on) for one in (worker, *gone) for pod in movable_pods(one)]
         sizes = sizes_of(self._snapshot)
         with picture.without(leaving):
-            lost = (lost_on(one, picture, self._policy, sizes, moved=moved, on=on) for one in headrooms)
+            pools = in_turn(self._fleet, self._policy)
+            lost = (lost_on(one, picture, pools, sizes, moved=moved, on=on) for one in headrooms)
             return next((what for what in lost if what is not None), None)
 
     def _found_no_place(self, rules: PodRules, on: frozenset[str]) -> str:

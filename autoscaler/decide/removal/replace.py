@@ -11,6 +11,8 @@ from typing import Final
 import msgspec
 
 from autoscaler.decide.capacity.cost import within_cap
+from autoscaler.decide.capacity.market import in_markets
+from autoscaler.decide.capacity.pools import is_open, pool_of
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
 from autoscaler.decide.progress.launch import SETTLE_S
@@ -194,25 +196,26 @@ def _stays(look: Look, state: State, fleet: FleetView, elsewhere: Elsewhere, wis
     why = keeps(wish.worker, state, look.policy, look.now_s) or elsewhere.held(wish.worker)
     if why is not None:
         return why
-    if _spares(state.replacement_failed, wish, fleet):
+    if _spares(look, state.replacement_failed, wish, fleet):
         return None
     most = look.policy.workers.max
     if fleet.existing + wish.count > most:
         return (
             f"at_max: {fleet.existing} workers exist and {look.limits.max_by} is {most}: its replacement has no place"
         )
-    kept, because = _capped(look, fleet, wish)
+    kept, because = _capped(look, state, fleet, wish)
     if sum(new.count for new in kept) < wish.count:
         return f"at_cost_cap: {because}"
-    kind, zone = wish.launches[0].instance_type, wish.launches[0].zone
-    if elsewhere.new_needed(wish.worker, _places(fleet), kind, zone, at_most=wish.count) is None:
-        return f"no_room: its pods would not fit with {wish.count} new {kind} either"
+    first = wish.launches[0]
+    if elsewhere.new_needed(wish.worker, _places(look, fleet), first, at_most=wish.count) is None:
+        return f"no_room: its pods would not fit with {wish.count} new {first.instance_type} either"
     return None
 
 
-def _capped(look: Look, fleet: FleetView, wish: Wish) -> tuple[tuple[NewWorkers, ...], str]:
+def _capped(look: Look, state: State, fleet: FleetView, wish: Wish) -> tuple[tuple[NewWorkers, ...], str]:
     """What the cost cap has room for, at no higher price than the wish allows, and why not all."""
-    kept, because = within_cap(wish.launches, fleet, look.policy)
+    bought = in_markets(wish.launches, fleet, state, look.policy, now_s=look.now_s, replacing=(wish.worker.key,))
+    kept, because = within_cap(bought, fleet, look.policy)
     allowed = {new.instance_type: new.usd_at_most for new in wish.launches}
 
     def at_most(new: NewWorkers) -> float | None:
@@ -223,9 +226,9 @@ def _capped(look: Look, fleet: FleetView, wish: Wish) -> tuple[tuple[NewWorkers,
 
 
 def _begun(look: Look, state: State, fleet: FleetView, wish: Wish) -> ReplacePlan:
-    spares = _spares(state.replacement_failed, wish, fleet)
+    spares = _spares(look, state.replacement_failed, wish, fleet)
     failed = state.replacement_failed
-    launches = _capped(look, fleet, wish)[0]
+    launches = _capped(look, state, fleet, wish)[0]
     replacement = Replacement(
         instance_id=wish.worker.key,
         reason=wish.reason,
@@ -243,7 +246,7 @@ def _begun(look: Look, state: State, fleet: FleetView, wish: Wish) -> ReplacePla
     return ReplacePlan(state=state)
 
 
-def _spares(failed: ReplacementFailed | None, wish: Wish, fleet: FleetView) -> bool:
+def _spares(look: Look, failed: ReplacementFailed | None, wish: Wish, fleet: FleetView) -> bool:
     """Whether what the last failure left behind stands in: as many of the kind, and nobody needs them yet."""
     if failed is None or failed.reason != wish.reason:
         return False
@@ -252,7 +255,8 @@ def _spares(failed: ReplacementFailed | None, wish: Wish, fleet: FleetView) -> b
         worker
         for worker in launched_for(failed.launched_by, fleet)
         if worker.empty
-        and worker.schedulable
+        and is_open(worker, look.policy)
+        and pool_of(worker, look.policy) == pool_of(wish.worker, look.policy)
         and worker.key != wish.worker.key
         and worker.instance is not None
         and (worker.instance.instance_type, worker.instance.zone) == (kind, zone or worker.instance.zone)
@@ -276,7 +280,7 @@ def _drained(
         asks = _asks(look, elsewhere, worker)
         if asks:
             return ReplacePlan(state=state, asks=asks)
-        why = keeps(worker, state, look.policy, look.now_s) or elsewhere.cannot_lose(worker, (), _places(fleet))
+        why = keeps(worker, state, look.policy, look.now_s) or elsewhere.cannot_lose(worker, (), _places(look, fleet))
     if why is None:
         # A rotation moves pods whatever they need; a cheaper place that they do not do with is not tried again soon.
         return ReplacePlan(
@@ -302,5 +306,5 @@ def _failed(look: Look, state: State, worker: Worker, why: str) -> ReplacePlan:
     return ReplacePlan(state=state)
 
 
-def _places(fleet: FleetView) -> list[Worker]:
-    return [worker for worker in fleet.having(Standing.READY) if worker.schedulable]
+def _places(look: Look, fleet: FleetView) -> list[Worker]:
+    return [worker for worker in fleet.having(Standing.READY) if is_open(worker, look.policy)]

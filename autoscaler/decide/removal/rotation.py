@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from autoscaler.decide.capacity.catalogue import UnknownInstanceType, nominal_resources
+from autoscaler.decide.capacity.pools import pool_of
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.replace import Wish
@@ -75,16 +76,17 @@ def servers_version(snapshot: Snapshot) -> str | None:
 
 
 def one_like(worker: Worker, policy: Policy) -> NewWorkers:
-    """A worker in its zone that holds as much: of its type, or of the first of the policy's that does.
+    """A worker of its pool in its zone that holds as much: of its type, or of the first of the pool's that does.
 
     Where none does, of the first: whether its pods fit there is judged before it is launched.
     """
-    types = policy.workers.instance_types
+    pool = pool_of(worker, policy) or policy.default_pool
+    types = pool.instance_types
     kind = worker.instance.instance_type if worker.instance is not None else ""
     if kind not in types:
         size = _size(kind, worker, policy)
         kind = next((t for t in types if size.fits_in(nominal_resources(t, policy))), types[0])
-    return NewWorkers(kind, 1, worker.zone or "")
+    return NewWorkers(kind, 1, worker.zone or "", pool=pool.name)
 
 
 def _size(instance_type: str, worker: Worker, policy: Policy) -> Resources:

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from autoscaler.decide.capacity.market import beyond_base, needed_on_demand
+from autoscaler.decide.capacity.pools import counted, is_open, pool_of, price_rank
 from autoscaler.decide.demand.keeping import NOBODY_KEPT, Keeping
 from autoscaler.decide.demand.schedules import OWN_MIN, Limits
 from autoscaler.decide.demand.use import low_enough, too_full_without
@@ -82,7 +83,7 @@ def plan_shrink(
             eligible.append(worker)
         elif worker.ours:
             blocked.append(Blocked(subject=worker.title, reason=why))
-    places = [w for w in fleet.having(Standing.READY) if w.schedulable and not (w.empty and distrusted)]
+    places = [w for w in fleet.having(Standing.READY) if is_open(w, policy) and not (w.empty and distrusted)]
     # Use need not be low above max; where it is, ordinary rules let more go than are too many.
     forced = above_max and low_enough(snapshot, policy) is not None
     unknown = not_known((*eligible, *places), policy.scale_down.window_s) if eligible and not forced else None
@@ -133,17 +134,19 @@ def _in_turn(
 ) -> Iterator[Worker]:
     """Empty ones first; each gets its turn; what EC2 may take soon; then what a Spot pool has too much of on demand.
 
-    Of equals from the fullest zone, then the oldest.
+    Of several pools' the dearest first; of equals from the fullest zone, then the oldest.
 
-    Evenness is a preference among equals: no zone keeps a worker that nobody needs.
+    Of equals from the fullest zone, then the oldest. Evenness is a preference among equals: no zone keeps a worker that
+    nobody needs.
     """
     at_risk = {notice.subject for notice in state.notices if notice.kind == REBALANCE}
     in_zone = Counter(worker.zone for worker in fleet.having(Standing.READY))
     spare = beyond_base(fleet, policy)
-    ranks: dict[tuple[bool, int, bool, bool], dict[str | None, list[tuple[int, Worker]]]] = {}
+    ranks: dict[tuple[bool, int, bool, bool, float], dict[str | None, list[tuple[int, Worker]]]] = {}
     for age, worker in enumerate(eligible):
         at_risk_or_spare = (worker.key not in at_risk, worker.key not in spare)
-        rank = (not leaves_at_once(worker), times_refused(state, worker.title), *at_risk_or_spare)
+        refused, dear = times_refused(state, worker.title), price_rank(worker, policy)
+        rank = (not leaves_at_once(worker), refused, *at_risk_or_spare, dear)
         ranks.setdefault(rank, {}).setdefault(worker.zone, []).append((age, worker))
     for _, by_zone in sorted(ranks.items()):
         while by_zone:
@@ -213,7 +216,7 @@ def keeps(worker: Worker, state: State, policy: Policy, now_s: int) -> str | Non
         return "removed: EC2 has ended it, and an older answer still shows it"
     if not worker.ours or instance is None:
         return "not_ours: it lacks the tag ManagedBy=autoscaler of this cluster"
-    if node is None or not worker.schedulable:
+    if node is None or not is_open(worker, policy):
         return "not_schedulable: cordoned or tainted by somebody else"
     age_s = now_s - instance.launched_at_s
     if age_s < policy.scale_down.min_age_s:
@@ -303,6 +306,9 @@ class _Choice:
         if len(self.chosen) >= self._spare:
             self._block(worker, self._why_no_more())
             return True
+        if (kept := self._kept_by_pool(worker)) is not None:
+            self._block(worker, kept)
+            return True
         if self.chosen and self._has_enough_with(worker):
             return False
         if not self._budget and not self.leaves_at_once(worker):
@@ -339,6 +345,15 @@ class _Choice:
 
     def _block(self, worker: Worker, why: str) -> None:
         self.blocked.append(Blocked(subject=worker.title, reason=why))
+
+    def _kept_by_pool(self, worker: Worker) -> str | None:
+        """Its pool's own min, whatever the fleet's."""
+        pool = pool_of(worker, self._policy)
+        if pool is None or not pool.min:
+            return None
+        gone = sum(1 for other in self.chosen if pool_of(other, self._policy) == pool)
+        ready = counted(self._fleet, self._policy, Standing.READY)[pool.name]
+        return f"needed: pool {pool.name} has a min of {pool.min}" if ready - gone <= pool.min else None
 
     def _why_no_more(self) -> str:
         by = "" if self._wanted_by == OWN_MIN else f" ({self._wanted_by})"

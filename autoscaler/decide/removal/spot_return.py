@@ -10,11 +10,13 @@ import msgspec
 
 from autoscaler.decide.capacity.cost import within_cap
 from autoscaler.decide.capacity.market import in_storm, market_of, members, mix_of, needed_on_demand, on_demand_of
+from autoscaler.decide.capacity.pools import is_open
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.elsewhere import Elsewhere
 from autoscaler.decide.removal.shrink import SEEN_AT_ONCE, keeps
 from autoscaler.model import ON_DEMAND, SPOT, Asks, Blocked, MetricsStatus, NewWorkers, SpotReturn, State
+from autoscaler.policy import Policy
 from autoscaler.pools import WorkerPool
 from autoscaler.state.memory import times_refused
 from autoscaler.state.notices import INTERRUPTION
@@ -49,18 +51,18 @@ def plan_return(look: Look, state: State, fleet: FleetView) -> ReturnPlan:
         return as_it_is
     for pool in look.policy.pools:
         # The young ones are those that were launched in the place of Spot, or may be.
-        spare = _spare(pool, fleet)
+        spare = _spare(pool, fleet, look.policy)
         if spare > _young(look, fleet, pool) and _may_begin(look, state, fleet, pool):
             return _begin(look, state, fleet, pool, spare)
-    spare = any(_spare(pool, fleet) for pool in look.policy.pools)
+    spare = any(_spare(pool, fleet, look.policy) for pool in look.policy.pools)
     return ReturnPlan(record=record if spare else None)
 
 
-def _spare(pool: WorkerPool, fleet: FleetView) -> int:
+def _spare(pool: WorkerPool, fleet: FleetView, policy: Policy) -> int:
     """On-demand workers of the pool beyond its base and share."""
     if pool.market != SPOT:
         return 0
-    mix = mix_of(pool, fleet)
+    mix = mix_of(pool, fleet, policy)
     return max(0, mix.on_demand - on_demand_of(pool, mix.total))
 
 
@@ -106,7 +108,9 @@ def _begin(look: Look, state: State, fleet: FleetView, pool: WorkerPool, spare: 
 
 def _young(look: Look, fleet: FleetView, pool: WorkerPool) -> int:
     """On-demand workers of the pool that are younger than `spot.return_after_s`."""
-    return sum(market_of(w) == ON_DEMAND and not _is_old(look, w) for w in members(pool, fleet, Standing.READY))
+    return sum(
+        market_of(w) == ON_DEMAND and not _is_old(look, w) for w in members(pool, fleet, look.policy, Standing.READY)
+    )
 
 
 def _is_old(look: Look, worker: Worker) -> bool:
@@ -122,7 +126,7 @@ def _candidates(look: Look, state: State, fleet: FleetView, pool: WorkerPool) ->
         joins = not (is_left_out(state, zone) or is_doubtful(state, zone, now_s=look.now_s))
         return joins and market_of(worker) == ON_DEMAND and _is_old(look, worker)
 
-    found = filter(may_be, members(pool, fleet, Standing.READY))
+    found = filter(may_be, members(pool, fleet, look.policy, Standing.READY))
     return sorted(found, key=lambda worker: times_refused(state, worker.title))
 
 
@@ -144,7 +148,7 @@ def _go_on(look: Look, state: State, fleet: FleetView, record: SpotReturn) -> Re
     asks = asks or elsewhere.asks(worker)
     if asks:
         return ReturnPlan(record=record, asks=asks)
-    places = [w for w in ready.values() if w.schedulable]
+    places = [w for w in ready.values() if is_open(w, look.policy)]
     why = keeps(worker, state, look.policy, look.now_s) or elsewhere.cannot_lose(worker, (), places)
     if why is not None:
         return _in_vain(look, record, f"{worker.title} stays on demand: {why}")

@@ -31,6 +31,9 @@ def what_is_missing(
             rules_since_s=max(since_s for _, since_s in asked),
         )
     asking = {book.of(pod) for pod in pods}
+    after_s = machines.to_be_told_after_s({name for one in asking for name, _ in one.requests})
+    if after_s and may_ask and rules is not None and rules.answered_at_s < after_s:
+        return Asks(rules_of=tuple(sorted({pod.owner for pod in pods})), rules_after_s=after_s)
     places = tuple(owner for owner in book.companions(asking) if owner not in snapshot.places_of)
     zonal = with_zones and any(label_keys(one) & machines.zone_keys for one in asking)
     return Asks(places_of=places, zones=zonal and snapshot.zones is None and not snapshot.zones_problem)

@@ -12,6 +12,7 @@ from autoscaler.decide.scheduling.picture import Picture
 from autoscaler.decide.scheduling.placing import Trial
 from autoscaler.model import NewWorkers
 from autoscaler.model.rules import PodRules
+from autoscaler.pools import WorkerPool
 
 _ORDER: Final = tuple(Plugin)
 _OF_OTHER_PODS: Final = frozenset({Plugin.POD_TOPOLOGY_SPREAD, Plugin.INTER_POD_AFFINITY})
@@ -58,9 +59,14 @@ class FreshWorkers:
     """What could be launched."""
 
     def __init__(
-        self, picture: Picture, instance_types: Sequence[str], zones: Sequence[str], *, zones_problem: str = ""
+        self, picture: Picture, pools: Sequence[WorkerPool], zones: Sequence[str], *, zones_problem: str = ""
     ) -> None:
-        self.templates = [t for kind in instance_types for t in picture.templates(kind, zones)]
+        self.templates = [
+            template
+            for pool in pools
+            for kind in pool.instance_types
+            for template in picture.templates(pool, kind, zones)
+        ]
         self._cluster, self._zone_keys = picture.cluster, picture.machines.zone_keys
         self._zones_problem = zones_problem
         self._known: dict[PodRules, NewRefusal | None] = {}
@@ -85,10 +91,21 @@ class FreshWorkers:
         by_zone = nearest.refusal.plugin in _BY_ZONE and label_keys(rules) & self._zone_keys
         return msgspec.structs.replace(nearest, unsure=self._zones_problem) if by_zone else nearest
 
+    def takers(self, rules: PodRules) -> frozenset[str]:
+        """The pools of which a new worker would take such a pod as things are."""
+        trial, found = Trial(self._cluster), set()
+        for template in self.templates:
+            if template.pool not in found:
+                node = trial.open(template)
+                if first_refusal(rules, node, self._cluster) is None:
+                    found.add(template.pool)
+                trial.undo()
+        return frozenset(found)
+
     def as_workers(self, new_nodes: Mapping[str, int]) -> tuple[NewWorkers, ...]:
         """A sizing's answer in the policy's order of types, what has to be in one zone by that zone."""
         chosen = ((template, new_nodes.get(template.name, 0)) for template in self.templates)
-        return tuple(NewWorkers(t.instance_type, count, t.zone) for t, count in chosen if count)
+        return tuple(NewWorkers(t.instance_type, count, t.zone, pool=t.pool) for t, count in chosen if count)
 
 
 def _nearness(refused: NewRefusal) -> tuple[int, int, int]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from autoscaler.instance_types import arch_of
 from autoscaler.model.rules import HOSTNAME_LABEL, Labels
 
 ZONE_LABEL: Final = "topology.kubernetes.io/zone"
@@ -13,6 +14,7 @@ ARCH_LABEL: Final = "kubernetes.io/arch"
 OS_LABEL: Final = "kubernetes.io/os"
 CAPACITY_LABEL: Final = "k3s-autoscaler/capacity-type"
 MANAGED_LABEL: Final = "k3s-autoscaler/managed"
+POOL_LABEL: Final = "k3s-autoscaler/pool"
 _BETA: Final = {
     "beta.kubernetes.io/arch": ARCH_LABEL,
     "beta.kubernetes.io/os": OS_LABEL,
@@ -25,12 +27,10 @@ OF_ONE_NODE: Final = frozenset({HOSTNAME_LABEL, ZONE_LABEL, "failure-domain.beta
 """What differs between workers that are alike otherwise."""
 OF_ONE_TYPE: Final = frozenset({INSTANCE_TYPE_LABEL, "beta.kubernetes.io/instance-type", ARCH_LABEL, *_BETA})
 WELL_KNOWN: Final = (
-    *(ZONE_LABEL, REGION_LABEL, INSTANCE_TYPE_LABEL, ARCH_LABEL, OS_LABEL, CAPACITY_LABEL, MANAGED_LABEL),
+    *(ZONE_LABEL, REGION_LABEL, INSTANCE_TYPE_LABEL, ARCH_LABEL, OS_LABEL, CAPACITY_LABEL, MANAGED_LABEL, POOL_LABEL),
     *(HOSTNAME_LABEL, "beta.kubernetes.io/instance-type", "node-role.kubernetes.io/control-plane"),
     *_BETA,
 )
-_GRAVITON: Final = re.compile(r"a1|[a-z]+\d+g[a-z]*")
-"""AWS' naming: `g` right after the generation stands for Graviton (t4g, m7gd, im4gn)."""
 _NOT_IN_A_NAME: Final = re.compile(r"[^a-zA-Z0-9_]")
 _REGION: Final = re.compile(r"[a-z]+(?:-[a-z]+)+-\d+")
 
@@ -53,7 +53,7 @@ class RealNames:
 
 def labels_by_nature(instance_type: str, zone: str) -> dict[str, str]:
     """What the kubelet and K3s' configuration set on any EC2 instance that is a worker; of no other machine."""
-    arch = "arm64" if _GRAVITON.fullmatch(instance_type.partition(".")[0]) else "amd64"
+    arch = arch_of(instance_type)
     labels = {
         OS_LABEL: "linux",
         ARCH_LABEL: arch,

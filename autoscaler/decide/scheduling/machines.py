@@ -5,10 +5,12 @@ the labels of an allow-list, and from what every worker of ours has by itself. W
 Cordons and free room are always the metrics': they are fresh.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Final
 
-from autoscaler.decide.capacity.catalogue import nominal_resources
+from autoscaler.decide.capacity.catalogue import extended_of, nominal_resources
+from autoscaler.decide.capacity.cost import some_zone
+from autoscaler.decide.capacity.pools import hard_taints, pool_of, usd_of
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
 from autoscaler.decide.scheduling.filters import LASTING
@@ -16,6 +18,7 @@ from autoscaler.decide.scheduling.labels import (
     INSTANCE_TYPE_LABEL,
     OF_ONE_TYPE,
     OLD_ZONE_LABELS,
+    POOL_LABEL,
     REGION_LABEL,
     ZONE_LABEL,
     RealNames,
@@ -31,6 +34,7 @@ from autoscaler.decide.scheduling.placing import Template
 from autoscaler.model import Node, Resources, SchedulingRules, SeenType, Snapshot, State
 from autoscaler.model.rules import HOSTNAME_LABEL, Amounts, Effect, NodeSpec, PodRules, Taint
 from autoscaler.policy import Policy
+from autoscaler.pools import WorkerPool
 
 UNLIMITED: Final = 2**60
 DISK: Final = "ephemeral-storage"
@@ -59,38 +63,48 @@ class Machines:
         self._zone_valued = zone_valued(labels for _, labels in self._ours)
         self.zone_keys = frozenset({ZONE_LABEL, REGION_LABEL, *OLD_ZONE_LABELS, *self._zone_valued})
         """Labels that a new worker has by its zone."""
-        self._new_labels: dict[tuple[str, str], dict[str, str]] = {}
-        self._templates: dict[tuple[str, str], Template] = {}
+        self._now_s = snapshot.taken_at_s
+        self._told_at_s = rules.answered_at_s if rules is not None else 0
+        self.pool_zones = dict(snapshot.pool_zones)
+        """Of pools that are launched in some zones only."""
+        self._some_zone = some_zone(fleet)
+        self._compares = len(policy.pools) > 1 or policy.pools[0].requirements is not None
+        self._new_labels: dict[tuple[str, str, str], dict[str, str]] = {}
+        self._templates: dict[tuple[str, str, str], Template] = {}
 
     def existing(self, node: Node, worker: Worker | None, *, cordoned: bool) -> NodeSpec:
         """A Node of the cluster: a worker, or a server (then `worker` is None). `allocatable` is what is left of it."""
         labels = self._labels_of(node)
         if node.name not in self._told and worker is not None and worker.instance is not None:
-            instance = worker.instance
-            like = self._labels_of_new if worker.ours else labels_by_nature
-            labels = {**like(instance.instance_type, instance.zone), **labels}
+            instance, pool = worker.instance, pool_of(worker, self._policy)
+            if pool is None:
+                like = labels_by_nature(instance.instance_type, instance.zone)
+            else:
+                like = self._labels_of_new(pool, instance.instance_type, instance.zone)
+            labels = {**like, **labels}
         return NodeSpec(
             name=node.name,
             labels=as_labels({**labels, HOSTNAME_LABEL: labels.get(HOSTNAME_LABEL, node.name)}),
-            taints=self._taints_of(node),
+            taints=self._taints_of(node, worker),
             unschedulable=cordoned,
-            allocatable=self._left_of(node),
+            allocatable=self._left_of(node, worker),
         )
 
-    def new(self, instance_type: str, zone: str = "") -> Template:
+    def new(self, pool: WorkerPool, instance_type: str, zone: str = "") -> Template:
         """A fresh worker, with the DaemonSets that would run there. Without a zone it lies in any."""
-        known = self._templates.get((instance_type, zone))
+        known = self._templates.get((pool.name, instance_type, zone))
         if known is not None:
             return known
-        name = f"new {instance_type} {zone}".strip()
-        labels = {**self._labels_of_new(instance_type, zone), HOSTNAME_LABEL: name}
+        of_pool = f"{pool.name} " if len(self._policy.pools) > 1 else ""
+        name = f"new {of_pool}{instance_type} {zone}".strip()
+        labels = {**self._labels_of_new(pool, instance_type, zone), HOSTNAME_LABEL: name}
         spec = NodeSpec(
             name=name,
             labels=as_labels(labels),
-            taints=self._taints_of_new(),
+            taints=self._taints_of_new(pool),
             allocatable=self._allocatable_of_new(instance_type),
         )
-        order = self._policy.workers.instance_types
+        order = pool.instance_types
         template = Template(
             name=name,
             node=spec,
@@ -98,8 +112,12 @@ class Machines:
             rank=order.index(instance_type) if instance_type in order else len(order),
             instance_type=instance_type,
             zone=zone,
+            pool=pool.name,
+            choice=pool.choice_of(instance_type),
+            usd_per_hour=usd_of(pool, instance_type, zone or self._some_zone, self._policy) if self._compares else None,
+            weight=pool.weight,
         )
-        self._templates[instance_type, zone] = template
+        self._templates[pool.name, instance_type, zone] = template
         return template
 
     def _daemons_on(self, spec: NodeSpec, instance_type: str) -> tuple[PodRules, ...]:
@@ -124,26 +142,40 @@ class Machines:
         told = self._told.get(node.name)
         return dict(told.labels) if told is not None else self.names.of(node.labels)
 
-    def _labels_of_new(self, instance_type: str, zone: str) -> dict[str, str]:
+    def _labels_of_new(self, pool: WorkerPool, instance_type: str, zone: str) -> dict[str, str]:
         """What it sets by itself, and what all of ours have; of the same type, also what is of the type."""
-        if (instance_type, zone) not in self._new_labels:
-            self._new_labels[instance_type, zone] = self._learned_labels(instance_type, zone)
-        return self._new_labels[instance_type, zone]
+        key = (pool.name, instance_type, zone)
+        if key not in self._new_labels:
+            self._new_labels[key] = self._learned_labels(pool, instance_type, zone)
+        return self._new_labels[key]
 
-    def _learned_labels(self, instance_type: str, zone: str) -> dict[str, str]:
-        alike = [labels for worker, labels in self._ours if _type_of(worker, labels) == instance_type]
-        common = {k: v for k, v in shared(labels for _, labels in self._ours).items() if k not in OF_ONE_TYPE}
+    def _learned_labels(self, pool: WorkerPool, instance_type: str, zone: str) -> dict[str, str]:
+        of_pool = [(worker, labels) for worker, labels in self._ours if pool_of(worker, self._policy) == pool]
+        alike = [labels for worker, labels in of_pool if _type_of(worker, labels) == instance_type]
+        everywhere = shared(self._undeclared(worker, labels) for worker, labels in self._ours)
+        common = {**everywhere, **shared(labels for _, labels in of_pool)}
+        common = {key: value for key, value in common.items() if key not in OF_ONE_TYPE}
         seen = self._seen(instance_type)
         remembered = dict(seen.labels) if seen is not None and not self._ours else {}
         labels = {**remembered, **common, **implied(instance_type, zone), **shared(alike)}
+        labels |= {**pool.labels, POOL_LABEL: pool.name}
         if not zone:
             return {key: value for key, value in labels.items() if key not in self._zone_valued}
         return labels | dict.fromkeys(self._zone_valued, zone) | {ZONE_LABEL: zone, REGION_LABEL: region_of(zone)}
 
+    def _undeclared(self, worker: Worker, labels: Mapping[str, str]) -> dict[str, str]:
+        """Without what its pool gives to its workers alone."""
+        pool = pool_of(worker, self._policy)
+        declared = {POOL_LABEL, *(pool.labels if pool is not None else ())}
+        return {key: value for key, value in labels.items() if key not in declared}
+
     # ------------------------------------------------------------------------------------------------------- taints
 
-    def _taints_of(self, node: Node) -> tuple[Taint, ...]:
-        """Told ones while the metrics bear them out: a taint that is gone was taken off, one that nobody told is."""
+    def _taints_of(self, node: Node, worker: Worker | None) -> tuple[Taint, ...]:
+        """Told ones while the metrics bear them out: a taint that is gone was taken off, one that nobody told is.
+
+        Of a worker whose taints nobody told yet, its pool's, where metrics show no others.
+        """
         told = self._told.get(node.name)
         lasting = tuple(t for t in told.taints if not t.key.startswith(_STATES)) if told is not None else ()
         hard = tuple(taint for taint in lasting if taint.effect in HARD)
@@ -151,22 +183,67 @@ class Machines:
             return (*hard, *NOT_READY_TAINTS)
         if not node.tainted:
             return ()
-        return hard or (UNKNOWN_TAINT,)
+        declared = self._declared(worker)
+        unknown = set(node.taint_keys) - {taint.key for taint in declared}
+        return hard or (declared if declared and node.taint_keys and not unknown else (UNKNOWN_TAINT,))
 
-    def _taints_of_new(self) -> tuple[Taint, ...]:
-        """Those that every worker of ours has: the bootstrap's own."""
-        seen = [set(self._taints_of(worker.node)) for worker, _ in self._ours if worker.node is not None]
-        common = set.intersection(*seen) if seen else set()
-        return tuple(sorted(common - {UNKNOWN_TAINT, *NOT_READY_TAINTS}, key=lambda t: (t.key, t.value, t.effect)))
+    def _taints_of_new(self, pool: WorkerPool) -> tuple[Taint, ...]:
+        """The pool's own, but for those that somebody took off all of its workers; and what all of these have.
+
+        Where none of the pool is there to look at, what all others of ours have beside their pools' own.
+        """
+        seen: list[set[Taint]] = []
+        others: list[set[Taint]] = []
+        for worker, _ in self._ours:
+            taints = set(self._taints_of(worker.node, worker)) if worker.node is not None else set()
+            if pool_of(worker, self._policy) == pool:
+                seen.append(taints)
+            else:
+                others.append(taints - {*self._declared(worker)})
+        models = seen or others
+        common = set.intersection(*models) if models else set()
+        own = {t for t in hard_taints(pool) if not seen or any(t in taints for taints in seen)}
+        new = (common | own) - {UNKNOWN_TAINT, *NOT_READY_TAINTS}
+        return tuple(sorted(new, key=lambda t: (t.key, t.value, t.effect)))
+
+    def _declared(self, worker: Worker | None) -> tuple[Taint, ...]:
+        pool = pool_of(worker, self._policy) if worker is not None else None
+        return hard_taints(pool) if pool is not None else ()
 
     # ------------------------------------------------------------------------------------------------------- amounts
 
-    def _left_of(self, node: Node) -> Amounts:
+    def awaited(self, node: Node, worker: Worker | None) -> dict[str, int]:
+        """Extended resources of its type that a worker of ours still lacks: its device plugin may be starting.
+
+        What it did not have when a server told of it later than the time that a worker has to join does not come.
+        """
+        if worker is None or worker.instance is None or not worker.ours or node.created_at_s is None:
+            return {}
+        told = self._told.get(node.name)
+        if told is not None and self._told_at_s >= node.created_at_s + self._policy.workers.join_timeout_s:
+            return {}
+        there = dict(told.allocatable) if told is not None else {}
+        expected = extended_of(worker.instance.instance_type, self._policy)
+        return {name: pieces for name, pieces in expected.items() if not there.get(name)}
+
+    def to_be_told_after_s(self, resources: Container[str]) -> int:
+        """When the youngest worker should have had one of these that it was not seen to have; 0 for none by now."""
+        times = [
+            worker.node.created_at_s + self._policy.workers.join_timeout_s
+            for worker, _ in self._ours
+            if worker.node is not None
+            and worker.node.created_at_s is not None
+            and any(name in resources for name in self.awaited(worker.node, worker))
+        ]
+        return max((at_s for at_s in times if at_s <= self._now_s), default=0)
+
+    def _left_of(self, node: Node, worker: Worker | None) -> Amounts:
         """Allocatable less what is requested, by the metrics; what they do not show as the server told it, whole."""
         told = self._told.get(node.name)
         other = {name: value for name, value in told.allocatable if name not in METRICS_SHOW} if told else {}
         if told is None:
             other = {DISK: UNLIMITED}
+        other |= self.awaited(node, worker)
         if node.allocatable is None or node.requested is None:
             return as_amounts({**other, "cpu": 0, "memory": 0, "pods": 0})
         left = node.allocatable - node.requested
@@ -175,10 +252,11 @@ class Machines:
     def _allocatable_of_new(self, instance_type: str) -> Amounts:
         told = [
             {name: value for name, value in self._told[worker.node.name].allocatable if name not in METRICS_SHOW}
+            | self.awaited(worker.node, worker)
             for worker, labels in self._ours
             if worker.node is not None and worker.node.name in self._told and _type_of(worker, labels) == instance_type
         ]
-        other = {DISK: UNLIMITED}
+        other = {DISK: UNLIMITED, **extended_of(instance_type, self._policy)}
         if told:
             other = {name: min(one.get(name, 0) for one in told) for name in told[0]}
         return as_amounts({**other, **dict(_amounts(offered(instance_type, self._fleet, self._state, self._policy)))})

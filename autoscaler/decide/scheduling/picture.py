@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.decide.capacity.pools import pool_named, pool_of
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.scheduling.book import Book
 from autoscaler.decide.scheduling.cluster import Cluster
@@ -17,6 +18,7 @@ from autoscaler.decide.scheduling.placing import Template
 from autoscaler.model import OwnerRules, RemovalPhase, Snapshot, State
 from autoscaler.model.rules import HOSTNAME_LABEL, NodeSpec
 from autoscaler.policy import Policy
+from autoscaler.pools import WorkerPool
 
 SETTLED_AFTER_S: Final = 60
 """From then on the scheduler has had its chance on a new node."""
@@ -52,9 +54,11 @@ class Picture:
         self._add_nodes(snapshot, fleet, just_joined, now_s)
         self._add_coming(fleet, state, policy)
 
-    def templates(self, instance_type: str, zones: Sequence[str]) -> tuple[Template, ...]:
-        """A fresh worker of this type: one for all zones, or one for each of those that matter."""
-        return tuple(self.machines.new(instance_type, zone) for zone in zones or ("",))
+    def templates(self, pool: WorkerPool, instance_type: str, zones: Sequence[str]) -> tuple[Template, ...]:
+        """A fresh worker of this pool and type: one for all zones, or one for each of its own that matter."""
+        own = self.machines.pool_zones.get(pool.name, zones)
+        chosen = [zone for zone in zones if zone in own] if zones else [""]
+        return tuple(self.machines.new(pool, instance_type, zone) for zone in chosen)
 
     @contextmanager
     def uncordoned(self, names: Iterable[str]) -> Iterator[None]:
@@ -111,7 +115,8 @@ class Picture:
                 closed = node.cordoned is not False and worker.standing is not Standing.JOINING
                 cordoned = closed or worker.standing is Standing.LEAVING
                 self._set_up(self._whole(self.machines.existing(node, worker, cordoned=cordoned)))
-                if worker.standing is Standing.READY and not cordoned and not _is_new(worker, just_joined, now_s):
+                new = _is_new(worker, just_joined, now_s) or bool(self.machines.awaited(node, worker))
+                if worker.standing is Standing.READY and not cordoned and not new:
                     self.settled.append(node.name)
 
     def _whole(self, spec: NodeSpec) -> NodeSpec:
@@ -129,19 +134,19 @@ class Picture:
         for worker in fleet.having(Standing.JOINING):
             if _is_coming(worker):
                 kind = worker.instance.instance_type if worker.instance is not None else ""
-                self._add_new(worker.title, kind, worker.zone or "", policy)
+                self._add_new(worker.title, pool_of(worker, policy) or policy.default_pool, kind, worker.zone or "")
         asked = [
-            launch.request.overrides[0]
+            (launch.request.overrides[0], pool_named(launch.request.pool, policy) or policy.default_pool)
             for launch in state.launches
             for _ in range(launch.unidentified)
             if launch.request.overrides
         ]
-        for index, override in enumerate(asked[: fleet.unidentified]):
-            self._add_new(f"unidentified {index}", override.instance_type, override.zone, policy)
+        for index, (override, pool) in enumerate(asked[: fleet.unidentified]):
+            self._add_new(f"unidentified {index}", pool, override.instance_type, override.zone)
 
-    def _add_new(self, name: str, instance_type: str, zone: str, policy: Policy) -> None:
-        known = instance_type if instance_type in policy.workers.instance_types else policy.workers.instance_types[0]
-        template = self.machines.new(known, zone)
+    def _add_new(self, name: str, pool: WorkerPool, instance_type: str, zone: str) -> None:
+        known = instance_type if instance_type in pool.instance_types else pool.instance_types[0]
+        template = self.machines.new(pool, known, zone)
         labels = tuple((key, name if key == HOSTNAME_LABEL else value) for key, value in template.node.labels)
         node = self.cluster.add_node(msgspec.structs.replace(template.node, name=name, labels=labels))
         for daemon in template.daemons:

@@ -37,6 +37,12 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     """Its zone where there is a template for each."""
     pool: str = "general"
     """Of `Policy.pools`."""
+    choice: str = ""
+    """Of templates with the same, the first that fits is taken, by rank; of several the cheapest per placed pod."""
+    usd_per_hour: float | None = None
+    """None where nobody knows: such a one comes after all whose price is known."""
+    weight: int = 0
+    """Of what costs the same, the highest is taken."""
 
 
 class _Put(msgspec.Struct, frozen=True):

@@ -1,5 +1,8 @@
 """How many new nodes of which template hold what waits, by classes: equal rules and equal requests, with counts.
 
+Of several choices (pools, or types that no order of preference tells apart) each class takes the one whose node is
+cheapest per pod of the class that it takes; of whole plans the cheapest wins. Else the fewest nodes do.
+
 First the nodes that are there, then copies of a template. Several orders are tried, as first-fit-decreasing is good in
 most and best in none; the fewest pods left over win, then the fewest nodes, then the evener zones, then the first. So
 the cost grows with classes x nodes, and the same question always gets the same answer.
@@ -15,6 +18,7 @@ import msgspec
 
 from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
 from autoscaler.decide.scheduling.guard import Budget, guaranteed
+from autoscaler.decide.scheduling.offers import Offers, Order, order_of
 from autoscaler.decide.scheduling.placing import Template, Trial, Waiting
 from autoscaler.model.rules import PodRules
 
@@ -46,21 +50,29 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True):
         return sum(self.new_nodes.values())
 
 
-def size(waiting: Sequence[Waiting], templates: Sequence[Template], cluster: Cluster, *, at_most: int) -> Sizing:
+def size(
+    waiting: Sequence[Waiting],
+    templates: Sequence[Template],
+    cluster: Cluster,
+    *,
+    at_most: int,
+    rooms: Mapping[str, int] | None = None,
+) -> Sizing:
     """Up to `at_most` new nodes for what waits; the cluster is afterwards as it was before.
 
     `templates` by rank. A class that no template can take costs no node; one that the first rank cannot take gets the
-    next.
+    next. `rooms`: how many more nodes a pool may have, where it has a limit of its own.
     """
     trial = Trial(cluster)
     classes = merged(waiting)
-    best = min(_plans(trial, classes, templates, at_most), key=_cost(templates), default=None)
+    offers = Offers(templates, rooms or {})
+    best = min(_plans(trial, classes, offers, at_most), key=_cost(offers), default=None)
     if best is None:
         best = Sizing(new_nodes={}, left=tuple(classes))
-    first = [template for template in templates if template.rank == templates[0].rank]
+    first = offers.first_of(best.new_nodes)
     few = sum(group.count for group in classes) <= GUARDED_PODS and all(group.on is None for group in classes)
     if len(first) > 1 and few and {template.name for template in first}.issuperset(best.new_nodes):
-        return _guard(trial, classes, first, best, at_most)
+        return _guard(trial, classes, first, best, min(at_most, offers.room_of(first[0])))
     return best
 
 
@@ -72,7 +84,7 @@ def may_be_left(waiting: Sequence[Waiting], cluster: Cluster, on: frozenset[str]
     """
     trial = Trial(cluster)
     classes = [Waiting(group.rules, group.count, on) for group in merged(waiting)]
-    for way in _ways(()):
+    for way in _ways(Offers((), {})):
         for order in _orders(classes, _room(trial, ())):
             left = _fill_existing(trial, order, way)
             trial.undo()
@@ -105,15 +117,17 @@ def merged(waiting: Sequence[Waiting]) -> list[Waiting]:
 class _Way(msgspec.Struct, frozen=True):
     """How a plan is made, beside the order of the classes."""
 
-    choose: Callable[[dict[str, int]], list[Template]]
-    """Which template to try first, given how many of each were opened."""
+    offers: Offers
+    favourite: str | None = None
+    """A domain to open in; None: evenly over all of them."""
     emptiest_first: bool = False
     """Spread pods over the nodes instead of packing the first: better where room is left for pods of other shapes."""
 
 
-def _plans(trial: Trial, classes: list[Waiting], templates: Sequence[Template], at_most: int) -> Iterator[Sizing]:
+def _plans(trial: Trial, classes: list[Waiting], offers: Offers, at_most: int) -> Iterator[Sizing]:
     pods, tried = sum(group.count for group in classes), 0
-    for way in _ways(templates):
+    templates = offers.templates
+    for way in _ways(offers):
         for order in _orders(classes, _room(trial, templates)):
             left = _fill_existing(trial, order, way)
             mark = trial.mark
@@ -154,26 +168,12 @@ def _orders(classes: list[Waiting], room: Mapping[str, int]) -> Iterator[list[Wa
     yield sorted(classes, key=lambda group: sum(shares(group)))
 
 
-def _ways(templates: Sequence[Template]) -> Iterator[_Way]:
+def _ways(offers: Offers) -> Iterator[_Way]:
     """Evenly over the zones; or as much as possible in one of them, as a zone without nodes is no domain."""
-
-    def evenly(opened: dict[str, int]) -> list[Template]:
-        return sorted(templates, key=lambda template: (template.rank, opened.get(template.name, 0)))
-
-    yield _Way(evenly)
-    yield _Way(evenly, emptiest_first=True)
-    domains = dict.fromkeys(_domain(template) for template in templates)
-    if len(domains) > 1:
-        yield from (_Way(_favouring(favourite, templates)) for favourite in domains)
-
-
-def _domain(template: Template) -> str:
-    return template.zone or template.name
-
-
-def _favouring(favourite: str, templates: Sequence[Template]) -> Callable[[dict[str, int]], list[Template]]:
-    order = sorted(templates, key=lambda template: (template.rank, _domain(template) != favourite))
-    return lambda _: order
+    yield _Way(offers)
+    yield _Way(offers, emptiest_first=True)
+    if len(offers.domains) > 1:
+        yield from (_Way(offers, favourite=favourite) for favourite in offers.domains)
 
 
 def _fill_existing(trial: Trial, classes: list[Waiting], way: _Way) -> list[Waiting]:
@@ -260,7 +260,7 @@ def _grow_for(trial: Trial, group: Waiting, way: _Way, at_most: int) -> int:
         nodes.sort(key=lambda node: [-node.free.get(name, 0) for name, _ in group.rules.requests])
     placed = trial.fill(group.rules, group.count, nodes)
     while placed < group.count and len(trial.opened) < at_most:
-        node = _open_for(trial, group.rules, way)
+        node = _open_for(trial, group.rules, group.count - placed, way)
         if node is None:
             break
         # With the other new nodes: one domain more may let pods into the old ones.
@@ -269,23 +269,36 @@ def _grow_for(trial: Trial, group: Waiting, way: _Way, at_most: int) -> int:
     return placed
 
 
-def _open_for(trial: Trial, rules: PodRules, way: _Way) -> NodeInfo | None:
-    for template in way.choose(_opened(trial)):
+def _open_for(trial: Trial, rules: PodRules, wanted: int, way: _Way) -> NodeInfo | None:
+    """A node of the cheapest choice for up to `wanted` pods, or of the only one; None where none takes one."""
+    offers = way.offers
+    best: tuple[Order, Template] | None = None
+    seen: set[str] = set()
+    for template in offers.in_turn(_opened(trial), way.favourite):
+        if offers.compared:
+            most = 0 if template.choice in seen else min(wanted, offers.most_pods(template, rules))
+            if not most or (best is not None and order_of(template, most) > best[0]):
+                continue  # with as many pods as it could ever hold it would not be the cheapest
         mark = trial.mark
         node = trial.open(template)
         if trial.fits(rules, node):
-            return node
+            if not offers.compared:
+                return node
+            seen.add(template.choice)
+            order = order_of(template, max(1, trial.fill(rules, wanted, [node])))
+            best = (order, template) if best is None or order < best[0] else best
         trial.undo(mark)
-    return None
+    return trial.open(best[1]) if best is not None else None
 
 
-def _cost(templates: Sequence[Template]) -> Callable[[Sizing], tuple[int, ...]]:
-    def cost(sizing: Sizing) -> tuple[int, ...]:
-        numbers: dict[str, int] = {}
-        for template in templates:
-            numbers[_domain(template)] = numbers.get(_domain(template), 0) + sizing.new_nodes.get(template.name, 0)
+def _cost(offers: Offers) -> Callable[[Sizing], tuple[float, ...]]:
+    def cost(sizing: Sizing) -> tuple[float, ...]:
+        numbers = dict.fromkeys(offers.domains, 0)
+        for template in offers.templates:
+            numbers[offers.domain(template)] += sizing.new_nodes.get(template.name, 0)
         unevenness = max(numbers.values(), default=0) - min(numbers.values(), default=0)
-        return sum(group.count for group in sizing.left), sizing.total, unevenness
+        prices = offers.price(sizing.new_nodes) if offers.compared else ()
+        return sum(group.count for group in sizing.left), *prices, sizing.total, unevenness
 
     return cost
 
@@ -324,7 +337,7 @@ def _left_with(
     trial: Trial, classes: list[Waiting], templates: Sequence[Template], new_nodes: Mapping[str, int]
 ) -> tuple[Waiting, ...]:
     """What finds no place on these nodes with the choices that the plans make."""
-    way = next(_ways(templates))
+    way = _Way(Offers(templates, {}))
     left = _fill_existing(trial, next(_orders(classes, _room(trial, templates))), way)
     _open_all(trial, templates, new_nodes)
     filled = _grow(trial, left, way, at_most=0)

@@ -129,6 +129,7 @@ def _sizes(node: SimNode, size: Ask) -> Iterator[Row]:
         ("ephemeral_storage", "byte", float(STORAGE_BYTES)),
         ("memory", "byte", float(size.memory_bytes)),
         ("pods", "integer", float(node.max_pods)),
+        *((sanitised(name), "integer", float(pieces)) for name, pieces in node.extended.items()),
     ):
         yield {"node": node.name, "resource": resource, "unit": unit}, value
 

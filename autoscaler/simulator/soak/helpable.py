@@ -2,6 +2,7 @@
 
 from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
 from autoscaler.decide.scheduling.filters import first_refusal
+from autoscaler.instance_types import CATALOGUE
 from autoscaler.model.rules import NodeSpec
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.world.labels import arch_of, managed_labels, node_labels
@@ -32,18 +33,19 @@ def _new_workers(cluster: SimCluster) -> list[NodeSpec]:
     settings, zones = cluster.world.settings, {zone for _, zone in cluster.ec2.settings.subnet_zones}
     taints = settings.worker_taints if settings.worker_taints_for_s is None else ()
     specs = []
-    for instance_type in cluster.policy.workers.instance_types:
+    kinds = [(pool, kind) for pool in cluster.policy.pools for kind in pool.instance_types]
+    for pool, instance_type in kinds:
         _, allocatable = sizes_of(instance_type)
         for zone in sorted(zones):
-            name = f"new-{instance_type}-{zone}"
+            name = f"new-{pool.name}-{instance_type}-{zone}"
             labels = node_labels(name, arch=arch_of(instance_type), instance_type=instance_type, zone=zone)
-            labels |= managed_labels() | dict(settings.worker_labels)
+            labels |= managed_labels(pool.name) | dict(settings.worker_labels) | pool.labels
             specs.append(
                 NodeSpec(
                     name=name,
                     labels=tuple(sorted(labels.items())),
-                    taints=taints,
-                    allocatable=allocatable_of(allocatable, settings.max_pods),
+                    taints=(*taints, *pool.parsed_taints),
+                    allocatable=allocatable_of(allocatable, settings.max_pods, CATALOGUE[instance_type].extended),
                 )
             )
     return specs

@@ -19,6 +19,7 @@ _OLD_REGION_LABEL: Final = "failure-domain.beta.kubernetes.io/region"
 TYPE_LABEL: Final = "node.kubernetes.io/instance-type"
 ARCH_LABEL: Final = "kubernetes.io/arch"
 MANAGED_LABEL: Final = "k3s-autoscaler/managed"
+POOL_LABEL: Final = "k3s-autoscaler/pool"
 CAPACITY_LABEL: Final = "k3s-autoscaler/capacity-type"
 UNKNOWN_TYPE: Final = "k3s"
 """What K3s' own cloud controller says of a machine whose type nobody told."""
@@ -48,9 +49,9 @@ def node_labels(name: str, *, arch: str, instance_type: str, zone: str) -> dict[
     return labels
 
 
-def managed_labels() -> dict[str, str]:
-    """What our bootstrap adds on workers that we launch."""
-    return {MANAGED_LABEL: "true", CAPACITY_LABEL: "on-demand"}
+def managed_labels(pool: str) -> dict[str, str]:
+    """What our bootstrap adds on workers of this pool that we launch."""
+    return {MANAGED_LABEL: "true", CAPACITY_LABEL: "on-demand", POOL_LABEL: pool}
 
 
 def control_plane_labels() -> dict[str, str]:

@@ -6,8 +6,19 @@ from typing import Any, Final
 
 import msgspec
 
-from autoscaler.model import ALIVE, ASG_TAG, CLUSTER_TAG, MANAGED_BY_TAG, MANAGED_BY_VALUE, ROLE_TAG, InstanceState
+from autoscaler.instance_types import CATALOGUE
+from autoscaler.model import (
+    ALIVE,
+    ASG_TAG,
+    CLUSTER_TAG,
+    MANAGED_BY_TAG,
+    MANAGED_BY_VALUE,
+    POOL_TAG,
+    ROLE_TAG,
+    InstanceState,
+)
 from autoscaler.model.rules import Labels, Taint
+from autoscaler.pools import GENERAL, WorkerPool, default_of
 from autoscaler.simulator.world.controllers import give_up_pods, kubelet_returned, remove_pod
 from autoscaler.simulator.world.labels import arch_of, managed_labels, node_labels
 from autoscaler.simulator.world.objects import (
@@ -38,6 +49,14 @@ class NodeTraits(msgspec.Struct, frozen=True, kw_only=True):
     worker_taints: tuple[Taint, ...] = ()
     worker_taints_for_s: float | None = None
     worker_labels: Labels = ()
+    pools: tuple[WorkerPool, ...] = ()
+    device_plugin_s: float | None = None
+
+    def pool_of(self, machine: Machine) -> WorkerPool | None:
+        """The pool of a machine that we launched; None where no pools are told."""
+        if not machine.managed or not self.pools:
+            return None
+        return next((pool for pool in self.pools if pool.name == machine.pool), default_of(self.pools))
 
 
 def is_worker_row(row: Mapping[str, Any], cluster_id: str) -> bool:
@@ -88,7 +107,9 @@ class Nodes:
 
     def _boot(self, row: Mapping[str, Any]) -> None:
         state, faults = self._state, self._state.faults
+        tags = {tag["Key"]: tag["Value"] for tag in row.get("Tags") or ()}
         machine = Machine(
+            pool=tags.get(POOL_TAG, ""),
             instance_id=row["InstanceId"],
             instance_type=row["InstanceType"],
             zone=row["Placement"]["AvailabilityZone"],
@@ -138,10 +159,16 @@ class Nodes:
         state = self._state
         if not machine.alive or machine.node_name in state.nodes:
             return
-        labels = {**managed_labels(), **dict(self._traits.worker_labels)} if machine.managed else {}
-        node = self._register(machine, labels, self._traits.worker_taints if machine.managed else ())
+        traits, pool = self._traits, self._traits.pool_of(machine)
+        labels: dict[str, str] = {}
+        if machine.managed:
+            labels = managed_labels(machine.pool or (pool.name if pool is not None else GENERAL))
+            labels |= dict(traits.worker_labels) | (pool.labels if pool is not None else {})
+        own = pool.parsed_taints if pool is not None else ()
+        node = self._register(machine, labels, (*traits.worker_taints, *own) if machine.managed else ())
+        self._await_device_plugin(node)
         if node.extra_taints and self._traits.worker_taints_for_s is not None:
-            state.at(state.now_s + self._traits.worker_taints_for_s, lambda: self._untaint(node))
+            state.at(state.now_s + self._traits.worker_taints_for_s, lambda: self._untaint(node, own))
         node.broken = state.faults.broken_image
         node.useless = state.faults.useless
         state.tell("node", node.name, "joined")
@@ -167,9 +194,22 @@ class Nodes:
         state.schedule_due = True
         return node
 
-    def _untaint(self, node: SimNode) -> None:
-        """The controller that waited for its agent on the node is content."""
-        node.extra_taints = ()
+    def _await_device_plugin(self, node: SimNode) -> None:
+        """It tells the kubelet of the machine's devices once it runs there."""
+        state, after_s = self._state, self._traits.device_plugin_s
+        extended = CATALOGUE[node.machine.instance_type].extended
+        if not extended or after_s is None:
+            return
+
+        def tell() -> None:
+            node.extended = extended
+            state.schedule_due = True
+
+        state.at(state.now_s + after_s, tell)
+
+    def _untaint(self, node: SimNode, left: tuple[Taint, ...]) -> None:
+        """The controller that waited for its agent on the node is content: the pool's own taints are left."""
+        node.extra_taints = left
         self._state.schedule_due = True
         self._offer_daemons()
 

@@ -5,7 +5,7 @@ import itertools
 import random
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
@@ -105,6 +105,8 @@ class Machine:
     """When its exporter's counters last began at zero again."""
     dual_stack: bool = False
     k3s_version: str = K3S_VERSION
+    pool: str = ""
+    """As its instance's tag names it."""
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -148,6 +150,8 @@ class SimNode:
     capacity: Ask
     allocatable: Ask
     max_pods: int = MAX_PODS
+    extended: Mapping[str, int] = field(default_factory=dict)
+    """Extended resources that a device plugin has told the kubelet of."""
     ready: bool = False
     ready_since_s: float = 0.0
     """When `ready` last changed."""

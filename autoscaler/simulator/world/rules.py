@@ -1,7 +1,7 @@
 """The world in the scheduler's words: pods as `PodRules`, Nodes as `NodeSpec`, all of it as a `Cluster`."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -131,18 +131,19 @@ def node_spec(node: SimNode) -> NodeSpec:
         labels=tuple(sorted(node.labels.items())),
         taints=node.taints(),
         unschedulable=node.cordoned,
-        allocatable=allocatable_of(node.allocatable, node.max_pods),
+        allocatable=allocatable_of(node.allocatable, node.max_pods, node.extended),
     )
 
 
-def allocatable_of(allocatable: Ask, max_pods: int) -> Amounts:
+def allocatable_of(allocatable: Ask, max_pods: int, extended: Mapping[str, int]) -> Amounts:
     """As `NodeSpec` has it."""
-    return (
-        ("cpu", allocatable.cpu_millicores),
-        ("ephemeral-storage", STORAGE_BYTES),
-        ("memory", allocatable.memory_bytes),
-        ("pods", max_pods),
-    )
+    amounts = {
+        "cpu": allocatable.cpu_millicores,
+        "ephemeral-storage": STORAGE_BYTES,
+        "memory": allocatable.memory_bytes,
+        "pods": max_pods,
+    }
+    return tuple(sorted({**amounts, **extended}.items()))
 
 
 def namespace_labels(state: ClusterState) -> dict[str, dict[str, str]]:

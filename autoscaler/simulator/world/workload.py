@@ -89,7 +89,7 @@ class PodTemplate(msgspec.Struct, frozen=True, kw_only=True):
     pod_level: Ask = NOTHING
     """`spec.resources` of the pod: takes the place of its containers' sum. kube-state-metrics does not know it."""
     extended: Amounts = ()
-    """What the app container asks of extended resources, in pieces; no instance type here has any."""
+    """What the app container asks of extended resources, in pieces, as `InstanceType.extended` has them."""
     constraints: Constraints = Constraints()
     burn_cores: float = 0.0
     """CPU that it wants while it runs; a full node shares what it has."""

@@ -11,6 +11,7 @@ import msgspec
 
 from autoscaler.model import NodeCommand
 from autoscaler.model.rules import Effect, Labels, Taint
+from autoscaler.pools import WorkerPool
 from autoscaler.simulator.commands import CommandRunner, CommandStatus
 from autoscaler.simulator.metrics.exposition import kube_state_metrics
 from autoscaler.simulator.metrics.node_exporter import node_exporter
@@ -76,6 +77,10 @@ class WorldSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A controller takes them off after this long; None: they stay."""
     worker_labels: Labels = ()
     """Labels that workers register with beside those of our bootstrap (`--node-label`)."""
+    pools: tuple[WorkerPool, ...] = ()
+    """Whose labels and taints workers register with, by their instance's tag (the policy's, in `SimCluster`)."""
+    device_plugin_s: float | None = 10.0
+    """From a Node's registration to its extended resources; None: nobody runs the device plugin."""
     dual_stack: bool = False
     """Each node has an IPv4 and an IPv6 address; node-exporter answers on the first."""
     monitor_grace_s: float = 40.0
@@ -144,6 +149,8 @@ class World:
             worker_taints=settings.worker_taints,
             worker_taints_for_s=settings.worker_taints_for_s,
             worker_labels=settings.worker_labels,
+            pools=settings.pools,
+            device_plugin_s=settings.device_plugin_s,
         )
         self._nodes = Nodes(self.state, traits, settings.cluster_id)
         self._commands = CommandRunner(self.state, self._nodes)

@@ -403,7 +403,10 @@ def template_file(folder: Path, **launch: Any) -> Path:
     }
     resources: dict[str, Any] = {
         "SweepLambdaFunction": {"Type": "AWS::Lambda::Function", "Properties": function},
-        "Template": {"Type": "AWS::EC2::LaunchTemplate", "Properties": {"LaunchTemplateData": data | launch}},
+        "WorkerLaunchTemplate": {
+            "Type": "AWS::EC2::LaunchTemplate",
+            "Properties": {"LaunchTemplateData": data | launch},
+        },
         "Schedule": {"Type": "AWS::Events::Rule", "Properties": {"ScheduleExpression": "rate(2 minutes)"}},
     }
     for name, pattern in PATTERNS.items():

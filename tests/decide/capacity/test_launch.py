@@ -6,6 +6,7 @@ import pytest
 from autoscaler.decide.capacity.catalogue import CATALOGUE
 from autoscaler.decide.capacity.launch import LaunchPlan, plan_launch
 from autoscaler.decide.decision import with_plan
+from autoscaler.instance_types import AMD64, ARM64, arch_of
 from autoscaler.model import (
     Action,
     Backoff,
@@ -15,6 +16,7 @@ from autoscaler.model import (
     NewWorkers,
     OwnerLaunches,
     Pool,
+    PoolTemplate,
     Snapshot,
     State,
 )
@@ -170,7 +172,9 @@ def test_the_request_is_complete_and_names_itself() -> None:
         "ManagedBy": "autoscaler",
         "k3s-autoscaler/cluster": "sim",
         "k3s-autoscaler/operation": "d1-l0",
+        "k3s-autoscaler/pool": "general",
     }
+    assert request.pool == "general"
     assert (operation.unidentified, operation.landed, operation.instance_ids) == (1, False, ())
     assert (operation.created_at_s, operation.sent_at_s) == (NOW_S, NOW_S)
 
@@ -206,6 +210,14 @@ def test_many_types_and_zones_open_as_many_launches_as_the_state_holds_and_the_r
     context = msgspec.structs.replace(
         CONTEXT, subnet_zones=tuple((f"subnet-{n:017x}", zone) for n, zone in enumerate(zones))
     )
+    arm = PoolTemplate(
+        pool="general",
+        arch=ARM64 if arch_of(order[0]) == AMD64 else AMD64,
+        template_id="lt-2",
+        template_version="1",
+        subnet_zones=context.subnet_zones,
+    )
+    context = msgspec.structs.replace(context, templates=(arm,))
     workers = tuple(NewWorkers(t, 2, zone) for t in order for zone in zones)
     growth = Growth(workers=workers, reason="pods_unschedulable")
     made = plan(1, growth=growth, context=context, its_policy=policy(high=300, types=order))

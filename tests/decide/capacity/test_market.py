@@ -154,7 +154,7 @@ def test_a_pool_counts_its_own_workers() -> None:
     operation = launch(count=3)
     other = msgspec.structs.replace(operation, request=msgspec.structs.replace(operation.request, pool="gpu"))
     fleet = view_fleet(snapshot([full(1), on_spot(2)]), State(launches=(other,)))
-    assert mix_of(spot_policy().pools[0], fleet) == Mix(1, 1)
+    assert mix_of(spot_policy().pools[0], fleet, spot_policy()) == Mix(1, 1)
 
 
 # --------------------------------------------------------------------------------------------------------------- storm

@@ -56,18 +56,31 @@ def test_the_committed_table_has_every_type_of_the_catalogue_and_its_date() -> N
         for one in markets.values():
             assert date.fromisoformat(one.dated) >= date(2026, 1, 1)
             assert one.source
-            assert all(0 < usd < 10 for usd in one.usd_per_hour.values())
+            assert all(0 < usd < 40 for usd in one.usd_per_hour.values())
 
 
 def test_the_committed_prices_double_with_the_size() -> None:
-    """AWS prices a family by its size: what was read wrong would show."""
+    """AWS prices a family by its size: what was read wrong would show. GPU families by their GPUs: the next test."""
     order = ("nano", "micro", "small", "medium", "large", "xlarge", "2xlarge", "4xlarge")
     prices = price_table()["us-east-1"][ON_DEMAND].usd_per_hour
     for name, usd in prices.items():
         family, _, size = name.partition(".")
+        if CATALOGUE[name].extended:
+            continue
         twice = f"{family}.{order[min(order.index(size) + 1, 7)]}"
         if twice != name and twice in prices:
             assert prices[twice] == pytest.approx(2 * usd, rel=0.005), twice
+
+
+def test_a_type_with_gpus_has_whole_ones_and_costs_more_than_its_cpus() -> None:
+    prices = price_table()["us-east-1"][ON_DEMAND].usd_per_hour
+    with_gpus = {name: size.extended for name, size in CATALOGUE.items() if size.extended}
+    assert {name.partition(".")[0] for name in with_gpus} == {"g4dn", "g5", "g5g", "g6", "g6e"}
+    assert (with_gpus["g4dn.xlarge"], with_gpus["g4dn.12xlarge"]) == ({"nvidia.com/gpu": 1}, {"nvidia.com/gpu": 4})
+    assert not any("g6f" in name for name in CATALOGUE), "an eighth of a GPU is no nvidia.com/gpu"
+    per_cpu = prices["m7i.xlarge"] / CATALOGUE["m7i.xlarge"].cpu_millicores
+    for name in with_gpus:
+        assert prices[name] / CATALOGUE[name].cpu_millicores > per_cpu, name
 
 
 def test_the_catalogue_covers_what_workers_are_made_of() -> None:
@@ -89,6 +102,7 @@ def test_the_catalogue_covers_what_workers_are_made_of() -> None:
         "r7a",
         "r8g",
     }
-    assert all(re.fullmatch(r"(nano|micro|small|medium|(|2|4)x?large)", n.partition(".")[2]) for n in CATALOGUE)
+    without_gpus = [name for name, size in CATALOGUE.items() if not size.extended]
+    assert all(re.fullmatch(r"(nano|micro|small|medium|(|2|4)x?large)", n.partition(".")[2]) for n in without_gpus)
     assert (CATALOGUE["t3.small"].cpu_millicores, CATALOGUE["t3.small"].memory_mib) == (2000, 2048)
     assert (CATALOGUE["m8g.4xlarge"].cpu_millicores, CATALOGUE["m8g.4xlarge"].memory_mib) == (16_000, 65_536)

@@ -94,9 +94,12 @@ def calls_of(rendered: Rendered, role: str) -> list[Call]:
     environment = rendered.template.properties(FUNCTIONS[role])["Environment"]["Variables"]
     app = build({name: str(value) for name, value in rendered.value(environment).items()})
     cluster_id, subnets = app.settings.cluster_id, app.settings.subnet_ids
+    templates = [app.settings.launch_template_id, *(row[2] for row in app.settings.pool_templates)]
     wire = Wire(
         answers={
-            "DescribeLaunchTemplates": {"LaunchTemplates": [{"LatestVersionNumber": 3}]},
+            "DescribeLaunchTemplates": {
+                "LaunchTemplates": [{"LaunchTemplateId": one, "LatestVersionNumber": 3} for one in templates]
+            },
             "DescribeSubnets": {"Subnets": [{"SubnetId": s, "AvailabilityZone": f"zone of {s}"} for s in subnets]},
             "SendCommand": {"Command": {"CommandId": "c" * 36}},
             "GetParameter": {"Parameter": {"Value": "value", "LastModifiedDate": datetime.fromtimestamp(NOW_S, UTC)}},

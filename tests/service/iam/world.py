@@ -70,9 +70,9 @@ class World:
     """Role by instance profile, of profiles that are not the workers'."""
 
 
-def world_of(rendered: Rendered, cluster_id: str) -> World:
+def world_of(rendered: Rendered, cluster_id: str, template: str = "WorkerLaunchTemplate") -> World:
     """One worker of ours, one server of ours, and what the template says."""
-    ((template, entry),) = rendered.template.of_type("AWS::EC2::LaunchTemplate").items()
+    entry = rendered.template.body["Resources"][template]
     cluster = {"k3s-autoscaler/cluster": cluster_id}
     return World(
         template_arn=arn("ec2", f"launch-template/{rendered.value({'Ref': template})}"),

@@ -34,7 +34,7 @@ def _exhaust(stage: Stage, episode: Episode) -> None:
     for index, (_, zone) in enumerate(stage.cluster.ec2.settings.subnet_zones):
         if episode.pick < 0.5 or index == int(episode.size * 2):
             code = codes[int(episode.size * len(codes))]
-            instance_type = stage.cluster.policy.workers.instance_types[0]
+            instance_type = stage.cluster.policy.instance_types[0]
             stage.cluster.ec2.exhaust(instance_type, zone, left=int(episode.size * 3), code=code)
 
 
