@@ -1,4 +1,4 @@
-"""What is expected of a policy, in one table. The default's decide about the exit code."""
+"""What is expected of a policy, in one table: `decides` says which of it decides about the exit code."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -6,9 +6,10 @@ from typing import Final
 
 import msgspec
 
-from bench.policy.results import BOUND, STATIC, Judged, Results, Workload
+from bench.policy.results import BOUND, DEFAULT, SPOT, STATIC, Judged, Results, Workload
 
 DAY: Final = "ecommerce-day"
+STORM: Final = "spot-storm"
 
 
 class Expectation(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,13 +17,15 @@ class Expectation(msgspec.Struct, frozen=True, kw_only=True):
 
     text: str
     limit: float
+    fleet: str = ""
+    """The only policy of which it is expected; empty: of each."""
     value: Callable[[Results, str], float | None]
     """None where what it needs was not played; infinite for what never came."""
 
 
-def _on_day(figure: Callable[[Workload, str], float]) -> Callable[[Results, str], float | None]:
+def _on_day(figure: Callable[[Workload, str], float], *, name: str = DAY) -> Callable[[Results, str], float | None]:
     def value(results: Results, fleet: str) -> float | None:
-        return next((figure(workload, fleet) for workload in results.workloads if workload.name == DAY), None)
+        return next((figure(workload, fleet) for workload in results.workloads if workload.name == name), None)
 
     return value
 
@@ -60,7 +63,25 @@ EXPECTATIONS: Final = (
         limit=0,
         value=_worse_than_static,
     ),
+    Expectation(
+        text=f"{DAY}: dollars, as a multiple of five static workers'",
+        limit=0.55,
+        fleet=SPOT,
+        value=_on_day(lambda workload, fleet: workload.row(fleet).usd / workload.row(STATIC).usd),
+    ),
+    Expectation(
+        text=f"{STORM}: waiting pod-minutes",
+        limit=10,
+        fleet=SPOT,
+        value=_on_day(lambda workload, fleet: workload.row(fleet).waiting_pod_minutes, name=STORM),
+    ),
 )
+
+
+def decides(judged: Judged) -> bool:
+    """Whether the bench fails with it: what is expected of the default, and of Spot what is expected of it alone."""
+    only = {expectation.text: expectation.fleet for expectation in EXPECTATIONS}
+    return judged.fleet == (only[judged.expectation] or DEFAULT)
 
 
 def judge(results: Results, fleets: Iterable[str]) -> tuple[Judged, ...]:
@@ -75,5 +96,6 @@ def judge(results: Results, fleets: Iterable[str]) -> tuple[Judged, ...]:
         )
         for fleet in fleets
         for expectation in EXPECTATIONS
+        if expectation.fleet in {"", fleet}
         if (value := expectation.value(results, fleet)) is not None
     )

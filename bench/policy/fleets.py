@@ -62,29 +62,43 @@ class Service:
             low = cpu < policy.scale_down.cpu_below and memory < policy.scale_down.memory_below
             if self._low.notifies(now_s, low):
                 self._look("alert")
-        for _ in self._news():
-            self._look("lifecycle")
+        for facts in self._news():
+            self._look("lifecycle", facts=facts)
         if now_s >= self._next_sweep_s:
             self._next_sweep_s += SWEEP_S
             self._look("sweep")
 
-    def _news(self) -> Iterable[None]:
-        """One for each machine that ended, twice (`shutting-down`, `terminated`), and for each command that did."""
+    def _news(self) -> Iterable[tuple[Notice, ...]]:
+        """The facts of each event: of a machine that EC2 takes back, and none where a command or a machine ended.
+
+        A machine ends twice: `shutting-down`, `terminated`.
+        """
         cluster = self._cluster
         for instance in list(cluster.ec2.instances.values()):
+            noticed = f"{instance.instance_id} noticed"
+            if instance.noticed_at_s is not None and noticed not in self._ended:
+                self._ended.add(noticed)
+                yield (
+                    Notice(
+                        kind="interruption",
+                        subject=instance.instance_id,
+                        received_at_s=int(instance.noticed_at_s),
+                    ),
+                )
             for mark, at_s in (("shutting-down", instance.ended_at_s), ("terminated", instance.terminated_at_s)):
                 key = f"{instance.instance_id} {mark}"
                 if at_s is not None and at_s <= cluster.now_s and key not in self._ended:
                     self._ended.add(key)
-                    yield
+                    yield ()
         for command_id in [key for key in cluster.ssm.sent if key not in self._commands]:
             status = cluster.world.command_status(command_id)
             if status is not None and status.stdout:
                 self._commands.add(command_id)
-                yield
+                yield ()
 
-    def _look(self, kind: str, fact: str = "") -> None:
-        facts = (Notice(kind="blind_alert", subject=fact, received_at_s=int(self._cluster.now_s)),) if fact else ()
+    def _look(self, kind: str, fact: str = "", *, facts: tuple[Notice, ...] = ()) -> None:
+        if fact:
+            facts = (Notice(kind="blind_alert", subject=fact, received_at_s=int(self._cluster.now_s)),)
         self._cluster.sweep(trigger=Trigger(kind=kind), facts=facts)
         self._cluster.world.advance(self._cluster.now_s)  # a look may wait for a server's answer
 

@@ -18,7 +18,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     node_hours: float
     """Of all workers, from their launch to the begin of their end; servers are no worker."""
     usd: float
-    """On demand, by the catalogue's price list."""
+    """By the built-in list of on-demand prices; on Spot by the share of them that the simulator asks."""
     waiting_pod_minutes: float
     """For which the scheduler found no node; pods that start or stop do not wait."""
     evictions: int
@@ -63,7 +63,7 @@ class Meter:
         world = self._cluster.world.state
         world.touch()
         hours = {instance.instance_id: self._hours(instance) for instance in self._instances.values()}
-        prices = {i.instance_id: listed_usd(i.instance_type) for i in self._instances.values()}
+        prices = {i.instance_id: listed_usd(i.instance_type, i.market) for i in self._instances.values()}
         return Measured(
             node_hours=round(sum(hours.values()), 2),
             usd=round(sum(hours[key] * prices[key] for key in hours), 3),

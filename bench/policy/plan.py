@@ -41,7 +41,9 @@ class Trouble(StrEnum):
     """No kubelet of the zone answers any more, and EC2 gives nothing there; what is lost is still billed."""
     ZONE_BACK = "zone back"
     DROUGHT = "drought"
-    """EC2 has no more of the default's instance type in any zone."""
+    """EC2 has no more of the default's instance type in any zone, on any market."""
+    SPOT_TAKEN = "Spot taken"
+    """EC2 takes a tenth of the Spot workers back, one at least, and sells no more Spot of any type."""
     PLENTY = "plenty"
 
 

@@ -2,11 +2,15 @@
 
 from collections import deque
 from collections.abc import Callable
+from itertools import product
 from typing import Final
 
 from autoscaler.decide.capacity.catalogue import CATALOGUE
+from autoscaler.decide.capacity.market import on_demand_of
+from autoscaler.model import ON_DEMAND, SPOT
 from autoscaler.policy import Policy
 from autoscaler.simulator.cluster import SimCluster
+from autoscaler.simulator.ec2 import Ec2
 from autoscaler.simulator.world.world import World
 from bench.policy.fleets import TICK_S, Keeper
 from bench.policy.meter import Meter
@@ -21,7 +25,9 @@ DROUGHT_TYPE: Final = "t3.small"
 
 def play(plan: Plan, policy: Policy, make: Callable[[SimCluster], Keeper], *, workers: int) -> Meter:
     """Play the plan with so many workers at first; returns its meter at the end. The same call gives the same."""
-    cluster = SimCluster(policy, workers=workers, now_s=plan.begin_s - WARM_S, seed=SEED)
+    pool = policy.pools[0]
+    spot = workers - on_demand_of(pool, workers)
+    cluster = SimCluster(policy, workers=workers, spot_workers=spot, now_s=plan.begin_s - WARM_S, seed=SEED)
     if policy.forecast.mode != "off":
         cluster.recorder.past = days_alike(plan)
     for workload in plan.base:
@@ -62,8 +68,8 @@ class _Stage:
         lost = [n for n in world.state.nodes.values() if n.machine.zone == event.zone and not n.machine.server]
         match event.trouble:
             case Trouble.ZONE_LOST:
-                for instance_type in CATALOGUE:
-                    ec2.exhaust(instance_type, event.zone)
+                for instance_type, market in product(CATALOGUE, (ON_DEMAND, SPOT)):
+                    ec2.exhaust(instance_type, event.zone, market=market)
                 for node in lost:
                     world.break_node(node.name)
             case Trouble.ZONE_BACK:
@@ -71,10 +77,22 @@ class _Stage:
                 for node in lost:
                     world.mend_node(node.name)
             case Trouble.DROUGHT:
-                for zone in ZONES:
-                    ec2.exhaust(DROUGHT_TYPE, zone)
+                for zone, market in product(ZONES, (ON_DEMAND, SPOT)):
+                    ec2.exhaust(DROUGHT_TYPE, zone, market=market)
+            case Trouble.SPOT_TAKEN:
+                _take_spot(ec2)
             case Trouble.PLENTY:
                 ec2.replenish()
+
+
+def _take_spot(ec2: Ec2) -> None:
+    for instance_type in CATALOGUE:
+        for zone in ZONES:
+            ec2.exhaust(instance_type, zone, market=SPOT)
+    there = [i for i in ec2.instances.values() if i.market == SPOT and i.ended_at_s is None]
+    left = [i for i in there if i.noticed_at_s is None]
+    for instance in left[: max(1, round(len(there) / 10))]:
+        ec2.interrupt(instance.instance_id)
 
 
 def _change(world: World, change: Change) -> None:

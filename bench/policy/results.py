@@ -9,6 +9,8 @@ from bench.policy.meter import Measured
 
 FORMAT: Final = 1
 DEFAULT: Final = "default"
+SPOT: Final = "spot"
+"""The policy of bench/policy/spot.yml."""
 BRIEF: Final = "brief"
 STATIC: Final = "static-5"
 BOUND: Final = "bound"

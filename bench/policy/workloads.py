@@ -105,6 +105,15 @@ def capacity_drought() -> Plan:
     )  # fmt: skip
 
 
+def spot_storm() -> Plan:
+    """Spot ends when it is needed: whoever has none is not touched."""
+    taken = (Event(at_s=(75 + minute) * 60, trouble=Trouble.SPOT_TAKEN) for minute in (0, 3, 6, 9))
+    return _web_plan(
+        "spot-storm", "7.4 cores; within ten minutes EC2 takes a third of the Spot workers, and sells none for an hour",
+        [(0, 7.4), (6, 7.4)], from_hour=8, seed=9, events=(*taken, Event(at_s=2.25 * 3600, trouble=Trouble.PLENTY)),
+    )  # fmt: skip
+
+
 WORKLOADS: Final[dict[str, Callable[[], Plan]]] = {
     "ecommerce-day": ecommerce_day,
     "batch-burst": batch_burst,
@@ -114,6 +123,7 @@ WORKLOADS: Final[dict[str, Callable[[], Plan]]] = {
     "mixed-constraints": mixed_constraints,
     "zone-outage": zone_outage,
     "capacity-drought": capacity_drought,
+    "spot-storm": spot_storm,
 }
 """In the order of the table."""
 

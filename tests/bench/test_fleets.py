@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from autoscaler.model import Verb
-from autoscaler.policy import Policy
+from autoscaler.policy import Policy, Workers
 from autoscaler.simulator.cluster import SimCluster
+from autoscaler.simulator.ec2 import SPOT_SHARE
 from bench.policy import fleets, thresholds
 from bench.policy.fleets import SWEEP_S, TICK_S, Service, Static, used
 from bench.policy.idle import seconds_to_minimum
@@ -56,6 +57,27 @@ def test_what_began_before_the_meter_counts_from_its_begin_only() -> None:
     measured = meter.measured()
     assert measured.waiting_pod_minutes == 2.0
     assert measured.node_hours == round(2 / 60, 2)
+
+
+def on_spot(base: int) -> Policy:
+    return Policy(version=1, workers=Workers(market="spot", on_demand_base=base))
+
+
+@pytest.mark.parametrize(("base", "usd"), [(2, 2 * 0.0208), (0, 2 * 0.0208 * SPOT_SHARE)])
+def test_a_fleet_on_spot_begins_as_its_policy_asks_and_pays_spots_price(base: int, usd: float) -> None:
+    measured = play(plan(web(6), hours=1), on_spot(base), Static, workers=2).measured()
+    assert (measured.node_hours, measured.usd) == (2.0, round(usd, 3))
+
+
+@pytest.mark.parametrize(("base", "launches"), [(0, 1), (4, 0)])
+def test_ec2_takes_spot_workers_only_and_the_service_hears_of_it(base: int, launches: int) -> None:
+    taken = Event(at_s=600, trouble=Trouble.SPOT_TAKEN)
+    meter = play(plan(web(12), hours=0.5, events=(taken,)), on_spot(base), Service, workers=4)
+    measured = meter.measured()
+    assert measured.launches == launches, "one of four is taken, and on demand comes in its place"
+    assert meter.workers[-1][1] == 4
+    assert (measured.usd > round(4 * 0.5 * 0.0208 * SPOT_SHARE, 3)) is (base == 4 or launches == 1)
+    assert measured.waiting_pod_minutes < 3
 
 
 def test_what_ended_and_was_forgotten_is_still_paid_and_evictions_are_those_of_drains() -> None:

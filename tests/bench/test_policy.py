@@ -10,7 +10,7 @@ import pytest
 
 from autoscaler.policy import Policy, ScaleDown, Workers, policy_hash
 from bench.policy import __main__ as command
-from bench.policy.expectations import EXPECTATIONS, judge
+from bench.policy.expectations import EXPECTATIONS, decides, judge
 from bench.policy.picture import draw
 from bench.policy.results import (
     BOUND,
@@ -18,6 +18,7 @@ from bench.policy.results import (
     DEFAULT,
     MARKS,
     OTHERS,
+    SPOT,
     STATIC,
     Idle,
     Results,
@@ -103,7 +104,9 @@ def test_the_command_plays_a_file_beside_writes_and_fails_where_the_default_does
     assert table(results.workloads) in told.out
     assert judged_table(results.expectations) in told.out
     assert (tmp_path / "out" / "policy.svg").stat().st_size > 1000
-    failed = [judged for judged in results.expectations if judged.fleet == DEFAULT and not judged.met]
+    assert results.policies[SPOT] == policy_hash(command.read_policies([])[SPOT]), "the bench's own is always beside"
+    failed = [judged for judged in results.expectations if decides(judged) and not judged.met]
+    assert {judged.fleet for judged in results.expectations if decides(judged)} == {DEFAULT, SPOT}
     assert code == int(bool(failed))
     assert (f"{len(failed)} of what is expected" in told.err) == bool(failed)
 
@@ -155,7 +158,7 @@ def row(fleet: str, **figures: Any) -> Row:
 
 
 def results(*, seconds: float | None = 100.0, name: str = "ecommerce-day", **figures: Any) -> Results:
-    rows = (row(DEFAULT, **figures), row(STATIC, usd=2.5), row(BOUND, usd=2.0))
+    rows = (row(DEFAULT, **figures), row(SPOT, **figures), row(STATIC, usd=2.5), row(BOUND, usd=2.0))
     return Results(
         seed=1,
         policies={},
@@ -164,8 +167,8 @@ def results(*, seconds: float | None = 100.0, name: str = "ecommerce-day", **fig
     )
 
 
-def met(found: Results) -> dict[str, bool]:
-    return {judged.expectation: judged.met for judged in judge(found, [DEFAULT])}
+def met(found: Results, fleet: str = DEFAULT) -> dict[str, bool]:
+    return {judged.expectation: judged.met for judged in judge(found, [fleet])}
 
 
 @pytest.mark.parametrize(
@@ -189,14 +192,30 @@ def met(found: Results) -> dict[str, bool]:
     ],
 )
 def test_each_expectation_is_met_and_fails(words: str, fine: Mapping[str, Any], wrong: Mapping[str, Any]) -> None:
-    (text,) = [expectation.text for expectation in EXPECTATIONS if words in expectation.text]
+    (text,) = [one.text for one in EXPECTATIONS if words in one.text and not one.fleet]
     assert met(results(**fine))[text]
     assert not met(results(**wrong))[text]
 
 
+@pytest.mark.parametrize(
+    ("name", "words", "fine", "wrong"),
+    [
+        ("ecommerce-day", "as a multiple of five static workers'", {"usd": 1.375}, {"usd": 1.38}),
+        ("spot-storm", "waiting pod-minutes", {"waiting_pod_minutes": 10.0}, {"waiting_pod_minutes": 10.1}),
+    ],
+)
+def test_what_is_expected_of_spot_alone(
+    name: str, words: str, fine: Mapping[str, Any], wrong: Mapping[str, Any]
+) -> None:
+    (text,) = [one.text for one in EXPECTATIONS if words in one.text and one.fleet == SPOT]
+    assert met(results(name=name, **fine), SPOT)[text]
+    assert not met(results(name=name, **wrong), SPOT)[text]
+    assert text not in met(results(name=name, **fine))
+
+
 def test_what_was_not_played_is_not_judged() -> None:
     judged = met(results(name="steady"))
-    assert len(judged) == len(EXPECTATIONS) - 3
+    assert len(judged) == len([one for one in EXPECTATIONS if not one.fleet]) - 3
     assert not [text for text in judged if "ecommerce-day" in text]
 
 
@@ -232,11 +251,12 @@ def test_the_document_holds_what_was_committed_and_names_every_workload() -> Non
     assert (RESULTS / "policy.svg").is_file()
 
 
-@pytest.mark.parametrize("name", ["batch-burst", "zone-outage"])
+@pytest.mark.parametrize("name", ["batch-burst", "zone-outage", "spot-storm"])
 def test_the_committed_figures_are_what_is_measured_today(name: str) -> None:
     committed = msgspec.json.decode((RESULTS / "policy.json").read_bytes(), type=Results)
     (of_it,) = [workload for workload in committed.workloads if workload.name == name]
-    shipped = command.read_policies([])[DEFAULT]
-    for fleet in (DEFAULT, BRIEF, BOUND):
-        played, _ = play_fleet(WORKLOADS[name](), fleet, shipped, shipped)
+    policies = command.read_policies([])
+    for fleet in (DEFAULT, SPOT, BRIEF, BOUND):
+        policy = policies.get(fleet, policies[DEFAULT])
+        played, _ = play_fleet(WORKLOADS[name](), fleet, policy, policies[DEFAULT])
         assert played == of_it.row(fleet), "run `make bench-policy` and commit what it writes"

@@ -100,10 +100,10 @@ class _Offer(msgspec.Struct, frozen=True, kw_only=True):
 class _Share(msgspec.Struct, frozen=True, order=True):
     """What becomes one request: CreateFleet is sent for each zone, type and market by itself."""
 
+    pool: str
     instance_type: str
     zone: str
     market: str
-    pool: str
 
 
 class _Bought(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,7 +225,7 @@ class _Sharing:
             if zone is None:
                 self.refused += count - number
                 break
-            share = _Share(new.instance_type, zone, offer.market, new.pool)
+            share = _Share(new.pool, new.instance_type, zone, offer.market)
             self.shares[share] += 1
             self.bought[share] = _Bought(new=new, offer=offer, instead=instead)
 

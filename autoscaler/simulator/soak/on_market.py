@@ -93,5 +93,7 @@ class ReturnRules:
         if self._begun_s is not None and now_s - self._begun_s < least_s and still_there:
             return f"a return is begun {now_s - self._begun_s:.0f} s after one of which nobody was drained"
         record = saved.new.spot_return
-        self._begun_s, self._instance_id = now_s, record.instance_id if record is not None else ""
+        if record is None or not record.instance_id:
+            return "a return is launched, and the state does not say whom it is for"
+        self._begun_s, self._instance_id = now_s, record.instance_id
         return None

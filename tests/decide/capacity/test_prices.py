@@ -7,6 +7,7 @@ import pytest
 
 from autoscaler.decide.capacity.catalogue import CATALOGUE
 from autoscaler.decide.capacity.prices import PriceList, PriceTable, price_of, price_table
+from autoscaler.instance_types import arch_of
 from autoscaler.model import ON_DEMAND, SPOT
 from autoscaler.policy import Cost
 from tests.decide.builders import policy
@@ -78,9 +79,10 @@ def test_a_type_with_gpus_has_whole_ones_and_costs_more_than_its_cpus() -> None:
     assert {name.partition(".")[0] for name in with_gpus} == {"g4dn", "g5", "g5g", "g6", "g6e"}
     assert (with_gpus["g4dn.xlarge"], with_gpus["g4dn.12xlarge"]) == ({"nvidia.com/gpu": 1}, {"nvidia.com/gpu": 4})
     assert not any("g6f" in name for name in CATALOGUE), "an eighth of a GPU is no nvidia.com/gpu"
-    per_cpu = prices["m7i.xlarge"] / CATALOGUE["m7i.xlarge"].cpu_millicores
+    plain = {"amd64": "m7i.xlarge", "arm64": "m7g.xlarge"}
     for name in with_gpus:
-        assert prices[name] / CATALOGUE[name].cpu_millicores > per_cpu, name
+        alike = plain[arch_of(name)]
+        assert prices[name] / CATALOGUE[name].cpu_millicores > prices[alike] / CATALOGUE[alike].cpu_millicores, name
 
 
 def test_the_catalogue_covers_what_workers_are_made_of() -> None:

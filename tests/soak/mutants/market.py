@@ -13,17 +13,6 @@ from autoscaler.state.fallback import with_fallback
 from tests.soak.mutants.put import Mutant, put
 
 
-def fallback_for_all_that_was_asked() -> None:
-    """What Spot gave is forgotten when the rest is launched on demand."""
-    module = autoscaler.act.perform
-
-    def for_all(state: Any, fallback: Any, missing: int) -> Any:
-        count = fallback.operation.request.count if fallback is not None and missing else missing
-        return with_fallback(state, fallback, count)
-
-    put(module, "with_fallback", for_all)
-
-
 def fallback_without_a_shortfall() -> None:
     """What is on demand is launched beside Spot, whatever Spot gave."""
     put(
@@ -66,7 +55,6 @@ def returns_forgotten() -> None:
 
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
-    fallback_for_all_that_was_asked,
     fallback_without_a_shortfall,
     fallback_costs_nothing,
     base_let_go,
