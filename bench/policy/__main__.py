@@ -84,7 +84,7 @@ def read_policies(files: Sequence[Path]) -> dict[str, Policy]:
             raise PolicyError(f"{file} would be called {name}, as another fleet of the table is: rename the file.")
         policy = parse_policy(file.read_text(encoding="utf-8"), source=str(file))
         check_instance_types(policy)
-        if unknown := [name for name in policy.workers.instance_types if name not in CATALOGUE]:
+        if unknown := [name for name in policy.instance_types if name not in CATALOGUE]:
             raise PolicyError(f"{file} names {unknown[0]}, whose price nobody knows: the bench plays catalogued types.")
         policies[name] = policy
     return policies

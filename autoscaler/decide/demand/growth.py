@@ -8,7 +8,7 @@ from autoscaler.decide.capacity.cost import within_cap
 from autoscaler.decide.capacity.pools import fillers, rooms
 from autoscaler.decide.demand.headroom import NO_HEADROOM, HeadroomDemand
 from autoscaler.decide.demand.pods import PodDemand
-from autoscaler.decide.demand.pool_minima import POOL_MINIMUM, pool_minima
+from autoscaler.decide.demand.pool_minima import BELOW_POOL_MIN, POOL_MINIMUM, pool_minima
 from autoscaler.decide.demand.use import utilisation_signals
 from autoscaler.decide.fleet import FleetView, Standing
 from autoscaler.decide.removal.repair import recovering_workers
@@ -77,7 +77,7 @@ def plan_growth(
         "memory_utilisation": "memory_high",
         "minimum": "below_min",
         "headroom": "headroom",
-        POOL_MINIMUM: "below_pool_min",
+        POOL_MINIMUM: BELOW_POOL_MIN,
     }
     best = max(signals, key=lambda s: s.wants or 0)
     wanted = max(best.wants or 0, 0)
