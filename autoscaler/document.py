@@ -148,6 +148,7 @@ def _launch(launch: LaunchOperation, policy: Policy, now_s: int | None) -> dict[
         "reason": launch.reason,
         "since_s": launch.created_at_s,
         **_age(launch.created_at_s, now_s, allowed_s=policy.workers.join_timeout_s + LAUNCH_SPARE_S),
+        "pool": launch.request.pool,
         "count": launch.request.count,
         "market": launch.request.market,
         "instance_ids": list(launch.instance_ids),

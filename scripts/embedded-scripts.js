@@ -114,7 +114,7 @@ const workerUserData = async (param, { agentArguments }) =>
       "worker-bootstrap.sh",
       {
         CLUSTER_ID: await param("clusterId"),
-        EXTRA_AGENT_ARGUMENTS: [await param("k3sAgentArguments"), ...agentArguments].filter(Boolean).join(" "),
+        EXTRA_AGENT_ARGUMENTS: [await param("k3sAgentArguments"), ...agentArguments].join(" "),
         REGISTRIES_PARAMETER: await param("k3sRegistriesParameter"),
         K3S_RELEASES_URL: await param("k3sReleasesUrl"),
         JOIN_DEADLINE_S: joinDeadline(),

@@ -8,6 +8,7 @@ from autoscaler.decide.demand.growth import GrowPlan, plan_blind_growth, plan_gr
 from autoscaler.decide.demand.headroom import NO_HEADROOM, HeadroomDemand, headroom_demand
 from autoscaler.decide.demand.keeping import most_kept
 from autoscaler.decide.demand.pods import NO_DEMAND, PodDemand, pod_demand
+from autoscaler.decide.demand.pool_minima import BELOW_POOL_MIN
 from autoscaler.decide.fleet import FleetView, view_fleet
 from autoscaler.decide.looking import RETURN_TO_SPOT, Look, new_removal
 from autoscaler.decide.progress.launch import advance_launch
@@ -169,7 +170,7 @@ def take_back(course: Course) -> None:
             foreseen=course.forecast.signals,
         )
         # Where a pool lacks its own min, a worker of another pool is no help.
-        for worker in take_backable(fleet) if plan.reason != "below_pool_min" else ():
+        for worker in take_backable(fleet) if plan.reason != BELOW_POOL_MIN else ():
             if worker.removal is not None and plan.wanted > fleet.ready + fleet.joining + len(back):
                 back.setdefault(worker.removal.operation_id, "more workers are wanted")
     course.wanted_back = back

@@ -7,6 +7,7 @@ from autoscaler.decide.demand.forecast import NAME as FORECAST
 from autoscaler.decide.demand.forecast import why_it_asks as forecast_asks
 from autoscaler.decide.demand.growth import GrowPlan, wants_most
 from autoscaler.decide.demand.pods import PodDemand
+from autoscaler.decide.demand.pool_minima import BELOW_POOL_MIN, POOL_MINIMUM
 from autoscaler.decide.fleet import FleetView
 from autoscaler.decide.looking import RETURN_TO_SPOT, Look
 from autoscaler.decide.removal.shrink import ShrinkPlan
@@ -85,8 +86,8 @@ def _why_grow(look: Look, grow: GrowPlan, pods: PodDemand, short_of: str, forese
         return "a scale-up alert fires while Prometheus cannot be asked"
     if reason == "below_min":
         return f"there are fewer than {look.limits.min_by} ({by_name['minimum'].threshold:.0f})"
-    if reason == "below_pool_min":
-        minimum = by_name["pool_minimum"]
+    if reason == BELOW_POOL_MIN:
+        minimum = by_name[POOL_MINIMUM]
         return f"pools with a min have {minimum.value:.0f} workers and are to have {minimum.threshold:.0f}"
     if reason == "headroom":
         beside = f"{count(pods.waiting, 'pod')} {'waits' if pods.waiting == 1 else 'wait'}, and " if pods.extra else ""

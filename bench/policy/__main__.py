@@ -102,7 +102,7 @@ def read_policies(files: Sequence[Path], presets: Sequence[str] = ()) -> dict[st
         policies[file.stem] = load_policy(file, named_by="with --policy")
     for name, policy in policies.items():
         check_instance_types(policy)
-        if unknown := [kind for kind in policy.workers.instance_types if kind not in CATALOGUE]:
+        if unknown := [kind for kind in policy.instance_types if kind not in CATALOGUE]:
             raise PolicyError(f"{name} names {unknown[0]}, whose price nobody knows: the bench plays catalogued types.")
     return policies
 

@@ -52,7 +52,7 @@ class Bound:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._type = policy.workers.instance_types[0]
+        self._type = policy.default_pool.instance_types[0]
         self._templates, self._own_cores, self._own_bytes = _new_workers(policy)
         self._packed: dict[tuple[tuple[PodRules, int], ...], int] = {}
 

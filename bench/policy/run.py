@@ -66,7 +66,7 @@ def play_fleet(plan: Plan, fleet: str, policy: Policy, default: Policy) -> Playe
     paid = Bound(default).paid(plan)
     if fleet == BOUND:
         hours = node_seconds(paid, plan.length_s) / 3600
-        price_usd = listed_usd(default.workers.instance_types[0])
+        price_usd = listed_usd(default.default_pool.instance_types[0])
         row = Row(
             fleet=fleet,
             node_hours=round(hours, 2),

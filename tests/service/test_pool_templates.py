@@ -103,7 +103,7 @@ def test_labels_and_taints_reach_the_bootstrap(pools: Template) -> None:
     gpu = arguments_of(pools, IDS["gpu/amd64"])
     assert gpu == (
         "export EXTRA_AGENT_ARGUMENTS="
-        "'--node-label=k3s-autoscaler/pool=gpu --node-taint=nvidia.com/gpu=true:NoSchedule'"
+        "' --node-label=k3s-autoscaler/pool=gpu --node-taint=nvidia.com/gpu=true:NoSchedule'"
     )
 
 

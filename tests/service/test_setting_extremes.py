@@ -221,6 +221,7 @@ def test_a_server_starts_with_the_arguments_that_were_given(
 def arrived(machine: Machine, unit: str, given: dict[str, str], arguments: str) -> None:
     """What a machine was given is what its unit starts, and where it took K3s and its registries from."""
     extra = given[arguments].split(" ") if given[arguments] else []
+    extra += ["--node-label=k3s-autoscaler/pool=general"] if unit == "k3s-agent" else []
     started = machine.unit_arguments(unit)
     assert started[len(started) - len(extra) :] == extra
     assert started[len(started) - len(extra) - 1].startswith("--kubelet-arg=eviction-hard=")

@@ -12,7 +12,7 @@ from autoscaler.decide.demand.custom import custom_signals
 from autoscaler.decide.demand.forecast import NAME as FORECAST
 from autoscaler.decide.demand.headroom import NO_HEADROOM, HeadroomDemand
 from autoscaler.decide.demand.pods import PodDemand
-from autoscaler.decide.demand.pool_minima import POOL_MINIMUM, pool_minima
+from autoscaler.decide.demand.pool_minima import BELOW_POOL_MIN, POOL_MINIMUM, pool_minima
 from autoscaler.decide.demand.use import utilisation_signals
 from autoscaler.decide.fleet import FleetView, Standing
 from autoscaler.decide.removal.repair import recovering_workers
@@ -88,7 +88,7 @@ def plan_growth(
         "minimum": "below_min",
         "headroom": "headroom",
         FORECAST: FORECAST,
-        POOL_MINIMUM: "below_pool_min",
+        POOL_MINIMUM: BELOW_POOL_MIN,
     }
     best = wants_most(signals)
     wanted = max(best.wants or 0, 0)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -11,7 +12,9 @@ from autoscaler.decide.removal.repair import recovering_workers
 from autoscaler.model import NewWorkers, Signal
 from autoscaler.policy import Policy
 
-POOL_MINIMUM = "pool_minimum"
+POOL_MINIMUM: Final = "pool_minimum"
+BELOW_POOL_MIN: Final = "below_pool_min"
+"""The signal, and the reason of a growth that answers it."""
 
 
 class PoolMinima(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ import msgspec
 
 from autoscaler.decide.capacity.cost import within_cap
 from autoscaler.decide.capacity.market import in_markets
-from autoscaler.decide.capacity.pools import is_open, pool_of
+from autoscaler.decide.capacity.pools import counted, is_open, pool_of, rooms
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.elsewhere import Elsewhere
@@ -66,9 +66,12 @@ def _next_step(look: Look, state: State, fleet: FleetView, worker: Worker, notic
     if asks:
         return Retirement(asks=asks)
     places = [w for w in fleet.having(Standing.READY) if is_open(w, look.policy)]
-    enough = fleet.ready - 1 >= look.policy.workers.min and elsewhere.cannot_lose(worker, (), places) is None
-    if not enough and not notice.replaced and fleet.existing < look.policy.workers.max:
-        pool = pool_of(worker, look.policy) or look.policy.default_pool
+    pool = pool_of(worker, look.policy) or look.policy.default_pool
+    in_pool = counted(fleet, look.policy, Standing.READY)[pool.name]
+    at_min = fleet.ready <= look.policy.workers.min or (pool.min > 0 and in_pool <= pool.min)
+    enough = not at_min and elsewhere.cannot_lose(worker, (), places) is None
+    may_grow = fleet.existing < look.policy.workers.max and rooms(fleet, look.policy).get(pool.name, 1) > 0
+    if not enough and not notice.replaced and may_grow:
         one = (NewWorkers(pool.instance_types[0], 1, pool=pool.name),)
         bought = in_markets(one, fleet, state, look.policy, now_s=look.now_s, replacing=(worker.key,))
         workers, _ = within_cap(bought, fleet, look.policy)

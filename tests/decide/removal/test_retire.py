@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from autoscaler.model import Decision, Notice, RemovalPhase, State
 from autoscaler.policy import Policy
 from tests.decide.builders import (
@@ -21,6 +23,7 @@ from tests.decide.builders import (
     use,
     worker,
 )
+from tests.decide.capacity.test_pools import pools
 from tests.decide.generators import unseen_rooms
 
 IN_TWO_WEEKS = notice(1, "retirement", due_at_s=NOW_S + 14 * 86_400)
@@ -69,6 +72,23 @@ def test_where_the_others_have_room_nothing_is_launched() -> None:
 def test_at_max_it_goes_without_a_replacement() -> None:
     """It will be gone all the same; its pods wait, and have their growth then."""
     assert going(look(BUSY, its_policy=policy(high=3))) == [(iid(1), RemovalPhase.DRAINING, False)]
+
+
+@pytest.mark.parametrize(
+    ("limits", "launched"),
+    [
+        pytest.param("max: 9", [], id="the others have room"),
+        pytest.param("min: 1", ["gpu"], id="its pool is at its min: one more of it comes first"),
+        pytest.param("min: 1, max: 1", [], id="its pool is at its max"),
+    ],
+)
+def test_a_replacement_is_of_the_same_pool_and_within_its_limits(limits: str, launched: list[str]) -> None:
+    gpu = f"{{name: gpu, instance_types: [g4dn.xlarge], {limits}}}"
+    both = pools("{name: general, instance_types: [t3.small]}", gpu)
+    workers = [worker(1, of={"pool": "gpu"}), worker(2), worker(3)]
+    decision = decided(snapshot(workers, utilisation=CALM), State(fence=9, notices=(IN_TWO_WEEKS,)), both)
+    assert [new.pool for new in (decision.growth.workers if decision.growth is not None else ())] == launched
+    assert going(decision) == ([] if launched else [(iid(1), RemovalPhase.DRAINING, False)])
 
 
 def test_one_launch_is_all_it_gets() -> None:
