@@ -1,6 +1,6 @@
 """Every invariant of the soak, by the moment at which it is checked."""
 
-from autoscaler.simulator.soak import on_decision, on_effect, on_ending, on_state, on_telling
+from autoscaler.simulator.soak import on_choice, on_decision, on_effect, on_ending, on_state, on_telling
 from autoscaler.simulator.soak.assumptions import RULES_ARE_USED
 from autoscaler.simulator.soak.on_plans import PlanRules
 from autoscaler.simulator.soak.on_step import FleetRules
@@ -42,6 +42,9 @@ def rules() -> Rules:
             on_ending.no_step_rests_on_an_old_answer,
             on_decision.no_failure_is_counted_for_what_we_removed,
             on_decision.nothing_is_removed_twice,
+            on_choice.nobody_leaves_by_choice_in_a_blackout,
+            on_choice.no_more_leave_together_than_the_budget,
+            on_choice.who_is_rotated_is_replaced_first,
             turns.a_refused_worker_waits,
             turns.a_retirement_is_replaced_once,
             *([plans.no_launch_follows_a_removal] if known else []),

@@ -5,7 +5,7 @@
 
 from typing import Final
 
-from tests.soak.mutants import endings, fleet, protocol, removals, rules, sight
+from tests.soak.mutants import choices, endings, fleet, protocol, removals, rules, sight
 from tests.soak.mutants.put import Mutant
 
 BROUGHT_OUT_BY: Final = endings.BROUGHT_OUT_BY
@@ -16,4 +16,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *removals.MUTANTS,
     *endings.MUTANTS,
     *rules.MUTANTS,
+    *choices.MUTANTS,
 )
