@@ -105,6 +105,7 @@ def decision_document(
         "failures": list(outcome.failures),
         "operations": open_operations_in_words(state, policy, now_s=now_s),
         "join_failures": _join_failures(state, now_s),
+        "replacement": _replacement(state, now_s),
         "metrics_status": snapshot.metrics_status.value if snapshot is not None else "not_asked",
         "metrics_problems": list(snapshot.metrics_problems) if snapshot is not None else [],
         "metrics_unshown": [family.sentence for family in snapshot.unshown] if snapshot is not None else [],
@@ -185,6 +186,22 @@ def _join_failures(state: State, now_s: int | None) -> int | None:
     failed = state.join_failures
     joined_not = failed.failures if failed is not None and now_s <= failed.until_s + JOIN_FAILURES_KEPT_S else 0
     return max(joined_not, refused_in_a_row(state, now_s, kept_s=JOIN_FAILURES_KEPT_S))
+
+
+def _replacement(state: State, now_s: int | None) -> dict[str, Any] | None:
+    """The worker that is being replaced, and what is remembered of those that came to nothing; None: neither."""
+    current, failed = state.replacement, state.replacement_failed
+    if current is None and failed is None:
+        return None
+    return {
+        "instance_id": current.instance_id if current is not None else "",
+        "reason": current.reason if current is not None else "",
+        "cause": current.cause if current is not None else "",
+        "drains": current is not None and current.drains,
+        "age_s": max(0, now_s - current.began_at_s) if current is not None and now_s is not None else None,
+        "failures": failed.failures if failed is not None else 0,
+        "failed_for": failed.why if failed is not None else "",
+    }
 
 
 def paused_decision(policy: Policy, state: State) -> Decision:

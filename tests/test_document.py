@@ -9,7 +9,18 @@ from autoscaler import document
 from autoscaler.decide.progress.launch import RESEND_FOR_S, SETTLE_S
 from autoscaler.decide.removal.shrink import STUCK_AFTER_S
 from autoscaler.document import blocked_in_words, open_operations_in_words, rules_in_words
-from autoscaler.model import Blocked, JoinFailures, Mode, ModeSetting, Notice, SchedulingRules, State, Trigger
+from autoscaler.model import (
+    Blocked,
+    JoinFailures,
+    Mode,
+    ModeSetting,
+    Notice,
+    Replacement,
+    ReplacementFailed,
+    SchedulingRules,
+    State,
+    Trigger,
+)
 from autoscaler.policy import Drain, Policy, Workers
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.state.memory import OWNER_KEPT_S
@@ -85,6 +96,32 @@ def test_join_failures_are_told_until_an_hour_after_their_back_off(ended_s_ago: 
     store.save(State(join_failures=failed), 0)
     assert cluster.sweep()["join_failures"] == told
     assert SimCluster(Policy(version=1)).sweep()["join_failures"] == 0
+
+
+def test_a_replacement_is_told_and_what_came_of_those_before() -> None:
+    cluster = SimCluster(Policy(version=1), workers=3)
+    assert cluster.sweep()["replacement"] is None
+    cluster = SimCluster(Policy(version=1), workers=3)
+    now_s = int(cluster.now_s)
+    going = Replacement(
+        instance_id=cluster.workers()[0],
+        reason="rotation",
+        cause="max_age",
+        why="it is old",
+        began_at_s=now_s - 90,
+        launched_by="d0",
+    )
+    failed = ReplacementFailed(failures=2, retry_at_s=now_s - 1, why="nobody came", reason="rotation", launched_by="d0")
+    cluster.ports().store.save(State(replacement=going, replacement_failed=failed), 0)
+    assert cluster.sweep()["replacement"] == {
+        "instance_id": cluster.workers()[0],
+        "reason": "rotation",
+        "cause": "max_age",
+        "drains": False,
+        "age_s": 90,
+        "failures": 2,
+        "failed_for": "nobody came",
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------------- rules

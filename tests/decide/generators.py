@@ -24,10 +24,11 @@ from autoscaler.model import (
     Refusal,
     RemovalPhase,
     Removed,
+    Replacement,
     Snapshot,
     State,
 )
-from autoscaler.policy import BlindGrowth, Cost, Drain, Interruption, Policy, Repair, ScaleDown
+from autoscaler.policy import BlindGrowth, Cost, Drain, Interruption, Policy, Repair, Rotation, ScaleDown
 from autoscaler.windows import Headroom, PodShape
 from tests.decide.builders import (
     NOW_S,
@@ -254,6 +255,20 @@ def states(draw: Draw) -> State:
                 after_ready=st.booleans(),
             )
         ),
+        replacement=draw(
+            st.none()
+            | st.builds(
+                Replacement,
+                instance_id=st.sampled_from([iid(n) for n in range(1, 6)]),
+                reason=st.sampled_from(["rotation", "cheaper"]),
+                cause=st.sampled_from(["max_age", "k3s_version", "cheaper"]),
+                why=st.just("it is old"),
+                began_at_s=st.sampled_from([NOW_S - 9000, NOW_S - 400, NOW_S]),
+                launched_by=st.sampled_from(["d0", "l1"]),
+                count=st.integers(1, 2),
+                drains=st.booleans(),
+            )
+        ),
         unlisted_workers=draw(st.sampled_from([None, 0, 0, 2])),
         last_scale_up_s=draw(st.sampled_from([None, NOW_S - 10, NOW_S - 9000, NOW_S + 5])),
         last_scale_down_s=draw(st.sampled_from([None, NOW_S - 10, NOW_S - 9000])),
@@ -272,8 +287,14 @@ def policies(draw: Draw) -> Policy:
             cool_down_s=draw(st.sampled_from([0, 600])),
             min_age_s=draw(st.sampled_from([0, 600])),
             max_empty_step=draw(st.sampled_from([1, 5])),
+            budget=draw(st.sampled_from([1, 1, 0, 2, "50%"])),
+            replace_when_saves=draw(st.sampled_from([None, 0.1])),
             protected_namespaces=draw(st.sampled_from([(), ("shop",)])),
             movable=draw(st.sampled_from([(), ("shop/web",)])),
+        ),
+        rotation=Rotation(
+            max_age_s=draw(st.sampled_from([None, None, 3600])),
+            drift=draw(st.sampled_from([(), ("image", "template")])),
         ),
         drain=Drain(force=draw(st.booleans())),
         repair=Repair(max_unhealthy_share=draw(st.sampled_from([0.01, 0.34, 1.0]))),

@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from autoscaler.policy import Policy, Rotation
+from autoscaler.policy import Policy, Rotation, ScaleDown
 from autoscaler.ports import PortError
 from autoscaler.simulator.cluster import SimCluster
+from autoscaler.windows import Blackout
 from tests.reconcile.conftest import deployment
 from tests.reconcile.test_consolidation import live
 
@@ -90,6 +91,33 @@ def test_what_drifted_is_rotated_once_it_shows(cause: Any) -> None:
         "image": "its image is ami-0simulated0000000, and the last launch got ami-0new",
     }
     assert all(words[cause] in d["message"] for d in drains)
+
+
+def test_what_the_template_is_now_costs_one_call_and_unknown_is_not_drifted() -> None:
+    cluster = busy(Rotation(drift=("template",)))
+    assert cluster.sweep()["calls"]["ec2"] == 2
+    cluster.ec2.settings = msgspec.structs.replace(cluster.ec2.settings, template_version="2")
+    cluster.fail("ec2", "launch_context", times=None)
+    told = documents(cluster, 600)
+    assert began(told) == []
+    assert {d["metrics_status"] for d in told} == {"ok"}
+    cluster.heal()
+    assert began(documents(cluster, 240)) == [("scale_up", "rotation")]
+
+
+def test_a_rotation_waits_for_the_end_of_a_blackout_on_both_sides_of_its_launch() -> None:
+    """The drain that is due when it begins waits for it as the next launch does."""
+    hour = Blackout(name="sale", time_zone="UTC", from_time="08:27", to_time="09:27")
+    down = ScaleDown(blackouts=(hour,))
+    cluster = busy(Rotation(max_age_s=3600), history_s=3600, scale_down=down)
+    began_s = cluster.now_s
+    told = documents(cluster, 40 * 60)
+    assert began(told) == [("scale_up", "rotation")], "it began two minutes before"
+    assert "its drain waits: the blackout sale holds until" in told[-1]["blocked"][0]["reason"]
+    assert (told[-1]["reason"], len(cluster.workers())) == ("replacing", 4)
+    told = documents(cluster, 30 * 60)
+    assert began(told)[0] == ("repair", "rotation")
+    assert cluster.now_s - began_s > 3600
 
 
 def test_a_deployment_rotates_nobody_unless_it_is_asked_to() -> None:

@@ -15,7 +15,7 @@ from autoscaler.aws.calls import Calls
 from autoscaler.aws.clients import Clients
 from autoscaler.aws.clock import Context
 from autoscaler.model import CLUSTER_TAG, Lease, Mode, ModeSetting
-from autoscaler.policy import Cost, Policy, Workers
+from autoscaler.policy import Cost, Policy, Rotation, Workers
 from autoscaler.runtime import App
 from autoscaler.simulator.cluster import START_S, SimCluster
 from autoscaler.simulator.world.workload import Budget
@@ -257,6 +257,12 @@ def _the_table_is_gone(log: Log) -> None:
     log.add("sweep", stage.cluster.now_s, "2027-01-26T08:04:25.000Z 00000003 Task timed out after 25.00 seconds")
 
 
+def _a_worker_is_too_old(log: Log) -> None:
+    stage = Stage(log, Policy(version=1, rotation=Rotation(max_age_s=3600)), day=14, history_s=3600)
+    stage.cluster.apply(deployment(replicas=4, cpu=800))
+    stage.sweep(6)
+
+
 SITUATIONS: Final = (
     _grows_and_shrinks,
     _reaches_the_maximum,
@@ -272,6 +278,7 @@ SITUATIONS: Final = (
     _is_paused_then_only_watches,
     _no_server_tells_what_the_scheduler_asks,
     _the_table_is_gone,
+    _a_worker_is_too_old,
 )
 
 

@@ -7,11 +7,11 @@ from typing import Final
 
 from autoscaler.simulator.metrics.faults import MetricFaults
 from autoscaler.simulator.soak.assumptions import RULES_ARE_USED
-from autoscaler.simulator.soak.faults import machines, market, metrics, people, rules, servers
+from autoscaler.simulator.soak.faults import drift, machines, market, metrics, people, rules, servers
 from autoscaler.simulator.soak.faults.stage import Episode, Kinds, Stage
 
 _WITHOUT_RULES: Final[Kinds] = {**metrics.KINDS, **machines.KINDS, **servers.KINDS, **people.KINDS}
-KINDS: Final[Kinds] = {**_WITHOUT_RULES, **rules.KINDS, **market.KINDS}
+KINDS: Final[Kinds] = {**_WITHOUT_RULES, **rules.KINDS, **market.KINDS, **drift.KINDS}
 RULES_SEEDS: Final = 0.5
 """In how many of them something becomes of the answers about rules."""
 
@@ -52,7 +52,7 @@ def mend_everything(stage: Stage) -> None:
         value = field.default_factory() if field.default_factory is not MISSING else field.default
         setattr(stage.cluster.metric_faults, field.name, value)
     stage.cluster.world.faults.unmeasured.clear()
-    for kinds in (machines.KINDS, servers.KINDS, people.KINDS, rules.KINDS, market.KINDS):
+    for kinds in (machines.KINDS, servers.KINDS, people.KINDS, rules.KINDS, market.KINDS, drift.KINDS):
         for _, end in kinds.values():
             end(stage, episode)
     people.set_mode_by_hand(stage, None)

@@ -1,6 +1,7 @@
 """Every invariant of the soak, by the moment at which it is checked."""
 
 from autoscaler.simulator.soak import (
+    on_choice,
     on_decision,
     on_effect,
     on_ending,
@@ -54,6 +55,9 @@ def rules() -> Rules:
             on_ending.no_step_rests_on_an_old_answer,
             on_decision.no_failure_is_counted_for_what_we_removed,
             on_decision.nothing_is_removed_twice,
+            on_choice.nobody_leaves_by_choice_in_a_blackout,
+            on_choice.no_more_leave_together_than_the_budget,
+            on_choice.who_is_rotated_is_replaced_first,
             turns.a_refused_worker_waits,
             turns.a_retirement_is_replaced_once,
             on_market.a_shrink_keeps_the_base,

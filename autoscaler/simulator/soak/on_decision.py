@@ -3,13 +3,16 @@
 from autoscaler.model import ON_DEMAND, OPERATION_TAG, SPOT, RemovalOperation, RemovalPhase
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, NOTICED_WITHIN_S
 from autoscaler.simulator.soak.clockwork import AHEAD_S, Limits, limits_between
+from autoscaler.simulator.soak.leaving import budget_of, is_due
 from autoscaler.simulator.soak.on_numbers import CALM, a_forecast_asks, a_signal_asks
 from autoscaler.simulator.soak.on_state import new_launches, new_removals
 from autoscaler.simulator.soak.truth import Moment
 from autoscaler.simulator.soak.watch import Saved, Watch
 
 VOLUNTARY = CALM | {"above_max"}
-"""Reasons of a shrink; every other removal answers something that happened to the worker."""
+"""Reasons of a shrink."""
+ROTATION = "rotation"
+"""Every other removal answers something that happened to the worker."""
 RECORDED_AFTER_S = 75.0
 """Pods that were there for shorter may fall between two recordings, or into a gap that a window may have."""
 USE_TOLERANCE = 0.05
@@ -17,15 +20,19 @@ HIGH_FOR_S = 90.0
 """Use that was high for shorter may fall between two scrapes."""
 
 
-def _voluntary(saved: Saved) -> list[RemovalOperation]:
+def by_choice(saved: Saved) -> list[RemovalOperation]:
     """Those that begin now: one whose drain is too long ago is drained anew, as a new operation."""
-    going_on = {removal.instance_id for removal in saved.old.removals}
-    return [r for r in new_removals(saved) if r.reason in VOLUNTARY and r.instance_id not in going_on]
+    going_on, chosen = {removal.instance_id for removal in saved.old.removals}, VOLUNTARY | {ROTATION}
+    return [r for r in new_removals(saved) if r.reason in chosen and r.instance_id not in going_on]
+
+
+def _voluntary(saved: Saved) -> list[RemovalOperation]:
+    return [removal for removal in by_choice(saved) if removal.reason in VOLUNTARY]
 
 
 def no_shrink_without_complete_metrics(_watch: Watch, saved: Saved) -> str | None:
-    """Partial, stale or absent metrics start no shrink."""
-    shrunk = _voluntary(saved)
+    """Partial, stale or absent metrics start no shrink, and no rotation."""
+    shrunk = by_choice(saved)
     if shrunk and saved.seen.metrics_complete is False:
         return f"{shrunk[0].instance_id} is removed on incomplete metrics"
     return None
@@ -76,8 +83,13 @@ def no_shrink_of_a_busy_fleet(watch: Watch, saved: Saved) -> str | None:
 
 
 def only_idle_workers_leave_together(watch: Watch, saved: Saved) -> str | None:
-    """Of workers that leave at once for want of load none ran pods that a drain moves at any time of the window."""
+    """Of workers that leave at once for want of load none ran pods that a drain moves at any time of the window.
+
+    But for those within the budget.
+    """
     chosen = [removal for removal in _voluntary(saved) if removal.reason in CALM]
+    if len(chosen) <= budget_of(watch.policy, max(len(m.ready) for m in watch.truth.lately(NOTICED_WITHIN_S))):
+        return None
     for removal in chosen if len(chosen) > 1 else ():
         held_s, until_s = 0.0, watch.cluster.now_s
         for moment in watch.truth.lately(0.9 * watch.policy.scale_down.window_s - NOTICED_WITHIN_S):
@@ -155,6 +167,9 @@ def _caused(watch: Watch, saved: Saved, reason: str) -> bool:
             known = watch.cluster.ec2.instances
             there = {known[i].market for moment in lately for i in moment.ready if i in known}
             return watch.policy.workers.market == SPOT and ON_DEMAND in there
+        case "rotation":
+            replacement = saved.new.replacement
+            return replacement is not None and is_due(watch, replacement.instance_id)
         case "blind_growth":
             return saved.seen.alerted and saved.seen.metrics_complete is False
         case _:
@@ -221,6 +236,8 @@ def _justified(watch: Watch, removal: RemovalOperation, lately: list[Moment]) ->
             return instance_id in watch.truth.announced
         case "return_to_spot":
             return instance is not None and watch.policy.workers.market == SPOT and instance.market == ON_DEMAND
+        case "rotation":
+            return is_due(watch, instance_id)
         case "join_timeout":
             return old_enough and unready
         case "no_node":
@@ -244,7 +261,7 @@ def nothing_is_decided_for_another_cluster(_watch: Watch, saved: Saved) -> str |
     if not saved.seen.another_cluster:
         return None
     for launch in new_launches(saved):
-        if launch.reason in {"pods_unschedulable", "cpu_high", "memory_high"}:
+        if launch.reason in {"pods_unschedulable", "cpu_high", "memory_high", ROTATION}:
             return f"launch {launch.operation_id} says {launch.reason}, of another cluster's metrics"
     for removal in new_removals(saved):
         if removal.reason not in {"interruption", "retirement", "instance_gone"}:

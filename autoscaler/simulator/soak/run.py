@@ -28,9 +28,11 @@ from autoscaler.simulator.soak.choosy import choosy_changes, choosy_workload
 from autoscaler.simulator.soak.clockwork import with_schedules
 from autoscaler.simulator.soak.demand import may_rest, not_at_rest, not_yet
 from autoscaler.simulator.soak.fates import FateRates, Fates, dice
+from autoscaler.simulator.soak.faults.drift import plan_drift
 from autoscaler.simulator.soak.faults.stage import Episode, Stage
 from autoscaler.simulator.soak.identity import RecordedIds
 from autoscaler.simulator.soak.invariants import rules
+from autoscaler.simulator.soak.leaving import with_choices
 from autoscaler.simulator.soak.market import plan_for_market, with_market
 from autoscaler.simulator.soak.own_numbers import give_numbers, with_own_numbers
 from autoscaler.simulator.soak.process import Process
@@ -90,7 +92,8 @@ class Run:
     ) -> None:
         rng = random.Random(seed)
         self.seed = seed
-        self.policy = with_own_numbers(with_market(with_schedules(make_policy(rng, seed), seed), seed), seed)
+        with_windows = with_schedules(make_policy(rng, seed), seed)
+        self.policy = with_own_numbers(with_market(with_choices(with_windows, seed), seed), seed)
         self.cluster = make_cluster(rng, self.policy, seed)
         self.watch = Watch(self.cluster, rules())
         self.began_s = self.cluster.now_s
@@ -106,6 +109,9 @@ class Run:
         self.episodes += plan_for_market(
             self.policy, seed, first=len(self.episodes), begin_s=begin_s, end_s=self.end_s, only=only
         )
+        if not only:
+            first = len(self.episodes)
+            self.episodes += plan_drift(self.policy, seed, first=first, begin_s=begin_s, end_s=self.end_s)
         choosy = choosy_workload(seed) if RULES_ARE_USED else None
         if choosy is not None:
             self.cluster.apply(choosy)

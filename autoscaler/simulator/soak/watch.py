@@ -200,7 +200,9 @@ class Watch:
         self._recent.append((self.cluster.now_s, saved.by.process.name, saved.new.lease))
         self._tell_difference(saved)
         self._check_all(self._rules.on_save, lambda rule: rule(self, saved))
-        opened = {o.operation_id for o in saved.new.launches} - {o.operation_id for o in saved.old.launches}
+        known = {launch.operation_id for launch in saved.old.launches}
+        # A launch that only comes before the end of another worker has no cool-down.
+        opened = [o for o in saved.new.launches if o.operation_id not in known and o.reason != "rotation"]
         if opened or saved.new.last_undone_s != saved.old.last_undone_s:
             self.last_scaling_s = self.cluster.now_s
 

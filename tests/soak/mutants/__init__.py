@@ -5,7 +5,7 @@
 
 from typing import Final
 
-from tests.soak.mutants import endings, fleet, market, numbers, protocol, removals, rules, sight
+from tests.soak.mutants import choices, endings, fleet, market, numbers, protocol, removals, rules, sight
 from tests.soak.mutants.put import Mutant
 
 BROUGHT_OUT_BY: Final = endings.BROUGHT_OUT_BY | market.BROUGHT_OUT_BY
@@ -18,4 +18,5 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *rules.MUTANTS,
     *numbers.MUTANTS,
     *market.MUTANTS,
+    *choices.MUTANTS,
 )
