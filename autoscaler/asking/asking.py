@@ -53,12 +53,17 @@ class Asking:
             return self._without(snapshot, asks)
         snapshot = look_up(self._ports.fleet, snapshot, asks.instances, self._cluster_id)
         snapshot = look_closer(self._ports.metrics, snapshot, asks, self._policy)
-        if asks.signals and snapshot.signals is None:
-            remaining_s = self._ports.clock.remaining_s
-            snapshot = see_signals(self._ports.metrics, snapshot, held.state, self._policy, remaining_s=remaining_s)
-        if asks.history and snapshot.history is None:
-            snapshot = see_history(self._ports.metrics, snapshot, self._policy)
+        snapshot = self._with_numbers(snapshot, held, asks)
         return self._with_rules(self._with_templates(self._with_zones(snapshot, asks), asks), held, asks)
+
+    def _with_numbers(self, snapshot: Snapshot, held: Following, asks: Asks) -> Snapshot:
+        """What the operator's own queries say, and earlier days. Neither takes the time that a launch needs."""
+        metrics, remaining_s = self._ports.metrics, self._ports.clock.remaining_s
+        if asks.signals and snapshot.signals is None:
+            snapshot = see_signals(metrics, snapshot, held.state, self._policy, remaining_s=remaining_s)
+        if asks.history and snapshot.history is None:
+            snapshot = see_history(metrics, snapshot, self._policy, remaining_s=remaining_s)
+        return snapshot
 
     def _without(self, snapshot: Snapshot, asks: Asks) -> Snapshot:
         """Where no time is left to look closer."""

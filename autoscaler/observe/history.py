@@ -5,7 +5,7 @@ what the policy's clock shows, so an offset may be an hour more or less than who
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
@@ -21,6 +21,10 @@ from autoscaler.ports import Metrics, MetricsUnavailable
 
 SLOTS: Final = math.ceil((REFRESH_S + AHEAD_S) / SLOT_S) + 1
 TIMEOUT_S: Final = 2.0
+"""What one query of this kind may take, for earlier days or for somebody's own expression."""
+LEAVES_S: Final = 17.0
+"""What they leave of the invocation: a launch needs 15 s, and a closer look may come before it."""
+NO_TIME: Final = "the time of this invocation is nearly up"
 MAX_PROBLEM: Final = 200
 _FIELDS: Final = {
     ("requests", "cpu"): ("cpu_requested_millicores", 1000.0),
@@ -81,8 +85,15 @@ def _offset(point: Point) -> str:
     return f" offset {point.offset_s}s" if point.offset_s else ""
 
 
-def see_history(metrics: Metrics, snapshot: Snapshot, policy: Policy) -> Snapshot:
+def has_time(remaining_s: Callable[[], float]) -> bool:
+    """Whether a query that nothing hangs on may still be asked."""
+    return remaining_s() > TIMEOUT_S + LEAVES_S
+
+
+def see_history(metrics: Metrics, snapshot: Snapshot, policy: Policy, *, remaining_s: Callable[[], float]) -> Snapshot:
     """The snapshot with what earlier days asked for, or with why that could not be had."""
+    if not has_time(remaining_s):
+        return without_history(snapshot, NO_TIME)
     now_s = snapshot.taken_at_s
     try:
         samples = metrics.query(history_query(policy, points(policy, now_s)), timeout_s=TIMEOUT_S)

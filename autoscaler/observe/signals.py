@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from autoscaler.model import AsideSignal, Sample, SeenSignal, SignalFailure, Snapshot, State
+from autoscaler.observe.history import NO_TIME, TIMEOUT_S, has_time
 from autoscaler.observe.promql import labelled
 from autoscaler.observe.query import OFTEN
 from autoscaler.observe.series import FAMILY
@@ -20,11 +21,6 @@ from autoscaler.policy import Policy
 from autoscaler.ports import BAD_QUERY, Metrics, MetricsUnavailable
 from autoscaler.signals import CustomSignal
 
-TIMEOUT_S: Final = 2.0
-"""What one query of signals may take: nothing else in a look waits longer for somebody's own expression."""
-LEAVES_S: Final = 17.0
-"""What the queries leave of the invocation: a launch needs 15 s, and a closer look comes before it."""
-NO_TIME: Final = "the time of this invocation is nearly up"
 MAX_PROBLEM: Final = 200
 """Characters of a failure that are kept and told."""
 _POINTS: Final = 20
@@ -109,7 +105,7 @@ class _Asker:
 
     def answers(self, signals: Sequence[CustomSignal]) -> dict[str, SeenSignal] | None:
         """All of them by one query; None where they have to be asked one by one."""
-        if not self._has_time():
+        if not has_time(self._remaining_s):
             return {signal.name: SeenSignal(name=signal.name, problem=NO_TIME, asked=False) for signal in signals}
         try:
             samples = self._ask(signals)
@@ -119,7 +115,7 @@ class _Asker:
 
     def alone(self, signal: CustomSignal) -> SeenSignal:
         """The answer of one, or why it has none."""
-        if not self._has_time():
+        if not has_time(self._remaining_s):
             return SeenSignal(name=signal.name, problem=NO_TIME, asked=False)
         try:
             samples = self._ask([signal])
@@ -127,9 +123,6 @@ class _Asker:
             failure = SignalFailure.REFUSED if error.code == BAD_QUERY else SignalFailure.FAILED
             return SeenSignal(name=signal.name, problem=" ".join(str(error).split())[:MAX_PROBLEM], failure=failure)
         return parse_signals(samples, [signal], self._policy)[signal.name]
-
-    def _has_time(self) -> bool:
-        return self._remaining_s() > TIMEOUT_S + LEAVES_S
 
     def _ask(self, signals: Sequence[CustomSignal]) -> Sequence[Sample]:
         names = [signal.name for signal in signals]

@@ -49,6 +49,7 @@ from tests.decide.builders import (
     waiting,
     worker,
 )
+from tests.decide.drawn_numbers import FORECASTS, SIGNALS, asides, histories, kept_forecasts, seen_signals
 
 HEADROOMS = (
     *(Headroom(),) * 4,
@@ -155,6 +156,7 @@ def snapshots(draw: Draw) -> Snapshot:
     metrics_at_s = None if seen.metrics_at_s is None else seen.metrics_at_s + clock_s
     pods_of = frozenset(name for name in sorted(seen.pods_of) if draw(st.integers(0, 4)))
     seen = msgspec.structs.replace(seen, metrics_at_s=metrics_at_s, pods_of=pods_of)
+    seen = msgspec.structs.replace(seen, signals=draw(seen_signals()), history=draw(histories()))
     return unseen_rooms(seen) if draw(st.integers(0, 9)) == 0 else seen
 
 
@@ -270,6 +272,8 @@ def states(draw: Draw) -> State:
             )
         ),
         unlisted_workers=draw(st.sampled_from([None, 0, 0, 2])),
+        signals_aside=draw(asides),
+        forecast=draw(kept_forecasts),
         last_scale_up_s=draw(st.sampled_from([None, NOW_S - 10, NOW_S - 9000, NOW_S + 5])),
         last_scale_down_s=draw(st.sampled_from([None, NOW_S - 10, NOW_S - 9000])),
     )
@@ -301,6 +305,8 @@ def policies(draw: Draw) -> Policy:
         interruption=Interruption(grace_s=draw(st.sampled_from([0, 60]))),
         blind_growth=BlindGrowth(step=draw(st.sampled_from([0, 1, 3]))),
         headroom=draw(st.sampled_from(HEADROOMS)),
+        signals=draw(st.sampled_from(SIGNALS)),
+        forecast=draw(st.sampled_from(FORECASTS)),
         cost=Cost(
             max_usd_per_hour=draw(st.sampled_from([None, None, 0.05, 0.2, 1.0])),
             other_usd_per_hour=draw(st.sampled_from([None, 0.02])),

@@ -71,7 +71,7 @@ def metrics(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Promethe
 
 def seen(metrics: Prometheus, at_s: int, policy: Policy = POLICY) -> Snapshot:
     idle = snapshot([worker(number) for number in range(2)], at_s=at_s)
-    return see_history(metrics, idle, policy)
+    return see_history(metrics, idle, policy, remaining_s=lambda: 25.0)
 
 
 def test_the_sale_of_each_day_is_foreseen(metrics: tuple[Prometheus, int]) -> None:

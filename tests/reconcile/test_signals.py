@@ -7,6 +7,7 @@ import pytest
 
 from autoscaler.model import Mode, ModeSetting, SignalFailure
 from autoscaler.policy import Policy, ScaleDown, Workers
+from autoscaler.ports import StoreUnavailable
 from autoscaler.signals import CustomSignal
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.metrics.signals import Source, constant, failing, refused, slow
@@ -134,6 +135,17 @@ def test_in_a_calm_look_it_is_news_by_itself(bad: Source) -> None:
     version = cluster.item.version
     assert cluster.sweep()["message"].startswith("Nothing to do")
     assert (len(cluster.told), cluster.item.version) == (1, version)
+
+
+def test_who_dies_before_it_is_noted_tells_it_once_more() -> None:
+    cluster = shop(QUEUE, orders_queue=refused)
+    cluster.fail("dynamodb", "save")
+    with pytest.raises(StoreUnavailable):
+        cluster.sweep()
+    assert not cluster.state.signals_aside
+    cluster.sweep()
+    cluster.sweep()
+    assert len(cluster.told) == 2
 
 
 def test_who_observes_hears_of_it_once_too() -> None:

@@ -15,6 +15,7 @@ from autoscaler.decide.looking import START_WITHIN_S
 from autoscaler.decide.progress.sending import GRACE_AFTER_DRAIN_S
 from autoscaler.deploy.join_deadline import join_deadline_s
 from autoscaler.model import Notice, Trigger
+from autoscaler.observe.history import LEAVES_S, TIMEOUT_S
 from autoscaler.policy import LONGEST_QUERY_S, Drain, Policy, Workers, parse_policy
 from autoscaler.reconcile import reconcile
 from autoscaler.simulator.cluster import SimCluster
@@ -132,6 +133,13 @@ def test_a_look_that_waits_for_prometheus_as_long_as_it_may_still_launches() -> 
     assert LONGEST_QUERY_S + STATE_S + max(LAUNCH_TIMEOUT_S, LONGEST_QUERY_S + ACTING_S) <= function_s < API_GATEWAY_S
     with pytest.raises(ValueError, match="timeout_s"):
         parse_policy(f"version: 1\nmetrics: {{ timeout_s: {LONGEST_QUERY_S + 0.1} }}")
+
+
+def test_the_operators_own_queries_never_take_the_time_of_a_launch() -> None:
+    """And there is time for them after a look that waited for its answer as long as the default lets it."""
+    function_s = yaml.safe_load(provider())["provider"]["timeout"]
+    assert LEAVES_S >= LAUNCH_TIMEOUT_S + STATE_S
+    assert function_s - Policy(version=1).metrics.timeout_s > LEAVES_S + TIMEOUT_S
 
 
 @pytest.mark.parametrize(("answers_after_s", "launches"), [(LONGEST_QUERY_S, 1), (2 * LONGEST_QUERY_S, 0)])

@@ -21,8 +21,7 @@ import msgspec
 from autoscaler.decide.capacity.pools import fillers
 from autoscaler.decide.demand.keeping import Keeping
 from autoscaler.decide.demand.schedules import SPARED_S, ahead_s
-from autoscaler.decide.demand.use import takers
-from autoscaler.decide.fleet import FleetView
+from autoscaler.decide.fleet import FleetView, Standing
 from autoscaler.decide.scheduling.machines import offered
 from autoscaler.forecast import LEAST_DAYS, REFRESH_S, SLOT_S
 from autoscaler.model import Demand, DemandHistory, Foreseen, KeptForecast, KeptSlot, Signal, Snapshot, State
@@ -148,12 +147,16 @@ def _comparison(before: KeptForecast | None, now: Demand, need: Need, now_s: int
 
 
 def _need(fleet: FleetView, state: State, policy: Policy) -> Need:
-    """Workers of the preferred type beside those that there are, each weighed by its size, as use is judged."""
+    """Workers of the preferred type beside those that are Ready, each weighed by its size.
+
+    Whoever takes pods by now: what was recorded is over all of them, too.
+    """
     new = offered(fillers(fleet, policy)[0].instance_types[0], fleet, state, policy)
-    sizes = [worker.node.allocatable for worker in takers(fleet) if worker.node is not None]
+    nodes = [worker.node for worker in fleet.having(Standing.READY)]
+    sizes = [new if node is None or node.allocatable is None else node.allocatable for node in nodes]
     there = {
-        "cpu": sum(size.cpu_millicores for size in sizes if size is not None),
-        "memory": sum(size.memory_bytes for size in sizes if size is not None) / _MIB,
+        "cpu": sum(size.cpu_millicores for size in sizes),
+        "memory": sum(size.memory_bytes for size in sizes) / _MIB,
     }
     each = {"cpu": max(1, new.cpu_millicores), "memory": max(1.0, new.memory_bytes / _MIB)}
     fields = (

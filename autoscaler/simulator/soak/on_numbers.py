@@ -54,7 +54,8 @@ def a_forecast_stays_within_its_cap(watch: Watch, saved: Saved) -> str | None:
     least = limits_between(watch.policy, now_s - NOTICED_WITHIN_S, now_s + AHEAD_S).most_min
     most = max(int(needed) + 1, least) + watch.policy.forecast.max_extra
     asked = sum(launch.request.count for launch in launches)
-    ready = min(len(moment.ready) for moment in watch.truth.lately(NOTICED_WITHIN_S))
+    leaving = {removal.instance_id for removal in (*saved.old.removals, *saved.new.removals)}
+    ready = min(len(moment.ready - leaving) for moment in watch.truth.lately(NOTICED_WITHIN_S))
     if ready + asked > most:
         return f"a forecast launches {asked} beside {ready}, and {most} are the most that it may want"
     return None

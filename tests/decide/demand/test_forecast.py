@@ -145,6 +145,15 @@ def test_max_holds(high: int, launched: int) -> None:
     assert decision.action is not Action.REFUSED, "who foresees too much is no reason for an alarm"
 
 
+@pytest.mark.parametrize("changes", [{"tainted": True}, {"cordoned": True}], ids=str)
+def test_workers_that_take_no_pods_count_like_others(changes: dict[str, Any]) -> None:
+    """What was recorded is over all workers: if they were no room, each new one would call for the next."""
+    seen = snapshot([worker(number, **changes) for number in range(5)])
+    decision = judged(msgspec.structs.replace(seen, history=history(days(5, 5, 5))), policy())
+    assert _uncapped(decision) == 5
+    assert decision.growth is None
+
+
 def test_what_waits_comes_first_and_the_larger_wins() -> None:
     seen = snapshot([worker(1)], [waiting(f"w{n}", cpu=1800) for n in range(8)])
     decision = judged(msgspec.structs.replace(seen, history=history(days(3, 3, 3))), policy())
