@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autoscaler.cli.duration import say_duration
-from autoscaler.model import LaunchOperation, ModeSetting, RemovalOperation, State
+from autoscaler.model import LaunchOperation, ModeSetting, RemovalOperation, SpotReturn, State
 from autoscaler.state.backoffs import LAUNCH_PATH
 from autoscaler.state.modes import operators_mode
 
@@ -75,6 +75,8 @@ def status_document(
         "notices": [_whole(notice) for notice in state.notices],
         "backoffs": msgspec.to_builtins(state.backoffs),
         "refusals": msgspec.to_builtins(state.refusals),
+        "zones": [_whole(zone) for zone in state.zones],
+        "spot_return": None if state.spot_return is None else _whole(state.spot_return),
         "decisions": decisions,
     }
 
@@ -137,11 +139,31 @@ def show_status(
     )
     _table(
         console,
+        "zones in which launches did not join",
+        ("zone", "in a row", "others first for"),
+        [
+            (z.zone, str(z.failures), say_duration(z.until_s - now_s) if z.until_s > now_s else "over")
+            for z in state.zones
+            if z.failures
+        ],
+    )
+    if state.spot_return is not None:
+        _line(console, "return to Spot", _say_return(state.spot_return, now_s))
+    _table(
+        console,
         "workers that stay for now",
         ("node", "why", "for"),
         [(r.node_name, r.reason, say_duration(r.until_s - now_s)) for r in state.refusals if r.until_s > now_s],
     )
     show_history(console, decisions, title="last decisions")
+
+
+def _say_return(record: SpotReturn, now_s: int) -> str:
+    if record.instance_id:
+        return f"{record.instance_id} is being {'drained' if record.draining else 'replaced'}"
+    left_s = record.until_s - now_s
+    wait = f", none is begun for {say_duration(left_s)}" if left_s > 0 else ""
+    return f"{record.failures} in a row were in vain{wait}"
 
 
 def show_history(console: Console, decisions: Iterable[Mapping[str, Any]], *, title: str = "decisions") -> None:

@@ -6,6 +6,7 @@ epoch seconds. `None` means *unknown* wherever it stands for something measured;
 
 from autoscaler.model.causes import NO_CODE, THROTTLES, Cause, cause_of, in_words, lasts
 from autoscaler.model.decided import (
+    HAIR_USD,
     Action,
     Blocked,
     Decision,
@@ -46,7 +47,6 @@ from autoscaler.model.observed import (
     Utilisation,
 )
 from autoscaler.model.operations import (
-    HAIR_USD,
     ON_DEMAND,
     SPOT,
     CommandRef,

@@ -1,13 +1,17 @@
 """What is decided: one look's outcome, in words and in numbers."""
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
 from autoscaler.model.forecast import Foreseen, KeptForecast
 from autoscaler.model.observed import Asks
-from autoscaler.model.operations import HAIR_USD, LaunchOperation
+from autoscaler.model.operations import LaunchOperation
 from autoscaler.model.state import AsideSignal, OwnerLaunches, State
+
+HAIR_USD: Final = 1e-9
+"""Sums of decimal prices are this exact: three of $0.1 fit under a cap of $0.3."""
 
 
 class Action(StrEnum):

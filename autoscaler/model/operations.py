@@ -8,8 +8,6 @@ import msgspec
 ON_DEMAND: Final = "on-demand"
 SPOT: Final = "spot"
 """What an instance is paid by, as EC2 writes it (`InstanceLifecycle` is absent of what is on demand)."""
-HAIR_USD: Final = 1e-9
-"""Sums of decimal prices are this exact: three of $0.1 fit under a cap of $0.3."""
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

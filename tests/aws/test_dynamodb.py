@@ -19,7 +19,9 @@ from autoscaler.model import (
     RemovalOperation,
     RemovalPhase,
     SchedulingRules,
+    SpotReturn,
     State,
+    ZoneJoins,
 )
 from autoscaler.model.rules import OwnerRules, PodRules
 from autoscaler.observe.rules import pack_kept
@@ -57,6 +59,8 @@ FULL = State(
         ),
     ),
     notices=(Notice(kind="interruption", subject="i-3", received_at_s=NOW),),
+    zones=(ZoneJoins(zone="z", failures=2, since_s=NOW - 900, failed_at_s=NOW - 300, until_s=NOW + 300),),
+    spot_return=SpotReturn(instance_id="i-2", decision_id="op1", draining=True),
     last_scale_up_s=NOW - 50,
     last_scale_down_s=NOW - 90,
     node_count=4,

@@ -15,7 +15,7 @@ from autoscaler.aws.clients import Clients
 from autoscaler.aws.dynamodb import DynamoStateStore
 from autoscaler.cli.main import app
 from autoscaler.cli.report import say_cost, show_status
-from autoscaler.model import Backoff, Lease, Mode, ModeSetting, Notice, Pool, Refusal, State
+from autoscaler.model import Backoff, Lease, Mode, ModeSetting, Notice, Pool, Refusal, SpotReturn, State, ZoneJoins
 from autoscaler.state.backoffs import LAUNCH_PATH
 from tests.aws.loopback import closed_url
 from tests.aws.table import STATE, create_tables
@@ -139,6 +139,8 @@ def busy(now_s: int) -> State:
             Backoff(pool=LAUNCH_PATH, error_code="Blocked", until_s=now_s + 90, failures=1),
         ),
         refusals=(Refusal(node_name="n9", reason="local-volume", until_s=now_s + 600),),
+        zones=(ZoneJoins(zone="z1", failures=2, until_s=now_s + 90), ZoneJoins(zone="z2", joined_at_s=now_s)),
+        spot_return=SpotReturn(failures=3, until_s=now_s + 90),
         node_count=4,
     )
 
@@ -155,7 +157,7 @@ def test_status_in_a_pipe_is_plain_and_complete(store: DynamoStateStore) -> None
     for piece in (
         "demo", "paused ended", "held by 01abc", "4 (at the last write)", "op1", "op2", "draining", "interruption\ti-3",
         "t3.small z1 on-demand\tNoRoom\t1m", "every launch\tBlocked\t1m", "n9\tlocal-volume",
-        "scale_up\tr\tLaunched [red]2.",
+        "scale_up\tr\tLaunched [red]2.", "z1\t2\t1m", "return to Spot", "3 in a row were in vain, none is begun for 1m",
     ):  # fmt: skip
         assert piece in out, piece
     assert "\x1b" not in out
@@ -181,6 +183,8 @@ def test_status_as_json(store: DynamoStateStore) -> None:
     assert [operation["operation_id"] for operation in document["operations"]] == ["op1", "op2"]
     assert document["lease"]["owner"] == "01abc"
     assert document["ready_workers"] == 4
+    assert [(zone["zone"], zone["failures"]) for zone in document["zones"]] == [("z1", 2), ("z2", 0)]
+    assert document["spot_return"]["failures"] == 3
 
 
 def test_a_terminal_gets_tables() -> None:

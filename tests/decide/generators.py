@@ -7,6 +7,8 @@ import msgspec
 from hypothesis import strategies as st
 
 from autoscaler.model import (
+    ON_DEMAND,
+    SPOT,
     Backoff,
     CommandOutcome,
     CommandResult,
@@ -26,9 +28,12 @@ from autoscaler.model import (
     Removed,
     Replacement,
     Snapshot,
+    SpotReturn,
     State,
+    ZoneJoins,
 )
 from autoscaler.policy import BlindGrowth, Cost, Drain, Interruption, Policy, Repair, Rotation, ScaleDown
+from autoscaler.spot import Spot
 from autoscaler.windows import Headroom, PodShape
 from tests.decide.builders import (
     NOW_S,
@@ -77,6 +82,7 @@ def machines(draw: Draw, number: int) -> Machine:
         "managed": draw(st.sampled_from([True, True, True, False])),
         "operation_id": draw(st.sampled_from([None, "l1", "l2", "of-nobody"])),
         "instance_type": draw(st.sampled_from(["t3.small", "t3.small", "x9.unheard-of"])),
+        "market": draw(st.sampled_from([ON_DEMAND, ON_DEMAND, SPOT, "scheduled"])),
     }
     of_node: dict[str, Any] = {
         "created_at_s": draw(st.sampled_from([NOW_S - age_s, NOW_S - age_s, None])),
@@ -219,7 +225,7 @@ def states(draw: Draw) -> State:
         notices=notices,
         backoffs=tuple(
             Backoff(
-                pool=Pool(instance_type="t3.small", zone=zone),
+                pool=Pool(instance_type="t3.small", zone=zone, market=draw(st.sampled_from([ON_DEMAND, SPOT]))),
                 error_code="InsufficientInstanceCapacity",
                 until_s=NOW_S + draw(st.sampled_from([-1, 0, 500])),
                 failures=3,
@@ -271,6 +277,28 @@ def states(draw: Draw) -> State:
                 drains=st.booleans(),
             )
         ),
+        zones=tuple(
+            ZoneJoins(
+                zone=zone,
+                failures=draw(st.integers(0, 3)),
+                since_s=NOW_S - 900,
+                failed_at_s=NOW_S - 100,
+                until_s=NOW_S + draw(st.sampled_from([-5, 0, 500])),
+                joined_at_s=draw(st.sampled_from([None, NOW_S - 1000, NOW_S - 50])),
+            )
+            for zone in draw(st.sets(st.sampled_from([*ZONES, "x"])))
+        ),
+        spot_return=draw(
+            st.none()
+            | st.builds(
+                SpotReturn,
+                instance_id=st.sampled_from(["", iid(1), iid(2)]),
+                decision_id=st.sampled_from(["l1", "d0"]),
+                draining=st.booleans(),
+                failures=st.integers(0, 40),
+                until_s=st.sampled_from([0, NOW_S, NOW_S + 500]),
+            )
+        ),
         unlisted_workers=draw(st.sampled_from([None, 0, 0, 2])),
         signals_aside=draw(asides),
         forecast=draw(kept_forecasts),
@@ -311,9 +339,17 @@ def policies(draw: Draw) -> Policy:
             max_usd_per_hour=draw(st.sampled_from([None, None, 0.05, 0.2, 1.0])),
             other_usd_per_hour=draw(st.sampled_from([None, 0.02])),
             baseline_workers=draw(st.sampled_from([None, 5])),
+            spot_usd_per_hour=draw(st.sampled_from([{}, {"t3.small": 0.007}])),
         ),
+        spot=Spot(return_after_s=draw(st.sampled_from([0, 1800])), return_min_types=draw(st.sampled_from([1, 3]))),
     )
-    return drawn
+    workers = msgspec.structs.replace(
+        drawn.workers,
+        market=draw(st.sampled_from([ON_DEMAND, SPOT])),
+        on_demand_base=draw(st.sampled_from([0, 1, 4])),
+        on_demand_share=draw(st.sampled_from([0.0, 0.3, 1.0])),
+    )
+    return msgspec.structs.replace(drawn, workers=workers)
 
 
 contexts = st.builds(

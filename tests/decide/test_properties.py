@@ -11,6 +11,7 @@ from autoscaler.decide.fleet import view_fleet
 from autoscaler.decide.scheduling.picture import Picture
 from autoscaler.decide.scheduling.placing import Trial
 from autoscaler.model import (
+    ON_DEMAND,
     CommandOutcome,
     CommandRef,
     CommandResult,
@@ -21,6 +22,7 @@ from autoscaler.model import (
     MetricsStatus,
     NewWorkers,
     Pod,
+    Pool,
     RemovalPhase,
     Snapshot,
     State,
@@ -242,13 +244,21 @@ def test_a_plan_asks_for_what_was_decided_and_for_no_more(
     plan = plan_launch(growth, context, seen, state, its_policy, cluster_id="sim", now_s=NOW_S, decision_id="d1")
     assert sum(operation.request.count for operation in plan.opened) + plan.refused == growth.count
     assert plan.state.launches == (*state.launches, *plan.opened)
-    exhausted = {(b.pool.instance_type, b.pool.zone) for b in state.backoffs if b.until_s > NOW_S}
+    exhausted = {b.pool for b in state.backoffs if b.until_s > NOW_S}
+    asked = {operation.operation_id: operation.request.count for operation in plan.opened}
+    for fallback in plan.fallbacks:
+        missing = asked[fallback.of]
+        count = fallback.paid_for(missing)
+        assert 0 <= count <= missing
+        assert fallback.usd_at_most is None or count * (fallback.usd_each or 0) <= missing * fallback.usd_at_most + 1e-6
+        assert fallback.operation.request.market == ON_DEMAND
     for operation in plan.opened:
         request = operation.request
         assert request.client_token == operation.operation_id
         assert request.overrides
         assert len({row.zone for row in request.overrides}) == 1
-        assert not {(row.instance_type, row.zone) for row in request.overrides} & exhausted
+        rows = ((row.instance_type, row.zone) for row in request.overrides)
+        assert not {Pool(instance_type=kind, zone=zone, market=request.market) for kind, zone in rows} & exhausted
         assert {row.subnet_id for row in request.overrides} <= {subnet for subnet, _ in context.subnet_zones}
 
 

@@ -163,17 +163,23 @@ def _caused(watch: Watch, saved: Saved, reason: str) -> bool:
             return bool(watch.truth.noticed)
         case "retirement":
             return bool(watch.truth.announced)
-        case "return_to_spot":
-            known = watch.cluster.ec2.instances
-            there = {known[i].market for moment in lately for i in moment.ready if i in known}
-            return watch.policy.workers.market == SPOT and ON_DEMAND in there
-        case "rotation":
-            replacement = saved.new.replacement
-            return replacement is not None and is_due(watch, replacement.instance_id)
         case "blind_growth":
             return saved.seen.alerted and saved.seen.metrics_complete is False
         case _:
-            return False
+            return _chosen(watch, saved, reason)
+
+
+def _chosen(watch: Watch, saved: Saved, reason: str) -> bool:
+    """Whether a worker is there that one may be launched in the place of."""
+    if reason == "rotation":
+        replacement = saved.new.replacement
+        return replacement is not None and is_due(watch, replacement.instance_id)
+    if reason == "return_to_spot":
+        known = watch.cluster.ec2.instances
+        lately = watch.truth.lately(NOTICED_WITHIN_S)
+        there = {known[i].market for moment in lately for i in moment.ready if i in known}
+        return watch.policy.workers.market == SPOT and ON_DEMAND in there
+    return False
 
 
 def _soon(watch: Watch) -> Limits:
