@@ -77,7 +77,7 @@ def test_a_type_with_gpus_has_whole_ones_and_costs_more_than_its_cpus() -> None:
     assert {name.partition(".")[0] for name in with_gpus} == {"g4dn", "g5", "g5g", "g6", "g6e"}
     assert (with_gpus["g4dn.xlarge"], with_gpus["g4dn.12xlarge"]) == ({"nvidia.com/gpu": 1}, {"nvidia.com/gpu": 4})
     assert not any("g6f" in name for name in CATALOGUE), "an eighth of a GPU is no nvidia.com/gpu"
-    per_cpu = prices["m7i.xlarge"] / CATALOGUE["m7i.xlarge"].cpu_millicores
+    per_cpu = prices["c7g.xlarge"] / CATALOGUE["c7g.xlarge"].cpu_millicores
     for name in with_gpus:
         assert prices[name] / CATALOGUE[name].cpu_millicores > per_cpu, name
 
