@@ -167,6 +167,8 @@ class Machines:
         common = {key: value for key, value in common.items() if key not in OF_ONE_TYPE}
         seen = self._seen(instance_type)
         remembered = dict(seen.labels) if seen is not None and not self._ours else {}
+        of_pools = {key for one in self._policy.pools for key in one.labels}  # nobody noted whose they were
+        remembered = {key: value for key, value in remembered.items() if key not in of_pools}
         labels = {**remembered, **common, **implied(instance_type, zone), **shared(alike)}
         labels |= {**pool.labels, POOL_LABEL: pool.name}
         if not zone:
