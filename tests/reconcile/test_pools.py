@@ -253,3 +253,27 @@ def test_a_pool_with_subnets_of_its_own_serves_no_pod_of_another_zone() -> None:
     cluster.apply(shop("api", 6, cpu=900, memory_mib=200, node_selector=other))
     settle(cluster)
     assert (by_pool(cluster)["cheap"] > 0, waiting(cluster)) == (True, 0)
+
+
+def test_where_ec2_has_nothing_left_of_the_cheap_pool_the_dear_one_serves() -> None:
+    cluster = SimCluster(
+        pools("{name: cheap, instance_types: [t3.small]}", "{name: dear, instance_types: [m7i.large]}")
+    )
+    for zone in ("us-east-1a", "us-east-1b"):
+        cluster.ec2.exhaust("t3.small", zone)
+    cluster.apply(shop("web", 12, cpu=800))
+    settle(cluster)
+    assert (by_pool(cluster)["cheap"], waiting(cluster)) == (0, 0)
+    assert by_pool(cluster)["dear"] >= 3
+
+
+def test_where_nothing_else_would_do_the_exhausted_pool_is_asked_again_in_time() -> None:
+    cluster = SimCluster(with_gpus())
+    for zone in ("us-east-1a", "us-east-1b"):
+        cluster.ec2.exhaust("g4dn.xlarge", zone)
+    cluster.apply(training(1))
+    documents = settle(cluster)
+    assert any(d["reason"] == "capacity_backoff" for d in documents)
+    cluster.ec2.replenish()
+    settle(cluster, 900)
+    assert (by_pool(cluster)["gpu"], waiting(cluster)) == (1, 0)

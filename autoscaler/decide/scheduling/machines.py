@@ -11,6 +11,7 @@ from typing import Final
 from autoscaler.decide.capacity.catalogue import extended_of, nominal_resources
 from autoscaler.decide.capacity.cost import some_zone
 from autoscaler.decide.capacity.pools import hard_taints, pool_of, usd_of
+from autoscaler.decide.capacity.prices import ON_DEMAND
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
 from autoscaler.decide.scheduling.filters import LASTING
@@ -32,9 +33,11 @@ from autoscaler.decide.scheduling.labels import (
 from autoscaler.decide.scheduling.matching import HARD
 from autoscaler.decide.scheduling.placing import Template
 from autoscaler.model import Node, Resources, SchedulingRules, SeenType, Snapshot, State
+from autoscaler.model import Pool as PlaceToLaunch
 from autoscaler.model.rules import HOSTNAME_LABEL, Amounts, Effect, NodeSpec, PodRules, Taint
 from autoscaler.policy import Policy
 from autoscaler.pools import WorkerPool
+from autoscaler.state.backoffs import left_alone
 
 UNLIMITED: Final = 2**60
 DISK: Final = "ephemeral-storage"
@@ -68,6 +71,8 @@ class Machines:
         self.pool_zones = dict(snapshot.pool_zones)
         """Of pools that are launched in some zones only."""
         self._some_zone = some_zone(fleet)
+        self._zones = {worker.zone for worker in fleet.workers if worker.zone} | {one.zone for one in fleet.servers}
+        self._left_alone = left_alone(state, snapshot.taken_at_s)
         self._compares = len(policy.pools) > 1 or policy.pools[0].requirements is not None
         self._new_labels: dict[tuple[str, str, str], dict[str, str]] = {}
         self._templates: dict[tuple[str, str, str], Template] = {}
@@ -115,10 +120,19 @@ class Machines:
             pool=pool.name,
             choice=pool.choice_of(instance_type),
             usd_per_hour=usd_of(pool, instance_type, zone or self._some_zone, self._policy) if self._compares else None,
+            exhausted=self._compares and self._is_exhausted(pool, instance_type, zone),
             weight=pool.weight,
         )
         self._templates[pool.name, instance_type, zone] = template
         return template
+
+    def _is_exhausted(self, pool: WorkerPool, instance_type: str, zone: str) -> bool:
+        """Whether each way to launch it is left alone by now, in the zones of the machines that there are."""
+        types = pool.instance_types if pool.requirements is None else (instance_type,)
+        zones = {zone} if zone else self._zones
+        markets = {pool.market, ON_DEMAND}
+        ways = [PlaceToLaunch(instance_type=t, zone=z, market=m) for t in types for z in zones for m in markets]
+        return bool(ways) and all(way in self._left_alone for way in ways)
 
     def _daemons_on(self, spec: NodeSpec, instance_type: str) -> tuple[PodRules, ...]:
         """Those whose own rules let them on such a node; where none is shown, as much as was seen there."""
@@ -157,6 +171,8 @@ class Machines:
         common = {key: value for key, value in common.items() if key not in OF_ONE_TYPE}
         seen = self._seen(instance_type)
         remembered = dict(seen.labels) if seen is not None and not self._ours else {}
+        of_pools = {key for one in self._policy.pools for key in one.labels}  # nobody noted whose they were
+        remembered = {key: value for key, value in remembered.items() if key not in of_pools}
         labels = {**remembered, **common, **implied(instance_type, zone), **shared(alike)}
         labels |= {**pool.labels, POOL_LABEL: pool.name}
         if not zone:

@@ -12,16 +12,16 @@ _DECIMALS: Final = 9
 """Prices per pod are quotients: what differs by less costs the same."""
 
 
-Order = tuple[bool, float, int]
+Order = tuple[bool, bool, float, int]
 
 
 def order_of(template: Template, pods: int) -> Order:
     """Where a node for so many pods stands among others: the cheapest per pod first; of equal ones by weight.
 
-    What nobody knows the price of comes last.
+    What nobody knows the price of comes last, and behind it what EC2 has nothing left of.
     """
     usd = template.usd_per_hour
-    return usd is None, round((usd or 0.0) / pods, _DECIMALS), -template.weight
+    return template.exhausted, usd is None, round((usd or 0.0) / pods, _DECIMALS), -template.weight
 
 
 class Offers:
@@ -77,11 +77,15 @@ class Offers:
             self._most[rules] = {one.name: _most_pods(one, rules) for one in self.templates}
         return self._most[rules][template.name]
 
-    def price(self, new_nodes: Mapping[str, int]) -> tuple[int, float]:
-        """How many of these nodes have a price that nobody knows, and what the others cost an hour."""
-        chosen = [(template.usd_per_hour, new_nodes.get(template.name, 0)) for template in self.templates]
-        usd = sum(usd * count for usd, count in chosen if usd is not None)
-        return sum(count for usd, count in chosen if usd is None), round(usd, _DECIMALS)
+    def price(self, new_nodes: Mapping[str, int]) -> tuple[int, int, float]:
+        """How many of these nodes EC2 has nothing left of, or nobody knows the price of; and what the others cost."""
+        chosen = [(template, new_nodes[template.name]) for template in self.templates if template.name in new_nodes]
+        usd = sum(one.usd_per_hour * count for one, count in chosen if one.usd_per_hour is not None)
+        return (
+            sum(count for one, count in chosen if one.exhausted),
+            sum(count for one, count in chosen if one.usd_per_hour is None),
+            round(usd, _DECIMALS),
+        )
 
 
 def _most_pods(template: Template, rules: PodRules) -> int:

@@ -41,6 +41,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     """Of templates with the same, the first that fits is taken, by rank; of several the cheapest per placed pod."""
     usd_per_hour: float | None = None
     """None where nobody knows: such a one comes after all whose price is known."""
+    exhausted: bool = False
+    """EC2 had nothing left of it lately: taken only where no other choice would do."""
     weight: int = 0
     """Of what costs the same, the highest is taken."""
 

@@ -6,7 +6,7 @@ import pytest
 
 from autoscaler.decide.fleet import view_fleet
 from autoscaler.decide.scheduling.machines import UNKNOWN_TAINT, Machines
-from autoscaler.model import SchedulingRules, State
+from autoscaler.model import Resources, SchedulingRules, SeenType, State
 from autoscaler.model.rules import Effect, NodeSpec, Taint
 from tests.decide.builders import NOW_S, Machine, snapshot, worker
 from tests.decide.capacity.test_pools import pools
@@ -130,3 +130,15 @@ def test_gpus_of_workers_that_are_there_and_of_new_ones(
     assert dict(made.existing(row[0].node, there, cordoned=False).allocatable).get("nvidia.com/gpu", 0) == expected
     assert dict(new(made, "gpu").allocatable).get("nvidia.com/gpu", 0) == expected
     assert dict(new(made, "general", "t3.small").allocatable).get("nvidia.com/gpu", 0) == 0
+
+
+def test_what_is_remembered_of_a_type_lends_no_pools_label_to_another() -> None:
+    seen = SeenType(
+        instance_type="t3.small",
+        allocatable=Resources(cpu_millicores=1900, memory_bytes=2**30, pods=110),
+        labels=(("site", "north"), ("team", "ml")),
+    )
+    nobody, state = snapshot(0), State(seen_types=(seen,))
+    made = Machines(nobody, view_fleet(nobody, state), state, POLICY)
+    labels = dict(new(made, "general", "t3.small").labels)
+    assert (labels["site"], labels.get("team"), labels["tier"]) == ("north", None, "web")
