@@ -49,13 +49,13 @@ def test_queries_that_can_stand_in_parentheses_are_taken(query: str) -> None:
         ({"name": "x" * 41}, "length <= 40"),
         ({"above": 3}, "give either per_worker_target, or above or below or both"),
         ({"per_worker_target": None}, "give either per_worker_target, or above or below or both"),
-        ({"per_worker_target": 0}, "> 0.0"),
+        ({"per_worker_target": 0}, "write a number above 0"),
         ({"per_worker_target": float("nan")}, "per_worker_target"),
         ({"per_worker_target": None, "above": 1, "below": 2}, "below is 2 and above is 1"),
         ({"window_s": 29}, "window_s is 29: a window holds at least two samples"),
-        ({"window_s": 3601}, "<= 3600"),
-        ({"step": 0}, ">= 1"),
-        ({"treshold": 1}, "unknown field `treshold`"),
+        ({"window_s": 3601}, "from 2 to 3600"),
+        ({"step": 0}, "from 1 to 100"),
+        ({"treshold": 1}, "treshold is an unknown field"),
     ],
 )
 def test_what_is_refused(changes: dict[str, Any], words: str) -> None:

@@ -32,7 +32,7 @@ from autoscaler.decide.scheduling.labels import (
 )
 from autoscaler.decide.scheduling.matching import HARD
 from autoscaler.decide.scheduling.placing import Template
-from autoscaler.model import Node, Resources, SchedulingRules, SeenType, Snapshot, State
+from autoscaler.model import ON_DEMAND, Node, Resources, SchedulingRules, SeenType, Snapshot, State
 from autoscaler.model import Pool as PlaceToLaunch
 from autoscaler.model.rules import HOSTNAME_LABEL, Amounts, Effect, NodeSpec, PodRules, Taint
 from autoscaler.policy import Policy
