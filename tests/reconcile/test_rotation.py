@@ -26,7 +26,7 @@ def busy(rotation: Rotation, *, workers: int = 3, history_s: float | None = None
     return cluster
 
 
-def ready_at_each_second(cluster: SimCluster, seconds: float) -> Iterator[int]:
+def ready_at_each_look(cluster: SimCluster, seconds: float) -> Iterator[int]:
     """Ready workers that take pods, each time anything is looked at."""
     for _ in live(cluster, seconds):
         yield sum(node.ready and not node.cordoned and not node.server for node in cluster.world.nodes)
@@ -54,7 +54,7 @@ def test_workers_that_are_too_old_are_rotated_the_oldest_first_and_never_is_one_
     cluster = busy(Rotation(max_age_s=3600), history_s=3600)
     old, gone = cluster.workers(), []
     ages = {i: cluster.ec2.instances[i].launched_at_s for i in old}
-    for ready in ready_at_each_second(cluster, 3600):
+    for ready in ready_at_each_look(cluster, 3600):
         assert ready >= 3, "launched before drained"
         assert len(cluster.workers()) <= 4, "one at a time"
         gone += [i for i in old if i not in cluster.workers() and i not in gone]
