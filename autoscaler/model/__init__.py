@@ -37,8 +37,6 @@ from autoscaler.model.observed import (
     Pod,
     Resources,
     Sample,
-    SeenSignal,
-    SignalFailure,
     Snapshot,
     Unshown,
     Utilisation,
@@ -57,8 +55,8 @@ from autoscaler.model.operations import (
     Verb,
 )
 from autoscaler.model.rules import OwnerRules, SchedulingRules
+from autoscaler.model.signals import AsideSignal, SeenSignal, SignalFailure
 from autoscaler.model.state import (
-    AsideSignal,
     Backoff,
     JoinFailures,
     Lease,

@@ -6,7 +6,8 @@ import msgspec
 
 from autoscaler.model.forecast import Foreseen, KeptForecast
 from autoscaler.model.observed import Asks
-from autoscaler.model.state import AsideSignal, OwnerLaunches, State
+from autoscaler.model.signals import AsideSignal
+from autoscaler.model.state import OwnerLaunches, State
 
 
 class Action(StrEnum):

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.model import LaunchOperation, State
+from autoscaler.model import KeptForecast, LaunchOperation, State
 
 STATE_LIMIT_BYTES: Final = 64 * 1024
 LAUNCH_ROOM_BYTES: Final = 36 * 1024
@@ -35,6 +35,8 @@ def _grown(launch: LaunchOperation) -> int:
 
 def fitted(state: State) -> State:
     """The state within its limit, if forgetting helps: the older half of one memory after another."""
+    if state.forecast is not None and len(encoded(state)) > STATE_LIMIT_BYTES:
+        state = msgspec.structs.replace(state, forecast=_without_room(state.forecast))
     for memory in _GIVING_WAY:
         while len(encoded(state)) > STATE_LIMIT_BYTES:
             shorter = _forgetting(state, memory)
@@ -42,6 +44,11 @@ def fitted(state: State) -> State:
                 break
             state = shorter
     return state
+
+
+def _without_room(forecast: KeptForecast) -> KeptForecast:
+    """It is made again at its time, and not before."""
+    return KeptForecast(made_at_s=forecast.made_at_s, problem="the state has no room for it")
 
 
 def _forgetting(state: State, memory: str) -> State:
