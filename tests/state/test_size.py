@@ -33,9 +33,11 @@ from autoscaler.state.memory import (
     owner_bytes,
 )
 from autoscaler.state.notices import MAX_NOTICES
+from autoscaler.state.signals import untold_failures
 from autoscaler.state.size import (
     ID_BYTES,
     LAUNCH_ROOM_BYTES,
+    NO_ROOM,
     STATE_LIMIT_BYTES,
     encoded,
     fitted,
@@ -152,7 +154,9 @@ def test_what_fits_is_left_as_it_is_and_what_is_forgotten_is_the_oldest_of_the_l
 def test_a_forecast_gives_way_first_and_is_not_made_again_before_its_time() -> None:
     launches = tuple(big_launch(n, rows=20) for n in range(MAX_OPEN_OPERATIONS // 3))
     over = fitted(msgspec.structs.replace(MEMORIES, launches=launches))
-    assert over.forecast == KeptForecast(made_at_s=NOW_S, problem="the state has no room for it")
+    assert over.forecast == KeptForecast(made_at_s=NOW_S, problem=NO_ROOM)
+    assert {one.problem for one in over.signals_aside} == {"refused"}
+    assert untold_failures(over, MEMORIES.signals_aside) == (), "nobody hears of them once more for that"
 
 
 def test_a_state_of_nothing_but_operations_that_is_too_large_stays_whole() -> None:
