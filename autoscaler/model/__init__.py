@@ -40,8 +40,6 @@ from autoscaler.model.observed import (
     Pod,
     Resources,
     Sample,
-    SeenSignal,
-    SignalFailure,
     Snapshot,
     Unshown,
     Utilisation,
@@ -63,8 +61,8 @@ from autoscaler.model.operations import (
     Verb,
 )
 from autoscaler.model.rules import OwnerRules, SchedulingRules
+from autoscaler.model.signals import AsideSignal, SeenSignal, SignalFailure
 from autoscaler.model.state import (
-    AsideSignal,
     Backoff,
     JoinFailures,
     Lease,

@@ -8,7 +8,8 @@ import msgspec
 from autoscaler.model.forecast import Foreseen, KeptForecast
 from autoscaler.model.observed import Asks
 from autoscaler.model.operations import LaunchOperation
-from autoscaler.model.state import AsideSignal, OwnerLaunches, State
+from autoscaler.model.signals import AsideSignal
+from autoscaler.model.state import OwnerLaunches, State
 
 HAIR_USD: Final = 1e-9
 """Sums of decimal prices are this exact: three of $0.1 fit under a cap of $0.3."""

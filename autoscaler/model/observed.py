@@ -7,6 +7,7 @@ import msgspec
 
 from autoscaler.model.forecast import DemandHistory
 from autoscaler.model.rules import SchedulingRules
+from autoscaler.model.signals import SeenSignal
 
 
 class Sample(msgspec.Struct, frozen=True):
@@ -166,31 +167,6 @@ class Utilisation(msgspec.Struct, frozen=True, kw_only=True):
     """The smallest lower bound in the grow window: above the threshold means 'high all the time'."""
     shrink_max: float | None
     """The largest upper bound in the shrink window: below the threshold means 'low all the time'."""
-
-
-class SignalFailure(StrEnum):
-    """Why the query of a custom signal gave no answer when it was asked alone."""
-
-    REFUSED = "refused"
-    """Prometheus calls it no query: it never had an answer, and has none until somebody mends it."""
-    FAILED = "failed"
-    """No answer in time, or an error while it was evaluated: it may do better later."""
-
-
-class SeenSignal(msgspec.Struct, frozen=True, kw_only=True):
-    """What a look saw of a custom signal of the policy. What is None is unknown, and `problem` says why."""
-
-    name: str
-    now: float | None = None
-    least: float | None = None
-    """The smallest value in the signal's window."""
-    most: float | None = None
-    """The largest value in the shrink window."""
-    problem: str = ""
-    failure: SignalFailure | None = None
-    """Its query was set aside; None where it was answered, or could not be asked for another reason."""
-    asked: bool = True
-    """False: it was set aside before and was not asked in this look."""
 
 
 class InstanceState(StrEnum):

@@ -5,8 +5,9 @@ from enum import StrEnum
 import msgspec
 
 from autoscaler.model.forecast import KeptForecast
-from autoscaler.model.observed import Resources, SignalFailure
+from autoscaler.model.observed import Resources
 from autoscaler.model.operations import CommandRef, LaunchOperation, Pool, RemovalOperation
+from autoscaler.model.signals import AsideSignal
 
 
 class Mode(StrEnum):
@@ -238,17 +239,6 @@ class RulesQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Without a command: not asked again before."""
     problem: str = ""
     """Why the last one failed."""
-
-
-class AsideSignal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A custom signal whose query failed when it was asked alone: people know of it, and it is tried again later."""
-
-    name: str
-    fingerprint: str
-    """Of the query: another one is asked at once."""
-    failure: SignalFailure
-    problem: str
-    until_s: int
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.model import LaunchOperation, State
+from autoscaler.model import KeptForecast, LaunchOperation, State
 
 STATE_LIMIT_BYTES: Final = 64 * 1024
 LAUNCH_ROOM_BYTES: Final = 36 * 1024
@@ -12,6 +12,7 @@ LAUNCH_ROOM_BYTES: Final = 36 * 1024
 ID_BYTES: Final = 64
 """What one worker adds to its launch once it has an id: `instance_ids`, and `absent_since_s` for a while."""
 
+NO_ROOM: Final = "the state has no room for it"
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
 _GIVING_WAY: Final = ("moved", "refusals", "backoffs", "owners", "notices")
 """The harmless first: asked once more too early, launched once more in vain, a notice that was dealt with."""
@@ -35,6 +36,8 @@ def _grown(launch: LaunchOperation) -> int:
 
 def fitted(state: State) -> State:
     """The state within its limit, if forgetting helps: the older half of one memory after another."""
+    if len(encoded(state)) > STATE_LIMIT_BYTES:
+        state = _in_few_words(state)
     for memory in _GIVING_WAY:
         while len(encoded(state)) > STATE_LIMIT_BYTES:
             shorter = _forgetting(state, memory)
@@ -42,6 +45,13 @@ def fitted(state: State) -> State:
                 break
             state = shorter
     return state
+
+
+def _in_few_words(state: State) -> State:
+    """Without the forecast, which is made again at its time and not before, and without why signals failed."""
+    aside = tuple(msgspec.structs.replace(one, problem=one.failure.value) for one in state.signals_aside)
+    forecast = state.forecast and KeptForecast(made_at_s=state.forecast.made_at_s, problem=NO_ROOM)
+    return msgspec.structs.replace(state, forecast=forecast, signals_aside=aside)
 
 
 def _forgetting(state: State, memory: str) -> State:

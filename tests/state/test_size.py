@@ -3,8 +3,13 @@
 import msgspec
 import pytest
 
+from autoscaler.decide.demand.forecast import COMPARED_AT_MOST
 from autoscaler.model import (
+    AsideSignal,
     Backoff,
+    Demand,
+    KeptForecast,
+    KeptSlot,
     LaunchOperation,
     LaunchOverride,
     OwnerLaunches,
@@ -12,8 +17,12 @@ from autoscaler.model import (
     Refusal,
     RemovalPhase,
     Removed,
+    SignalFailure,
     State,
 )
+from autoscaler.observe.history import SLOTS
+from autoscaler.observe.signals import MAX_PROBLEM
+from autoscaler.signals import MOST_SIGNALS
 from autoscaler.state.backoffs import MAX_BACKOFFS
 from autoscaler.state.memory import (
     MAX_OWNERS_BYTES,
@@ -24,9 +33,11 @@ from autoscaler.state.memory import (
     owner_bytes,
 )
 from autoscaler.state.notices import MAX_NOTICES
+from autoscaler.state.signals import untold_failures
 from autoscaler.state.size import (
     ID_BYTES,
     LAUNCH_ROOM_BYTES,
+    NO_ROOM,
     STATE_LIMIT_BYTES,
     encoded,
     fitted,
@@ -36,6 +47,9 @@ from autoscaler.state.transitions import MAX_OPEN_OPERATIONS
 from tests.decide.builders import NOW_S, launch, notice, removal
 
 LONG = "0123456789abcdef0"
+HUGE = Demand(
+    cpu_requested_millicores=10**9, memory_requested_mib=10**9, cpu_used_millicores=10**9, memory_used_mib=10**9
+)
 OVERRIDE = LaunchOverride(instance_type="m6i.24xlarge", subnet_id=f"subnet-{LONG}", zone="ap-southeast-2a")
 
 
@@ -78,6 +92,19 @@ MEMORIES = State(
         for n in range(MAX_REFUSALS)
     ),
     removed=tuple(Removed(instance_id=f"i-{LONG}", ended_at_s=NOW_S) for _ in range(MAX_REMOVED)),
+    signals_aside=tuple(
+        AsideSignal(
+            name="s" * 40, fingerprint="f" * 8, failure=SignalFailure.REFUSED, problem="x" * MAX_PROBLEM, until_s=NOW_S
+        )
+        for _ in range(MOST_SIGNALS)
+    ),
+    forecast=KeptForecast(
+        made_at_s=NOW_S,
+        now=HUGE,
+        slots=(KeptSlot(at_s=NOW_S, demand=HUGE),) * SLOTS,
+        earlier_days=20,
+        compared=((1000, 1000),) * COMPARED_AT_MOST,
+    ),
     owners=tuple(
         OwnerLaunches(owner=f"batch/Job/{n:040d}", launched_at_s=NOW_S, zones=("z" * 15,) * 3)
         for n in range(MAX_OWNERS_BYTES // (OWNER_RECORD_BYTES + 50))
@@ -122,6 +149,14 @@ def test_what_fits_is_left_as_it_is_and_what_is_forgotten_is_the_oldest_of_the_l
     assert len(over.refusals) < MAX_REFUSALS
     assert over.refusals == MEMORIES.refusals[len(MEMORIES.refusals) - len(over.refusals) :]
     assert over.owners == MEMORIES.owners, "a launch that helps nobody would be made again"
+
+
+def test_a_forecast_gives_way_first_and_is_not_made_again_before_its_time() -> None:
+    launches = tuple(big_launch(n, rows=20) for n in range(MAX_OPEN_OPERATIONS // 3))
+    over = fitted(msgspec.structs.replace(MEMORIES, launches=launches))
+    assert over.forecast == KeptForecast(made_at_s=NOW_S, problem=NO_ROOM)
+    assert {one.problem for one in over.signals_aside} == {"refused"}
+    assert untold_failures(over, MEMORIES.signals_aside) == (), "nobody hears of them once more for that"
 
 
 def test_a_state_of_nothing_but_operations_that_is_too_large_stays_whole() -> None:

@@ -11,7 +11,6 @@ from typing import Final
 from autoscaler.decide.capacity.catalogue import extended_of, nominal_resources
 from autoscaler.decide.capacity.cost import some_zone
 from autoscaler.decide.capacity.pools import hard_taints, pool_of, usd_of
-from autoscaler.decide.capacity.prices import ON_DEMAND
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
 from autoscaler.decide.scheduling.filters import LASTING
