@@ -8,6 +8,7 @@ import msgspec
 from autoscaler.decide import steps
 from autoscaler.decide.capacity.cost import fleet_cost
 from autoscaler.decide.capacity.launch import LaunchPlan
+from autoscaler.decide.capacity.market import storms_told
 from autoscaler.decide.demand.custom import passed_over
 from autoscaler.decide.demand.schedules import in_force, limits_at
 from autoscaler.decide.fleet import Standing
@@ -96,6 +97,7 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
             *shrink.blocked,
             *passed_over(snapshot, policy),
             *course.spot_return.blocked,
+            *(storms_told(course.judged, state, policy, now_s=now_s) if grow.growth is not None else ()),
         ),
         events=tuple(look.events),
         news=look.news,

@@ -8,7 +8,7 @@ import msgspec
 
 from autoscaler.decide.capacity.pools import pool_named, pool_of
 from autoscaler.decide.fleet import FleetView, Standing, Worker
-from autoscaler.model import ON_DEMAND, SPOT, NewWorkers, State
+from autoscaler.model import ON_DEMAND, SPOT, Blocked, NewWorkers, State
 from autoscaler.policy import Policy
 from autoscaler.pools import WorkerPool
 from autoscaler.state.notices import INTERRUPTION
@@ -116,7 +116,24 @@ def in_markets(
 
 
 def in_storm(pool: WorkerPool, fleet: FleetView, state: State, policy: Policy, *, now_s: int) -> bool:
-    """Whether EC2 took so much of the pool's Spot within the window that growth stays on demand for the pause.
+    """Whether EC2 took so much of the pool's Spot that growth stays on demand now."""
+    return _storm_until(pool, fleet, state, policy, now_s=now_s) is not None
+
+
+def storms_told(fleet: FleetView, state: State, policy: Policy, *, now_s: int) -> tuple[Blocked, ...]:
+    """Of each Spot pool in a storm, how long it is left alone."""
+    until = {
+        pool.name: _storm_until(pool, fleet, state, policy, now_s=now_s) for pool in policy.pools if pool.market == SPOT
+    }
+    return tuple(
+        Blocked(subject="spot", reason=f"pool {name}: EC2 takes Spot back, growth is on demand for {until_s - now_s} s")
+        for name, until_s in until.items()
+        if until_s is not None
+    )
+
+
+def _storm_until(pool: WorkerPool, fleet: FleetView, state: State, policy: Policy, *, now_s: int) -> int | None:
+    """When the pause after the last storm ends: EC2 took `storm_share` of the pool's Spot within the window.
 
     What `state.notices` remembers is enough to tell. A notice of a machine that nobody lists any more counts for every
     pool.
@@ -128,11 +145,11 @@ def in_storm(pool: WorkerPool, fleet: FleetView, state: State, policy: Policy, *
         for notice in state.notices
         if notice.kind == INTERRUPTION and of_pool.get(notice.subject, pool) == pool
     )
-    there = mix_of(pool, fleet, policy).spot
+    there = mix_of(pool, fleet, policy).spot if times else 0
+    until_s = None
     for last, last_s in enumerate(times):
-        if not 0 <= now_s - last_s < spot.storm_pause_s:
-            continue
         taken = sum(last_s - at_s <= spot.storm_window_s for at_s in times[: last + 1])
-        if taken >= max(_LEAST_STORM, math.ceil((there + taken) * spot.storm_share - _HAIR)):
-            return True
-    return False
+        storm = taken >= max(_LEAST_STORM, math.ceil((there + taken) * spot.storm_share - _HAIR))
+        if storm and 0 <= now_s - last_s < spot.storm_pause_s:
+            until_s = last_s + spot.storm_pause_s
+    return until_s

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.decide.capacity.market import beyond_base, needed_on_demand
+from autoscaler.decide.capacity.market import beyond_base, market_of, needed_on_demand
 from autoscaler.decide.capacity.pools import counted, is_open, pool_of, price_rank
 from autoscaler.decide.demand.keeping import NOBODY_KEPT, Keeping
 from autoscaler.decide.demand.schedules import OWN_MIN, Limits
@@ -270,6 +270,7 @@ class _Choice:
         self.unseen: list[str] = []
         """The first Nodes whose pods have to be seen before they can be judged."""
         self.asks, self.asked_for = Asks(), ""
+        self._on_demand: dict[tuple[str, str, int], str | None] = {}
         self._snapshot, self._fleet, self._state, self._policy = snapshot, fleet, state, policy
         self._places, self._now_s, self._limits = places, now_s, limits
         self._forced = forced
@@ -340,8 +341,15 @@ class _Choice:
 
     def _needed_on_demand(self, worker: Worker) -> str | None:
         """What a Spot pool's base and share ask for; max comes first."""
-        gone = {other.key for other in self.chosen}
-        return None if self._forced else needed_on_demand(worker, self._fleet, self._policy, gone=gone)
+        if self._forced:
+            return None
+        pool = pool_of(worker, self._policy)
+        # The same is said of each of these.
+        alike = (pool.name if pool is not None else "", market_of(worker), len(self.chosen))
+        if alike not in self._on_demand:
+            gone = {other.key for other in self.chosen}
+            self._on_demand[alike] = needed_on_demand(worker, self._fleet, self._policy, gone=gone)
+        return self._on_demand[alike]
 
     def _block(self, worker: Worker, why: str) -> None:
         self.blocked.append(Blocked(subject=worker.title, reason=why))
