@@ -98,9 +98,9 @@ const nodeCommandDocument = () =>
 
 // How long a worker tries to join. A policy that is not valid stops the packaging a moment later, in the settings plugin,
 // with all that is wrong.
-const joinDeadline = () => {
+const joinDeadline = (policyFile) => {
   try {
-    return askInVariables("autoscaler.deploy.join_deadline", [path.resolve("policy.yml")]).trim();
+    return askInVariables("autoscaler.deploy.join_deadline", [path.resolve(policyFile)]).trim();
   } catch {
     return "";
   }
@@ -116,7 +116,7 @@ const ofTheService = async (param) => ({
         EXTRA_AGENT_ARGUMENTS: await param("k3sAgentArguments"),
         REGISTRIES_PARAMETER: await param("k3sRegistriesParameter"),
         K3S_RELEASES_URL: await param("k3sReleasesUrl"),
-        JOIN_DEADLINE_S: joinDeadline(),
+        JOIN_DEADLINE_S: joinDeadline(await param("policyFile")),
       },
       "k3sAgentArguments",
     ),
