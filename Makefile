@@ -73,8 +73,8 @@ package: setup ## build/k3s-autoscaler.zip, what Lambda runs; no AWS, no docker,
 catalogue: setup ## EC2's instance types anew, offline (PRICES=a dated list; `k3s-autoscaler prices refresh` asks AWS)
 	@$(PYTHON_BIN) -m autoscaler.deploy.catalogue $(if $(PRICES),--prices $(PRICES))
 
-rules: setup ## render the Prometheus rules and the manifests anew from policy.yml
-	@$(PYTHON_BIN) -m autoscaler.deploy.rules
+rules: setup ## render the Prometheus rules and the manifests anew from policy.yml (POLICY=policy.prod.yml: from another)
+	@$(PYTHON_BIN) -m autoscaler.deploy.rules $(addprefix --policy ,$(POLICY))
 
 up: setup ## an AWS account to a cluster that scales: both stacks and the token (STAGE=main, UP="--region eu-central-1")
 	@scripts/up --stage $(STAGE) $(UP)

@@ -16,7 +16,7 @@ from autoscaler.aws.clients import Clients
 from autoscaler.aws.clock import Context, LambdaClock, SortableIds
 from autoscaler.aws.dynamodb import DynamoStateStore
 from autoscaler.aws.ec2 import Ec2Fleet
-from autoscaler.aws.parameters import Parameters, WebhookTokens, read_offered
+from autoscaler.aws.parameters import Parameters, WebhookTokens, policy_parameter, read_offered
 from autoscaler.aws.prometheus import Prometheus
 from autoscaler.aws.sns import NoNotifier, SnsNotifier
 from autoscaler.aws.ssm import SsmNodeCommands
@@ -63,8 +63,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     start_mode: Mode | None = None
     """The mode of a cluster without a state; None: the policy's."""
     policy_file: str = "policy.yml"
-    policy_parameter: str | None = None
-    """Where operators change the policy live; None: they cannot."""
+
+    @property
+    def policy_parameter(self) -> str:
+        """Where operators change the policy live, if they do."""
+        return policy_parameter(self.cluster_id)
 
 
 class Reconcile(Protocol):
@@ -227,7 +230,7 @@ def build(environ: Mapping[str, str]) -> App:
         ports=ports,
         ours_among=fleet.ours_among,
         accept_token=tokens.accept,
-        offered_policy=partial(_offered, clients, settings.policy_parameter),
+        offered_policy=partial(read_offered, clients, settings.policy_parameter),
         clients=clients,
         begin=begin,
         reconcile=partial(reconcile, start_mode=settings.start_mode),
@@ -278,7 +281,6 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         notify_topic_arn=optional("NOTIFY_TOPIC_ARN"),
         start_mode=Mode(start_mode) if start_mode else None,
         policy_file=optional("POLICY_FILE") or "policy.yml",
-        policy_parameter=optional("POLICY_PARAMETER"),
     )
     if problems:
         raise SettingsError(f"The environment is not complete: {'; '.join(problems)}. Set it and deploy again.")
@@ -293,10 +295,6 @@ def read_policy(path: str) -> Policy:
     except UnknownInstanceType as error:
         raise PolicyError(f"{path} is not a valid policy: {error}.") from error
     return policy
-
-
-def _offered(clients: Clients, name: str | None) -> OfferedPolicy:
-    return read_offered(clients, name) if name is not None else OfferedPolicy(text=None)
 
 
 def _reader(read: Callable[[str], str], name: str | None) -> Callable[[], str] | None:

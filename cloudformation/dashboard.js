@@ -139,7 +139,8 @@ function body({ service, clusterId, prefix, period, workers, lastDecisions, alar
 
 // What the policy leaves to its default is not drawn: the number would stand in two places.
 async function limitsOf(resolveVariable) {
-  const read = (name) => resolveVariable(`file(policy.yml):workers.${name}, null`);
+  const file = await resolveVariable("param:policyFile");
+  const read = (name) => resolveVariable(`file(${file}):workers.${name}, null`);
   return { min: await read("min"), max: await read("max") };
 }
 

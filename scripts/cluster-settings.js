@@ -4,7 +4,7 @@
 const { lacksIpv6, unknownRegion } = require("./regions.js");
 const patterns = require("./setting-patterns.js");
 
-const { clusterId, imageId, optional, parameterForm, parameterName, releasesUrl, rootDevice, volumeGb } = patterns;
+const { clusterId, imageId, optional, parameterForm, parameterName, policyFile, releasesUrl, rootDevice, volumeGb } = patterns;
 
 const number = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])";
 const ipv4Cidr = (prefix) => new RegExp(`^$|^${number}(\\.${number}){3}/${prefix}$`);
@@ -17,6 +17,7 @@ const vpcNetwork = new RegExp(`^(10\\.(?!4[23]$)${number}|172\\.(1[6-9]|2[0-9]|3
 // name: [what is accepted, what to say]
 const rules = {
   clusterId,
+  policyFile,
   vpcNetwork: [vpcNetwork, "the first two numbers of a private network, such as 10.0, 172.20 or 192.168, and not 10.42 or 10.43, which K3s gives to pods and Services"],
   zones: [/^([a-z]{2}(-[a-z]+)+-[0-9][a-z],[a-z]{2}(-[a-z]+)+-[0-9][a-z])?$/, "two zones of the region, such as eu-central-1a,eu-central-1c, or empty for its first two"],
   functionEgress: [/^(ipv6|existing)$/, "ipv6, or existing where you give the functions' route table a way to AWS yourself"],

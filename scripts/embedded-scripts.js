@@ -99,9 +99,9 @@ const nodeCommandDocument = () =>
 
 // How long a worker tries to join. A policy that is not valid stops the packaging a moment later, in the settings plugin,
 // with all that is wrong.
-const joinDeadline = () => {
+const joinDeadline = (policyFile) => {
   try {
-    return askInVariables("autoscaler.deploy.join_deadline", [path.resolve("policy.yml")]).trim();
+    return askInVariables("autoscaler.deploy.join_deadline", [path.resolve(policyFile)]).trim();
   } catch {
     return "";
   }
@@ -117,7 +117,7 @@ const workerUserData = async (param, { agentArguments }) =>
         EXTRA_AGENT_ARGUMENTS: [await param("k3sAgentArguments"), ...agentArguments].join(" "),
         REGISTRIES_PARAMETER: await param("k3sRegistriesParameter"),
         K3S_RELEASES_URL: await param("k3sReleasesUrl"),
-        JOIN_DEADLINE_S: joinDeadline(),
+        JOIN_DEADLINE_S: joinDeadline(await param("policyFile")),
       },
       "k3sAgentArguments, or the labels and agent_args of a pool in policy.yml",
     ),

@@ -42,10 +42,10 @@ function unknown(names, { file, rules }, other, { shared }) {
     });
 }
 
-function aboutThePolicy(serverless, { workerImageId, workerImageParameter }) {
+function aboutThePolicy(serverless, { policyFile, workerImageId, workerImageParameter }) {
   const folder = serverless.serviceDir;
   const image = workerImageId ? "" : String(workerImageParameter ?? "");
-  const options = ["--policy", path.join(folder, "policy.yml"), "--rules", path.join(folder, "monitoring"), "--image", image];
+  const options = ["--policy", path.join(folder, policyFile), "--rules", path.join(folder, "monitoring"), "--image", image];
   run(serverless, "autoscaler.deploy.check", options);
 }
 
@@ -77,7 +77,7 @@ function check(serverless) {
       `Stage "${LOCAL}" holds made-up values for an emulator: set AWS_ENDPOINT_URL to the emulator, or deploy with --stage and a stage of your own (docs/deploy.md).`,
     );
   }
-  if (settingRules === "service-settings") {
+  if (settingRules === "service-settings" && own.rules.policyFile[0].test(String(settings.policyFile))) {
     try {
       aboutThePolicy(serverless, settings);
     } catch (error) {

@@ -4,7 +4,7 @@
 const { lacksIpv6, unknownRegion } = require("./regions.js");
 const patterns = require("./setting-patterns.js");
 
-const { HOST, PORT, boolean, clusterId, ids, imageId, keyArn, optional, parameterForm, parameterName, rootDevice, volumeGb } = patterns;
+const { HOST, PORT, boolean, clusterId, ids, imageId, keyArn, optional, parameterForm, parameterName, policyFile, rootDevice, volumeGb } = patterns;
 const topicArn = optional(/^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[a-zA-Z0-9_-]{1,256}$/);
 const LOG_RETENTION_DAYS = [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
 
@@ -15,6 +15,7 @@ const hasAddress = (url) => !url.includes("[") || patterns.isIpv6(url.slice(url.
 // name: [what is accepted, what to say]
 const rules = {
   clusterId,
+  policyFile,
   prometheusUrl: [patterns.also(STORE_URL, hasAddress), "an address of at most 1024 characters such as http://10.0.1.10:30090, with the store's path where it has one (/prometheus), without user, query, blanks or /api/v1"],
   // Those of a launch stand in an IAM policy, which takes 6,144 characters. An interface takes 16 groups at the most.
   workerSubnetIds: [ids("subnet", 12), "1 to 12 subnet ids separated by commas without blanks, each once, one subnet for each zone"],

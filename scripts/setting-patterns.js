@@ -48,6 +48,9 @@ module.exports = {
   // SSM takes 15 levels, and 1,011 characters with the ARN in front. Two of them stand in Lambda's 4 KB of environment.
   parameterName: /^(?=.{1,512}$)(\/[a-zA-Z0-9_.-]+){1,15}$/,
   parameterForm: "of at most 512 characters and 15 levels",
+  // As autoscaler/policyfile/layers.py knows what a policy may extend: what packaging takes along. Its length is what
+  // Lambda's 4 KB of environment have left.
+  policyFile: [/^policy[A-Za-z0-9._-]{0,20}\.yml$/, "a file beside policy.yml of at most 30 characters, whose name begins with policy and ends in .yml, such as policy.prod.yml"],
   imageId: /^ami-[0-9a-f]{8,17}$/,
   rootDevice: [/^\/dev\/[a-z0-9]{1,27}$/, "the AMI's root device, such as /dev/xvda"],
   volumeGb: [/^([89]|[1-9][0-9]{1,3}|1[0-5][0-9]{3}|16[0-2][0-9]{2}|163[0-7][0-9]|1638[0-4])$/, "a whole number of gibibytes from 8 to 16384"],

@@ -40,6 +40,11 @@ class Parameters:
         return str(answer["Parameter"].get("Value", ""))
 
 
+def policy_parameter(cluster_id: str) -> str:
+    """The name of the parameter with the policy's live changes."""
+    return f"/k3s/{cluster_id}/policy"
+
+
 def read_offered(clients: Clients, name: str) -> OfferedPolicy:
     """What stands in the parameter of the policy's live changes, and since when. Raises ParameterUnavailable."""
     try:

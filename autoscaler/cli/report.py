@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autoscaler.cli.duration import say_duration
-from autoscaler.model import LaunchOperation, ModeSetting, RemovalOperation, SpotReturn, State
+from autoscaler.model import LaunchOperation, ModeSetting, PolicyOverride, RemovalOperation, SpotReturn, State
 from autoscaler.state.backoffs import LAUNCH_PATH
 from autoscaler.state.modes import operators_mode
 
@@ -66,6 +66,7 @@ def status_document(
         "mode": operators_mode(state.mode, now_s) or policy_mode,
         "mode_setting": msgspec.to_builtins(state.mode),
         "policy_mode": policy_mode,
+        "policy_override": _whole(state.policy_override) if state.policy_override is not None else None,
         "lease": msgspec.to_builtins(state.lease),
         "fence": state.fence,
         "ready_workers": state.node_count,
@@ -104,6 +105,8 @@ def show_status(
     if not stored:
         console.print("No state is stored for this cluster yet: it has never scaled, or the name is another one.")
         return
+    if state.policy_override is not None:
+        _line(console, "policy", _say_override(state.policy_override))
     _line(console, "lease", _say_lease(state, now_s))
     _line(
         console, "ready workers", "unknown" if state.node_count is None else f"{state.node_count} (at the last write)"
@@ -173,6 +176,13 @@ def show_history(console: Console, decisions: Iterable[Mapping[str, Any]], *, ti
         for decision in decisions
     ]
     _table(console, title, ("time", "action", "reason", "what"), rows, empty="none recorded")
+
+
+def _say_override(override: PolicyOverride) -> str:
+    """Whether somebody has changed the policy live."""
+    if override.refused_version:
+        return f"live changes, version {override.refused_version} refused: `k3s-autoscaler policy show`"
+    return f"live changes, version {override.version}: `k3s-autoscaler policy show`"
 
 
 def _say_lease(state: State, now_s: int) -> str:

@@ -13,7 +13,7 @@ from autoscaler.presets import NAMES, preset
 
 EXTENDS: Final = "extends"
 MOST_LAYERS: Final = 5
-_FILE: Final = re.compile(r"policy[A-Za-z0-9._-]{0,80}\.yml")
+_FILE: Final = re.compile(r"policy[A-Za-z0-9._-]{0,20}\.yml")
 """What packaging takes along; a folder in it would lie elsewhere there."""
 
 

@@ -7,6 +7,7 @@ says nothing: it would judge a value that nobody wrote.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from enum import Enum
 from types import UnionType
 from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
@@ -165,9 +166,7 @@ class _Reader:
         for name, path, one in given:
             before = len(self.wrong)
             try:
-                if one is None:
-                    raise Wrong(_EMPTY)  # noqa: TRY301 - told like every other fault
-                value = self._value(path, one, kind)
+                value = self._value(path, Scalar("") if one is None else one, kind)
             except Wrong as wrong:
                 self._note(path, wrong)
                 continue
@@ -247,12 +246,8 @@ def _wanted(annotated: Any, path: str, limits: msgspec.Meta | None = None) -> st
 
 
 def _unknown(path: str, key: str, fields: Mapping[str, Any]) -> str:
-    import difflib  # noqa: PLC0415 - only where something is wrong
-
     name = f"{path}.{key}" if path else key
-    close = (
-        difflib.get_close_matches(key, fields, n=1) or [field for field in fields if field.startswith(f"{key}_")][:1]
-    )
+    close = get_close_matches(key, fields, n=1) or [field for field in fields if field.startswith(f"{key}_")][:1]
     if close:
         return f"{name} is an unknown field: did you mean {close[0]}?"
     return f"{name} is an unknown field: {path or 'a policy'} has {', '.join(fields)}"

@@ -1,14 +1,15 @@
 // What the server runs beside K3s, as SSM parameters: the manifests of monitoring/ rendered for this cluster from
-// policy.yml, and the sync script. The server fetches them whenever bundle-info changes: no S3 bucket, no public
+// its policy, and the sync script. The server fetches them whenever bundle-info changes: no S3 bucket, no public
 // address, and a policy that changed reaches the server with the next deployment of this stack.
 "use strict";
 
+const path = require("node:path");
 const { askInVariables } = require("../../scripts/ask-python.js");
 const { rules } = require("../../scripts/cluster-settings.js");
 
-const packed = ({ clusterId, imageDigests }) => {
+const packed = ({ clusterId, imageDigests, policyFile }) => {
   const digests = imageDigests.split(",").filter(Boolean).flatMap((digest) => ["--image-digest", digest]);
-  return JSON.parse(askInVariables("autoscaler.deploy.bundle", ["--cluster-id", clusterId, ...digests]));
+  return JSON.parse(askInVariables("autoscaler.deploy.bundle", ["--cluster-id", clusterId, "--policy", path.resolve(policyFile), ...digests]));
 };
 
 const parameter = (name, value, description, more = {}) => ({
@@ -36,7 +37,8 @@ const accepted = ([name, value]) => rules[name][0].test(value);
 module.exports = async ({ resolveVariable }) => {
   const clusterId = String(await resolveVariable("param:clusterId"));
   const imageDigests = String(await resolveVariable("param:imageDigests"));
+  const policyFile = String(await resolveVariable("param:policyFile"));
   // What these rules refuse stops the packaging a moment later, in the settings plugin, with all that is wrong.
-  if (!Object.entries({ clusterId, imageDigests }).every(accepted)) return { Resources: {} };
-  return { Resources: resources(clusterId, packed({ clusterId, imageDigests })) };
+  if (!Object.entries({ clusterId, imageDigests, policyFile }).every(accepted)) return { Resources: {} };
+  return { Resources: resources(clusterId, packed({ clusterId, imageDigests, policyFile })) };
 };

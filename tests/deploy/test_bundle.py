@@ -44,7 +44,7 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
 
 
 def template(*, clusterId: str, imageDigests: str = "") -> subprocess.CompletedProcess[str]:  # noqa: N803 - as in cluster.yml
-    parameters = {"clusterId": clusterId, "imageDigests": imageDigests}
+    parameters = {"clusterId": clusterId, "imageDigests": imageDigests, "policyFile": "policy.yml"}
     return subprocess.run(
         ["node", "-e", DRIVER, json.dumps(parameters)],
         cwd=ROOT,

@@ -43,7 +43,6 @@ SETTINGS = Settings(
     launch_template_id="lt-1",
     subnet_ids=("subnet-1",),
     node_command_document="our-document",
-    policy_parameter="/k3s/demo/policy",
     alert_token_parameter="/k3s/demo/webhook-token",
 )
 

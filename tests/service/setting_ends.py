@@ -96,6 +96,11 @@ def arguments(*must: str) -> Ends:
 FLAG: Final = Ends(("false", "true", "false"), ("", "True", "yes", "0"))
 PRESENT: Final = Ends(("false", "true", "true"), FLAG.refused)
 CLUSTER_ID: Final = Ends(("0", "a" + "-" * 30 + "9", "1e3"), ("", "a" * 33, "-a", "a-", "A", "a_b", "a.b"))
+POLICY_FILE: Final = Ends(
+    ("policy.yml", f"policy{'.prod' * 4}.yml", "policy.yml"),
+    ("", "policy", "policy.yaml", "prod.yml", "../policy.yml", "a/policy.yml", f"policy{'x' * 21}.yml", "policy b.yml"),
+)
+"""The third packaging takes the files of the project as they are."""
 IMAGE_ID: Final = Ends(("", "", "ami-" + "f" * 17), ("ami-0000000", "ami-" + "f" * 18, "AMI-00000000"))
 DEVICE: Final = Ends(("/dev/a", "/dev/" + "z" * 27, "/dev/0"), ("/dev/" + "z" * 28, "/dev/", "xvda", "/dev/a-b", ""))
 VOLUME_GB: Final = Ends(("8", "16384", "9999"), ("7", "16385", "08", "1e3", "20.5", ""))
@@ -117,6 +122,7 @@ RELEASES: Final = Ends(
 
 SERVICE: Final[dict[str, Ends]] = {
     "clusterId": CLUSTER_ID,
+    "policyFile": POLICY_FILE,
     "prometheusUrl": Ends(
         ("http://a", (f"https://{HOST}:65535/" + "p" * 1024)[:1024], "http://[fd00::1]:1/~._-/1:2//"),
         (
@@ -173,6 +179,7 @@ SERVICE: Final[dict[str, Ends]] = {
 
 CLUSTER: Final[dict[str, Ends]] = {
     "clusterId": CLUSTER_ID,
+    "policyFile": POLICY_FILE,
     "vpcNetwork": Ends(
         ("10.0", "192.168", "10.20"), ("", "10", "10.42", "10.43", "10.256", "10.00", "172.15", "172.32", "192.169")
     ),

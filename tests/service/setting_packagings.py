@@ -98,7 +98,11 @@ class Packaged:
             name.replace("Id", "Parameter") for name in ("workerImageId", "serverImageId") if self.settings.get(name)
         }
         server = set() if self.has_server else ONLY_WITH_THE_SERVER
-        return {"architecture", "flannelBackend", "functionEgress"} | image | server
+        return {"architecture", "flannelBackend", "functionEgress"} | image | server | self._file()
+
+    def _file(self) -> set[str]:
+        """Of the cluster's policy only what it holds is deployed; the functions are told which file is theirs."""
+        return set() if self.service.file == "serverless.yml" else {"policyFile"}
 
     def user_data(self) -> str:
         """The script that the machine runs first."""
@@ -133,7 +137,7 @@ def user_data_bytes(service: Service, settings: dict[str, str]) -> int:
       );
     """
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "policy.yml").write_text(policy_of(LONGEST))
+        (Path(folder) / settings["policyFile"]).write_text(policy_of(LONGEST))
         given = {"root": str(ROOT), "name": service.name, "settings": settings, "volume": VOLUME}
         return int(node(program, given, cwd=Path(folder)))
 
@@ -167,7 +171,7 @@ def package(service: Service, turn: int, folder: Path) -> Packaged:
         file = folder / service.file
         text = file.read_text(encoding="utf-8")
         file.write_text(text.replace("params:\n", "params:\n" + re.sub("(?m)^", "  ", stage).rstrip(" "), 1))
-        (folder / "policy.yml").write_text(policy_of(turn))
+        (folder / settings["policyFile"]).write_text(policy_of(turn))
         ran = sls_package_in(folder, "--config", service.file, "--stage", STAGES[turn])
         made = folder / ".serverless"
     assert ran.returncode == 0, ran.stdout + ran.stderr

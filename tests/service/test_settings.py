@@ -1,5 +1,6 @@
 """Wrong parameters: one sentence each, at package time, and nothing is made."""
 
+import base64
 import json
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from autoscaler.policyfile import layers
 from tests.service.conftest import (
     CREDENTIAL_FREE,
     EVERY_PART,
@@ -131,6 +133,31 @@ def clone(build_folder: Path) -> Iterator[Path]:
     copy_project(folder)
     yield folder
     shutil.rmtree(folder)
+
+
+def test_a_stage_has_its_own_policy_that_extends_the_common_one(clone: Path) -> None:
+    (clone / "policy.prod.yml").write_text("extends: policy.yml\nworkers: {max: 30, join_timeout_s: 20m}\n")
+    ran = sls_package_in(clone, "--param=policyFile=policy.prod.yml")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    text = (clone / ".serverless" / "cloudformation-template-update-stack.json").read_text(encoding="utf-8")
+    template = Template(json.loads(text), text)
+    assert template.properties("SweepLambdaFunction")["Environment"]["Variables"]["POLICY_FILE"] == "policy.prod.yml"
+    user_data = base64.b64decode(template.properties("WorkerLaunchTemplate")["LaunchTemplateData"]["UserData"]).decode()
+    assert "export JOIN_DEADLINE_S='960'" in user_data, "four fifths of the stage's join_timeout_s"
+
+
+def test_a_stages_policy_is_checked_whole(clone: Path) -> None:
+    (clone / "policy.prod.yml").write_text("extends: policy.yml\nworkers: {max: 1}\n")
+    ran = sls_package_in(clone, "--param=policyFile=policy.prod.yml")
+    assert ran.returncode != 0
+    assert "policy.prod.yml with policy.yml is not a valid policy: workers.min is 2 and workers.max is 1" in (
+        ran.stdout + ran.stderr
+    )
+
+
+def test_a_stages_file_is_one_that_a_policy_may_extend() -> None:
+    patterns = (ROOT / "scripts" / "setting-patterns.js").read_text(encoding="utf-8")
+    assert f"policyFile: [/^{layers._FILE.pattern}$/," in patterns
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from autoscaler.aws.parameters import policy_parameter
 from tests.service.conftest import ROOT, Template, without_comments
 
 FUNCTIONS = {"AlertsLambdaFunction": "alerts", "SweepLambdaFunction": "sweep", "LifecycleLambdaFunction": "lifecycle"}
@@ -20,7 +21,7 @@ CONTRACT = {  # DESIGN: the environment that the handlers read
     "SUBNET_IDS",
     "NODE_COMMAND_DOCUMENT",
     "ALERT_TOKEN_PARAMETER",
-    "POLICY_PARAMETER",
+    "POLICY_FILE",
     "PROMETHEUS_AUTH_PARAMETER",
     "PROMETHEUS_CA_PARAMETER",
     "START_MODE",
@@ -55,7 +56,6 @@ def test_the_environment_is_the_contract(template: Template, logical_id: str) ->
     assert variables["LAUNCH_TEMPLATE_ID"] == {"Ref": "WorkerLaunchTemplate"}
     assert variables["NODE_COMMAND_DOCUMENT"] == {"Ref": "NodeCommandDocument"}
     assert variables["ALERT_TOKEN_PARAMETER"] == "/k3s/demo/webhook-token"
-    assert variables["POLICY_PARAMETER"] == "/k3s/demo/policy"
 
 
 def test_the_framework_makes_no_role_of_its_own(template: Template) -> None:
@@ -94,7 +94,7 @@ def test_lifecycle_events_are_filtered(template: Template) -> None:
     assert patterns["aws.ec2", "EC2 Instance State-change Notification"] == {"state": ["shutting-down", "terminated"]}
     assert patterns["aws.health", "AWS Health Event"] == {"service": ["EC2"], "eventTypeCategory": ["scheduledChange"]}
     assert patterns["aws.ssm", "Parameter Store Change"] == {
-        "name": [template.properties("SweepLambdaFunction")["Environment"]["Variables"]["POLICY_PARAMETER"]],
+        "name": [policy_parameter("demo")],
         "operation": ["Create", "Update", "Delete"],
     }
     command = patterns["aws.ssm", "EC2 Command Status-change Notification"]

@@ -11,7 +11,7 @@ import msgspec
 
 from autoscaler.aws.clients import Clients
 from autoscaler.aws.failures import told_as
-from autoscaler.aws.parameters import ParameterUnavailable, read_offered
+from autoscaler.aws.parameters import ParameterUnavailable, policy_parameter, read_offered
 from autoscaler.model import OfferedPolicy
 
 NOTHING: Final = "{}\n"
@@ -38,7 +38,7 @@ class PolicyParameter:
 
     def __init__(self, clients: Clients, cluster: str) -> None:
         self._clients = clients
-        self.name = f"/k3s/{cluster}/policy"
+        self.name = policy_parameter(cluster)
 
     def read(self) -> OfferedPolicy:
         """What stands there now. Raises ParameterUnavailable."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 
 from autoscaler.aws.failures import error_code
+from autoscaler.aws.parameters import policy_parameter
 from autoscaler.cli.verify.checks import NOT_DEPLOYED, Account, Finding, Subject, ok, problem, stack_outputs, warning
 from autoscaler.model import CLUSTER_TAG, ROLE_TAG
 
@@ -58,7 +59,7 @@ def sample_events(subject: Subject) -> dict[str, tuple[dict[str, Any], bool]]:
             False,
         ),
         "a live change of the policy": (
-            _event("aws.ssm", "Parameter Store Change", changed | {"name": f"/k3s/{subject.cluster_id}/policy"}),
+            _event("aws.ssm", "Parameter Store Change", changed | {"name": policy_parameter(subject.cluster_id)}),
             True,
         ),
         "a change of another parameter": (
