@@ -84,7 +84,7 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
     """Launches and removals."""
     saves_an_action: int = 12
     """Writes of the state and the history, from the intent to the end."""
-    state_kb: int = 2
+    state_kb: int = 3
     look_bytes: int = 2_600
     """A calm look's log line and its metrics; a look that acts writes some more (tests/test_cost.py measures both)."""
     watchdog_bytes: int = 600

@@ -20,6 +20,7 @@ LOOKS_S = 2 * 3600
 
 def busy(rotation: Rotation, *, workers: int = 3, history_s: float | None = None, **changes: Any) -> SimCluster:
     """Each worker runs two pods that fit together on no other one, and use enough for nobody to be idle."""
+    changes.setdefault("scale_down", ScaleDown(when="low_use"))  # with fits what was launched in vain leaves again
     cluster = SimCluster(Policy(version=1, rotation=rotation, **changes), workers=workers, history_s=history_s)
     cluster.apply(deployment("web", 2 * workers, cpu_millicores=800, burn_cores=0.5))
     cluster.run(1500)
@@ -188,7 +189,7 @@ def test_at_max_nobody_is_drained_first() -> None:
 def test_idle_workers_that_are_too_old_go_without_a_replacement() -> None:
     cluster = SimCluster(Policy(version=1, rotation=Rotation(max_age_s=3600)), workers=5, history_s=3700)
     told = began(documents(cluster, 1200))
-    assert told[0] == ("scale_down", "low_utilisation")
+    assert told[0] == ("scale_down", "consolidation")
     assert len(cluster.workers()) == cluster.wires.totals["ec2", "launch"] == 2, "two are needed, and three are not"
 
 
