@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from autoscaler.instance_types import arch_of
+from autoscaler.model import ON_DEMAND
 from autoscaler.model.rules import HOSTNAME_LABEL, Labels
 
 ZONE_LABEL: Final = "topology.kubernetes.io/zone"
@@ -66,9 +67,9 @@ def labels_by_nature(instance_type: str, zone: str) -> dict[str, str]:
     return labels
 
 
-def implied(instance_type: str, zone: str) -> dict[str, str]:
+def implied(instance_type: str, zone: str, market: str = ON_DEMAND) -> dict[str, str]:
     """What a worker of ours has beside what its nature gives (cloudformation/scripts/worker-bootstrap.sh)."""
-    return labels_by_nature(instance_type, zone) | {MANAGED_LABEL: "true", CAPACITY_LABEL: "on-demand"}
+    return labels_by_nature(instance_type, zone) | {MANAGED_LABEL: "true", CAPACITY_LABEL: market}
 
 
 def region_of(zone: str) -> str:

@@ -15,6 +15,7 @@ from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
 from autoscaler.decide.scheduling.filters import LASTING
 from autoscaler.decide.scheduling.labels import (
+    CAPACITY_LABEL,
     INSTANCE_TYPE_LABEL,
     OF_ONE_TYPE,
     OLD_ZONE_LABELS,
@@ -31,7 +32,7 @@ from autoscaler.decide.scheduling.labels import (
 )
 from autoscaler.decide.scheduling.matching import HARD
 from autoscaler.decide.scheduling.placing import Template
-from autoscaler.model import ON_DEMAND, Node, Resources, SchedulingRules, SeenType, Snapshot, State
+from autoscaler.model import ON_DEMAND, SPOT, Node, Resources, SchedulingRules, SeenType, Snapshot, State
 from autoscaler.model import Pool as PlaceToLaunch
 from autoscaler.model.rules import HOSTNAME_LABEL, Amounts, Effect, NodeSpec, PodRules, Taint
 from autoscaler.policy import Policy
@@ -85,6 +86,7 @@ class Machines:
                 like = labels_by_nature(instance.instance_type, instance.zone)
             else:
                 like = self._labels_of_new(pool, instance.instance_type, instance.zone)
+                like = {**like, CAPACITY_LABEL: SPOT if instance.market == SPOT else ON_DEMAND}
             labels = {**like, **labels}
         return NodeSpec(
             name=node.name,
@@ -173,7 +175,8 @@ class Machines:
         of_pools = {key for one in self._policy.pools for key in one.labels}  # nobody noted whose they were
         remembered = {key: value for key, value in remembered.items() if key not in of_pools}
         labels = {**remembered, **common, **implied(instance_type, zone), **shared(alike)}
-        labels |= {**pool.labels, POOL_LABEL: pool.name}
+        # Of a Spot pool the ones that its base and share ask for are on demand all the same: most are not.
+        labels |= {**pool.labels, POOL_LABEL: pool.name, CAPACITY_LABEL: pool.market}
         if not zone:
             return {key: value for key, value in labels.items() if key not in self._zone_valued}
         return labels | dict.fromkeys(self._zone_valued, zone) | {ZONE_LABEL: zone, REGION_LABEL: region_of(zone)}

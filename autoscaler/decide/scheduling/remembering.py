@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from autoscaler.decide.fleet import FleetView, Standing, Worker
-from autoscaler.decide.scheduling.labels import OF_ONE_NODE, POOL_LABEL, RealNames, implied, shared
+from autoscaler.decide.scheduling.labels import CAPACITY_LABEL, OF_ONE_NODE, POOL_LABEL, RealNames, implied, shared
 from autoscaler.decide.scheduling.machines import smallest
 from autoscaler.model import Resources, SeenType, Snapshot, State
 
@@ -69,5 +69,6 @@ def _labels(snapshot: Snapshot, instance_type: str, workers: Sequence[Worker]) -
     labels = {k: v for k, v in shared(seen).items() if own.get(k) != v and k not in OF_ONE_NODE}
     labels.pop("topology.kubernetes.io/region", None)
     labels.pop(POOL_LABEL, None)
+    labels.pop(CAPACITY_LABEL, None)
     kept = tuple(sorted(labels.items()))
     return kept if len(msgspec.json.encode(kept)) <= MAX_LABELS_BYTES else ()

@@ -39,7 +39,7 @@ def _new_workers(cluster: SimCluster) -> list[NodeSpec]:
         for zone in sorted(zones):
             name = f"new-{pool.name}-{instance_type}-{zone}"
             labels = node_labels(name, arch=arch_of(instance_type), instance_type=instance_type, zone=zone)
-            labels |= managed_labels(pool.name) | dict(settings.worker_labels) | pool.labels
+            labels |= managed_labels(pool.name, pool.market) | dict(settings.worker_labels) | pool.labels
             specs.append(
                 NodeSpec(
                     name=name,

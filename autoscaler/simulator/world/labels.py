@@ -49,9 +49,9 @@ def node_labels(name: str, *, arch: str, instance_type: str, zone: str) -> dict[
     return labels
 
 
-def managed_labels(pool: str) -> dict[str, str]:
+def managed_labels(pool: str, market: str) -> dict[str, str]:
     """What our bootstrap adds on workers of this pool that we launch."""
-    return {MANAGED_LABEL: "true", CAPACITY_LABEL: "on-demand", POOL_LABEL: pool}
+    return {MANAGED_LABEL: "true", CAPACITY_LABEL: market, POOL_LABEL: pool}
 
 
 def control_plane_labels() -> dict[str, str]:

@@ -13,6 +13,7 @@ from autoscaler.model import (
     CLUSTER_TAG,
     MANAGED_BY_TAG,
     MANAGED_BY_VALUE,
+    ON_DEMAND,
     POOL_TAG,
     ROLE_TAG,
     InstanceState,
@@ -110,6 +111,7 @@ class Nodes:
         tags = {tag["Key"]: tag["Value"] for tag in row.get("Tags") or ()}
         machine = Machine(
             pool=tags.get(POOL_TAG, ""),
+            market=row.get("InstanceLifecycle") or ON_DEMAND,
             instance_id=row["InstanceId"],
             instance_type=row["InstanceType"],
             zone=row["Placement"]["AvailabilityZone"],
@@ -162,7 +164,7 @@ class Nodes:
         traits, pool = self._traits, self._traits.pool_of(machine)
         labels: dict[str, str] = {}
         if machine.managed:
-            labels = managed_labels(machine.pool or (pool.name if pool is not None else GENERAL))
+            labels = managed_labels(machine.pool or (pool.name if pool is not None else GENERAL), machine.market)
             labels |= dict(traits.worker_labels) | (pool.labels if pool is not None else {})
         own = pool.parsed_taints if pool is not None else ()
         node = self._register(machine, labels, (*traits.worker_taints, *own) if machine.managed else ())

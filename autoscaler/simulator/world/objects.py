@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from autoscaler.decide.capacity.catalogue import CATALOGUE, MAX_PODS
+from autoscaler.model import ON_DEMAND
 from autoscaler.model.rules import Effect, PodRules, Taint
 from autoscaler.simulator.world.workload import MIB, Ask, PodTemplate, Workload
 
@@ -107,6 +108,7 @@ class Machine:
     k3s_version: str = K3S_VERSION
     pool: str = ""
     """As its instance's tag names it."""
+    market: str = ON_DEMAND
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from autoscaler.model.rules import (
     WaitingWord,
     equal_to,
 )
+from autoscaler.policy import Workers
 from tests.decide.builders import MIB, NOW_S, ZONES, Machine, full, opened, pod, policy, snapshot, waiting, worker
 
 APP = equal_to({"app": "web"})
@@ -100,6 +101,22 @@ def test_a_label_that_all_of_our_workers_have_is_expected_of_a_new_one() -> None
     assert demand(seen_with([full(1), full(2)], [waiting("w")], told, nodes=nodes)).extra == 1
     other = rules(cpu=900, memory_mib=100, node_selector=(("pool", "gpu"),))
     assert demand(seen_with([full(1), full(2)], [waiting("w")], other, nodes=nodes)).extra == 0
+
+
+@pytest.mark.parametrize(
+    ("market", "capacity", "extra"),
+    [
+        pytest.param("spot", "spot", 1, id="what EC2 may take is what a Spot pool gives"),
+        pytest.param("spot", "on-demand", 0, id="what it may not take is not"),
+        pytest.param("on-demand", "on-demand", 1, id="an on-demand pool gives it"),
+    ],
+)
+def test_the_market_of_a_pool_is_a_label_of_its_workers(market: Any, capacity: str, extra: int) -> None:
+    """Whatever those that are there were bought on."""
+    told = rules(cpu=900, memory_mib=100, node_selector=(("k3s-autoscaler/capacity-type", capacity),))
+    seen = seen_with([full(1), full(2)], [waiting("w")], told)
+    bought = msgspec.structs.replace(policy(), workers=Workers(market=market))
+    assert pod_demand(seen, view_fleet(seen, State()), State(), bought).extra == extra
 
 
 @pytest.mark.parametrize(
