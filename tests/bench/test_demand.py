@@ -149,9 +149,13 @@ def test_the_day_is_the_one_of_the_users_document() -> None:
 
 
 def test_troubles_end() -> None:
-    ends = {Trouble.ZONE_LOST: Trouble.ZONE_BACK, Trouble.DROUGHT: Trouble.PLENTY}
+    ends = {
+        Trouble.ZONE_LOST: Trouble.ZONE_BACK,
+        Trouble.DROUGHT: Trouble.PLENTY,
+        Trouble.SPOT_TAKEN: Trouble.PLENTY,
+    }
     troubled = [made.events for make in WORKLOADS.values() if (made := make()).events]
-    assert len(troubled) == 2
+    assert len(troubled) == 3
     for first, last in troubled:
         assert isinstance(first, Event)
         assert (ends[first.trouble], first.zone) == (last.trouble, last.zone)
