@@ -1,7 +1,10 @@
 """Whether the fleet is what is asked of it, by the world's own truth."""
 
 from collections import Counter
+from collections.abc import Container
 
+from autoscaler.decide.capacity.market import on_demand_of
+from autoscaler.model import SPOT
 from autoscaler.simulator.soak.clockwork import AHEAD_S, limits_between
 from autoscaler.simulator.soak.helpable import helpable
 from autoscaler.simulator.soak.watch import Watch
@@ -83,6 +86,21 @@ def not_at_rest(watch: Watch) -> list[str]:
     now_s = watch.cluster.now_s
     least = limits_between(watch.policy, now_s, now_s + AHEAD_S).most_min
     floor = max(least, nowhere + sum(max(held[zone], even) for zone in zones - {""}))
+    floor += _kept_on_demand(watch, bound | protected)
     if len(moment.ready) > floor:
         missing.append(f"{len(moment.ready)} workers are Ready, and {floor} are enough")
     return missing
+
+
+def _kept_on_demand(watch: Watch, held: Container[str]) -> int:
+    """On-demand workers that a Spot pool's base and share keep beside the Spot workers of these names that stay."""
+    [pool] = watch.policy.pools
+    on_spot = [
+        node
+        for node in watch.cluster.world.state.nodes.values()
+        if node.machine.market == SPOT and (node.name in held or node.machine.instance_id in held)
+    ]
+    if not on_spot:
+        return 0
+    kept = range(1, watch.policy.most_workers + 1)
+    return max((k for k in kept if k <= on_demand_of(pool, len(on_spot) + k - 1)), default=0)
