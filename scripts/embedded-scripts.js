@@ -10,13 +10,13 @@ const { templatesFor } = require("./worker-pools.js");
 const folder = path.join(__dirname, "..", "cloudformation", "scripts");
 const read = (name) => fs.readFileSync(path.join(folder, name), "utf8");
 
-// Comment lines, and what stands behind a function's name, are for the reader of the repository: user data is limited to
-// 16 KiB.
+// Comment lines, and what stands behind a function's name or the end of a case, are for the reader of the repository:
+// user data is limited to 16 KiB.
 const withoutComments = (script) =>
   script
     .split("\n")
     .filter((line, index) => index === 0 || !/^\s*#/.test(line))
-    .map((line) => line.replace(/^([a-z_0-9]+\(\) \{) #.*$/, "$1"))
+    .map((line) => line.replace(/^([a-z_0-9]+\(\) \{| .* ;;) # .*$/, "$1"))
     .join("\n");
 
 // One word for a POSIX shell, whatever it holds.

@@ -15,7 +15,7 @@ const answers = new Map();
 
 const templatesFor = async (param) => {
   const image = (await param("workerImageId")) ? "" : String((await param("workerImageParameter")) ?? "");
-  const question = [path.resolve("policy.yml"), image];
+  const question = [path.resolve((await param("policyFile")) || "policy.yml"), image];
   const key = JSON.stringify(question);
   if (!answers.has(key)) answers.set(key, ask(question));
   return answers.get(key);

@@ -11,7 +11,8 @@ from typing import Final
 import msgspec
 
 from autoscaler.deploy.architecture import ec2_name, of_image_name
-from autoscaler.policy import Policy, PolicyError, parse_policy
+from autoscaler.policy import Policy, PolicyError
+from autoscaler.policy_files import load_policy
 from autoscaler.pools import WorkerPool, further_templates
 
 POOL_LABEL: Final = "k3s-autoscaler/pool"
@@ -110,7 +111,7 @@ def main() -> None:
     """Read the policy that the command line names."""
     path, image = (*sys.argv[1:], "")[:2]
     try:
-        policy = parse_policy(Path(path).read_text(encoding="utf-8"), source=path)
+        policy = load_policy(Path(path), named_by="as the argument")
         found = templates(policy, image)
     except (OSError, UnicodeDecodeError, PolicyError) as error:
         sys.exit(str(error))
