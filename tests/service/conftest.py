@@ -93,9 +93,9 @@ class Template:
 
 
 def without_comments(lines: list[str]) -> list[str]:
-    """Of a script that a template embeds: neither comment lines nor what is said behind a function's name."""
+    """Of a script that a template embeds: no comment lines, nor what is said behind a function's name or a case."""
     kept = [line for line in lines if not line.lstrip().startswith("#")]
-    return [re.sub(r"^(\w+\(\) \{) #.*", r"\1", line) for line in kept]
+    return [re.sub(r"^(\w+\(\) \{| .* ;;) #.*", r"\1", line) for line in kept]
 
 
 def sls_package(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
