@@ -41,8 +41,8 @@ SWEEP_EVERY_S: Final = 120.0
 PROGRESS_SWEEPS: Final = 46
 """When faults stop, the fleet reaches its demand within this many sweeps.
 
-What joined last may fail yet (4 sweeps), then nothing is launched for an hour at most (30, MAX_JOIN_WAIT_S), then 1, 1, 2
-and 4 at a time, as many as have stayed: four times to join (240 s, and the sweep that sees it).
+What joined last may fail yet (4 sweeps), then nothing is launched for an hour at most (30, MAX_JOIN_WAIT_S), then 1, 1,
+2 and 4 at a time, as many as have stayed: four times to join (240 s, and the sweep that sees it).
 """
 REST_SWEEPS: Final = 120
 """When nothing runs any more, the fleet is at its floor within this many sweeps: workers go one after the other."""
