@@ -395,6 +395,6 @@ def test_user_data_quotes_every_setting_and_parses(tmp_path: Path) -> None:
 
 
 def test_user_data_that_ec2_would_not_take_is_refused_at_packaging() -> None:
-    ran = embed("--x=" + "y" * 2000)
+    ran = embed("--x=" + "y" * 4000)
     assert ran.returncode == 1
     assert "EC2 takes 16384" in ran.stderr
