@@ -1,6 +1,6 @@
 """Invariants of what is begun: growth has a cause, a shrink has complete metrics, a removal has a reason."""
 
-from autoscaler.model import ON_DEMAND, OPERATION_TAG, SPOT, RemovalOperation, RemovalPhase
+from autoscaler.model import MANAGED_BY_TAG, ON_DEMAND, OPERATION_TAG, SPOT, RemovalOperation, RemovalPhase
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, NOTICED_WITHIN_S
 from autoscaler.simulator.soak.clockwork import AHEAD_S, Limits, limits_between
 from autoscaler.simulator.soak.leaving import budget_of, is_due
@@ -33,7 +33,10 @@ def _voluntary(saved: Saved) -> list[RemovalOperation]:
 def no_shrink_without_complete_metrics(_watch: Watch, saved: Saved) -> str | None:
     """Partial, stale or absent metrics start no shrink, and no rotation."""
     shrunk = by_choice(saved)
-    if shrunk and saved.seen.metrics_complete is False:
+    # A rotation rests on what is there now, not on the window of requests, which the closer look shows beside it.
+    rotated = all(removal.reason == ROTATION for removal in shrunk)
+    incomplete = saved.seen.answers[:1] == [False] if rotated else saved.seen.metrics_complete is False
+    if shrunk and incomplete:
         return f"{shrunk[0].instance_id} is removed on incomplete metrics"
     return None
 
@@ -212,7 +215,8 @@ def _listed_newcomers(watch: Watch) -> set[str]:
     since_s = watch.cluster.now_s - watch.listed_within_s - 30
     instances = watch.cluster.ec2.instances
     alive = watch.truth.moments[-1].ours - watch.truth.ever_ready
-    return {i for i in alive if instances[i].launched_at_s < since_s}
+    # Whose tag somebody took off a moment ago is nobody's any more.
+    return {i for i in alive if instances[i].launched_at_s < since_s and MANAGED_BY_TAG in instances[i].tags}
 
 
 def _not_coming(watch: Watch, instance_id: str) -> bool:

@@ -33,6 +33,8 @@ class _Plan:
     count: int
     pods: frozenset[str]
     """Uids of those that a new worker would help."""
+    beside: frozenset[str]
+    """Instance ids of the workers of ours that it counted on, on their way or there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,8 @@ class PlanRules:
         if _is_whole(document, count):
             ids = frozenset(operation["operation_id"] for operation in opened)
             pods = frozenset(pod.uid for pod in helped)
-            self._plans.append(_Plan(watch.cluster.now_s, self._mark, ids, count, pods))
+            beside = frozenset(watch.truth.moments[-1].ours)
+            self._plans.append(_Plan(watch.cluster.now_s, self._mark, ids, count, pods, beside))
         if waiting and not helped and watch.cluster.now_s - self._quiet_since_s > SETTLED_S:
             return f"{count} workers are launched, and {waiting[0].title} would wait on them as well"
         return None
@@ -104,6 +107,8 @@ class PlanRules:
         state, now_s = watch.cluster.world.state, watch.cluster.now_s
         if plan.mark != self._mark or now_s - plan.at_s > WITHIN_S:
             return ""
+        if not plan.beside <= watch.truth.moments[-1].ours:
+            return ""  # one that it counted on did not join, or went: the next plan makes up for it
         if len(_joined(watch, plan)) < plan.count or not _all_take_pods(watch):
             return None
         left = [state.unbound[uid] for uid in sorted(plan.pods) if uid in state.unbound and state.unbound[uid].waits]
