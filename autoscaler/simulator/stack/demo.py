@@ -20,6 +20,7 @@ from rich.table import Table
 
 from autoscaler.policy import PolicyError
 from autoscaler.simulator.stack.local import LocalStack, StackSettings, Sweeper, local_stack
+from autoscaler.simulator.stack.playground import keep_up
 from autoscaler.simulator.stack.processes import Interrupted, StackError, endings_raise, repository_root
 from autoscaler.simulator.stack.story import SWEEP_INTERVAL_S, StepFailed, Story
 from autoscaler.simulator.stack.summary import Summary, summarise
@@ -57,6 +58,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print the summary as JSON on standard output")
     parser.add_argument("--plain", action="store_true", help="plain lines, also on a terminal")
     parser.add_argument("--policy", type=Path, default=repository_root() / POLICY, help="the scaling policy")
+    parser.add_argument("--keep", action="store_true", help="stay up afterwards, with addresses and commands to try")
     parser.add_argument("--logs", type=Path, help="copy every program's output to this folder at the end")
     return parser.parse_args(arguments)
 
@@ -93,7 +95,11 @@ def _play(options: argparse.Namespace, console: Console) -> Summary:
                     story.play()
                 except StepFailed as error:
                     failure = str(error)
-        return summarise(stack, watch, story, took_s=time.monotonic() - began, failure=failure)
+            summary = summarise(stack, watch, story, took_s=time.monotonic() - began, failure=failure)
+            if options.keep and summary.ok:
+                _print_summary(console, summary)
+                keep_up(stack, sweeper, console)
+        return summary
 
 
 def _large_enough(console: Console) -> bool:

@@ -47,11 +47,12 @@ class Functions:
         self.webhook_url = f"http://127.0.0.1:{http_port}/alerts"
         self._names = {function.key: function.name for function in functions}
         self._timeouts = {function.key: function.timeout_s for function in functions}
-        self._lambda_url = f"http://127.0.0.1:{lambda_port}"
+        self.lambda_url = f"http://127.0.0.1:{lambda_port}"
+        """Where Lambda's Invoke is answered."""
 
     def invoke_url(self, key: str) -> str:
         """Lambda's invoke address of a function."""
-        return f"{self._lambda_url}/2015-03-31/functions/{self._names[key]}/invocations"
+        return f"{self.lambda_url}/2015-03-31/functions/{self._names[key]}/invocations"
 
     def invoke(self, key: str, event: Mapping[str, Any]) -> dict[str, Any] | LambdaError:
         """Invoke and wait. Raises StackError when there is no answer at all."""
