@@ -17,6 +17,7 @@ from autoscaler import pool_faults
 from autoscaler.forecast import Forecast, faults_of_forecast
 from autoscaler.instance_types import CATALOGUE, InstanceType
 from autoscaler.model import Mode
+from autoscaler.notifications import Notify
 from autoscaler.policyfile.faults import refuse
 from autoscaler.policyfile.layers import BadLayers, layered
 from autoscaler.policyfile.reading import read
@@ -287,6 +288,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     cost: Cost = Cost()
     rules: RulesPolicy = RulesPolicy()
     metrics: MetricsPolicy = MetricsPolicy()
+    notify: Notify = Notify()
     history_days: Annotated[int, msgspec.Meta(ge=1, le=3_650)] = 30
 
     def __post_init__(self) -> None:

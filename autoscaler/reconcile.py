@@ -41,6 +41,7 @@ from autoscaler.model import (
     State,
     Trigger,
 )
+from autoscaler.news import BEGINNINGS, News
 from autoscaler.observe.snapshot import observe
 from autoscaler.policy import Policy
 from autoscaler.ports import Conflict, Ports, StoreUnavailable
@@ -59,10 +60,6 @@ ATTEMPTS: Final = 2
 """A lost race means starting over once; the winner has most likely done what was needed."""
 FACT_ATTEMPTS: Final = 8
 SWEEP: Final = "sweep"
-
-
-BEGINNINGS: Final = frozenset({Action.SCALE_UP, Action.SCALE_DOWN, Action.REPAIR})
-"""What people are told of; mere progress is recorded."""
 
 
 class Busy(Exception):
@@ -114,6 +111,7 @@ class _Run:
         self.deployed = policy
         self.offered = offered
         self.of_policy = Outcome()
+        self.news = News(ports)
         self.trigger = trigger
         self.start_mode = start_mode
         # An alert is a fact only while Prometheus cannot be asked; every other fact is saved before anything else.
@@ -204,7 +202,7 @@ class _Run:
             )
             # Told first: who is killed in between tells it once more. Where another one was faster, its look notes it.
             noted = codes_told(_noted(_refused(state, decision.state), snapshot, refusal), decision.refused_for)
-            noted = _learned(noted, decision)
+            noted = self.news.remembered(_learned(noted, decision))
             if noted != state:
                 self._save(noted, version)
                 self._measure(document)
@@ -327,7 +325,7 @@ class _Run:
                 state = failure_told(state, operation_id, cause)
             state = codes_told(state, (*actor.codes, *decision.refused_for))
             told = _learned(msgspec.structs.replace(state, told_refusal=refusal), decision)
-            return release_lease(told, self.owner)
+            return release_lease(self.news.remembered(told), self.owner)
 
         try:
             holder.apply(told_and_released)
@@ -346,7 +344,6 @@ class _Run:
         fresh_refusal: bool = False,
     ) -> dict[str, Any]:
         """The document of this look: recorded if it is history, told if it is news."""
-        ports = self.ports
         of_policy, self.of_policy = self.of_policy, Outcome()
         document = decision_document(
             decision,
@@ -365,19 +362,13 @@ class _Run:
         begun = decision.action in BEGINNINGS and not (outcome is not None and outcome.in_vain)
         began = outcome is not None and (begun or decision.news)
         news = began or fresh_refusal or of_policy.fresh_failure or (outcome is not None and outcome.fresh_failure)
-        if news or of_policy.events or (outcome is not None and document["events"]):
-            self._record(decision_id, document)
+        first_seen = mode is Mode.OBSERVE and self.news.first_observed(decision, state)
+        if news or first_seen or of_policy.events or (outcome is not None and document["events"]):
+            self.news.record(decision_id, document)
         if news:
-            ports.notifier.notify(document)
+            self.news.tell(document, self.policy.notify, state)
         self._measure(document)
         return document
-
-    def _record(self, decision_id: str, document: dict[str, Any]) -> None:
-        """Append to the history. What was done is done: a record that fails is told with it, and stops nothing."""
-        try:
-            self.ports.store.record(self.ports.clock.now_s(), decision_id, document)
-        except StoreUnavailable as error:
-            document["failures"].append(f"the history lacks this decision: {error}")
 
     def _measure(self, document: dict[str, Any]) -> None:
         document["duration_ms"] = self.ports.clock.elapsed_ms() - self.started_ms

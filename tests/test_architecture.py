@@ -22,6 +22,7 @@ CORE = (
     "pools",
     "pool_faults",
     "spot",
+    "notifications",
     "policy",
     "ports",
     "observe",
@@ -32,6 +33,8 @@ CORE = (
     "launching",
     "live_policy",
     "asking",
+    "news",
+    "in_words",
     "reconcile",
 )
 ALLOWED = {
@@ -46,8 +49,11 @@ ALLOWED = {
     "pools": {"model", "instance_types", "requirements"},
     "pool_faults": {"model", "instance_types", "requirements", "pools"},
     "spot": set(),
+    "notifications": {"model"},
+    "in_words": set(),
     "policy": {
         "model",
+        "notifications",
         "policyfile",
         "instance_types",
         "requirements",
@@ -67,8 +73,10 @@ ALLOWED = {
     "launching": {"model", "policy", "ports", "decide", "state"},
     "live_policy": {"model", "policy", "policyfile", "document", "decide"},
     "asking": {"model", "policy", "ports", "observe", "state"},
+    "news": {"model", "notifications", "ports"},
     "reconcile": {
         "model",
+        "news",
         "policy",
         "ports",
         "observe",
@@ -81,7 +89,7 @@ ALLOWED = {
         "live_policy",
     },
     "redaction": set(),
-    "aws": {"model", "policy", "ports", "redaction", "state", "observe"},
+    "aws": {"model", "policy", "ports", "redaction", "state", "observe", "in_words"},
 }
 IO_MODULES = {
     "asyncio", "boto3", "botocore", "datetime.datetime.now", "http", "os", "pathlib", "random", "requests", "secrets",

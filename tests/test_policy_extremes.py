@@ -122,6 +122,8 @@ STRINGS: Final[dict[str, list[Any]]] = {
         [dict(SIGNAL), dict(SIGNAL)],
     ],
     "forecast.time_zone": ["UTC", "Pacific/Kiritimati", "Mars/Base", "", "x" * 65, "../etc"],
+    "notify.only": [[], ["at_max"], ["r" * 64], ["r" * 65], ["At Max"], [f"r{n}" for n in range(51)]],
+    "notify.never": [[], ["at_max"], [f"r{n}" for n in range(50)], [f"r{n}" for n in range(51)]],
     "headroom.pod": [
         None,
         {"cpu_millicores": 1, "memory_mib": 1, "count": 1000},
@@ -328,6 +330,8 @@ def test_whole_policies_at_their_ends_are_carried(whole: dict[str, Any]) -> None
         ("schedules", [WINDOW | {"min": 1000}]),
         ("forecast.days", 15),
         ("forecast.horizon_s", 59),
+        ("notify.most_an_hour", 0),
+        ("notify.least", "loud"),
         ("headroom.percent", 91),
         ("rotation.max_age_s", 3599),
         ("rotation.drift", ["ami"]),

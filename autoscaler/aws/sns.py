@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from autoscaler.aws.clients import Clients
 from autoscaler.aws.failures import told_as
+from autoscaler.in_words import plain_text
 from autoscaler.ports import PortError
 
 SUBJECT_LENGTH: Final = 100
@@ -15,7 +16,7 @@ MESSAGE_BYTES: Final = 120_000
 
 
 class SnsNotifier:
-    """Publishes the decision document: as JSON to programs, as a sentence with the document below to e-mail."""
+    """Publishes the decision document: as JSON to programs, as a few plain lines to e-mail."""
 
     def __init__(self, clients: Clients, *, topic_arn: str, logger: logging.Logger | Any) -> None:
         self._clients = clients
@@ -24,6 +25,7 @@ class SnsNotifier:
 
     def notify(self, document: Mapping[str, Any]) -> None:
         """Tell. A failure is logged, never raised."""
+        attributes = {name: str(document.get(name) or "none") for name in ("action", "reason", "severity")}
         try:
             with told_as(PortError, f"publish to {self._topic_arn}"):
                 self._clients.sns().publish(
@@ -32,8 +34,7 @@ class SnsNotifier:
                     MessageStructure="json",
                     Message=message_of(document),
                     MessageAttributes={
-                        "action": {"DataType": "String", "StringValue": str(document.get("action") or "none")},
-                        "reason": {"DataType": "String", "StringValue": str(document.get("reason") or "none")},
+                        name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
                     },
                 )
         except PortError as error:
@@ -60,5 +61,4 @@ def message_of(document: Mapping[str, Any]) -> str:
         if len(json.dumps(kept)) <= MESSAGE_BYTES:
             break
         kept[field] = "left out: too long for a message, see the log"
-    compact = json.dumps(kept)
-    return json.dumps({"default": compact, "email": f"{kept.get('message', '')}\n\n{json.dumps(kept, indent=2)}\n"})
+    return json.dumps({"default": json.dumps(kept), "email": plain_text(kept)})

@@ -241,6 +241,14 @@ class RulesQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Why the last one failed."""
 
 
+class Notified(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How many messages people got in the hour that began then, and how many were too many since the last one."""
+
+    hour_began_s: int
+    told: int
+    withheld: int = 0
+
+
 class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole truth about what is under way: one item, one compare-and-set. Changed only by functions of `state/`."""
 
@@ -274,6 +282,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Reason code of the refusal that people know of: it is told and recorded once, until it changes or ends."""
     told_codes: tuple[str, ...] = ()
     """Error codes of EC2 that people know of: each is told and recorded once, until no back-off has it any more."""
+    notified: Notified | None = None
+    observed: str = ""
+    """What observe mode would have done, as the history has it: recorded once, until it is something else."""
     signals_aside: tuple[AsideSignal, ...] = ()
     forecast: KeptForecast | None = None
     unlisted_workers: int | None = None

@@ -31,6 +31,7 @@ def test_it_arrives_as_a_document_with_attributes_to_filter_by(clients: Clients)
     assert json.loads(body["Message"]) == DOCUMENT
     assert body["Subject"] == "k3s demo: scale_up (unschedulable_pods)"
     assert body["MessageAttributes"]["action"]["Value"] == "scale_up"
+    assert body["MessageAttributes"]["severity"]["Value"] == "none"
 
 
 @pytest.mark.usefixtures("_moto")
@@ -56,4 +57,5 @@ def test_a_long_document_is_cut_where_it_says_so() -> None:
     forms = json.loads(message_of(long))
     assert len(message_of(long)) < 250_000
     assert "left out" in json.loads(forms["default"])["blocked"]
-    assert forms["email"].startswith("Launched 2 workers for 5 pods.\n\n{")
+    assert forms["email"].startswith("Launched 2 workers for 5 pods.\n\ncluster   demo, mode ?\n")
+    assert "held back left out: too long" in forms["email"]

@@ -74,6 +74,8 @@ def test_nothing_is_touched(mode: Mode, by_hand: bool, happenings: list[str]) ->
         kept = [n for n in facts if n.kind != "blind_alert"]
         expected = msgspec.structs.replace(
             before,
+            notified=after.notified if mode is Mode.OBSERVE else before.notified,
+            observed=after.observed if mode is Mode.OBSERVE else before.observed,
             told_refusal=after.told_refusal if mode is Mode.OBSERVE else before.told_refusal,
             unlisted_workers=after.unlisted_workers if mode is Mode.OBSERVE else before.unlisted_workers,
             seen_types=after.seen_types if mode is Mode.OBSERVE else before.seen_types,
