@@ -16,7 +16,6 @@ from autoscaler.aws.calls import Calls
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ec2 import EC2Client
-    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_ssm import SSMClient
 
@@ -24,8 +23,6 @@ CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 4.0
 LAUNCH_READ_TIMEOUT_S = 12.0
 """An instant fleet answers when its instances exist: seconds, not milliseconds."""
-ANSWER_READ_TIMEOUT_S = 35.0
-"""A function of the service is killed at its own time-out (serverless.yml), after at most 30 s."""
 IDLE_S = 5.0
 """A connection that slept longer is not trusted: a frozen function does not hear the other end hang up,
 and with one attempt a call the first one afterwards would fail."""
@@ -34,9 +31,19 @@ and with one attempt a call the first one afterwards would fail."""
 class Clients:
     """One botocore session and its clients. Clients are safe to share between threads; making them is not: a lock."""
 
-    def __init__(self, calls: Calls, *, region: str | None = None, wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        *,
+        region: str | None = None,
+        profile: str | None = None,
+        endpoint_url: str | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
         self._calls = calls
         self._region = region
+        self._profile = profile
+        self._endpoint_url = endpoint_url
         self._wall_clock = wall_clock
         self._lock = threading.RLock()
         self._session: botocore.session.Session | None = None
@@ -56,11 +63,11 @@ class Clients:
 
     def ec2(self, *, read_timeout_s: float = READ_TIMEOUT_S) -> "EC2Client":
         """EC2."""
-        return cast("EC2Client", self._client("ec2", read_timeout_s))
+        return cast("EC2Client", self.client("ec2", read_timeout_s))
 
     def ssm(self) -> "SSMClient":
         """Systems Manager: Run Command and Parameter Store."""
-        return cast("SSMClient", self._client("ssm", READ_TIMEOUT_S))
+        return cast("SSMClient", self.client("ssm", READ_TIMEOUT_S))
 
     def dynamodb(self) -> "DynamoDBClient":
         """DynamoDB, by IPv4 whatever AWS_USE_DUALSTACK_ENDPOINT says.
@@ -68,17 +75,14 @@ class Clients:
         Few regions have an IPv6 address of it (cloudformation/regions.json), and the SDK makes up the others' names.
         Functions without another way out reach it through the VPC's gateway endpoint, which is free.
         """
-        return cast("DynamoDBClient", self._client("dynamodb", READ_TIMEOUT_S))
+        return cast("DynamoDBClient", self.client("dynamodb", READ_TIMEOUT_S))
 
     def sns(self) -> "SNSClient":
         """SNS."""
-        return cast("SNSClient", self._client("sns", READ_TIMEOUT_S))
+        return cast("SNSClient", self.client("sns", READ_TIMEOUT_S))
 
-    def functions(self) -> "LambdaClient":
-        """Lambda: a person's command asks the deployed function. It answers within its own time-out, if at all."""
-        return cast("LambdaClient", self._client("lambda", ANSWER_READ_TIMEOUT_S))
-
-    def _client(self, service: str, read_timeout_s: float) -> Any:
+    def client(self, service: str, read_timeout_s: float = READ_TIMEOUT_S) -> Any:
+        """Any other service, by botocore's name of it."""
         with self._lock:
             key = (service, read_timeout_s)
             if key not in self._clients:
@@ -87,10 +91,11 @@ class Clients:
 
     def _make(self, service: str, read_timeout_s: float) -> Any:
         if self._session is None:
-            self._session = botocore.session.get_session()
+            self._session = botocore.session.Session(profile=self._profile)
         client = self._session.create_client(
             service,
             region_name=self._region,
+            endpoint_url=self._endpoint_url,
             config=Config(
                 connect_timeout=CONNECT_TIMEOUT_S,
                 read_timeout=read_timeout_s,
