@@ -1,8 +1,8 @@
 """The daily digest: what the history of a day says, in a few lines. Pure; `digestSchedule` sends it.
 
 Dollars are what recorded decisions saw the workers cost an hour, each until the next one: a calm look writes no record,
-and between two records nothing changed that a decision would have caused. Time before the first that tells it is unknown,
-and is said to be.
+and between two records nothing changed that a decision would have caused. Time before the first that tells it is
+unknown, and is said to be.
 """
 
 from collections import Counter
@@ -104,7 +104,9 @@ def _lines(digest: Digest) -> Iterator[str]:
         yield f"{'cost':<12}unknown: no recorded decision tells what an hour costs"
     else:
         known = digest.usd_known_s / HOUR_S
-        part = "" if digest.usd_known_s >= digest.until_s - digest.since_s else f" in the {known:.1f} hours that are known"
+        part = (
+            "" if digest.usd_known_s >= digest.until_s - digest.since_s else f" in the {known:.1f} hours that are known"
+        )
         yield f"{'cost':<12}${digest.usd:.2f}{part}"
 
 

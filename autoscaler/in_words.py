@@ -8,7 +8,9 @@ MOST_ROWS: Final = 5
 
 
 def plain_text(document: Mapping[str, Any]) -> str:
-    """The message first, then what it stands on, each line with its name; no JSON."""
+    """The message first, then what it stands on, each line with its name; no JSON. A digest brings its own lines."""
+    if isinstance(document.get("text"), str):
+        return str(document["text"])
     return "\n".join(_lines(document)) + "\n"
 
 

@@ -32,6 +32,8 @@ from autoscaler.telemetry import Telemetry
 
 CLUSTER_ID_FORM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _POOL_TEMPLATE: Final = re.compile(r"([a-z0-9][a-z0-9-]*)/(arm64|amd64)=(lt-\S+)")
+DIGEST_RECORDS: Final = 5_000
+"""Of two days, the newest first; a fleet that decides more often is told of less."""
 START_MODES: Final = (Mode.OBSERVE.value, Mode.ACTIVE.value)
 """A cluster that began paused would never say why nothing happens."""
 
@@ -103,6 +105,8 @@ class App:
     clients: Clients
     offered_policy: Callable[[], OfferedPolicy] = lambda: OfferedPolicy(text=None)
     """What Parameter Store holds of the policy's live changes. Raises ParameterUnavailable."""
+    history: Callable[[int], list[dict[str, Any]]] = lambda _since_s: []
+    """Recorded decisions since a moment (epoch seconds), the newest first. Raises StoreUnavailable."""
     begin: Callable[[], None]
     """Called first in every invocation."""
     reconcile: Reconcile = reconcile
@@ -146,6 +150,20 @@ class App:
         with self._withholding():
             answer: dict[str, Any] = questions.answer(service, asked)
         return {name: self.redaction.clean(told) if isinstance(told, str) else told for name, told in answer.items()}
+
+    def digest(self, context: Context, *, now_s: int) -> dict[str, Any]:
+        """Tell people what the history of a day says; returns what was told. Raises StoreUnavailable."""
+        with self.invocation(Trigger(kind="digest", correlation_id=context.aws_request_id), context):
+            daily = import_module("autoscaler.digest")  # a look needs none of it
+            # A day more: the price of the first hours is told by the decision before them.
+            since_s = now_s - daily.DAY_S
+            records = self.history(since_s - daily.DAY_S)
+            told: dict[str, Any] = daily.digest_document(
+                daily.digest_of(records, cluster_id=self.settings.cluster_id, since_s=since_s, until_s=now_s)
+            )
+            self.ports(context).notifier.notify(told)
+            self.telemetry.told(told["message"], reason=told["reason"], digest=told["digest"])
+            return told
 
     def look(
         self,
@@ -257,6 +275,7 @@ def build(environ: Mapping[str, str]) -> App:
         accept_token=tokens.accept,
         offered_policy=partial(read_offered, clients, settings.policy_parameter),
         clients=clients,
+        history=lambda since_s: store.history(since_s=since_s, limit=DIGEST_RECORDS),
         begin=begin,
         reconcile=partial(reconcile, start_mode=settings.start_mode),
         redaction=redaction,

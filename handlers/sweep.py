@@ -2,6 +2,7 @@
 
 import functools
 import os
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,10 +14,13 @@ from autoscaler.runtime import App, build
 def handle(app: App, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Look once. Quiet while another invocation is at work; a failure is logged and raised.
 
-    An event with `ask` is answered, and nothing is changed: `{"answer": ...}` or `{"problem": ...}`.
+    An event with `ask` is answered, and nothing is changed: `{"answer": ...}` or `{"problem": ...}`. One with `digest`,
+    which a schedule sends once a day, is answered with what people are told of that day.
     """
     if "ask" in event:
         return app.ask(context, event["ask"])
+    if "digest" in event:
+        return app.digest(context, now_s=int(time.time()))
     trigger = Trigger(kind="sweep", correlation_id=str(event.get("id") or context.aws_request_id))
     with app.invocation(trigger, context):
         return app.look_or_leave(context, trigger)

@@ -39,6 +39,10 @@ const rules = {
   sweepRate: [/^rate\((1 minute|([2-9]|[1-5][0-9]) minutes|1 hour)\)$/, "rate(1 minute), rate(2 minutes) up to rate(59 minutes), or rate(1 hour)"],
   logRetentionDays: [new RegExp(`^(${LOG_RETENTION_DAYS.join("|")})$`), `one of the numbers of days that CloudWatch Logs knows: ${LOG_RETENTION_DAYS.join(", ")}`],
   notifyTopicArn: [topicArn, "the ARN of an SNS topic, or empty"],
+  slackWebhookParameter: [optional(parameterName), `the name of an SSM parameter such as /k3s/shop/slack, ${parameterForm}, or empty`],
+  // A batch waits at most 300 s (Lambda, MaximumBatchingWindowInSeconds).
+  slackGroupS: [/^([1-9][0-9]?|[12][0-9][0-9]|300)$/, "a whole number of seconds from 1 to 300"],
+  digestSchedule: [/^(|cron\([0-9A-Z*?,\/#L-]+( [0-9A-Z*?,\/#LW-]+){5}\))$/, "six fields as EventBridge knows them, in UTC, such as cron(0 6 * * ? *), or empty"],
   alarms: boolean,
   alarmTopicArn: [topicArn, "the ARN of an SNS topic, or empty to have one created"],
   alarmEmail: [new RegExp(`^([a-zA-Z0-9._%+-]{1,64}@(?=.*\\.)${HOST})?$`), "one e-mail address, or empty"],
@@ -74,6 +78,11 @@ const together = [
     String(settings.alarms) === "false" &&
     Boolean(settings.alarmEmail || settings.alarmTopicArn) &&
     "Parameter alarms is false and alarmEmail or alarmTopicArn is set: there would be nothing to tell, so set alarms to true or leave both empty.",
+  (settings) =>
+    Boolean(settings.digestSchedule) &&
+    !settings.notifyTopicArn &&
+    !settings.slackWebhookParameter &&
+    "Parameter digestSchedule is set and nobody would be told: set notifyTopicArn or slackWebhookParameter, or leave it empty.",
   ...["notifyTopicArn", "alarmTopicArn"].map(
     (name) => (settings, { region }) => {
       const [, , , elsewhere] = String(settings[name] ?? "").split(":");

@@ -1,6 +1,7 @@
 """The scheduled look and the events: when they look, what they bring along, how they fail."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -178,3 +179,28 @@ def test_an_event_that_is_not_of_its_form_is_told_and_raised() -> None:
         happen(at, event("EC2 Spot Instance Interruption Warning", instance="i-1"))
     assert at.told[0]["error"] == "EventMalformed"
     assert at.reconcile.looks == []
+
+
+def test_the_digest_tells_a_day_and_looks_at_nothing() -> None:
+    at = desk()
+    asked: list[int] = []
+
+    def history(since_s: int) -> list[dict[str, Any]]:
+        asked.append(since_s)
+        return [{"decided_at": "2023-11-14T20:00:00Z", "action": "scale_up", "reason": "cpu", "mode": "active"}]
+
+    told: list[Mapping[str, Any]] = []
+
+    class Notifier:
+        def notify(self, document: Mapping[str, Any]) -> None:
+            told.append(document)
+
+    ports = replace(at.app.ports(FakeContext()), notifier=Notifier())
+    app = replace(at.app, history=history, ports=lambda _context: ports)
+    document = app.digest(FakeContext(), now_s=NOW)
+    assert told == [document]
+    assert document["digest"]["done"] == {"scale_up": {"cpu": 1}}
+    assert asked == [NOW - 2 * 86_400]
+    assert at.reconcile.looks == []
+    assert at.told[-1]["reason"] == "daily_digest"
+    assert at.metrics == []
