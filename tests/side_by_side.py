@@ -26,6 +26,7 @@ TOGETHER: Final = {
         "tests/service/test_cluster_settings.py",
         "tests/service/test_cluster_template.py",
         "tests/service/test_iam.py",
+        "tests/service/test_news.py",
         "tests/service/test_node_document.py",
         "tests/service/test_observability.py",
         "tests/service/test_package.py",

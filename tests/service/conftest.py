@@ -38,6 +38,8 @@ EVERY_PART = {
     "prometheusAuthParameter": "/k3s/shop/prometheus-auth",
     "prometheusCaParameter": "/k3s/shop/prometheus-ca",
     "notifyTopicArn": "arn:aws:sns:eu-central-1:111122223333:news",
+    "slackWebhookParameter": "/k3s/shop/slack",
+    "digestSchedule": "cron(0 6 * * ? *)",
     "alarmEmail": "oncall@example.org",
     "workerImageId": "ami-0a0a0a0a0a0a0a0a0",
     "workerVolumeKeyArn": "arn:aws:kms:eu-central-1:111122223333:key/0a0a0a0a-0a0a-0a0a-0a0a-0a0a0a0a0a0a",

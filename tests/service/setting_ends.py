@@ -166,6 +166,13 @@ SERVICE: Final[dict[str, Ends]] = {
     ),
     "logRetentionDays": Ends(("1", "3653", "545"), ("", "0", "2", "3654", "1.0")),
     "notifyTopicArn": topic(last=False),
+    "slackWebhookParameter": parameter_name(optional=True),
+    "slackGroupS": Ends(("1", "300", "60"), ("", "0", "301", "1.5")),
+    # The first packaging has nobody to tell.
+    "digestSchedule": Ends(
+        ("", "cron(59 23 ? JAN,MAR MON#2 2026-2199)", "cron(0 6 * * ? *)"),
+        ("rate(1 day)", "cron(0 6 * *)", "06:00", "cron(0 6 * * ? *);"),
+    ),
     "alarms": Ends(("false", "true", "true"), FLAG.refused),
     "alarmTopicArn": topic(last=True),
     "alarmEmail": Ends(

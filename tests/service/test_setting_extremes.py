@@ -82,6 +82,7 @@ def test_what_lies_beyond_an_end_is_refused(service: Service, name: str) -> None
     [
         (0, {"notifyTopicArn": "arn:aws:sns:eu-west-1:111122223333:t"}, "notifyTopicArn names a topic in eu-west-1"),
         (0, {"alarmTopicArn": "arn:aws:sns:eu-west-1:111122223333:t"}, "alarmTopicArn names a topic in eu-west-1"),
+        (0, {"digestSchedule": "cron(0 6 * * ? *)"}, "digestSchedule is set and nobody would be told"),
         (1, {"serverRootDevice": "/dev/sdf"}, "the name of the cluster's data volume"),
         (1, {"serverRootDevice": "/dev/xvdf"}, "the name of the cluster's data volume"),
         (0, {"k3sAgentArguments": "--node-name=a"}, "holds --node-name, which the machine's bootstrap settles"),
