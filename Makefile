@@ -17,7 +17,7 @@ FAST := tests/test_*.py tests/act tests/decide tests/observe tests/reconcile tes
   tests/monitoring/test_rules_*.py tests/monitoring/test_query_*.py tests/deploy/test_rules.py
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: help demo playground test test-fast lint lint-templates lint-types lint-text pytest soak soak-stories soak-mutants race bench bench-policy package catalogue rules up down token verify-aws deploy-local setup lock clean
+.PHONY: help demo playground test test-fast lint lint-templates lint-types lint-text pytest soak soak-stories soak-mutants race bench bench-policy docs package catalogue rules up down token verify-aws deploy-local setup lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ bench: setup ## the measured claims of the README and docs
 
 bench-policy: setup ## what the policy costs under named workloads, beside other fleets (POLICY="a.yml b.yml", PRESETS="thrifty": others too)
 	@$(PYTHON_BIN) -m bench.policy $(addprefix --policy ,$(POLICY)) $(addprefix --preset ,$(PRESETS))
+
+docs: setup ## the docs as a site in build/docs; a broken link fails it
+	@$(PYTHON_BIN) -m sphinx -q -W --keep-going -b html docs build/docs && echo "build/docs/index.html"
 
 package: setup ## build/k3s-autoscaler.zip, what Lambda runs; no AWS, no docker, the same bytes every time
 	@scripts/package
