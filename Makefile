@@ -17,13 +17,16 @@ FAST := tests/test_*.py tests/act tests/decide tests/observe tests/reconcile tes
   tests/monitoring/test_rules_*.py tests/monitoring/test_query_*.py tests/deploy/test_rules.py
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: help demo playground test test-fast lint lint-templates lint-types lint-text pytest soak soak-stories soak-mutants race bench bench-policy docs package catalogue rules up down token verify-aws deploy-local setup lock clean
+.PHONY: help demo picture playground test test-fast lint lint-templates lint-types lint-text pytest soak soak-stories soak-mutants race bench bench-policy docs package catalogue rules up down token verify-aws deploy-local setup lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup ## watch the whole service at work on this machine, against an AWS emulator (3 minutes, no account; KEEP=1: stays up)
 	@$(PYTHON_BIN) -m autoscaler.simulator.stack.demo $(if $(KEEP),--keep)
+
+picture: setup ## play the demo and draw its last screen anew, for the top of the README
+	@$(PYTHON_BIN) -m autoscaler.simulator.stack.demo --plain --picture docs/assets/demo.svg
 
 playground: setup ## the same stack, up until Ctrl-C: Prometheus, Alertmanager, the CLI, and ten commands to try
 	@$(PYTHON_BIN) -m autoscaler.simulator.stack.playground

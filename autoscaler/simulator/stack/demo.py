@@ -20,6 +20,7 @@ from rich.table import Table
 
 from autoscaler.policy import PolicyError
 from autoscaler.simulator.stack.local import LocalStack, StackSettings, Sweeper, local_stack
+from autoscaler.simulator.stack.picture import LINES, save_picture
 from autoscaler.simulator.stack.playground import keep_up
 from autoscaler.simulator.stack.processes import Interrupted, StackError, endings_raise, repository_root
 from autoscaler.simulator.stack.story import SWEEP_INTERVAL_S, StepFailed, Story
@@ -59,6 +60,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--plain", action="store_true", help="plain lines, also on a terminal")
     parser.add_argument("--policy", type=Path, default=repository_root() / POLICY, help="the scaling policy")
     parser.add_argument("--keep", action="store_true", help="stay up afterwards, with addresses and commands to try")
+    parser.add_argument("--picture", type=Path, help="write the last screen to this SVG")
     parser.add_argument("--logs", type=Path, help="copy every program's output to this folder at the end")
     return parser.parse_args(arguments)
 
@@ -96,6 +98,9 @@ def _play(options: argparse.Namespace, console: Console) -> Summary:
                 except StepFailed as error:
                     failure = str(error)
             summary = summarise(stack, watch, story, took_s=time.monotonic() - began, failure=failure)
+            if options.picture and summary.ok:
+                shown = screen(watch, story, timeline.lines, title=_title(stack), height=LINES)
+                save_picture(options.picture, shown, title="make demo")
             if options.keep and summary.ok:
                 _print_summary(console, summary)
                 keep_up(stack, sweeper, console)
