@@ -9,11 +9,14 @@ import typer
 from rich.console import Console
 
 from autoscaler.cli.ending import WRONG_INPUT, end, told
+from autoscaler.cli.explain.command import explain
 from autoscaler.cli.mode import change_mode
+from autoscaler.cli.next import next_decision
 from autoscaler.cli.options import AsJson, For, PolicyFile, seconds
 from autoscaler.cli.policy.command import policy as policy_commands
 from autoscaler.cli.prices.command import prices
 from autoscaler.cli.report import say_mode, show_history, show_status, status_document
+from autoscaler.cli.simulate.command import simulate
 from autoscaler.cli.target import Target, aimed
 from autoscaler.cli.teardown.command import teardown
 from autoscaler.cli.token.command import token
@@ -35,6 +38,9 @@ app.command()(token)
 app.command()(validate)
 app.command()(verify_aws)
 app.command()(teardown)
+app.command()(explain)
+app.command("next")(next_decision)
+app.add_typer(simulate, name="simulate")
 app.add_typer(prices, name="prices")
 app.add_typer(policy_commands, name="policy")
 
