@@ -16,9 +16,7 @@ from autoscaler.cli.target import Target, aimed
 from autoscaler.cli.times import MomentError, parse_moment
 
 About = Annotated[str, typer.Argument(metavar="[NODE|NAMESPACE/POD]", help="A worker or a pod; without it the fleet.")]
-At = Annotated[
-    str, typer.Option("--at", help="The last recorded decision then or before: 2h, 14:00, 2026-11-26 14:00.")
-]
+At = Annotated[str, typer.Option("--at", help="The last recorded decision then or before: 2h, 14:00, 2026-11-26.")]
 Id = Annotated[str, typer.Option("--decision", help="The recorded decision of this id, or of one that begins so.")]
 
 
@@ -35,8 +33,7 @@ def explain(
 ) -> None:
     """Why it scales, or does not: what holds it, until when, and the field of the policy that changes it.
 
-    The deployed function is asked and changes nothing. Examples: `explain`, `explain shop/web-7d4b9-x2x`,
-    `explain worker-i-0abc --at 02:30`.
+    The deployed function is asked and changes nothing.
     """
     if (at and decision) or (prometheus and (at or decision)):
         end("Give one of --at, --decision and --prometheus.", WRONG_INPUT)

@@ -14,6 +14,7 @@ from autoscaler.cli.options import AsJson
 from autoscaler.cli.sheet import heading, say, tell
 from autoscaler.cli.target import Target, aimed
 from autoscaler.cli.times import moment
+from autoscaler.decide.words import count
 
 HOURS_A_MONTH = 730
 LARGEST_BYTES = 4 * 1024 * 1024
@@ -40,16 +41,14 @@ def simulate_pods(
         return
     heading(f"{target.cluster_id}, {moment(found['now_s'])} ({source(target, prometheus)})")
     for one in found["workloads"]:
-        say(f"{one['title']}: {one['pods']} pod{'' if one['pods'] == 1 else 's'}"
-            f"{f'; left out: {one["left_out"]}' if one['left_out'] else ''}")  # fmt: skip
+        left_out = f"; left out: {one['left_out']}" if one["left_out"] else ""
+        say(f"{one['title']}: {count(one['pods'], 'pod')}{left_out}")
     if found["passed_over"]:
         say(f"passed over, as they run no pods: {', '.join(found['passed_over'])}")
     _show_workers(found)
     for one in found["daemons"]:
-        refused = ", ".join(f"{plugin} on {count}" for plugin, count in one["refused_by"].items())
-        say(
-            f"{one['daemon']}: fits on {one['fits_on']} of the present workers{f'; refused: {refused}' if refused else ''}"
-        )
+        by = ", ".join(f"{plugin} on {number}" for plugin, number in one["refused_by"].items())
+        say(f"{one['daemon']}: fits on {one['fits_on']} of the present workers{f'; refused: {by}' if by else ''}")
     if found["unhelped"]:
         heading("pods that no new worker helps:")
         tell(found["unhelped"])
@@ -64,9 +63,8 @@ def simulate_pods(
 def _show_workers(found: dict[str, Any]) -> None:
     workers = found["workers"]
     if not workers:
-        heading(
-            "new workers: none" + ("" if found["unhelped"] or found["limits"] else "; these pods fit on what is there")
-        )
+        fit = not (found["unhelped"] or found["limits"])
+        heading(f"new workers: none{'; these pods fit on what is there' if fit else ''}")
         return
     heading(f"new workers: {sum(one['count'] for one in workers)}")
     for one in workers:

@@ -66,16 +66,23 @@ def all_holds(
     if (blackout := blackout_at(policy, now_s)) is not None:
         told = f"{blackout}, and nobody leaves by choice before (scale_down.blackouts)"
         yield Hold("blackout", told, blackout_ends_s(policy, now_s))
-    # A removal that ended well, without a launch and with nothing that waits now, has proved harmless.
-    last_s = max(state.last_scale_up_s or 0, state.last_undone_s or 0)
-    if now_s - last_s < policy.scale_down.cool_down_s:
-        left_s = policy.scale_down.cool_down_s - (now_s - last_s)
+    if left_s := cool_down_left_s(state, policy, now_s):
+        last_s = max(state.last_scale_up_s or 0, state.last_undone_s or 0)
         what = "launch" if last_s == state.last_scale_up_s else "removal that was undone"
         told = f"the last {what} is {now_s - last_s} s ago; the cool-down ends in {left_s} s"
         yield Hold("cooling_down", told, now_s + left_s)
     if not fleet.servers:
         told = "no running server instance with the tag k3s-autoscaler/role=server: nobody could drain"
         yield Hold("no_server", told)
+
+
+def cool_down_left_s(state: State, policy: Policy, now_s: int) -> int:
+    """Seconds until a worker may leave by choice again; 0 when it is over.
+
+    A removal that ended well, without a launch and with nothing that waits now, has proved harmless: it begins none.
+    """
+    last_s = max(state.last_scale_up_s or 0, state.last_undone_s or 0)
+    return max(0, policy.scale_down.cool_down_s - (now_s - last_s))
 
 
 def holds_up_others(removal: RemovalOperation, policy: Policy, now_s: int) -> bool:
