@@ -3,6 +3,8 @@
 import msgspec
 
 from autoscaler.ask.lines import Line, line, row
+from autoscaler.decide.capacity.cost import some_zone
+from autoscaler.decide.capacity.pools import usd_of
 from autoscaler.decide.demand.pods import EXPENDABLE_BELOW
 from autoscaler.decide.removal.holds import pod_keeps
 from autoscaler.decide.scheduling.asking import what_is_missing, zones_that_matter
@@ -100,15 +102,25 @@ def _new(course: Course, picture: Picture, rules: PodRules) -> list[Place]:
     look = course.look
     zones = zones_that_matter(look.snapshot, course.judged, picture.machines, [rules])
     fresh = FreshWorkers(picture, look.policy.pools, zones, zones_problem=look.snapshot.zones_problem)
-    return [_new_place(template, picture.cluster, rules) for template in fresh.templates]
+    some = some_zone(course.judged)
+    pools = {pool.name: pool for pool in look.policy.pools}
+    return [
+        _new_place(
+            template,
+            picture.cluster,
+            rules,
+            usd_of(pools[template.pool], template.instance_type, template.zone or some, look.policy),
+        )
+        for template in fresh.templates
+    ]
 
 
-def _new_place(template: Template, cluster: Cluster, rules: PodRules) -> Place:
+def _new_place(template: Template, cluster: Cluster, rules: PodRules, usd_per_hour: float | None) -> Place:
     trial = Trial(cluster)
     node = trial.open(template)
     refused = _refusal(rules, node, cluster)
     trial.undo()
-    return Place(name=template.name, new=True, line=refused, usd_per_hour=template.usd_per_hour)
+    return Place(name=template.name, new=True, line=refused, usd_per_hour=usd_per_hour)
 
 
 def _refusal(rules: PodRules, node: NodeInfo, cluster: Cluster) -> Line | None:

@@ -49,7 +49,7 @@ def answered_by(target: Target, prometheus: str, policy_file: str, question: str
     try:
         policy = read_policy(policy_file)
     except (PolicyError, OSError) as error:
-        end(in_a_sentence(str(error)), WRONG_INPUT)
+        end(str(error), WRONG_INPUT)
     told = answer(_service(target, prometheus, policy), {"question": question, **arguments})
     if "problem" in told:
         end(in_a_sentence(str(told["problem"])), FAILED)

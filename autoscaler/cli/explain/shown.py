@@ -18,15 +18,16 @@ def show_answer(answer: Mapping[str, Any], *, cluster: str, source: str) -> None
     decision = answer["decision"]
     heading(f"{cluster}, {moment(answer['now_s'])} ({source}; mode {decision['mode']})")
     say(f"now: {decision['action']} ({decision['reason']}): {decision['message']}", indent=0)
-    for sentence in (answer["withheld"], *answer["would_ask"]):
-        if sentence:
-            say(sentence, indent=0)
+    if answer["withheld"]:
+        say(answer["withheld"], indent=0)
     if "worker" in answer:
         _show_worker(answer["worker"])
     elif "pod" in answer:
         _show_pod(answer["pod"])
     else:
         _show_fleet(answer)
+    for sentence in answer["would_ask"]:
+        say(sentence, indent=0)
 
 
 def _show_fleet(answer: Mapping[str, Any]) -> None:
