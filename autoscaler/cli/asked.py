@@ -11,8 +11,9 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from botocore.parsers import ResponseParserError
 
 from autoscaler.aws.failures import error_code, error_message, in_one_line
-from autoscaler.cli.ending import FAILED, end, in_a_sentence, told
+from autoscaler.cli.ending import FAILED, end, in_a_sentence
 from autoscaler.cli.target import Target
+from autoscaler.ports import PortError
 
 _EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 _UNKNOWN_CREDENTIALS: Final = frozenset(
@@ -25,30 +26,54 @@ _LONGEST_TOLD: Final = 300
 """Characters of what a function, or whatever stands in its place, answered."""
 
 
+class Unanswered(Exception):
+    """The function could not be asked, or is none that answers: one sentence."""
+
+
 def ask(target: Target, question: str, **arguments: Any) -> dict[str, Any]:
     """The answer of the deployed sweep function; ends the command with one sentence where there is none."""
-    with told():
+    try:
+        return answered(target, question, **arguments)
+    except Unanswered as error:
+        end(str(error), FAILED)
+
+
+def answered(target: Target, question: str, **arguments: Any) -> dict[str, Any]:
+    """The same, raising Unanswered where nobody heard the question. What it cannot tell still ends the command."""
+    try:
         name = target.function("sweep")
+    except PortError as error:
+        raise Unanswered(in_a_sentence(str(error))) from error
     event = json.dumps({"ask": {"question": question, **arguments}}).encode()
     try:
         response = target.clients.client("lambda", ANSWERS_WITHIN_S).invoke(FunctionName=name, Payload=event)
         payload = response["Payload"].read()
-    except ClientError as error:
-        end(_refused(error, name), FAILED)
-    except NoCredentialsError:
-        end("No AWS credentials are found: `aws sso login` or `--profile` gives some.", FAILED)
-    except NoRegionError:
-        end("No AWS region is known: give --region (or AWS_REGION).", FAILED)
-    except ReadTimeoutError:
-        end(f"The function {name} did not answer in time: ask again, and see its log if it stays so.", FAILED)
-    except ResponseParserError:
-        end(f"What answered in the place of Lambda is not AWS: look for a proxy between here and {name}.", FAILED)
-    except BotoCoreError as error:
-        end(in_a_sentence(f"the function {name} cannot be reached: {in_one_line(str(error))}"), FAILED)
-    return _answer(payload, name, failed=bool(response.get("FunctionError")))
+    except (ClientError, BotoCoreError, ResponseParserError) as error:
+        raise Unanswered(in_a_sentence(_in_words(error, name))) from error
+    found = _read(payload, name, failed=bool(response.get("FunctionError")))
+    if "problem" in found:
+        end(in_a_sentence(str(found["problem"])), FAILED)
+    if not isinstance(found.get("answer"), dict):
+        raise Unanswered(f"The function {name} is of a version that answers no questions: deploy it again.")
+    answer: dict[str, Any] = found["answer"]
+    return answer
 
 
-def _answer(payload: bytes, name: str, *, failed: bool) -> dict[str, Any]:
+def _in_words(error: Exception, name: str) -> str:
+    if isinstance(error, ClientError):
+        return _refused(error, name)
+    if isinstance(error, NoCredentialsError):
+        return "No AWS credentials are found: `aws sso login` or `--profile` gives some"
+    if isinstance(error, NoRegionError):
+        return "No AWS region is known: give --region (or AWS_REGION)"
+    if isinstance(error, ReadTimeoutError):
+        return f"The function {name} did not answer in time: ask again, and see its log if it stays so"
+    if isinstance(error, ResponseParserError):
+        return f"What answered in the place of Lambda is not AWS: look for a proxy between here and {name}"
+    return f"the function {name} cannot be reached: {in_one_line(str(error))}"
+
+
+def _read(payload: bytes, name: str, *, failed: bool) -> dict[str, Any]:
     try:
         found = json.loads(payload)
     except ValueError:
@@ -56,16 +81,13 @@ def _answer(payload: bytes, name: str, *, failed: bool) -> dict[str, Any]:
     if failed:
         said = " ".join(str(found.get(field, "")) for field in ("errorType", "errorMessage")) if found else ""
         why = in_one_line(said)[:_LONGEST_TOLD] or "it says not why"
-        end(in_a_sentence(f"the function {name} failed: {why}; its log says more"), FAILED)
+        raise Unanswered(in_a_sentence(f"the function {name} failed: {why}; its log says more"))
     if not isinstance(found, dict):
         said = in_one_line(payload.decode(errors="replace"))[:_LONGEST_TOLD]
-        end(in_a_sentence(f"what answered in the place of {name} is not it, or a proxy changed it: {said!r}"), FAILED)
-    if "problem" in found:
-        end(in_a_sentence(str(found["problem"])), FAILED)
-    if not isinstance(found.get("answer"), dict):
-        end(f"The function {name} is of a version that answers no questions: deploy it again.", FAILED)
-    answer: dict[str, Any] = found["answer"]
-    return answer
+        raise Unanswered(
+            in_a_sentence(f"what answered in the place of {name} is not it, or a proxy changed it: {said!r}")
+        )
+    return found
 
 
 def _refused(error: ClientError, name: str) -> str:
@@ -83,4 +105,4 @@ def _refused(error: ClientError, name: str) -> str:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if not code or code == str(status):
         return f"What answered in the place of Lambda is not AWS (status {status}): look for a proxy before {name}."
-    return in_a_sentence(f"AWS refused to ask {name}: {code}: {said or 'no message'}")
+    return f"AWS refused to ask {name}: {code}: {said or 'no message'}"
