@@ -14,7 +14,7 @@ from rich.table import Table
 from autoscaler.cli.change import change_state
 from autoscaler.cli.duration import say_duration
 from autoscaler.cli.ending import FAILED, WRONG_INPUT, end, in_a_sentence, told
-from autoscaler.cli.options import AsJson
+from autoscaler.cli.options import AsJson, examples
 from autoscaler.cli.policy.parameter import NOTHING, Overtaken, PolicyParameter, Version
 from autoscaler.cli.target import Target, aimed
 from autoscaler.live_policy import changed_policy, in_force, taken_up
@@ -31,7 +31,7 @@ Deployed = Annotated[
 _DEFAULT: Final = "policy.yml"
 
 
-@policy.command()
+@policy.command(epilog=examples("policy show --stage main"))
 @aimed
 def show(
     *,
@@ -52,7 +52,7 @@ def show(
         typer.echo(f"\n{document['text'].rstrip()}")
 
 
-@policy.command("set")
+@policy.command("set", epilog=examples("policy set changes.yml --stage main"))
 @aimed
 def set_(
     changes: Annotated[Path, typer.Argument(metavar="FILE", help="YAML with the fields that change, and no others.")],
@@ -74,7 +74,7 @@ def set_(
     _write(store, parameter, deployed, text, as_json=as_json)
 
 
-@policy.command()
+@policy.command(epilog=examples("policy apply --stage main"))
 @aimed
 def apply(
     *,
@@ -92,7 +92,7 @@ def apply(
     _finish(store, offered, deployed, parameter, as_json=as_json)
 
 
-@policy.command()
+@policy.command(epilog=examples("policy history --stage main"))
 @aimed
 def history(
     *,
@@ -120,7 +120,7 @@ def history(
     Console(highlight=False, markup=False).print(rows_of)
 
 
-@policy.command()
+@policy.command(epilog=examples("policy rollback --stage main", "policy rollback 3 --stage main"))
 @aimed
 def rollback(
     version: Annotated[int, typer.Argument(min=0, help="The version to go back to; without it the one before.")] = 0,
@@ -136,7 +136,7 @@ def rollback(
     _write(store, parameter, deployed, _earlier(versions, version, parameter.name).text, as_json=as_json)
 
 
-@policy.command()
+@policy.command(epilog=examples("policy clear --stage main"))
 @aimed
 def clear(
     *,
