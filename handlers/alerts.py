@@ -8,15 +8,18 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any, Protocol
 
 from autoscaler.aws.clock import Context
-from autoscaler.aws.idempotency import Once
 from autoscaler.model import Trigger
 from autoscaler.ports import PortError
 from autoscaler.reconcile import Busy
 from autoscaler.runtime import App, build
 from autoscaler.webhook import Rejected, read_webhook
+from handlers import imported
+
+imported()
 
 
 class Deduplicate(Protocol):
@@ -66,12 +69,22 @@ def _answer(status: int, body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @functools.cache
-def _assembled() -> tuple[App, Once]:
-    app = build(os.environ)
-    return app, Once(app.clients.dynamodb(), table=app.settings.idempotency_table)
+def _app() -> App:
+    return build(os.environ)
+
+
+@functools.cache
+def _once() -> Deduplicate:
+    """Powertools' idempotency, which brings boto3 with it: loaded for the first webhook that has shown its token."""
+    idempotency = import_module("autoscaler.aws.idempotency")
+    once: Deduplicate = idempotency.Once(_app().clients.dynamodb(), table=_app().settings.idempotency_table)
+    return once
+
+
+def _deduplicated(key: str, context: Context, work: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], bool]:
+    return _once()(key, context, work)
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Lambda's entry point; returns the HTTP answer with the decision document as its body."""
-    app, once = _assembled()
-    return handle(app, once, event, context, now_s=int(time.time()))
+    return handle(_app(), _deduplicated, event, context, now_s=int(time.time()))

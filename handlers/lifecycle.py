@@ -11,6 +11,9 @@ from autoscaler.aws.events import Happening, read_event
 from autoscaler.model import Notice, Trigger
 from autoscaler.ports import FleetUnavailable
 from autoscaler.runtime import App, build
+from handlers import imported
+
+imported()
 
 
 def handle(app: App, event: Mapping[str, Any], context: Context, *, now_s: int) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from typing import Any
 from autoscaler.aws.clock import Context
 from autoscaler.model import Trigger
 from autoscaler.runtime import App, build
+from handlers import imported
+
+imported()
 
 
 def handle(app: App, event: Mapping[str, Any], context: Context) -> dict[str, Any]:

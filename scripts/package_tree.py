@@ -2,12 +2,16 @@
 
 Called by scripts/package with the runtime's own Python: `package_tree.py TREE ZIP`.
 
-What is left out costs cold-start time and nothing else: botocore knows 400 services, and the functions call five. The
-EC2 model alone takes about 130 ms of CPU and 20 MB to load; cut to the operations used, a quarter of that.
+What is left out costs cold-start time and nothing else. botocore knows 400 services, and the functions call four: the
+EC2 model alone takes about 130 ms of CPU and 20 MB to load; cut to the operations used, a quarter of that. Powertools
+is thirty utilities, and the functions use three. No kept file is edited but botocore's models.
 """
 
 import compileall
+import contextlib
 import gzip
+import hashlib
+import importlib
 import json
 import py_compile
 import shutil
@@ -17,8 +21,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-SERVICES: Final = frozenset({"dynamodb", "ec2", "sns", "ssm", "sts"})
+from package_imports import Tree
+
+OUR_PACKAGES: Final = ("autoscaler", "handlers")
+READ_AS_DATA: Final = frozenset({"tzdata"})
+"""Packages that the standard library opens as files (zoneinfo): no import of them stands anywhere."""
+NEVER_OPENED: Final = {
+    "charset_normalizer/*.so": "its modules once more, compiled: no answer's charset is guessed here",
+    "yaml/_yaml.*.so": "libyaml, 2.7 MB: the policy is read by PyYAML's own code",
+    "botocore/cacert.pem": "botocore takes certifi's where that is installed",
+    "dateutil/zoneinfo/*.tar.gz": "time zones by name: botocore reads times, and those name no zone",
+}
+"""Large files of what is reached, and why nothing misses them: each library goes on without its file."""
 OPERATIONS: Final = {
+    "dynamodb": frozenset({"DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem"}),
     "ec2": frozenset(
         {
             "CreateFleet",
@@ -28,9 +44,10 @@ OPERATIONS: Final = {
             "TerminateInstances",
         }
     ),
+    "sns": frozenset({"Publish"}),
     "ssm": frozenset({"GetCommandInvocation", "GetParameter", "SendCommand"}),
 }
-"""Operations kept of the large models. tests/service/test_package.py holds them equal to what code and roles name."""
+"""Services and operations kept. tests/service/test_package.py holds them equal to what code and roles name."""
 
 DROPPED_FILES: Final = (
     "INSTALLER",
@@ -48,9 +65,15 @@ EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 def main() -> None:
     """Work on the two paths of the command line."""
     tree, archive = Path(sys.argv[1]), Path(sys.argv[2])
+    if sys.version_info.releaselevel != "final":
+        sys.exit(
+            f"package: Python {sys.version.split()[0]} is no release, and its bytecode may not be Lambda's: use one."
+        )
     prune(tree)
+    cut_libraries(tree)
     cut_botocore(tree / "botocore" / "data")
     cut_boto3(tree / "boto3" / "data")
+    remember_policies(tree)
     compile_tree(tree)
     write_zip(tree, archive)
 
@@ -66,19 +89,45 @@ def prune(tree: Path) -> None:
             (info / name).unlink(missing_ok=True)
 
 
+def cut_libraries(tree: Path) -> None:
+    """Drop every module that our code cannot reach, what else lies in a package of which nothing is left, NEVER_OPENED.
+
+    Ends with a sentence where a pattern of that finds nothing: a new release has another layout.
+    """
+    files = Tree(tree).modules
+    kept = Tree(tree).reached(OUR_PACKAGES) | {name for name in files if name.partition(".")[0] in READ_AS_DATA}
+    for name in files.keys() - kept:
+        for path in files[name]:
+            path.unlink()
+    for name in sorted(packages_in(files) - packages_in(kept)):
+        shutil.rmtree(tree.joinpath(*name.split(".")), ignore_errors=True)
+    for pattern in NEVER_OPENED:
+        found = list(tree.glob(pattern))
+        if not found:
+            sys.exit(
+                f"package: NEVER_OPENED in {Path(__file__).name} names {pattern}, which no package has: take it out."
+            )
+        for path in found:
+            path.unlink()
+
+
+def packages_in(modules: Iterable[str]) -> set[str]:
+    """Every name that stands before or is one of these: `a.b` and `a` for `a.b`."""
+    return {".".join(parts[:end]) for name in modules if (parts := name.split(".")) for end in range(1, len(parts) + 1)}
+
+
 def cut_botocore(data: Path) -> None:
-    """Keep the services used, their newest version, and of large models the operations used."""
+    """Keep the services used, their newest version, and of that the operations used."""
     for entry in data.iterdir():
-        if entry.is_dir() and entry.name not in SERVICES:
+        if entry.is_dir() and entry.name not in OPERATIONS:
             shutil.rmtree(entry)
-    for service in sorted(SERVICES):
+    for service in sorted(OPERATIONS):
         *old, newest = sorted((data / service).iterdir())
         for version in old:
             shutil.rmtree(version)
         for name in ("examples-1.json", "waiters-2.json"):
             (newest / name).unlink(missing_ok=True)
-        if service in OPERATIONS:
-            cut_model(newest, OPERATIONS[service])
+        cut_model(newest, OPERATIONS[service])
     cut_endpoints(data / "endpoints.json")
 
 
@@ -132,7 +181,7 @@ def cut_endpoints(path: Path) -> None:
     """Keep the endpoints of the services used, in every partition and region."""
     endpoints = json.loads(path.read_bytes())
     for partition in endpoints["partitions"]:
-        partition["services"] = {name: rule for name, rule in partition["services"].items() if name in SERVICES}
+        partition["services"] = {name: rule for name, rule in partition["services"].items() if name in OPERATIONS}
     path.write_bytes(compact(endpoints))
 
 
@@ -143,23 +192,51 @@ def cut_boto3(data: Path) -> None:
             shutil.rmtree(entry)
 
 
+def remember_policies(tree: Path) -> None:
+    """Parse the policies and presets here, by the parser that the functions have: they need not load it then.
+
+    A text that is no policy's YAML is left for the functions to tell.
+    """
+    sys.path.insert(0, str(tree))
+    parsing = importlib.import_module("autoscaler.policyfile.parsing")
+    known: dict[str, Any] = {}
+    for path in [*sorted(tree.glob("policy*.yml")), *sorted((tree / "autoscaler" / "presets").glob("*.yml"))]:
+        with contextlib.suppress(ValueError):
+            text = path.read_text(encoding="utf-8")
+            known[hashlib.sha256(text.encode()).hexdigest()] = parsing.parse(text, marked)
+    (tree / "autoscaler" / "policyfile" / "remembered.json").write_bytes(compact(known))
+
+
+def marked(text: str, quoted: bool) -> str:  # noqa: FBT001 - called by the parser, which passes both by position
+    """A scalar with the character before it that says whether it was quoted (autoscaler/policyfile/text.py)."""
+    return f'"{text}' if quoted else f" {text}"
+
+
 def compact(value: Any) -> bytes:
     """JSON without blanks, in the order of the source."""
     return json.dumps(value, separators=(",", ":")).encode()
 
 
 def compile_tree(tree: Path) -> None:
-    """Compile every module so that its bytecode is taken without a look at the source's time or content."""
+    """Compile every module so that its bytecode is taken without a look at the source's time or content.
+
+    Our own sources stay beside it, so that a traceback in the log quotes them. Of a library the bytecode alone goes
+    along: a traceback names file, line and function all the same, and the release has the text.
+    """
     for source in sorted(tree.rglob("*.py")):
+        ours = source.relative_to(tree).parts[0] in OUR_PACKAGES
         compiled = compileall.compile_file(
             source,
             quiet=1,
+            legacy=not ours,
             stripdir=str(tree),
             prependdir="/var/task",
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
         )
         if not compiled:
             sys.exit(f"package: {source.relative_to(tree)} does not compile with Python {sys.version.split()[0]}.")
+        if not ours:
+            source.unlink()
 
 
 def write_zip(tree: Path, archive: Path) -> None:

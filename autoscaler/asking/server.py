@@ -18,7 +18,7 @@ from autoscaler.model import (
     State,
     Verb,
 )
-from autoscaler.observe.rules import BadRules, merged, parse_rules
+from autoscaler.observe.rules_text import BadRules, reading
 from autoscaler.observe.snapshot import command_result
 from autoscaler.policy import Policy
 from autoscaler.ports import CommandsUnavailable, PortError, Ports, RulesMalformed, StoreUnavailable
@@ -171,7 +171,7 @@ class Server:
         if result is not None and result.outcome is CommandOutcome.SUCCEEDED:
             # As old as the question: what came while the server was at work may be missing in it.
             try:
-                return self._keep(parse_rules(result.rules, answered_at_s=command.sent_at_s), held, command)
+                return self._keep(reading().parse_rules(result.rules, answered_at_s=command.sent_at_s), held, command)
             except BadRules as error:
                 why = f"the answer of {command.server_id} cannot be read: {error}"
         elif result is not None and result.outcome is not CommandOutcome.RUNNING:
@@ -194,7 +194,7 @@ class Server:
             kept = None
         except StoreUnavailable:
             return fresh
-        rules = kept if kept is not None and kept.answered_at_s > fresh.answered_at_s else merged(kept, fresh)
+        rules = kept if kept is not None and kept.answered_at_s > fresh.answered_at_s else reading().merged(kept, fresh)
         if rules is not kept:
             try:
                 self._store.keep_rules(rules)

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from autoscaler.aws.clients import Clients
 from autoscaler.aws.failures import error_code, told_as
 from autoscaler.model import SchedulingRules, State
-from autoscaler.observe.rules import BadRules, pack_kept, unpack_kept
+from autoscaler.observe.rules_text import BadRules, reading
 from autoscaler.ports import Conflict, RulesMalformed, StateMalformed, StoreUnavailable
 from autoscaler.state.size import STATE_LIMIT_BYTES, encoded
 
@@ -95,9 +95,10 @@ class DynamoStateStore:
         if not isinstance(packed, bytes):
             raise RulesMalformed(f"{where} has no `rules` (binary)")
         try:
-            return unpack_kept(packed)
+            kept: SchedulingRules = reading().unpack_kept(packed)
         except BadRules as error:
             raise RulesMalformed(f"{where} does not decode: {error}".rstrip(".")) from error
+        return kept
 
     def keep_rules(self, rules: SchedulingRules) -> None:
         """Keep these in the place of all that are older; younger ones stay. Raises StoreUnavailable."""
@@ -109,7 +110,7 @@ class DynamoStateStore:
                         "cluster_id": {"S": self._cluster_id},
                         "record": {"S": RULES_RECORD},
                         "answered_at": {"N": str(rules.answered_at_s)},
-                        "rules": {"B": pack_kept(rules)},
+                        "rules": {"B": reading().pack_kept(rules)},
                     },
                     ConditionExpression="attribute_not_exists(cluster_id) OR answered_at <= :answered_at",
                     ExpressionAttributeValues={":answered_at": {"N": str(rules.answered_at_s)}},

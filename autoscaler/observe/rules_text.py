@@ -9,6 +9,8 @@ import base64
 import binascii
 import zlib
 from enum import StrEnum
+from importlib import import_module
+from types import ModuleType
 from typing import Final
 
 import msgspec
@@ -24,6 +26,11 @@ OWN_NAME: Final = "$"
 
 class BadRules(ValueError):
     """Text that is no answer of the verb `rules`; one sentence."""
+
+
+def reading() -> ModuleType:
+    """The module that reads rules and packs them, loaded at the first use: a calm look needs none of it."""
+    return import_module("autoscaler.observe.rules")
 
 
 class Kind(StrEnum):

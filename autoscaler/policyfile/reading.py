@@ -7,8 +7,8 @@ says nothing: it would judge a value that nobody wrote.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from enum import Enum
+from importlib import import_module
 from types import UnionType
 from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
@@ -247,7 +247,10 @@ def _wanted(annotated: Any, path: str, limits: msgspec.Meta | None = None) -> st
 
 def _unknown(path: str, key: str, fields: Mapping[str, Any]) -> str:
     name = f"{path}.{key}" if path else key
-    close = get_close_matches(key, fields, n=1) or [field for field in fields if field.startswith(f"{key}_")][:1]
+    close = (
+        import_module("difflib").get_close_matches(key, fields, n=1)
+        or [field for field in fields if field.startswith(f"{key}_")][:1]
+    )
     if close:
         return f"{name} is an unknown field: did you mean {close[0]}?"
     return f"{name} is an unknown field: {path or 'a policy'} has {', '.join(fields)}"
