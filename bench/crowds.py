@@ -157,6 +157,7 @@ class Crowd:
 
     def answer(self, question: Question) -> bytes:
         """The body of Prometheus' answer. Raises TypeError for a question that no such cluster is asked."""
+        rows: list[_Row]
         match question:
             case Sight():
                 rows = list(self._sight())

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -83,8 +84,8 @@ def _exponent(measured: Sequence[dict[str, Any]], mix: str) -> float | None:
     ]
     if len(points) < 2:
         return None
-    mean_x, mean_y = (sum(values) / len(points) for values in zip(*points, strict=True))
-    return sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
+    fitted = statistics.linear_regression([x for x, _ in points], [y for _, y in points])
+    return fitted.slope
 
 
 def _results(measured: Sequence[dict[str, Any]], exponents: dict[str, float]) -> dict[str, Any]:
@@ -153,11 +154,11 @@ class Look:
         self._apart_ms, self.closer = 0.0, 0
         began = time.process_time()
         snapshot = self._first()
-        for _ in range(CLOSER_LOOKS + 1):
+        while True:
             deciding = time.process_time()
             decision = decide(snapshot, crowd.state, crowd.policy, now_s=NOW_S, decision_id="bench")
             decide_ms += (time.process_time() - deciding) * 1000
-            if not decision.asks:
+            if not decision.asks or self.closer == CLOSER_LOOKS:
                 break
             snapshot = self._closer(snapshot, decision.asks)
             self.closer += 1

@@ -19,13 +19,15 @@ NamespaceLabels = Mapping[str, Mapping[str, str]]
 class NodeInfo:
     """One node: what it is, and what is left of it. The scheduler's own word for it."""
 
-    __slots__ = ("free", "labels", "name", "pods_left", "ports", "shape", "spec")
+    __slots__ = ("free", "labels", "name", "pods_left", "ports", "shape", "spec", "whole")
 
     def __init__(self, spec: NodeSpec) -> None:
         self.spec = spec
         self.name = spec.name
         self.labels: dict[str, str] = dict(spec.labels)
-        self.free: dict[str, int] = dict(spec.allocatable)
+        self.whole: dict[str, int] = dict(spec.allocatable)
+        """What there was before any pod was put down here."""
+        self.free: dict[str, int] = dict(self.whole)
         """Below zero where more was promised than there is."""
         self.pods_left: int = self.free.pop("pods", 0)
         self.ports: dict[HostPort, int] = {}
@@ -81,12 +83,12 @@ class Classes:
         for label in rules.labels:
             self._by_label.setdefault(label, []).append(rules)
         for term in rules.anti_affinity:
-            for handle in _handles(term.selector):
+            for handle in handles(term.selector):
                 self._by_avoided_label.setdefault(handle, []).append(rules)
 
     def selected(self, selector: Selector | None) -> Iterator[PodRules]:
         """Those that the selector may select."""
-        for label in _handles(selector):
+        for label in handles(selector):
             yield from self._all if label is None else self._by_label.get(label, ())
 
     def avoiding(self, rules: PodRules) -> Iterator[PodRules]:
@@ -95,7 +97,7 @@ class Classes:
             yield from self._by_avoided_label.get(label, ())
 
 
-def _handles(selector: Selector | None) -> Sequence[tuple[str, str] | None]:
+def handles(selector: Selector | None) -> Sequence[tuple[str, str] | None]:
     """Labels of which a selected pod has one; None if it may have any."""
     if selector is None:
         return ()

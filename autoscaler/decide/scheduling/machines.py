@@ -6,6 +6,7 @@ Cordons and free room are always the metrics': they are fresh.
 """
 
 from collections.abc import Container, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Final
 
 from autoscaler.decide.capacity.catalogue import extended_of, nominal_resources
@@ -246,14 +247,17 @@ class Machines:
 
     def to_be_told_after_s(self, resources: Container[str]) -> int:
         """When the youngest worker should have had one of these that it was not seen to have; 0 for none by now."""
-        times = [
-            worker.node.created_at_s + self._policy.workers.join_timeout_s
-            for worker, _ in self._ours
-            if worker.node is not None
-            and worker.node.created_at_s is not None
-            and any(name in resources for name in self.awaited(worker.node, worker))
-        ]
+        times = (at_s for names, at_s in self._awaiting if any(name in resources for name in names))
         return max((at_s for at_s in times if at_s <= self._now_s), default=0)
+
+    @cached_property
+    def _awaiting(self) -> list[tuple[dict[str, int], int]]:
+        """What workers still lack, and when each should have had it."""
+        join_s = self._policy.workers.join_timeout_s
+        there = [
+            (self.awaited(worker.node, worker), worker.node) for worker, _ in self._ours if worker.node is not None
+        ]
+        return [(lacks, (node.created_at_s or 0) + join_s) for lacks, node in there if lacks]
 
     def _left_of(self, node: Node, worker: Worker | None) -> Amounts:
         """Allocatable less what is requested, by the metrics; what they do not show as the server told it, whole."""

@@ -77,6 +77,11 @@ class Neighbours:
             return ("node(s) didn't satisfy existing pods anti-affinity rules",)
         return YES
 
+    @property
+    def is_avoided(self) -> bool:
+        """Whether any pod that is placed avoids such pods."""
+        return bool(self._avoiding.by_key)
+
     def _has_company(self, node: NodeInfo) -> bool:
         """Every key on the node, and a wanted pod in each domain; or the first of a series that wants its like.
 
