@@ -5,6 +5,7 @@ affinity selects, pods by domain of a spread) it counts once for the class that 
 every change since. So a judgement costs look-ups, and a placement what it bears on.
 """
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -59,6 +60,10 @@ class Watcher(Protocol):
     def placed(self, group: Group) -> None:
         """These came, or went if their count is below zero."""
         ...
+
+
+class NodeWatcher(Protocol):
+    """What counts nodes one by one."""
 
     def joined(self, node: NodeInfo) -> None:
         """An empty node came."""
@@ -119,21 +124,45 @@ class Cluster:
         self._classes = Classes()
         self._watchers: dict[tuple[object, PodRules], Any] = {}  # what `kind` gives: no type says so of a mapping
         self._concerned: dict[PodRules, list[Watcher]] = {}
+        self._told_of_nodes: list[NodeWatcher] = []
+        self._domains: dict[str, dict[str, int]] = {}
 
     def add_node(self, spec: NodeSpec) -> NodeInfo:
         """A node without pods. A name that is taken is a mistake of the caller: ValueError."""
         if spec.name in self.nodes:
             raise ValueError(f"There is a node {spec.name} already.")
         node = self.nodes[spec.name] = NodeInfo(spec)
-        for watcher in self._watchers.values():
+        self._count(node, 1)
+        for watcher in self._told_of_nodes:
             watcher.joined(node)
         return node
 
     def remove_node(self, node: NodeInfo) -> None:
         """Take a node away, once its pods are."""
         del self.nodes[node.name]
-        for watcher in self._watchers.values():
+        self._count(node, -1)
+        for watcher in self._told_of_nodes:
             watcher.left(node)
+
+    def tell_of_nodes(self, watcher: NodeWatcher) -> None:
+        """Of those that are there and of all that come and go."""
+        for node in self.nodes.values():
+            watcher.joined(node)
+        self._told_of_nodes.append(watcher)
+
+    def domains(self, key: str) -> Mapping[str, int]:
+        """How many nodes have each value of this label: the same mapping each time, kept up to date."""
+        if key not in self._domains:
+            self._domains[key] = Counter(node.labels[key] for node in self.nodes.values() if key in node.labels)
+        return self._domains[key]
+
+    def _count(self, node: NodeInfo, change: int) -> None:
+        for key, values in self._domains.items():
+            value = node.labels.get(key)
+            if value is not None:
+                values[value] = values.get(value, 0) + change
+                if not values[value]:
+                    del values[value]
 
     def place(self, rules: PodRules, node: NodeInfo, count: int = 1, *, ending: bool = False) -> None:
         """Put pods of a class on a node whether they fit or not; a count below zero takes them off again."""
@@ -151,9 +180,11 @@ class Cluster:
         held[node] = held.get(node, 0) + count
         if not held[node]:
             del held[node]
-        group = Group(rules, node, count, ending)
-        for watcher in self._whom_it_concerns(rules):
-            watcher.placed(group)
+        watchers = self._whom_it_concerns(rules)
+        if watchers:
+            group = Group(rules, node, count, ending)
+            for watcher in watchers:
+                watcher.placed(group)
 
     def groups_of(self, rules: PodRules) -> Iterator[Group]:
         """The pods of one class."""
@@ -167,14 +198,13 @@ class Cluster:
         if known is not None:
             return known
         fresh = kind(rules, self)
-        for node in self.nodes.values():
-            fresh.joined(node)
         for placed in dict.fromkeys(fresh.among(self._classes)):
             if fresh.concerns(placed):
                 for group in self.groups_of(placed):
                     fresh.placed(group)
+                if placed in self._concerned:
+                    self._concerned[placed].append(fresh)
         self._watchers[kind, rules] = fresh
-        self._concerned.clear()
         return fresh
 
     def _whom_it_concerns(self, rules: PodRules) -> list[Watcher]:

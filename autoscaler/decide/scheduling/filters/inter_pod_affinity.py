@@ -111,12 +111,6 @@ class Neighbours:
         self._avoided.add(bearing.avoided, group.node, group.count)
         self._avoiding.add(bearing.avoiding, group.node, group.count)
 
-    def joined(self, node: NodeInfo) -> None:
-        """An empty node changes nothing."""
-
-    def left(self, node: NodeInfo) -> None:
-        """Nor does its end."""
-
     def _bearing(self, other: PodRules) -> _Bearing:
         rules = self._rules
         if not (rules.affinity or rules.anti_affinity or other.anti_affinity):
