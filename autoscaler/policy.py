@@ -346,7 +346,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             ),
         )
 
-    @property
+    @cached_property
     def default_pool(self) -> WorkerPool:
         """The one of workers without a tag that names theirs."""
         return default_of(self.pools)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bench import alert_latency, cost, evaluate, observe, server_rules, verdicts
+from bench import alert_latency, cost, decide_size, evaluate, observe, server_rules, verdicts
 
 BENCHES: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "evaluate": evaluate.main,
@@ -14,6 +14,7 @@ BENCHES: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "cost": cost.main,
     "server_rules": server_rules.main,
     "verdicts": verdicts.main,
+    "decide_size": decide_size.main,
 }
 
 

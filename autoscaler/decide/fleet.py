@@ -3,7 +3,9 @@
 Nothing that any of the three sources knows is forgotten, and nothing is counted twice.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
+from functools import cached_property
 
 import msgspec
 
@@ -15,6 +17,7 @@ from autoscaler.model import (
     Pod,
     RemovalOperation,
     RemovalPhase,
+    Resources,
     Snapshot,
     State,
 )
@@ -89,8 +92,8 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class FleetView(msgspec.Struct, frozen=True, kw_only=True):
-    """All workers, and launches whose instances are not known by id yet."""
+class FleetView(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """All workers, and launches whose instances are not known by id yet. What is counted is counted once a view."""
 
     workers: tuple[Worker, ...]
     awaited: tuple[tuple[LaunchOperation, int], ...]
@@ -100,7 +103,25 @@ class FleetView(msgspec.Struct, frozen=True, kw_only=True):
 
     def having(self, *standings: Standing) -> tuple[Worker, ...]:
         """Workers of these standings, oldest first."""
-        return tuple(worker for worker in self.workers if worker.standing in standings)
+        known = self._having.get(standings)
+        if known is None:
+            known = self._having[standings] = tuple(w for w in self.workers if w.standing in standings)
+        return known
+
+    @cached_property
+    def _having(self) -> dict[tuple[Standing, ...], tuple[Worker, ...]]:
+        return {}
+
+    @cached_property
+    def offers(self) -> dict[str, Resources]:
+        """What each worker offers that the scheduler may give pods to, by key: what the use is over."""
+        takers = ((worker.key, worker.node) for worker in self.having(Standing.READY) if worker.schedulable)
+        return {key: node.allocatable for key, node in takers if node is not None and node.allocatable is not None}
+
+    @cached_property
+    def offered(self) -> Resources:
+        """That of all of them."""
+        return total(self.offers.values())
 
     @property
     def unidentified(self) -> int:
@@ -129,6 +150,16 @@ class FleetView(msgspec.Struct, frozen=True, kw_only=True):
         living = self.having(Standing.READY, Standing.JOINING, Standing.UNHEALTHY, Standing.LEAVING)
         reclaimed = sum(1 for worker in living if worker.removal is not None and worker.removal.reclaim)
         return len(living) - reclaimed + self.unidentified
+
+
+def total(sizes: Iterable[Resources]) -> Resources:
+    """The sum, without a value for each step of it."""
+    cpu_millicores = memory_bytes = pods = 0
+    for size in sizes:
+        cpu_millicores += size.cpu_millicores
+        memory_bytes += size.memory_bytes
+        pods += size.pods
+    return Resources(cpu_millicores=cpu_millicores, memory_bytes=memory_bytes, pods=pods)
 
 
 def view_fleet(snapshot: Snapshot, state: State) -> FleetView:
@@ -180,6 +211,11 @@ def view_fleet(snapshot: Snapshot, state: State) -> FleetView:
         awaited=tuple((launch, _unidentified(launch, snapshot)) for launch in state.launches),
         servers=tuple(i for i in snapshot.instances if i.server and i.state in ALIVE),
     )
+
+
+def same_fleet(one: State, other: State) -> bool:
+    """Whether both give one view: of a state it reads nothing but what is told here."""
+    return (one.launches, one.removals, one.removed) == (other.launches, other.removals, other.removed)
 
 
 def _standing(

@@ -9,7 +9,7 @@ from autoscaler.decide.demand.headroom import NO_HEADROOM, HeadroomDemand, headr
 from autoscaler.decide.demand.keeping import most_kept
 from autoscaler.decide.demand.pods import NO_DEMAND, PodDemand, pod_demand
 from autoscaler.decide.demand.pool_minima import BELOW_POOL_MIN
-from autoscaler.decide.fleet import FleetView, view_fleet
+from autoscaler.decide.fleet import FleetView, same_fleet, view_fleet
 from autoscaler.decide.looking import RETURN_TO_SPOT, Look, new_removal
 from autoscaler.decide.progress.launch import advance_launch
 from autoscaler.decide.progress.removal import advance_removal
@@ -38,6 +38,7 @@ class Course:
         self.look = look
         self.before = state
         self.state = state
+        self._seen: tuple[State, FleetView] | None = None
         self.reclaimed: tuple[str, ...] = ()
         """Keys of the workers that EC2 takes away now."""
         self.pods: PodDemand = NO_DEMAND
@@ -61,7 +62,9 @@ class Course:
     @property
     def fleet(self) -> FleetView:
         """The workers by the state so far."""
-        return view_fleet(self.look.snapshot, self.state)
+        if self._seen is None or not same_fleet(self._seen[0], self.state):
+            self._seen = self.state, view_fleet(self.look.snapshot, self.state)
+        return self._seen[1]
 
     @property
     def were_joining(self) -> frozenset[str]:

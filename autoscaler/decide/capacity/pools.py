@@ -18,8 +18,10 @@ _LIVING: Final = (Standing.READY, Standing.JOINING, Standing.UNHEALTHY, Standing
 
 def pool_named(name: str, policy: Policy) -> WorkerPool | None:
     """The pool so called; workers of no name, and of `general` where no pool is so called, are the default one's."""
-    known = next((pool for pool in policy.pools if pool.name == name), None)
-    return policy.default_pool if known is None and name in {"", GENERAL} else known
+    for pool in policy.pools:
+        if pool.name == name:
+            return pool
+    return policy.default_pool if name in {"", GENERAL} else None
 
 
 def pool_of(worker: Worker, policy: Policy) -> WorkerPool | None:

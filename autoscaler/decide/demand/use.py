@@ -1,11 +1,11 @@
 """Workers wanted by measured CPU and memory use, each worker weighed by its own size."""
 
 import math
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from autoscaler.decide.capacity.pools import fillers
-from autoscaler.decide.fleet import FleetView, Standing, Worker
+from autoscaler.decide.fleet import FleetView, total
 from autoscaler.decide.scheduling.machines import offered
 from autoscaler.model import Resources, Signal, Snapshot, State
 from autoscaler.policy import Policy
@@ -25,7 +25,7 @@ def utilisation_signals(snapshot: Snapshot, fleet: FleetView, state: State, poli
     for use in snapshot.utilisation:
         threshold = above[use.resource]
         wants = None
-        there = _size(takers(fleet), use.resource)
+        there = _of(fleet.offered, use.resource)
         if use.grow_min is not None and use.now_low is not None and use.grow_min > threshold and there > 0:
             missing = there * use.now_low / threshold - there
             wants = fleet.ready + max(1, math.ceil(missing / _of(new, use.resource) - _ROUNDING))
@@ -50,7 +50,7 @@ def low_enough(snapshot: Snapshot, policy: Policy) -> str | None:
 
 
 def too_full_without(
-    snapshot: Snapshot, fleet: FleetView, gone: Container[str], policy: Policy, *, new: Sequence[Resources] = ()
+    snapshot: Snapshot, fleet: FleetView, gone: Collection[str], policy: Policy, *, new: Sequence[Resources] = ()
 ) -> str | None:
     """Why the workers that stay could not carry the use at targets `target_margin` below the grow targets.
 
@@ -61,29 +61,19 @@ def too_full_without(
         "cpu": policy.scale_up.cpu_above - policy.scale_down.target_margin,
         "memory": policy.scale_up.memory_above - policy.scale_down.target_margin,
     }
-    everybody = takers(fleet)
-    staying = [worker for worker in everybody if worker.key not in gone]
+    leaving = total(fleet.offers[key] for key in gone if key in fleet.offers)
     highest = {use.resource: use.shrink_max for use in snapshot.utilisation}
     for resource, target in targets.items():
         most = highest.get(resource)
         if most is None:
             return f"{resource} use is not known for all of the last {policy.scale_down.window_s} s"
-        used, room = _size(everybody, resource) * most, _size(staying, resource)
+        everything = _of(fleet.offered, resource)
+        used, room = everything * most, everything - _of(leaving, resource)
         room += sum(_of(size, resource) for size in new)
         if used > room * target + _ROUNDING * used:
             share = f"{used / room:.0%}" if room else "more than all"
             return f"{resource} use would be {share} of the workers that stay; at most {target:.0%} is allowed"
     return None
-
-
-def takers(fleet: FleetView) -> list[Worker]:
-    """Workers that the scheduler may give pods to: what the use is over."""
-    return [worker for worker in fleet.having(Standing.READY) if worker.schedulable]
-
-
-def _size(workers: Iterable[Worker], resource: str) -> int:
-    sizes = (w.node.allocatable for w in workers if w.node is not None)
-    return sum(_of(size, resource) for size in sizes if size is not None)
 
 
 def _of(size: Resources, resource: str) -> int:

@@ -1,18 +1,18 @@
 """Whether the pods of a worker find a place without it: by the scheduler's own filters, on the workers that stay."""
 
-from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Final
 
 from autoscaler.decide.capacity.pools import in_turn, pool_named
 from autoscaler.decide.demand.headroom import lost_on, sizes_of
 from autoscaler.decide.fleet import FleetView, Worker
-from autoscaler.decide.scheduling.asking import what_is_missing
+from autoscaler.decide.scheduling.asking import what_comes_first, what_these_need
 from autoscaler.decide.scheduling.book import family
-from autoscaler.decide.scheduling.filters import first_refusal
 from autoscaler.decide.scheduling.matching import selects
 from autoscaler.decide.scheduling.picture import Picture
 from autoscaler.decide.scheduling.placing import Waiting
+from autoscaler.decide.scheduling.refusing import Refusing
 from autoscaler.decide.scheduling.sizing import may_be_left, size
 from autoscaler.model import Asks, NewWorkers, Pod, Snapshot, State
 from autoscaler.model.rules import Budget, PodRules
@@ -35,14 +35,16 @@ class Elsewhere:
 
     def __init__(self, snapshot: Snapshot, fleet: FleetView, state: State, policy: Policy, *, now_s: int) -> None:
         self._snapshot, self._fleet, self._state, self._policy, self._now_s = snapshot, fleet, state, policy, now_s
-        self._drawn: Picture | None = None
+        self._titles: tuple[Sequence[Worker], frozenset[str]] = ((), frozenset())
 
     def asks(self, worker: Worker) -> Asks:
         """What has to be seen before it can be judged."""
         pods = movable_pods(worker)
-        if not pods:
-            return Asks()
-        return what_is_missing(self._snapshot, self._fleet, self._state, self._policy, pods, with_zones=False)
+        first = what_comes_first(self._snapshot) if pods else Asks()
+        if first or not pods:
+            return first
+        picture = self._picture
+        return what_these_need(self._snapshot, self._policy, picture.machines, picture.book, pods, with_zones=False)
 
     def families(self, worker: Worker) -> list[str]:
         """Owners of its pods, as moves of them are remembered."""
@@ -58,7 +60,7 @@ class Elsewhere:
         if held is not None:
             return held
         leaving = {worker.title, *(other.title for other in gone)}
-        on = frozenset(other.title for other in places) - leaving
+        on = self._staying(places, leaving)
         with picture.without(leaving):
             left = may_be_left([Waiting(picture.book.of(pod), 1) for pod in pods], picture.cluster, on)
             if not left:
@@ -73,7 +75,7 @@ class Elsewhere:
     def new_needed(self, worker: Worker, places: Sequence[Worker], new: NewWorkers, *, at_most: int) -> int | None:
         """How many such new workers its pods need beside `places` once it is gone; None: `at_most` do not do."""
         picture = self._picture
-        on = frozenset(other.title for other in places) - {worker.title}
+        on = self._staying(places, {worker.title})
         with picture.without({worker.title}):
             waiting = [Waiting(picture.book.of(pod), 1, on) for pod in movable_pods(worker)]
             pool = pool_named(new.pool, self._policy) or self._policy.default_pool
@@ -89,7 +91,7 @@ class Elsewhere:
             return None
         picture = self._picture
         leaving = {worker.title, *(other.title for other in gone)}
-        on = frozenset(other.title for other in places) - leaving
+        on = self._staying(places, leaving)
         moved = [Waiting(picture.book.of(pod), 1, on) for one in (worker, *gone) for pod in movable_pods(one)]
         sizes = sizes_of(self._snapshot)
         with picture.without(leaving):
@@ -99,12 +101,11 @@ class Elsewhere:
 
     def _found_no_place(self, rules: PodRules, on: frozenset[str]) -> str:
         """Who refuses it where, the plugin that does so most often first; or that others may be there before it."""
-        cluster = self._picture.cluster
-        nodes = [cluster.nodes[name] for name in sorted(on) if name in cluster.nodes]
-        refusals = Counter(r.plugin for node in nodes if (r := first_refusal(rules, node, cluster)) is not None)
-        if refusals.total() < len(nodes):
+        refusals = self._refusing.count(rules, on)
+        if refusals.total() < len(on & self._picture.cluster.nodes.keys()):
             return "may find no place: others that move with it fit where it does, and may be there first"
-        told = f" ({', '.join(f'{plugin} on {count}' for plugin, count in refusals.most_common())})" if refusals else ""
+        often = sorted(refusals.items(), key=lambda one: (-one[1], one[0]))
+        told = f" ({', '.join(f'{plugin} on {count}' for plugin, count in often)})" if often else ""
         return f"fits on no other worker{told}"
 
     def _held_by_budget(self, pods: Sequence[Pod]) -> str | None:
@@ -134,9 +135,17 @@ class Elsewhere:
         labels_of = self._picture.book.labels_of
         return [p for p in pods if p.namespace == budget.namespace and selects(budget.selector, labels_of(p))]
 
-    @property
+    def _staying(self, places: Sequence[Worker], leaving: set[str]) -> frozenset[str]:
+        """The titles of `places`, which are the same ones from worker to worker, but for those that leave."""
+        if self._titles[0] is not places:
+            self._titles = places, frozenset(place.title for place in places)
+        return self._titles[1] - leaving
+
+    @cached_property
     def _picture(self) -> Picture:
-        if self._drawn is None:
-            at_s = self._snapshot.metrics_at_s or self._snapshot.taken_at_s
-            self._drawn = Picture(self._snapshot, self._fleet, self._state, self._policy, now_s=at_s)
-        return self._drawn
+        at_s = self._snapshot.metrics_at_s or self._snapshot.taken_at_s
+        return Picture(self._snapshot, self._fleet, self._state, self._policy, now_s=at_s)
+
+    @cached_property
+    def _refusing(self) -> Refusing:
+        return Refusing(self._picture.cluster)

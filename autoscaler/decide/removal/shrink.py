@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Final
 
 import msgspec
@@ -257,6 +258,10 @@ class _Choice:
         # What workers use that run nothing for anybody is their own and leaves with them: `min: 0` may be reached.
         self._use_counts = not forced and any(not worker.empty for worker in fleet.having(Standing.READY))
 
+    @cached_property
+    def _ready_by_pool(self) -> Counter[str]:
+        return counted(self._fleet, self._policy, Standing.READY)
+
     def not_measured_yet(self) -> str | None:
         """How long the window's highest use may still be that of the fleet before the last one left; None: no more."""
         metrics = self._policy.metrics
@@ -351,7 +356,7 @@ class _Choice:
         if pool is None or not pool.min:
             return None
         gone = sum(1 for other in self.chosen if pool_of(other, self._policy) == pool)
-        ready = counted(self._fleet, self._policy, Standing.READY)[pool.name]
+        ready = self._ready_by_pool[pool.name]
         return f"needed: pool {pool.name} has a min of {pool.min}" if ready - gone <= pool.min else None
 
     def _why_no_more(self) -> str:

@@ -17,12 +17,27 @@ def what_is_missing(
 
     `with_zones`: whether new workers are thought of, so that it matters where they could be launched.
     """
-    may_ask = not snapshot.rules_problem
-    rules = snapshot.scheduling_rules
-    if not snapshot.rooms_known or (rules is None and may_ask):
-        return Asks(rooms=not snapshot.rooms_known, rules=rules is None and may_ask)
+    first = what_comes_first(snapshot)
+    if first:
+        return first
     machines = Machines(snapshot, fleet, state, policy)
-    book = Book(rules, machines.names, at_s=snapshot.taken_at_s)
+    book = Book(snapshot.scheduling_rules, machines.names, at_s=snapshot.taken_at_s)
+    return what_these_need(snapshot, policy, machines, book, pods, with_zones=with_zones)
+
+
+def what_comes_first(snapshot: Snapshot) -> Asks:
+    """What to ask whoever the pods are: what is free, and the rules that are kept."""
+    unruled = snapshot.scheduling_rules is None and not snapshot.rules_problem
+    if snapshot.rooms_known and not unruled:
+        return Asks()
+    return Asks(rooms=not snapshot.rooms_known, rules=unruled)
+
+
+def what_these_need(
+    snapshot: Snapshot, policy: Policy, machines: Machines, book: Book, pods: Sequence[Pod], *, with_zones: bool
+) -> Asks:
+    """What to ask about these pods, once nothing comes first."""
+    rules, may_ask = snapshot.scheduling_rules, not snapshot.rules_problem
     unknown = [(pod.owner, book.unknown_since_s(pod, refresh_s=policy.rules.refresh_s)) for pod in pods]
     asked = [(owner, since_s) for owner, since_s in unknown if since_s is not None]
     if asked and may_ask:

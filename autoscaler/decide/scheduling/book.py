@@ -7,10 +7,12 @@ sees (demand/disputed.py says what happens then).
 import re
 import zlib
 from collections.abc import Collection, Iterable, Iterator
+from functools import cached_property
 from typing import Final
 
 import msgspec
 
+from autoscaler.decide.scheduling.cluster import handles
 from autoscaler.decide.scheduling.labels import RealNames, as_labels
 from autoscaler.decide.scheduling.matching import selects
 from autoscaler.model import OwnerRules, Pod, SchedulingRules
@@ -89,22 +91,47 @@ class Book:
 
     def companions(self, asking: Collection[PodRules]) -> tuple[str, ...]:
         """Owners whose pods' places bear on where pods of these rules may go, or on what is free there."""
-        found: dict[str, None] = {}
         resources = {name for rules in asking for name, _ in rules.requests} - _SHOWN
         ports = any(rules.host_ports for rules in asking)
-        selectors = list(dict.fromkeys(selector for rules in asking for selector in _pod_selectors(rules)))
+        selectors = dict.fromkeys(selector for rules in asking for selector in _pod_selectors(rules))
         asking_labels = [dict(rules.labels) for rules in asking]
-        for owner in (one for several in self._by_owner.values() for one in several):
-            theirs = dict(owner.rules.labels)
-            if (
-                owner.shown
-                or (ports and owner.rules.host_ports)
-                or any(name in resources for name, _ in owner.rules.requests)
-                or any(selects(selector, theirs) for selector in selectors)
-                or any(selects(t.selector, mine) for t in owner.rules.anti_affinity for mine in asking_labels)
-            ):
-                found[owner.owner] = None
+        found = {
+            one.owner
+            for one in self._standing_out
+            if one.shown
+            or (ports and one.rules.host_ports)
+            or any(name in resources for name, _ in one.rules.requests)
+            or any(selects(term.selector, mine) for term in one.rules.anti_affinity for mine in asking_labels)
+        }
+        for selector in selectors:
+            for label in handles(selector):
+                candidates = self._told if label is None else self._by_label.get(label, ())
+                found.update(one.owner for one in candidates if selects(selector, dict(one.rules.labels)))
         return tuple(sorted(found))
+
+    @cached_property
+    def _told(self) -> tuple[OwnerRules, ...]:
+        return tuple(one for several in self._by_owner.values() for one in several)
+
+    @cached_property
+    def _standing_out(self) -> tuple[OwnerRules, ...]:
+        """Owners whose pods may bear on others by more than the room that they take."""
+        return tuple(
+            one
+            for one in self._told
+            if one.shown
+            or one.rules.host_ports
+            or one.rules.anti_affinity
+            or any(name not in _SHOWN for name, _ in one.rules.requests)
+        )
+
+    @cached_property
+    def _by_label(self) -> dict[tuple[str, str], list[OwnerRules]]:
+        found: dict[tuple[str, str], list[OwnerRules]] = {}
+        for one in self._told:
+            for label in one.rules.labels:
+                found.setdefault(label, []).append(one)
+        return found
 
     def placed(self, owner: str) -> OwnerRules | None:
         """What the pods of this owner that are on Nodes ask; of several kinds the first."""

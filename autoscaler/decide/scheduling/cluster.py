@@ -5,6 +5,7 @@ affinity selects, pods by domain of a spread) it counts once for the class that 
 every change since. So a judgement costs look-ups, and a placement what it bears on.
 """
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -19,13 +20,15 @@ NamespaceLabels = Mapping[str, Mapping[str, str]]
 class NodeInfo:
     """One node: what it is, and what is left of it. The scheduler's own word for it."""
 
-    __slots__ = ("free", "labels", "name", "pods_left", "ports", "shape", "spec")
+    __slots__ = ("free", "labels", "name", "pods_left", "ports", "shape", "spec", "whole")
 
     def __init__(self, spec: NodeSpec) -> None:
         self.spec = spec
         self.name = spec.name
         self.labels: dict[str, str] = dict(spec.labels)
-        self.free: dict[str, int] = dict(spec.allocatable)
+        self.whole: dict[str, int] = dict(spec.allocatable)
+        """What there was before any pod was put down here."""
+        self.free: dict[str, int] = dict(self.whole)
         """Below zero where more was promised than there is."""
         self.pods_left: int = self.free.pop("pods", 0)
         self.ports: dict[HostPort, int] = {}
@@ -58,6 +61,10 @@ class Watcher(Protocol):
         """These came, or went if their count is below zero."""
         ...
 
+
+class NodeWatcher(Protocol):
+    """What counts nodes one by one."""
+
     def joined(self, node: NodeInfo) -> None:
         """An empty node came."""
         ...
@@ -81,12 +88,12 @@ class Classes:
         for label in rules.labels:
             self._by_label.setdefault(label, []).append(rules)
         for term in rules.anti_affinity:
-            for handle in _handles(term.selector):
+            for handle in handles(term.selector):
                 self._by_avoided_label.setdefault(handle, []).append(rules)
 
     def selected(self, selector: Selector | None) -> Iterator[PodRules]:
         """Those that the selector may select."""
-        for label in _handles(selector):
+        for label in handles(selector):
             yield from self._all if label is None else self._by_label.get(label, ())
 
     def avoiding(self, rules: PodRules) -> Iterator[PodRules]:
@@ -95,7 +102,7 @@ class Classes:
             yield from self._by_avoided_label.get(label, ())
 
 
-def _handles(selector: Selector | None) -> Sequence[tuple[str, str] | None]:
+def handles(selector: Selector | None) -> Sequence[tuple[str, str] | None]:
     """Labels of which a selected pod has one; None if it may have any."""
     if selector is None:
         return ()
@@ -117,21 +124,45 @@ class Cluster:
         self._classes = Classes()
         self._watchers: dict[tuple[object, PodRules], Any] = {}  # what `kind` gives: no type says so of a mapping
         self._concerned: dict[PodRules, list[Watcher]] = {}
+        self._told_of_nodes: list[NodeWatcher] = []
+        self._domains: dict[str, dict[str, int]] = {}
 
     def add_node(self, spec: NodeSpec) -> NodeInfo:
         """A node without pods. A name that is taken is a mistake of the caller: ValueError."""
         if spec.name in self.nodes:
             raise ValueError(f"There is a node {spec.name} already.")
         node = self.nodes[spec.name] = NodeInfo(spec)
-        for watcher in self._watchers.values():
+        self._count(node, 1)
+        for watcher in self._told_of_nodes:
             watcher.joined(node)
         return node
 
     def remove_node(self, node: NodeInfo) -> None:
         """Take a node away, once its pods are."""
         del self.nodes[node.name]
-        for watcher in self._watchers.values():
+        self._count(node, -1)
+        for watcher in self._told_of_nodes:
             watcher.left(node)
+
+    def tell_of_nodes(self, watcher: NodeWatcher) -> None:
+        """Of those that are there and of all that come and go."""
+        for node in self.nodes.values():
+            watcher.joined(node)
+        self._told_of_nodes.append(watcher)
+
+    def domains(self, key: str) -> Mapping[str, int]:
+        """How many nodes have each value of this label: the same mapping each time, kept up to date."""
+        if key not in self._domains:
+            self._domains[key] = Counter(node.labels[key] for node in self.nodes.values() if key in node.labels)
+        return self._domains[key]
+
+    def _count(self, node: NodeInfo, change: int) -> None:
+        for key, values in self._domains.items():
+            value = node.labels.get(key)
+            if value is not None:
+                values[value] = values.get(value, 0) + change
+                if not values[value]:
+                    del values[value]
 
     def place(self, rules: PodRules, node: NodeInfo, count: int = 1, *, ending: bool = False) -> None:
         """Put pods of a class on a node whether they fit or not; a count below zero takes them off again."""
@@ -149,9 +180,11 @@ class Cluster:
         held[node] = held.get(node, 0) + count
         if not held[node]:
             del held[node]
-        group = Group(rules, node, count, ending)
-        for watcher in self._whom_it_concerns(rules):
-            watcher.placed(group)
+        watchers = self._whom_it_concerns(rules)
+        if watchers:
+            group = Group(rules, node, count, ending)
+            for watcher in watchers:
+                watcher.placed(group)
 
     def groups_of(self, rules: PodRules) -> Iterator[Group]:
         """The pods of one class."""
@@ -165,14 +198,13 @@ class Cluster:
         if known is not None:
             return known
         fresh = kind(rules, self)
-        for node in self.nodes.values():
-            fresh.joined(node)
         for placed in dict.fromkeys(fresh.among(self._classes)):
             if fresh.concerns(placed):
                 for group in self.groups_of(placed):
                     fresh.placed(group)
+                if placed in self._concerned:
+                    self._concerned[placed].append(fresh)
         self._watchers[kind, rules] = fresh
-        self._concerned.clear()
         return fresh
 
     def _whom_it_concerns(self, rules: PodRules) -> list[Watcher]:

@@ -5,7 +5,8 @@ the labels of an allow-list, and from what every worker of ours has by itself. W
 Cordons and free room are always the metrics': they are fresh.
 """
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from functools import cached_property
 from typing import Final
 
 from autoscaler.decide.capacity.catalogue import extended_of, nominal_resources
@@ -74,7 +75,9 @@ class Machines:
         self._zones = {worker.zone for worker in fleet.workers if worker.zone} | {one.zone for one in fleet.servers}
         self._left_alone = left_alone(state, snapshot.taken_at_s)
         self._compares = len(policy.pools) > 1 or policy.pools[0].requirements is not None
+        self._common: dict[str, dict[str, str]] = {}
         self._new_labels: dict[tuple[str, str, str], dict[str, str]] = {}
+        self._new_taints: dict[str, tuple[Taint, ...]] = {}
         self._templates: dict[tuple[str, str, str], Template] = {}
 
     def existing(self, node: Node, worker: Worker | None, *, cordoned: bool) -> NodeSpec:
@@ -165,10 +168,9 @@ class Machines:
         return self._new_labels[key]
 
     def _learned_labels(self, pool: WorkerPool, instance_type: str, zone: str) -> dict[str, str]:
-        of_pool = [(worker, labels) for worker, labels in self._ours if pool_of(worker, self._policy) == pool]
+        of_pool = self._of_pools.get(pool.name, [])
         alike = [labels for worker, labels in of_pool if _type_of(worker, labels) == instance_type]
-        everywhere = shared(self._undeclared(worker, labels) for worker, labels in self._ours)
-        common = {**everywhere, **shared(labels for _, labels in of_pool)}
+        common = {**self._everywhere, **self._common_of(pool)}
         common = {key: value for key, value in common.items() if key not in OF_ONE_TYPE}
         seen = self._seen(instance_type)
         remembered = dict(seen.labels) if seen is not None and not self._ours else {}
@@ -180,6 +182,25 @@ class Machines:
         if not zone:
             return {key: value for key, value in labels.items() if key not in self._zone_valued}
         return labels | dict.fromkeys(self._zone_valued, zone) | {ZONE_LABEL: zone, REGION_LABEL: region_of(zone)}
+
+    @cached_property
+    def _of_pools(self) -> dict[str, list[tuple[Worker, dict[str, str]]]]:
+        """Workers of ours with their labels, by the name of their pool."""
+        found: dict[str, list[tuple[Worker, dict[str, str]]]] = {}
+        for worker, labels in self._ours:
+            pool = pool_of(worker, self._policy)
+            found.setdefault(pool.name if pool is not None else "", []).append((worker, labels))
+        return found
+
+    @cached_property
+    def _everywhere(self) -> dict[str, str]:
+        """What all workers of ours have in common beside what their pools give them."""
+        return shared(self._undeclared(worker, labels) for worker, labels in self._ours)
+
+    def _common_of(self, pool: WorkerPool) -> dict[str, str]:
+        if pool.name not in self._common:
+            self._common[pool.name] = shared(labels for _, labels in self._of_pools.get(pool.name, ()))
+        return self._common[pool.name]
 
     def _undeclared(self, worker: Worker, labels: Mapping[str, str]) -> dict[str, str]:
         """Without what its pool gives to its workers alone."""
@@ -210,14 +231,20 @@ class Machines:
 
         Where none of the pool is there to look at, what all others of ours have beside their pools' own.
         """
+        if pool.name not in self._new_taints:
+            self._new_taints[pool.name] = self._learned_taints(pool)
+        return self._new_taints[pool.name]
+
+    def _learned_taints(self, pool: WorkerPool) -> tuple[Taint, ...]:
         seen: list[set[Taint]] = []
         others: list[set[Taint]] = []
-        for worker, _ in self._ours:
-            taints = set(self._taints_of(worker.node, worker)) if worker.node is not None else set()
-            if pool_of(worker, self._policy) == pool:
-                seen.append(taints)
-            else:
-                others.append(taints - {*self._declared(worker)})
+        for name, of_pool in self._of_pools.items():
+            for worker, _ in of_pool:
+                taints = set(self._taints_of(worker.node, worker)) if worker.node is not None else set()
+                if name == pool.name:
+                    seen.append(taints)
+                else:
+                    others.append(taints - {*self._declared(worker)})
         models = seen or others
         common = set.intersection(*models) if models else set()
         own = {t for t in hard_taints(pool) if not seen or any(t in taints for taints in seen)}
@@ -246,14 +273,21 @@ class Machines:
 
     def to_be_told_after_s(self, resources: Container[str]) -> int:
         """When the youngest worker should have had one of these that it was not seen to have; 0 for none by now."""
-        times = [
-            worker.node.created_at_s + self._policy.workers.join_timeout_s
-            for worker, _ in self._ours
-            if worker.node is not None
-            and worker.node.created_at_s is not None
-            and any(name in resources for name in self.awaited(worker.node, worker))
-        ]
+        times = (at_s for names, at_s in self._awaiting if any(name in resources for name in names))
         return max((at_s for at_s in times if at_s <= self._now_s), default=0)
+
+    @cached_property
+    def _awaiting(self) -> list[tuple[dict[str, int], int]]:
+        """What workers still lack, and when each should have had it."""
+        join_s = self._policy.workers.join_timeout_s
+        there = [
+            (self.awaited(worker.node, worker), worker.node) for worker, _ in self._ours if worker.node is not None
+        ]
+        return [(lacks, (node.created_at_s or 0) + join_s) for lacks, node in there if lacks]
+
+    @cached_property
+    def _sizes_seen(self) -> dict[str, Resources]:
+        return sizes_seen(self._fleet)
 
     def _left_of(self, node: Node, worker: Worker | None) -> Amounts:
         """Allocatable less what is requested, by the metrics; what they do not show as the server told it, whole."""
@@ -277,24 +311,37 @@ class Machines:
         other = {DISK: UNLIMITED, **extended_of(instance_type, self._policy)}
         if told:
             other = {name: min(one.get(name, 0) for one in told) for name in told[0]}
-        return as_amounts({**other, **dict(_amounts(offered(instance_type, self._fleet, self._state, self._policy)))})
+        size = offered(instance_type, self._fleet, self._state, self._policy, seen=self._sizes_seen)
+        return as_amounts({**other, **dict(_amounts(size))})
 
 
-def offered(instance_type: str, fleet: FleetView, state: State, policy: Policy) -> Resources:
-    """What pods and DaemonSets get of a worker of this type: the smallest that is or was seen, else the catalogue's."""
-    seen = [seen.allocatable for seen in state.seen_types if seen.instance_type == instance_type]
-    seen += [size for kind, size in seen_sizes(fleet) if kind == instance_type]
-    return smallest(seen) if seen else nominal_resources(instance_type, policy)
+def offered(
+    instance_type: str, fleet: FleetView, state: State, policy: Policy, *, seen: Mapping[str, Resources] | None = None
+) -> Resources:
+    """What pods and DaemonSets get of a worker of this type: the smallest that is or was seen, else the catalogue's.
+
+    `seen`: what `sizes_seen` gives of this fleet, for whoever asks about many types.
+    """
+    known = [one.allocatable for one in state.seen_types if one.instance_type == instance_type]
+    now = (sizes_seen(fleet) if seen is None else seen).get(instance_type)
+    known += [now] if now is not None else []
+    return smallest(known) if known else nominal_resources(instance_type, policy)
 
 
-def seen_sizes(fleet: FleetView) -> Iterator[tuple[str, Resources]]:
-    """(instance type, allocatable) of each worker whose Node is shown: EC2 says the type, or a label does."""
+def sizes_seen(fleet: FleetView) -> dict[str, Resources]:
+    """The smallest allocatable of each instance type of which a Node is shown: EC2 says the type, or a label does."""
     names = RealNames()
+    found: dict[str, Resources] = {}
     for worker in fleet.workers:
-        if worker.node is not None and worker.node.allocatable is not None:
-            instance_type = _type_of(worker, names.of(worker.node.labels))
-            if instance_type:
-                yield instance_type, worker.node.allocatable
+        node = worker.node
+        if node is None or node.allocatable is None:
+            continue
+        instance_type = _type_of(worker, {} if worker.instance is not None else names.of(node.labels))
+        if instance_type:
+            known = found.get(instance_type)
+            if known is None or not known.fits_in(node.allocatable):
+                found[instance_type] = node.allocatable if known is None else smallest([known, node.allocatable])
+    return found
 
 
 def smallest(sizes: Sequence[Resources]) -> Resources:

@@ -10,6 +10,7 @@ from autoscaler.decide.scheduling.filters.inter_pod_affinity import inter_pod_af
 from autoscaler.decide.scheduling.filters.node_ports import node_ports
 from autoscaler.decide.scheduling.filters.node_resources_fit import how_many_fit
 from autoscaler.decide.scheduling.filters.pod_topology_spread import pod_topology_spread
+from autoscaler.decide.scheduling.filters.refusal import Check, Plugin
 from autoscaler.decide.scheduling.filters.volumes import ZONE_KEYS
 from autoscaler.model.rules import HOSTNAME_LABEL, BoundClaim, NodeSpec, NodeTerm, PodRules, WaitingClaim
 
@@ -60,8 +61,10 @@ class Trial:
         self.cluster = cluster
         self.opened: list[tuple[str, NodeInfo]] = []
         """Template name and node, in order."""
+        self.numbers: dict[str, int] = {}
+        """How many were opened of each template."""
         self._steps: list[_Put | None] = []
-        self._lasting: dict[PodRules, _Lasting] = {}
+        self._lasting: dict[PodRules, Lasting] = {}
 
     @property
     def mark(self) -> int:
@@ -84,6 +87,7 @@ class Trial:
         spec = msgspec.structs.replace(template.node, name=name, labels=tuple(labels.items()))
         node = self.cluster.add_node(spec)
         self.opened.append((template.name, node))
+        self.numbers[template.name] = self.numbers.get(template.name, 0) + 1
         self._steps.append(None)
         for daemon in template.daemons:
             self.put(daemon, node)
@@ -94,7 +98,11 @@ class Trial:
         while len(self._steps) > mark:
             step = self._steps.pop()
             if step is None:
-                self.cluster.remove_node(self.opened.pop()[1])
+                name, node = self.opened.pop()
+                self.cluster.remove_node(node)
+                self.numbers[name] -= 1
+                if not self.numbers[name]:
+                    del self.numbers[name]
             else:
                 self.cluster.place(step.rules, step.node, -step.count)
 
@@ -103,6 +111,8 @@ class Trial:
 
         Nodes of the same domains stand in one lane, and lanes take turns where a pod changes the verdict on its like.
         """
+        if not (rules.spread or rules.affinity or rules.anti_affinity or rules.host_ports):
+            return self._fill_plainly(rules, count, nodes)
         lanes = self._lanes(rules, nodes)
         left = count
         while left and lanes:
@@ -111,6 +121,19 @@ class Trial:
                 left -= lane.take(left) if left else 0
             if left == before:
                 break
+        return count - left
+
+    def _fill_plainly(self, rules: PodRules, count: int, nodes: Iterable[NodeInfo]) -> int:
+        """Of a class whose pods do not mind each other: as many as fit on each, and no look at the nodes behind."""
+        left = count
+        for node in nodes:
+            if not left:
+                break
+            fit = how_many_fit(rules, node)
+            if fit and self._lasting_of(rules).accepts(node) and not inter_pod_affinity(rules, node, self.cluster):
+                portion = min(fit, left)
+                self.put(rules, node, portion)
+                left -= portion
         return count - left
 
     def _lanes(self, rules: PodRules, nodes: Iterable[NodeInfo]) -> list["_Lane"]:
@@ -133,10 +156,10 @@ class Trial:
             and not any(check(rules, node, self.cluster) for _, check in OF_THE_CLUSTER)
         )
 
-    def _lasting_of(self, rules: PodRules) -> "_Lasting":
+    def _lasting_of(self, rules: PodRules) -> "Lasting":
         known = self._lasting.get(rules)
         if known is None:
-            known = self._lasting[rules] = _Lasting(rules, self.cluster)
+            known = self._lasting[rules] = Lasting(rules, self.cluster)
         return known
 
 
@@ -186,28 +209,32 @@ def _topology_keys(rules: PodRules) -> set[str]:
     return {constraint.topology_key for constraint in rules.spread} | {term.topology_key for term in rules.affinity}
 
 
-class _Lasting:
-    """The verdict that no placement changes, one for all nodes that look alike to the class."""
+class Lasting:
+    """Verdicts that no placement changes, one for all nodes that look alike to the class."""
 
-    def __init__(self, rules: PodRules, cluster: Cluster) -> None:
-        self._rules, self._cluster = rules, cluster
+    def __init__(self, rules: PodRules, cluster: Cluster, checks: Sequence[tuple[Plugin, Check]] = LASTING) -> None:
+        self._rules, self._cluster, self._checks = rules, cluster, checks
         self._keys = sorted(_label_keys(rules))
         terms = (*(rules.node_affinity or ()), *_volume_terms(rules))
         self._by_name = bool(rules.node_name) or any(term.fields for term in terms)
-        self._known: dict[object, bool] = {}
+        self._known: dict[object, Plugin | None] = {}
 
     def accepts(self, node: NodeInfo) -> bool:
-        """Whether none of the lasting checks refuses the node."""
+        """Whether none of the checks refuses the node."""
+        return self.refusing(node) is None
+
+    def refusing(self, node: NodeInfo) -> Plugin | None:
+        """The first that does."""
         labels = node.labels
         look: object = (
             (node.shape, *[labels.get(key) for key in self._keys], node.name if self._by_name else None)
             if self._keys or self._by_name
             else node.shape
         )
-        known = self._known.get(look)
-        if known is None:
-            known = self._known[look] = not any(check(self._rules, node, self._cluster) for _, check in LASTING)
-        return known
+        if look not in self._known:
+            refuse = (plugin for plugin, check in self._checks if check(self._rules, node, self._cluster))
+            self._known[look] = next(refuse, None)
+        return self._known[look]
 
 
 def _volume_terms(rules: PodRules) -> Sequence[NodeTerm]:

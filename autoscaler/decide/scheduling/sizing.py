@@ -20,6 +20,7 @@ from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
 from autoscaler.decide.scheduling.guard import Budget, guaranteed
 from autoscaler.decide.scheduling.offers import Offers, Order, order_of
 from autoscaler.decide.scheduling.placing import Template, Trial, Waiting
+from autoscaler.decide.scheduling.shelves import Shelves, shelves_of
 from autoscaler.model.rules import PodRules
 
 TRIED_PODS: Final = 3_000
@@ -84,9 +85,11 @@ def may_be_left(waiting: Sequence[Waiting], cluster: Cluster, on: frozenset[str]
     """
     trial = Trial(cluster)
     classes = [Waiting(group.rules, group.count, on) for group in merged(waiting)]
+    room = _room(trial, (), classes)
     for way in _ways(Offers((), {})):
-        for order in _orders(classes, _room(trial, ())):
-            left = _fill_existing(trial, order, way)
+        shelves = shelves_of(trial.cluster, classes, emptiest_first=way.emptiest_first)
+        for order in _orders(classes, room):
+            left = _fill_existing(trial, order, shelves)
             trial.undo()
             if left:
                 return tuple(left)
@@ -108,7 +111,8 @@ def merged(waiting: Sequence[Waiting]) -> list[Waiting]:
         if group.count > 0:
             counts[group.rules, group.on] = counts.get((group.rules, group.on), 0) + group.count
     classes = [Waiting(rules, count, on) for (rules, on), count in counts.items()]
-    return sorted(classes, key=lambda group: (msgspec.json.encode(group.rules), sorted(group.on or ())))
+    named = {group.on: sorted(group.on or ()) for group in classes}
+    return sorted(classes, key=lambda group: (msgspec.json.encode(group.rules), named[group.on]))
 
 
 # --------------------------------------------------------------------------------------------------- orders and choices
@@ -127,9 +131,11 @@ class _Way(msgspec.Struct, frozen=True):
 def _plans(trial: Trial, classes: list[Waiting], offers: Offers, at_most: int) -> Iterator[Sizing]:
     pods, tried = sum(group.count for group in classes), 0
     templates = offers.templates
+    room = _room(trial, templates, classes)
     for way in _ways(offers):
-        for order in _orders(classes, _room(trial, templates)):
-            left = _fill_existing(trial, order, way)
+        shelves = shelves_of(trial.cluster, classes, emptiest_first=way.emptiest_first)
+        for order in _orders(classes, room):
+            left = _fill_existing(trial, order, shelves)
             mark = trial.mark
             plan = _grow(trial, left, way, at_most)
             trial.undo(mark)
@@ -140,13 +146,12 @@ def _plans(trial: Trial, classes: list[Waiting], offers: Offers, at_most: int) -
                 return
 
 
-def _room(trial: Trial, templates: Sequence[Template]) -> dict[str, int]:
+def _room(trial: Trial, templates: Sequence[Template], classes: Sequence[Waiting]) -> dict[str, int]:
     """What shares are shares of: the largest of the new nodes, or of those that are there where none may be new."""
-    specs = [template.node for template in templates] or [node.spec for node in trial.cluster.nodes.values()]
-    room: dict[str, int] = {}
-    for spec in specs:
-        room |= {name: max(value, room.get(name, 0)) for name, value in spec.allocatable}
-    return room
+    wholes = [dict(template.node.allocatable) for template in templates]
+    wholes = wholes or [node.whole for node in trial.cluster.nodes.values()]
+    names = {name for group in classes for name, _ in group.rules.requests}
+    return {name: max([whole.get(name, 0) for whole in wholes], default=0) for name in names}
 
 
 def _orders(classes: list[Waiting], room: Mapping[str, int]) -> Iterator[list[Waiting]]:
@@ -176,27 +181,9 @@ def _ways(offers: Offers) -> Iterator[_Way]:
         yield from (_Way(offers, favourite=favourite) for favourite in offers.domains)
 
 
-def _fill_existing(trial: Trial, classes: list[Waiting], way: _Way) -> list[Waiting]:
-    """The fullest nodes first as a rule: what is left there is of no use to a large pod."""
-    least = _least(classes)
-    nodes = [node for node in trial.cluster.nodes.values() if node.pods_left > 0 and _offers(node, least)]
-    nodes.sort(key=lambda node: node.name)
-    nodes.sort(key=lambda node: [node.free.get(name, 0) for name, _ in least], reverse=way.emptiest_first)
-    placed = [
-        trial.fill(group.rules, group.count, [node for node in nodes if group.on is None or node.name in group.on])
-        for group in classes
-    ]
+def _fill_existing(trial: Trial, classes: list[Waiting], shelves: Shelves) -> list[Waiting]:
+    placed = [trial.fill(group.rules, group.count, shelves[group.on].that_may_hold(group.rules)) for group in classes]
     return _without(classes, placed)
-
-
-def _least(classes: list[Waiting]) -> list[tuple[str, int]]:
-    """What each class asks at least: a node without it is full for all of them."""
-    asked = [dict(group.rules.requests) for group in classes]
-    return [(name, min(requests.get(name, 0) for requests in asked)) for name in (asked[0] if asked else ())]
-
-
-def _offers(node: NodeInfo, least: list[tuple[str, int]]) -> bool:
-    return all(value <= max(0, node.free.get(name, 0)) for name, value in least)
 
 
 def _without(classes: Sequence[Waiting], placed: Sequence[int]) -> list[Waiting]:
@@ -214,7 +201,7 @@ def _grow(trial: Trial, classes: list[Waiting], way: _Way, at_most: int) -> Sizi
     while left and left != before:
         before = left
         left = _without(before, [_grow_for(trial, group, way, at_most) for group in before])
-    return Sizing(new_nodes=_opened(trial), left=tuple(left))
+    return Sizing(new_nodes=dict(sorted(trial.numbers.items())), left=tuple(left))
 
 
 def _joined_at_once(
@@ -246,13 +233,6 @@ def _open_all(trial: Trial, templates: Sequence[Template], numbers: Mapping[str,
                 trial.open(template)
 
 
-def _opened(trial: Trial) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for name, _ in trial.opened:
-        counts[name] = counts.get(name, 0) + 1
-    return dict(sorted(counts.items()))
-
-
 def _grow_for(trial: Trial, group: Waiting, way: _Way, at_most: int) -> int:
     """Fill what was opened, then open one after the other as long as each takes a pod. Returns how many are placed."""
     nodes = [node for _, node in trial.opened]
@@ -274,7 +254,7 @@ def _open_for(trial: Trial, rules: PodRules, wanted: int, way: _Way) -> NodeInfo
     offers = way.offers
     best: tuple[Order, Template] | None = None
     seen: set[str] = set()
-    for template in offers.in_turn(_opened(trial), way.favourite):
+    for template in offers.in_turn(trial.numbers, way.favourite):
         if offers.compared:
             most = 0 if template.choice in seen else min(wanted, offers.most_pods(template, rules))
             if not most or (best is not None and order_of(template, most) > best[0]):
@@ -321,7 +301,7 @@ def _guard(trial: Trial, classes: list[Waiting], templates: Sequence[Template], 
             names = [template.name for template in templates]
             _open_all(trial, templates, dict(zip(names, numbers, strict=True)))
             reached = guaranteed(trial, classes, existing, budget, beat=sure)
-            opened = _opened(trial)
+            opened = dict(sorted(trial.numbers.items()))
             trial.undo()
             if budget.spent:
                 return plan
@@ -338,7 +318,8 @@ def _left_with(
 ) -> tuple[Waiting, ...]:
     """What finds no place on these nodes with the choices that the plans make."""
     way = _Way(Offers(templates, {}))
-    left = _fill_existing(trial, next(_orders(classes, _room(trial, templates))), way)
+    order = next(_orders(classes, _room(trial, templates, classes)))
+    left = _fill_existing(trial, order, shelves_of(trial.cluster, classes))
     _open_all(trial, templates, new_nodes)
     filled = _grow(trial, left, way, at_most=0)
     trial.undo()

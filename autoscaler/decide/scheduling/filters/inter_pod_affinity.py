@@ -77,6 +77,11 @@ class Neighbours:
             return ("node(s) didn't satisfy existing pods anti-affinity rules",)
         return YES
 
+    @property
+    def is_avoided(self) -> bool:
+        """Whether any pod that is placed avoids such pods."""
+        return bool(self._avoiding.by_key)
+
     def _has_company(self, node: NodeInfo) -> bool:
         """Every key on the node, and a wanted pod in each domain; or the first of a series that wants its like.
 
@@ -105,12 +110,6 @@ class Neighbours:
         self._wanted.add(bearing.wanted, group.node, group.count)
         self._avoided.add(bearing.avoided, group.node, group.count)
         self._avoiding.add(bearing.avoiding, group.node, group.count)
-
-    def joined(self, node: NodeInfo) -> None:
-        """An empty node changes nothing."""
-
-    def left(self, node: NodeInfo) -> None:
-        """Nor does its end."""
 
     def _bearing(self, other: PodRules) -> _Bearing:
         rules = self._rules

@@ -3,7 +3,7 @@
 Source: kube-scheduler 1.36, plugins/podtopologyspread (filtering.go, common.go).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from autoscaler.decide.scheduling.cluster import Classes, Cluster, Group, NodeInfo
 from autoscaler.decide.scheduling.filters.node_affinity import wants
@@ -20,31 +20,27 @@ def pod_topology_spread(rules: PodRules, node: NodeInfo, cluster: Cluster) -> Re
 class _Domains:
     """One constraint's domains: those in which a node counts, and how many selected pods each holds."""
 
-    def __init__(self, constraint: SpreadConstraint, labels: dict[str, str]) -> None:
+    def __init__(self, constraint: SpreadConstraint, labels: dict[str, str], nodes: Mapping[str, int]) -> None:
         self.constraint = constraint
         self.itself = 1 if selects(constraint.selector, labels) else 0
-        self._nodes: dict[str, int] = {}
+        self._nodes = nodes
+        """By domain. One is there as long as one of its nodes."""
         self._pods: dict[str, int] = {}
+        """By domain that has any."""
         self._having: dict[int, int] = {}
         """Number of pods -> in how many domains: the emptiest is found among few numbers, not among all domains."""
 
-    def node(self, domain: str, change: int) -> None:
-        """A node of this domain came or went. A domain is there as long as one of its nodes."""
-        before = self._nodes.get(domain, 0)
-        self._nodes[domain] = before + change
-        if not before:
-            self._pods[domain] = 0
-            self._count(0, 1)
-        elif not self._nodes[domain]:
-            self._count(self._pods.pop(domain), -1)
-            del self._nodes[domain]
-
     def pods(self, domain: str, change: int) -> None:
         """Selected pods came to or went from a node of this domain that counts."""
-        before = self._pods[domain]
-        self._pods[domain] = before + change
-        self._count(before, -1)
-        self._count(before + change, 1)
+        before = self._pods.get(domain, 0)
+        after = before + change
+        if before:
+            self._count(before, -1)
+        if after:
+            self._pods[domain] = after
+            self._count(after, 1)
+        else:
+            del self._pods[domain]
 
     def _count(self, pods: int, change: int) -> None:
         self._having[pods] = self._having.get(pods, 0) + change
@@ -53,18 +49,36 @@ class _Domains:
 
     def full(self, domain: str) -> bool:
         """Whether one more pod would stand out. With fewer domains than asked, an empty one is taken as given."""
-        emptiest = 0 if len(self._pods) < self.constraint.min_domains else min(self._having)
+        domains = len(self._nodes)
+        some_empty = domains < self.constraint.min_domains or domains > len(self._pods)
+        emptiest = 0 if some_empty else min(self._having)
         return self._pods.get(domain, 0) + self.itself - emptiest > self.constraint.max_skew
 
 
 class Spread:
     """The domains of each constraint of one class."""
 
-    def __init__(self, rules: PodRules, _cluster: Cluster) -> None:
+    def __init__(self, rules: PodRules, cluster: Cluster) -> None:
         self._rules = rules
-        self.domains = tuple(_Domains(constraint, dict(rules.labels)) for constraint in rules.spread)
-        self._counting: dict[NodeInfo, tuple[str | None, ...]] = {}
         self._selecting: dict[PodRules, tuple[bool, ...]] = {}
+        self._counting: dict[NodeInfo, tuple[str | None, ...]] = {}
+        """The domain by constraint in which a node counts."""
+        self._nodes: list[dict[str, int]] = [{} for _ in rules.spread]
+        labels = dict(rules.labels)
+        self._every_node = self._counts_every_node()
+        if self._every_node:
+            [constraint] = rules.spread
+            self.domains = (_Domains(constraint, labels, cluster.domains(constraint.topology_key)),)
+        else:
+            self.domains = tuple(map(_Domains, rules.spread, [labels] * len(rules.spread), self._nodes))
+            cluster.tell_of_nodes(self)
+
+    def _counts_every_node(self) -> bool:
+        """Whether nothing leaves out a node that has the key: then all such classes share one count of the nodes."""
+        rules = self._rules
+        if len(rules.spread) > 1 or rules.spread[0].honor_taints:
+            return False
+        return not rules.spread[0].honor_affinity or (not rules.node_selector and rules.node_affinity is None)
 
     def refuses(self, node: NodeInfo) -> Reasons:
         """Constraint by constraint: a node without the key, a domain that is full."""
@@ -99,11 +113,14 @@ class Spread:
         """Pods on their way out count no more."""
         if group.ending:
             return
-        for domains, domain, counted in zip(
-            self.domains, self._counting[group.node], self._counted(group.rules), strict=True
-        ):
-            if counted and domain is not None:
-                domains.pods(domain, group.count)
+        counted = self._counted(group.rules)
+        for place, domain in enumerate(self._domains_of(group.node)):
+            if counted[place] and domain is not None:
+                self.domains[place].pods(domain, group.count)
+
+    def _domains_of(self, node: NodeInfo) -> tuple[str | None, ...]:
+        """Of a node that is there."""
+        return (node.labels.get(self._rules.spread[0].topology_key),) if self._every_node else self._counting[node]
 
     def joined(self, node: NodeInfo) -> None:
         """A node counts if it has the keys of all constraints, however full, cordoned or unfit it is otherwise."""
@@ -121,9 +138,11 @@ class Spread:
         del self._counting[node]
 
     def _change(self, node: NodeInfo, change: int) -> None:
-        for domains, domain in zip(self.domains, self._counting[node], strict=True):
+        for nodes, domain in zip(self._nodes, self._counting[node], strict=True):
             if domain is not None:
-                domains.node(domain, change)
+                nodes[domain] = nodes.get(domain, 0) + change
+                if not nodes[domain]:
+                    del nodes[domain]
 
     def _honours(self, constraint: SpreadConstraint, node: NodeInfo) -> bool:
         return (not constraint.honor_affinity or wants(self._rules, node)) and (
