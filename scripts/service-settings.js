@@ -41,6 +41,7 @@ const rules = {
   notifyTopicArn: [topicArn, "the ARN of an SNS topic, or empty"],
   alarms: boolean,
   alarmTopicArn: [topicArn, "the ARN of an SNS topic, or empty to have one created"],
+  alarmTopicKey: boolean,
   alarmEmail: [new RegExp(`^([a-zA-Z0-9._%+-]{1,64}@(?=.*\\.)${HOST})?$`), "one e-mail address, or empty"],
   dashboard: boolean,
   reservedConcurrency: [/^(|[1-9][0-9]{0,3})$/, "a whole number from 1 to 9999, or empty to reserve none"],
@@ -74,6 +75,10 @@ const together = [
     String(settings.alarms) === "false" &&
     Boolean(settings.alarmEmail || settings.alarmTopicArn) &&
     "Parameter alarms is false and alarmEmail or alarmTopicArn is set: there would be nothing to tell, so set alarms to true or leave both empty.",
+  (settings) =>
+    String(settings.alarmTopicKey) === "true" &&
+    (String(settings.alarms) === "false" || Boolean(settings.alarmTopicArn)) &&
+    "Parameter alarmTopicKey is true and no topic is created (alarms is false or alarmTopicArn is set): there would be nothing to encrypt, so leave it false.",
   ...["notifyTopicArn", "alarmTopicArn"].map(
     (name) => (settings, { region }) => {
       const [, , , elsewhere] = String(settings[name] ?? "").split(":");
