@@ -57,6 +57,8 @@ def period_s(alarm: Mapping[str, Any]) -> int:
 
 def value_of(alarm: Mapping[str, Any], value: float | None) -> float | None:
     """What the alarm compares in a period whose statistic is `value`; None: nothing was sent."""
+    if "MetricName" in alarm:
+        return value
     (watched,) = [row for row in alarm["Metrics"] if "Expression" in row]
     return evaluated(watched["Expression"], {metric_of(alarm)[0]: value})
 
@@ -64,7 +66,7 @@ def value_of(alarm: Mapping[str, Any], value: float | None) -> float | None:
 def goes_off(alarm: Mapping[str, Any], samples: Sequence[Sample], *, begin_s: float, end_s: float) -> bool:
     """Whether the alarm is in ALARM at the end of any whole period from `begin_s` to `end_s`."""
     length_s = period_s(alarm)
-    statistic = STATISTICS[metric_of(alarm)[1]["Stat"]]
+    statistic = STATISTICS[alarm["Statistic"] if "Statistic" in alarm else metric_of(alarm)[1]["Stat"]]
     breaches: list[bool] = []
     for start_s in range(math.ceil(begin_s / length_s) * length_s, math.floor(end_s / length_s) * length_s, length_s):
         sent = [sample.value for sample in samples if start_s <= sample.at_s < start_s + length_s]

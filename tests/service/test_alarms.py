@@ -108,6 +108,33 @@ def test_no_watchdog_is_heard(template: Template) -> None:
         assert goes_off(alarm, [*looks, *gap], begin_s=0, end_s=3600)
 
 
+# ------------------------------------------------------------------------------------------------ what AWS measures
+
+
+@pytest.mark.parametrize("name", ["sweep-errors", "alerts-errors", "lifecycle-errors"])
+def test_a_function_that_fails_again_and_again(template: Template, name: str) -> None:
+    """Once is followed by another try; Lambda sends a 0 for an invocation that went well."""
+    alarm = alarms(template)[name]
+    well = [Sample(at_s, 0) for at_s in range(0, 3600, 120)]
+    for failures, told in (([], False), ([900], False), ([900, 2100], False), ([900, 1260], True), ([900, 1500], True)):
+        samples = [*well, *(Sample(at_s, 1) for at_s in failures)]
+        assert goes_off(alarm, samples, begin_s=0, end_s=3600) is told, failures
+    assert not goes_off(alarm, [], begin_s=0, end_s=3600)
+
+
+def test_an_event_in_the_queue(template: Template) -> None:
+    """SQS sends nothing of a queue that was not used for hours."""
+    alarm = alarms(template)["dead-letters"]
+    assert not goes_off(alarm, [], begin_s=0, end_s=3600)
+    assert not goes_off(alarm, [Sample(600, 0)], begin_s=0, end_s=3600)
+    assert goes_off(alarm, [Sample(600, 0), Sample(660, 1)], begin_s=0, end_s=3600)
+
+
+def test_no_alarm_is_left_out_here(template: Template) -> None:
+    of_aws = {"sweep-errors", "alerts-errors", "lifecycle-errors", "dead-letters"}
+    assert set(alarms(template)) == {*ours(template), *of_aws}
+
+
 # ---------------------------------------------------------------------------------------------------------- the digits
 
 
