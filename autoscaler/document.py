@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from autoscaler.conditions import conditions
 from autoscaler.model import (
     Action,
     Blocked,
@@ -27,7 +28,7 @@ REMOVAL_SPARE_S: Final = 300
 ROWS_OF_A_KIND: Final = 3
 OTHERS_NAMED: Final = 5
 """Bounds of `blocked`, for one kind of reason."""
-JOIN_FAILURES_KEPT_S: Final = 3600
+FAILED_LAUNCHES_KEPT_S: Final = 3600
 """After their back-off has ended. A calm look writes nothing, so the state may keep them longer (a test compares)."""
 
 
@@ -87,7 +88,7 @@ def decision_document(
     `policy_version`: of the operator's live changes in `policy`; None: there are none.
     """
     now_s = snapshot.taken_at_s if snapshot is not None else None
-    return {
+    document = {
         "decision_id": decision_id,
         "cluster_id": cluster_id,
         "trigger": msgspec.to_builtins(trigger),
@@ -104,7 +105,7 @@ def decision_document(
         "events": [*decision.events, *outcome.events],
         "failures": list(outcome.failures),
         "operations": open_operations_in_words(state, policy, now_s=now_s),
-        "join_failures": _join_failures(state, now_s),
+        "failed_launches": _failed_launches(state, now_s),
         "replacement": _replacement(state, now_s),
         "metrics_status": snapshot.metrics_status.value if snapshot is not None else "not_asked",
         "metrics_problems": list(snapshot.metrics_problems) if snapshot is not None else [],
@@ -116,6 +117,7 @@ def decision_document(
         "duration_ms": 0,
         "calls": {},
     }
+    return document | {"conditions": conditions(document)}
 
 
 def rules_in_words(snapshot: Snapshot | None) -> dict[str, Any]:
@@ -179,13 +181,13 @@ def _age(since_s: int, now_s: int | None, *, allowed_s: int) -> dict[str, Any]:
     return {"age_s": age_s, "stuck": age_s > allowed_s}
 
 
-def _join_failures(state: State, now_s: int | None) -> int | None:
+def _failed_launches(state: State, now_s: int | None) -> int | None:
     """Launches in a row of which no worker joined, or that EC2 refuses for good; None where nobody looked."""
     if now_s is None:
         return None
     failed = state.join_failures
-    joined_not = failed.failures if failed is not None and now_s <= failed.until_s + JOIN_FAILURES_KEPT_S else 0
-    return max(joined_not, refused_in_a_row(state, now_s, kept_s=JOIN_FAILURES_KEPT_S))
+    joined_not = failed.failures if failed is not None and now_s <= failed.until_s + FAILED_LAUNCHES_KEPT_S else 0
+    return max(joined_not, refused_in_a_row(state, now_s, kept_s=FAILED_LAUNCHES_KEPT_S))
 
 
 def _replacement(state: State, now_s: int | None) -> dict[str, Any] | None:

@@ -1,8 +1,8 @@
-"""What the service tells about itself: JSON log lines and a handful of metrics, made in one place.
+"""What the service tells about itself: JSON log lines and a metric, made in one place.
 
 The decision document is one log line whose top-level fields are the document's (docs/operations.md lists them); each
-sentence of its `events` and `failures` is a line too. Metrics cost money by their number: there is one for each thing
-that an alarm or a chart of long times needs, all on one set of dimensions; what the log can be asked has none.
+sentence of its `events` and `failures` is a line too. Metrics cost money by their number: there is one, which all
+alarms on our own doings share (autoscaler/conditions.py); what only a chart needs is asked of the log.
 """
 
 import json
@@ -16,32 +16,16 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
 
 from autoscaler.aws.clock import Context
+from autoscaler.conditions import WATCHDOG_HEARD, in_digits
 from autoscaler.model import Action, MetricsStatus, Trigger
 from autoscaler.ports import PortError
 
 SERVICE: Final = "k3s-autoscaler"
 NAMESPACE: Final = "k3s-autoscaler"
-UNSCHEDULABLE_SIGNAL: Final = "unschedulable_pods"
-CAPS: Final = frozenset({"at_max", "at_cost_cap"})
-"""Reasons of refusals that only the operator ends: the policy's own ends."""
-
-READY: Final = "ReadyWorkers"
-DESIRED: Final = "DesiredWorkers"
-JOINING: Final = "JoiningWorkers"
-DRAINING: Final = "DrainingWorkers"
-UNSCHEDULABLE: Final = "UnschedulablePods"
-WAITING_AT_MAX: Final = "PodsWaitingAtMax"
-OPEN_OPERATIONS: Final = "OpenOperations"
-STUCK_OPERATIONS: Final = "StuckOperations"
-JOIN_FAILURES: Final = "JoinFailures"
-INCOMPLETE: Final = "MetricsIncomplete"
-ERRORS: Final = "Errors"
-WATCHDOG: Final = "WatchdogReceived"
-METRICS: Final = (
-    READY, DESIRED, JOINING, DRAINING, UNSCHEDULABLE, WAITING_AT_MAX, OPEN_OPERATIONS, STUCK_OPERATIONS, JOIN_FAILURES,
-    INCOMPLETE, ERRORS, WATCHDOG,
+CONDITIONS_METRIC: Final = "Conditions"
+LONG_FIELDS: Final = (
+    "conditions", "signals", "metrics_problems", "failures", "events", "operations", "blocked", "earlier",
 )  # fmt: skip
-LONG_FIELDS: Final = ("signals", "metrics_problems", "failures", "events", "operations", "blocked", "earlier")
 """Lists stand at the end of a line: Logs Insights finds the first 200 fields of a JSON line and no more, and each entry
 of a list is a field or several (CloudWatch Logs User Guide, "Supported logs and discovered fields")."""
 
@@ -73,7 +57,7 @@ class Telemetry:
         self._cold_start = False
 
     def decision(self, document: Mapping[str, Any]) -> None:
-        """Log the document as one line, its message as the line's own, and put its numbers into metrics."""
+        """Log the document as one line, its message as the line's own, and send what a person must mend."""
         needs_attention = (
             document.get("metrics_status") in {MetricsStatus.PARTIAL, MetricsStatus.UNAVAILABLE}
             or document.get("action") == Action.REFUSED
@@ -83,7 +67,7 @@ class Telemetry:
         tell(str(document.get("message", "")), extra=_in_order(document))
         for one in (*(document.get("earlier") or ()), document):
             self._steps(one)
-        self._emit(metric_values(document))
+        self._emit(in_digits(document))
 
     def _steps(self, document: Mapping[str, Any]) -> None:
         """What happened, a line a sentence: then a query can count and take apart each of them."""
@@ -102,25 +86,23 @@ class Telemetry:
         self.logger.warning(sentence, extra={"http_status": status, "reason": "rejected"})
 
     def failed(self, error: Exception) -> None:
-        """Log an error and count it. A dependency's failure is a sentence; anything else is a fault, with its trace."""
+        """Log an error. A dependency's failure is a sentence; anything else is a fault, with its trace."""
         fields = {"reason": "failed", "error": type(error).__name__}
         if isinstance(error, PortError):
             self.logger.error(str(error), extra={**fields, "code": error.code, "effect_unknown": error.effect_unknown})
         else:
             self.logger.error(str(error), extra=fields, exc_info=error)
-        self._emit({ERRORS: 1})
 
     def watchdog(self) -> None:
-        """Count a sign of life of the alert path: alarm on its absence."""
+        """Tell a sign of life of the alert path: its absence is alarmed."""
         self.logger.info("The alert path lives: the Watchdog alert arrived.", extra={"reason": "watchdog"})
-        self._emit({WATCHDOG: 1})
+        self._emit(WATCHDOG_HEARD)
 
-    def _emit(self, values: Mapping[str, float]) -> None:
+    def _emit(self, value: int) -> None:
         metrics = AmazonCloudWatchEMFProvider(
             namespace=NAMESPACE, service=SERVICE, dimension_set={"cluster_id": self._cluster_id}
         )
-        for name, value in values.items():
-            metrics.add_metric(name=name, unit=MetricUnit.Count, value=value)
+        metrics.add_metric(name=CONDITIONS_METRIC, unit=MetricUnit.NoUnit, value=value)
         line = json.dumps(metrics.serialize_metric_set(), separators=(",", ":"))
         (self._stream or sys.stdout).write(f"{line}\n")
 
@@ -129,28 +111,3 @@ def _in_order(document: Mapping[str, Any]) -> dict[str, Any]:
     """The line's fields: the message is the line's own, and lists come last."""
     first = {name: value for name, value in document.items() if name not in {"message", *LONG_FIELDS}}
     return first | {name: document[name] for name in LONG_FIELDS if name in document}
-
-
-def metric_values(document: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a decision. What is not known is left out: a metric without a value is a gap, not a zero."""
-    nodes = document.get("nodes") or {}
-    signals = {signal.get("name"): signal.get("value") for signal in document.get("signals") or ()}
-    operations = document.get("operations") or ()
-    stuck = [operation.get("stuck") for operation in operations]
-    waiting = signals.get(UNSCHEDULABLE_SIGNAL)
-    at_max = document.get("action") == Action.REFUSED and document.get("reason") in CAPS
-    asked = document.get("metrics_status") in set(MetricsStatus)
-    values = {
-        READY: nodes.get("ready"),
-        DESIRED: nodes.get("desired"),
-        JOINING: nodes.get("joining"),
-        DRAINING: nodes.get("draining"),
-        UNSCHEDULABLE: waiting,
-        WAITING_AT_MAX: waiting if at_max or waiting is None else 0,
-        OPEN_OPERATIONS: len(operations),
-        STUCK_OPERATIONS: None if None in stuck else sum(stuck),
-        JOIN_FAILURES: document.get("join_failures"),
-        INCOMPLETE: int(document.get("metrics_status") != MetricsStatus.OK) if asked else None,
-        ERRORS: len(document.get("failures") or ()),
-    }
-    return {name: value for name, value in values.items() if value is not None}

@@ -2,13 +2,15 @@
 
 Formulae over list prices and counted quantities; docs/cost.md holds its output, and tests/test_cost.py holds the two
 together and the counts against the code. Nothing is measured in an account: the durations are assumptions, and options.
+Where a bench has measured an invocation, its durations and calls are told in a last line (`Measured`).
 """
 
 import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
-from typing import Final
+from pathlib import Path
+from typing import Annotated, Final
 
 import msgspec
 
@@ -16,8 +18,9 @@ PRICES_OF: Final = "us-east-1, looked up in November 2026"
 MINUTES_A_MONTH: Final = 730 * 60
 RATES_MIN: Final = (1, 2, 5, 15, 60)
 MEMORY_GB: Final = 0.5
-METRICS: Final = 12
-ALARMS: Final = 11
+METRICS: Final = 1
+ALARMS: Final = 13
+"""Each has one metric, which is what is billed: "alarm metrics". Source: CloudWatch pricing, "Alarms"."""
 THROTTLE_PER_S: Final = 2
 METERED_KB: Final = 512
 """An HTTP API counts a request once for each 512 KB that it begins. Source: API Gateway pricing, "HTTP APIs"."""
@@ -29,6 +32,9 @@ LINE_OVERHEAD_BYTES: Final = 26
 """CloudWatch Logs adds this to each event. Source: CloudWatch Logs API reference, PutLogEvents."""
 PLATFORM_BYTES: Final = 400
 """START, END and REPORT of one invocation."""
+MEASURED_FILE: Final = Path(__file__).parent / "results" / "invocation.json"
+DASHBOARD_QUERIES: Final = 8
+DASHBOARD_OPENINGS_A_DAY: Final = 10
 
 
 class Prices(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,9 +54,12 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True):
     alarm: float = 0.10
     dashboard: float = 3.00
     key: float = 1.00
+    query_gb: float = 0.005
+    """Logs Insights, each GB that is scanned."""
     nat_hour: float = 0.045
     nat_gb: float = 0.045
     ipv4_hour: float = 0.005
+    t3_small_hour: float = 0.0208
 
 
 class Free(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,10 +70,9 @@ class Free(msgspec.Struct, frozen=True, kw_only=True):
     log_gb: float = 5
     metrics: int = 10
     alarms: int = 10
-    dashboards: int = 3
 
 
-NOT_FREE: Final = Free(lambda_requests=0, lambda_gb_s=0, log_gb=0, metrics=0, alarms=0, dashboards=0)
+NOT_FREE: Final = Free(lambda_requests=0, lambda_gb_s=0, log_gb=0, metrics=0, alarms=0)
 
 
 class Use(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,11 +90,12 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
     """Webhooks that are looked at: the alert `low` repeats every five minutes of an idle night."""
     actions_a_day: int = 20
     """Launches and removals."""
+    reads_a_look: int = 1
     saves_an_action: int = 12
     """Writes of the state and the history, from the intent to the end."""
     state_kb: int = 3
-    look_bytes: int = 2_600
-    """A calm look's log line and its metrics; a look that acts writes some more (tests/test_cost.py measures both)."""
+    look_bytes: int = 2_000
+    """A calm look's log line and its metric; a look that acts writes some more (tests/test_cost.py measures both)."""
     watchdog_bytes: int = 600
     retention_days: int = 30
     nat_gb: float = 1.0
@@ -103,14 +112,13 @@ def components(rate_min: int, use: Use, prices: Prices, free: Free) -> list[Line
     """The month of one cluster, sweeping every `rate_min` minutes; in US dollars."""
     days = MINUTES_A_MONTH / 60 / 24
     alerts, watchdogs = use.alerts_a_day * days, float(MINUTES_A_MONTH)
-    looks = MINUTES_A_MONTH / rate_min + alerts + 2 * use.actions_a_day * days
+    looks = looks_a_month(rate_min, use)
     invocations = looks + watchdogs
     seconds = (looks * use.look_ms + watchdogs * use.watchdog_ms + use.cold_starts_a_day * days * use.cold_ms) / 1000
-    reads = looks + use.saves_an_action * use.actions_a_day * days
+    reads = looks * use.reads_a_look + use.saves_an_action * use.actions_a_day * days
     # Powertools writes a webhook's record when it begins and when it is answered.
     writes = use.state_kb * use.saves_an_action * use.actions_a_day * days + 2 * alerts
-    log_gb = (looks * (use.look_bytes + 2 * LINE_OVERHEAD_BYTES) + watchdogs * use.watchdog_bytes) / 1e9
-    log_gb += invocations * (PLATFORM_BYTES + 3 * LINE_OVERHEAD_BYTES) / 1e9
+    log_gb = logged_gb(rate_min, use)
     kept_gb = log_gb * use.retention_days / days
     return [
         Line(name="Lambda, requests", usd=_over(invocations, free.lambda_requests) * prices.lambda_request),
@@ -123,15 +131,117 @@ def components(rate_min: int, use: Use, prices: Prices, free: Free) -> list[Line
         ),
         Line(name="CloudWatch metrics", usd=_over(METRICS, free.metrics) * prices.metric),
         Line(name="CloudWatch alarms", usd=_over(ALARMS, free.alarms) * prices.alarm),
-        Line(name="KMS key of the alarms", usd=prices.key),
-        Line(name="CloudWatch dashboard", usd=_over(1, free.dashboards) * prices.dashboard),
         Line(name="EventBridge, SSM, SQS, SNS", usd=0.0),
     ]
+
+
+def looks_a_month(rate_min: float, use: Use) -> float:
+    """Sweeps, alerts and, for each action, its beginning and its end."""
+    days = MINUTES_A_MONTH / 60 / 24
+    return MINUTES_A_MONTH / rate_min + (use.alerts_a_day + 2 * use.actions_a_day) * days
+
+
+def logged_gb(rate_min: float, use: Use) -> float:
+    """What all functions write to their logs in a month."""
+    looks, watchdogs = looks_a_month(rate_min, use), float(MINUTES_A_MONTH)
+    written = looks * (use.look_bytes + 2 * LINE_OVERHEAD_BYTES) + watchdogs * use.watchdog_bytes
+    return (written + (looks + watchdogs) * (PLATFORM_BYTES + 3 * LINE_OVERHEAD_BYTES)) / 1e9
 
 
 def total(rate_min: int, use: Use, prices: Prices, free: Free) -> float:
     """US dollars a month."""
     return sum(line.usd for line in components(rate_min, use, prices, free))
+
+
+def options(rate_min: float, use: Use, prices: Prices) -> list[Line]:
+    """What a parameter of the deployment adds a month, or takes away."""
+    days = MINUTES_A_MONTH / 60 / 24
+    scanned_gb = DASHBOARD_OPENINGS_A_DAY * days * DASHBOARD_QUERIES * logged_gb(rate_min, use) / days
+    return [
+        Line(name="`alarmTopicKey=true`: the alarms' topic encrypted with a key of its own", usd=prices.key),
+        Line(name="`dashboard=true`; an account's first three are free", usd=prices.dashboard),
+        Line(
+            name=f"its {DASHBOARD_QUERIES} queries, the last day looked at {DASHBOARD_OPENINGS_A_DAY} times a day",
+            usd=scanned_gb * prices.query_gb,
+        ),
+        Line(name="`alarms=false`", usd=-ALARMS * prices.alarm),
+    ]
+
+
+class Pod(msgspec.Struct, frozen=True, kw_only=True):
+    """What an autoscaler inside the cluster asks for, by its own published example."""
+
+    name: str
+    replicas: int
+    cpu: float
+    memory_gib: float
+
+
+PODS: Final = (
+    Pod(name="cluster-autoscaler, 1 replica of 0.1 CPU and 600 MiB", replicas=1, cpu=0.1, memory_gib=600 / 1024),
+    Pod(name="Karpenter, 2 replicas of 1 CPU and 1 GiB", replicas=2, cpu=1.0, memory_gib=1.0),
+)
+"""Requests. Sources, read on 26 November 2026: kubernetes/autoscaler, cluster-autoscaler/cloudprovider/aws/examples/
+cluster-autoscaler-autodiscover.yaml (commit 046b7e8); aws/karpenter-provider-aws, the guide's
+step08-apply-helm-chart.sh (commit 6b230b1), and `replicas` of charts/karpenter/values.yaml (commit 0003697)."""
+SMALL_CPU: Final = 2
+SMALL_GIB: Final = 2
+"""t3.small. Source: EC2 user guide, general purpose instances."""
+
+
+def others(use: Use, prices: Prices) -> list[Line]:
+    """What other ways to the same end cost a month: a pod costs the share of a node that it keeps from others."""
+    small = MINUTES_A_MONTH / 60 * prices.t3_small_hour
+    shares = [(pod, pod.replicas * max(pod.cpu / SMALL_CPU, pod.memory_gib / SMALL_GIB)) for pod in PODS]
+    return [
+        *(Line(name=f"{pod.name}: {share:.2f} of a t3.small", usd=share * small) for pod, share in shares),
+        Line(name="one idle t3.small", usd=small),
+        Line(name="a NAT gateway in one zone", usd=networks(use, prices)[2].usd),
+    ]
+
+
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bench has measured of the packaged functions, as it wrote it to `MEASURED_FILE`."""
+
+    warm_look_ms: NotNegative
+    cold_ms: NotNegative
+    """A cold start with its look."""
+    calls: dict[str, Annotated[int, msgspec.Meta(ge=0)]]
+    """Of a calm look, by service."""
+
+
+def measured_use(measured: Measured) -> Use:
+    """What is counted with it in the place of what is assumed. Lambda bills whole milliseconds."""
+    return Use(
+        look_ms=math.ceil(measured.warm_look_ms),
+        cold_ms=math.ceil(measured.cold_ms),
+        reads_a_look=measured.calls.get("dynamodb", 0),
+    )
+
+
+def measured_line(path: Path) -> str:
+    """The month with what was measured, or why there is none. Raises ValueError for a file that is not understood."""
+    name = f"{path.parent.parent.name}/{path.parent.name}/{path.name}"
+    try:
+        measured = msgspec.json.decode(path.read_bytes(), type=Measured)
+    except FileNotFoundError:
+        return f"Not measured: there is no {name}, so the durations are the assumed ones."
+    except msgspec.DecodeError as error:
+        wanted = "warm_look_ms, cold_ms (numbers) and calls (service: number of a calm look)"
+        raise ValueError(
+            f"{name} is not understood: {error}. It needs {wanted}: measure again, or delete it."
+        ) from None
+    use, prices = measured_use(measured), Prices()
+    watching = METRICS * prices.metric + ALARMS * prices.alarm
+    month = total(2, use, prices, NOT_FREE)
+    return (
+        f"Measured ({name}): a warm look {use.look_ms} ms, a cold start {use.cold_ms} ms, {use.reads_a_look} read(s) "
+        f"of DynamoDB a look. Sweeping every 2 minutes that is {_usd(month)} US dollars a month at list price, of which "
+        f"the work is {_usd(month - watching)}."
+    )
 
 
 def networks(use: Use, prices: Prices) -> list[Line]:
@@ -169,7 +279,7 @@ def tables(use: Use, prices: Prices) -> str:
     ]
     rows.append(["**list price**", *_bold(lambda rate: total(rate, use, prices, NOT_FREE))])
     rows.append(["**after the free tier**", *_bold(lambda rate: total(rate, use, prices, Free()))])
-    ways = [[line.name, _usd(line.usd)] for line in networks(use, prices)]
+    ways = _rows(networks(use, prices))
     attack = [
         ["alerts' usual size", _usd(flood(0, use, prices))],
         [f"{FUNCTION_TAKES_MB} MB each, the most that Lambda takes", _usd(flood(FUNCTION_TAKES_MB, use, prices))],
@@ -179,7 +289,11 @@ def tables(use: Use, prices: Prices) -> str:
         [
             *_table(head, rows),
             "",
+            *_table(["options, sweeping every 2 min", "US dollars a month"], _rows(options(2, use, prices))),
+            "",
             *_table(["the functions' way to AWS", "US dollars a month"], ways),
+            "",
+            *_table(["what else one may pay for", "US dollars a month"], _rows(others(use, prices))),
             "",
             *_table([f"refused webhooks, {THROTTLE_PER_S} a second all month", "US dollars"], attack),
         ]
@@ -193,12 +307,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in use.__struct_fields__:
         kind = type(getattr(use, name))
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=getattr(use, name))
-    options = vars(parser.parse_args(arguments))
-    if any(value < 0 for value in options.values()):
+    given = vars(parser.parse_args(arguments))
+    if any(value < 0 for value in given.values()):
         parser.error("an option is negative: give counts, sizes and durations of 0 or more")
-    print(f"Prices of {PRICES_OF}.\n")
-    print(tables(Use(**options), Prices()))
+    try:
+        measured = measured_line(MEASURED_FILE)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"Prices of {PRICES_OF}.\n\n{tables(Use(**given), Prices())}\n\n{measured}")
     return 0
+
+
+def _rows(lines: Sequence[Line]) -> list[list[str]]:
+    return [[line.name, _usd(line.usd)] for line in lines]
 
 
 def _over(amount: float, free: float) -> float:

@@ -1,5 +1,5 @@
 // The dashboard's body. CloudFormation takes it as JSON text, with ${...} for what is known at deployment only.
-// Charts of long times are metrics; what needs words or one count is asked of the log, where it costs no metric.
+// Most of it is asked of the log, where it costs no metric: $0.005 for each GB that a query scans (docs/cost.md).
 "use strict";
 
 const WIDTH = 24;
@@ -37,32 +37,35 @@ const alarmStates = (names) => ({
   },
 });
 
-const limits = ({ min, max }) =>
-  Object.entries({ "workers.min": min, "workers.max": max })
-    .filter(([, value]) => value !== undefined && value !== null)
-    .map(([label, value]) => ({ label, value: Number(value) }));
+// An alarm's own digit of the metric, as a line: cloudformation/alarms.yml has the expressions.
+const conditions = (alarms, ours) => [
+  ...alarms
+    .flatMap(({ Metrics = [] }) => Metrics)
+    .filter(({ Id }) => Id === "digit")
+    .map(({ Expression, Label }, place) => [{ expression: Expression, label: Label, id: `c${place}` }]),
+  [...ours, { id: "highest", visible: false }],
+];
 
-function body({ service, clusterId, prefix, period, workers, lastDecisions, alarmNames }) {
+function body({ service, clusterId, prefix, period, lastDecisions, underWay, alarms, told }) {
   const metrics = charts(period);
-  const ours = (metric, options = {}) => [service, metric, "cluster_id", clusterId, "service", service, options];
+  const ours = [service, "Conditions", "cluster_id", clusterId, "service", service];
   const ask = logged(FUNCTIONS.map((name) => `/aws/lambda/${prefix}-${name.toLowerCase()}`));
   const rows = [
     {
       widgets: [
-        metrics(
+        ask(
           "Workers",
-          [
-            ours("ReadyWorkers", { label: "Ready", color: "#2ca02c" }),
-            ours("JoiningWorkers", { label: "joining", color: "#1f77b4" }),
-            ours("DrainingWorkers", { label: "leaving", color: "#ff7f0e" }),
-            ours("DesiredWorkers", { label: "desired", color: "#7f7f7f" }),
-          ],
-          { annotations: { horizontal: limits(workers) } },
+          "timeSeries",
+          `filter ispresent(decision_id) and ispresent(nodes.ready)
+          | stats max(nodes.ready) as Ready, max(nodes.joining) as joining, max(nodes.draining) as leaving, max(nodes.desired) as desired,
+            min(nodes.min) as smallest, max(nodes.max) as largest by bin(5m)`,
         ),
-        metrics("Pods that wait", [
-          ours("UnschedulablePods", { label: "for a worker" }),
-          ours("PodsWaitingAtMax", { label: "although workers.max is reached", color: "#d62728" }),
-        ]),
+        ask(
+          "Pods that wait for a worker",
+          "timeSeries",
+          `filter ispresent(decision_id)
+          | stats max(signals.0.value) as waiting by bin(5m)`,
+        ),
       ],
     },
     {
@@ -92,22 +95,19 @@ function body({ service, clusterId, prefix, period, workers, lastDecisions, alar
     },
     {
       widgets: [
-        metrics("Trust and trouble", [
-          ours("MetricsIncomplete", { label: "metrics incomplete" }),
-          ours("JoinFailures", { label: "launches in a row that did not join" }),
-          ours("Errors", { label: "errors", stat: "Sum" }),
-        ]),
-        metrics("Operations", [
-          ours("OpenOperations", { label: "open" }),
-          ours("StuckOperations", { label: "stuck", color: "#d62728" }),
-        ]),
+        metrics("What needs a person (1 is yes)", conditions(alarms, ours)),
+        ask(
+          "US dollars an hour",
+          "timeSeries",
+          `filter ispresent(cost.usd_per_hour)
+          | stats avg(cost.usd_per_hour) as workers by bin(15m)`,
+        ),
         metrics(
           "Webhook",
           [
             ["AWS/ApiGateway", "Count", "ApiId", "${HttpApi}", { label: "requests" }],
             ["AWS/ApiGateway", "4xx", "ApiId", "${HttpApi}", { label: "4xx: refused" }],
             ["AWS/ApiGateway", "5xx", "ApiId", "${HttpApi}", { label: "5xx: sent again" }],
-            ours("WatchdogReceived", { label: "Watchdog heard" }),
           ],
           { stat: "Sum" },
         ),
@@ -132,35 +132,33 @@ function body({ service, clusterId, prefix, period, workers, lastDecisions, alar
       ],
     },
     { height: 10, widgets: [ask("Last decisions", "table", lastDecisions)] },
+    { widgets: [ask("What is under way", "table", underWay)] },
   ];
-  const alarms = alarmNames.length > 0 ? [{ height: 3, widgets: [alarmStates(alarmNames)] }] : [];
-  return JSON.stringify({ widgets: laidOut([...alarms, ...rows]) });
+  const states = told ? [{ height: 3, widgets: [alarmStates(alarms.map(({ AlarmName }) => AlarmName))] }] : [];
+  return JSON.stringify({ widgets: laidOut([...states, ...rows]) });
 }
 
-// What the policy leaves to its default is not drawn: the number would stand in two places.
-async function limitsOf(resolveVariable) {
-  const file = await resolveVariable("param:policyFile");
-  const read = (name) => resolveVariable(`file(${file}):workers.${name}, null`);
-  return { min: await read("min"), max: await read("max") };
-}
+const queryOf = (resolveVariable, name) => resolveVariable(`file(cloudformation/queries.yml):Resources.${name}.Properties.QueryString`);
 
-async function alarmNamesOf(resolveVariable) {
-  if (String(await resolveVariable("param:alarms")) !== "true") return [];
+async function alarmsOf(resolveVariable) {
   const resources = await resolveVariable("file(cloudformation/alarms.yml):Resources");
   const prefix = await resolveVariable("self:custom.prefix");
   return Object.values(resources)
     .filter(({ Type }) => Type === "AWS::CloudWatch::Alarm")
-    .map(({ Properties }) => Properties.AlarmName.replace("${self:custom.prefix}", prefix));
+    .map(({ Properties }) => ({ ...Properties, AlarmName: Properties.AlarmName.replace("${self:custom.prefix}", prefix) }));
 }
 
-module.exports = async ({ resolveVariable }) => ({
-  body: body({
-    service: await resolveVariable("self:service"),
-    clusterId: await resolveVariable("param:clusterId"),
-    prefix: await resolveVariable("self:custom.prefix"),
-    period: await resolveVariable("self:custom.alarmPeriods.look"),
-    workers: await limitsOf(resolveVariable),
-    lastDecisions: await resolveVariable("file(cloudformation/queries.yml):Resources.LastDecisionsQuery.Properties.QueryString"),
-    alarmNames: await alarmNamesOf(resolveVariable),
-  }),
-});
+module.exports = async ({ resolveVariable }) => {
+  return {
+    body: body({
+      service: await resolveVariable("self:service"),
+      clusterId: await resolveVariable("param:clusterId"),
+      prefix: await resolveVariable("self:custom.prefix"),
+      period: await resolveVariable("self:custom.alarmPeriods.look"),
+      lastDecisions: await queryOf(resolveVariable, "LastDecisionsQuery"),
+      underWay: await queryOf(resolveVariable, "OpenOperationsQuery"),
+      alarms: await alarmsOf(resolveVariable),
+      told: String(await resolveVariable("param:alarms")) === "true",
+    }),
+  };
+};

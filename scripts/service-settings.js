@@ -45,6 +45,7 @@ const rules = {
   digestSchedule: [/^(|cron\([0-9A-Z*?,\/#L-]+( [0-9A-Z*?,\/#LW-]+){5}\))$/, "six fields as EventBridge knows them, in UTC, such as cron(0 6 * * ? *), or empty"],
   alarms: boolean,
   alarmTopicArn: [topicArn, "the ARN of an SNS topic, or empty to have one created"],
+  alarmTopicKey: boolean,
   alarmEmail: [new RegExp(`^([a-zA-Z0-9._%+-]{1,64}@(?=.*\\.)${HOST})?$`), "one e-mail address, or empty"],
   dashboard: boolean,
   reservedConcurrency: [/^(|[1-9][0-9]{0,3})$/, "a whole number from 1 to 9999, or empty to reserve none"],
@@ -83,6 +84,10 @@ const together = [
     !settings.notifyTopicArn &&
     !settings.slackWebhookParameter &&
     "Parameter digestSchedule is set and nobody would be told: set notifyTopicArn or slackWebhookParameter, or leave it empty.",
+  (settings) =>
+    String(settings.alarmTopicKey) === "true" &&
+    (String(settings.alarms) === "false" || Boolean(settings.alarmTopicArn)) &&
+    "Parameter alarmTopicKey is true and no topic is created (alarms is false or alarmTopicArn is set): there would be nothing to encrypt, so leave it false.",
   ...["notifyTopicArn", "alarmTopicArn"].map(
     (name) => (settings, { region }) => {
       const [, , , elsewhere] = String(settings[name] ?? "").split(":");

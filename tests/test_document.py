@@ -31,7 +31,7 @@ from tests.simulator.worlds import deployment
 def test_what_is_spared_is_what_the_core_takes() -> None:
     assert document.LAUNCH_SPARE_S == RESEND_FOR_S + SETTLE_S
     assert document.REMOVAL_SPARE_S == STUCK_AFTER_S
-    assert document.JOIN_FAILURES_KEPT_S == OWNER_KEPT_S
+    assert document.FAILED_LAUNCHES_KEPT_S == OWNER_KEPT_S
 
 
 @pytest.fixture
@@ -81,11 +81,11 @@ def test_a_paused_cluster_does_not_say_what_nobody_looked_at() -> None:
     store.save(msgspec.structs.replace(held, mode=ModeSetting(mode=Mode.PAUSED, set_at_s=0)), version)
     told = cluster.sweep()
     assert [(row["age_s"], row["stuck"]) for row in told["operations"]] == [(None, None)] * len(held.launches)
-    assert told["join_failures"] is None
+    assert told["failed_launches"] is None
 
 
 @pytest.mark.parametrize(
-    ("ended_s_ago", "told"), [(-600, 3), (0, 3), (document.JOIN_FAILURES_KEPT_S - 60, 3), (7200, 0)]
+    ("ended_s_ago", "told"), [(-600, 3), (0, 3), (document.FAILED_LAUNCHES_KEPT_S - 60, 3), (7200, 0)]
 )
 def test_join_failures_are_told_until_an_hour_after_their_back_off(ended_s_ago: int, told: int) -> None:
     """A calm cluster writes nothing, so they may stand in the state for days: an alarm would never end."""
@@ -94,8 +94,8 @@ def test_join_failures_are_told_until_an_hour_after_their_back_off(ended_s_ago: 
     store = cluster.ports().store
     failed = JoinFailures(failures=3, failed_at_s=now_s - 9000, until_s=now_s - ended_s_ago)
     store.save(State(join_failures=failed), 0)
-    assert cluster.sweep()["join_failures"] == told
-    assert SimCluster(Policy(version=1)).sweep()["join_failures"] == 0
+    assert cluster.sweep()["failed_launches"] == told
+    assert SimCluster(Policy(version=1)).sweep()["failed_launches"] == 0
 
 
 def test_a_replacement_is_told_and_what_came_of_those_before() -> None:

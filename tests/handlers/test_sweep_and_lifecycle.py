@@ -81,7 +81,7 @@ def test_a_sweep_that_fails_fails_loudly_after_saying_why(error: Exception) -> N
     assert [(line["level"], line["message"], line["correlation_id"]) for line in at.told] == [
         ("ERROR", str(error), "event-1")
     ]
-    assert [line["Errors"] for line in at.metrics] == [[1.0]]
+    assert not at.metrics, "nobody looked"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One log line a decision and one a step, twelve metrics on one set of dimensions, nothing unknown shown as zero."""
+"""One log line a decision and one a step, and one metric: what a person must mend."""
 
 import io
 import json
@@ -8,7 +8,7 @@ import pytest
 
 from autoscaler.model import Trigger
 from autoscaler.ports import StoreUnavailable
-from autoscaler.telemetry import METRICS, Telemetry, metric_values
+from autoscaler.telemetry import Telemetry
 from tests.handlers.support import DOCUMENT, FakeContext
 
 
@@ -36,26 +36,21 @@ def test_keys_of_one_invocation_do_not_reach_the_next() -> None:
     assert "decision_id" not in lines[1]
 
 
-def test_metrics_are_twelve_on_one_set_of_dimensions() -> None:
-    _, line = written(DOCUMENT)
+def test_one_metric_on_one_set_of_dimensions() -> None:
+    _, line = written(DOCUMENT | {"conditions": ["at_max"]})
     (directive,) = line["_aws"]["CloudWatchMetrics"]
     assert directive["Namespace"] == "k3s-autoscaler"
     assert directive["Dimensions"] == [["cluster_id", "service"]]
     assert line["cluster_id"] == "demo"
-    assert {metric["Name"] for metric in directive["Metrics"]} <= set(METRICS)
-    assert len(METRICS) == 12, "each costs money: docs/operations.md says how much"
-    assert (line["ReadyWorkers"], line["DesiredWorkers"], line["UnschedulablePods"]) == ([3], [5], [5])
-    assert (line["OpenOperations"], line["Errors"]) == ([1], [0])
+    assert [metric["Name"] for metric in directive["Metrics"]] == ["Conditions"], "each costs money: docs/operations.md"
+    assert line["Conditions"] == [3000010]
 
 
-def test_what_is_not_known_has_no_value() -> None:
-    blind = DOCUMENT | {
-        "action": "none",
-        "metrics_status": "unavailable",
-        "nodes": None,
-        "signals": [{"name": "unschedulable_pods", "value": None}],
-    }
-    assert metric_values(blind) == {"OpenOperations": 1, "MetricsIncomplete": 1, "Errors": 0}
+def test_a_watchdog_is_a_line_and_less_than_any_look() -> None:
+    stream = io.StringIO()
+    Telemetry(cluster_id="demo", stream=stream).watchdog()
+    line, metric = (json.loads(text) for text in stream.getvalue().splitlines())
+    assert (line["reason"], metric["Conditions"]) == ("watchdog", [0])
 
 
 @pytest.mark.parametrize(
@@ -74,54 +69,12 @@ def test_levels(change: dict[str, Any], level: str) -> None:
     assert written(DOCUMENT | change)[0]["level"] == level
 
 
-def test_a_paused_cluster_is_neither_blind_nor_seen() -> None:
-    paused = {"action": "none", "metrics_status": "not_asked", "nodes": {"ready": None, "joining": 0, "min": 2}}
-    assert metric_values(paused) == {"JoiningWorkers": 0, "OpenOperations": 0, "StuckOperations": 0, "Errors": 0}
-
-
-@pytest.mark.parametrize(
-    ("status", "value"), [("ok", 0), ("partial", 1), ("unavailable", 1), ("not_asked", None), ("", None)]
-)
-def test_metrics_are_incomplete_unless_ok(status: str, value: int | None) -> None:
-    assert metric_values(DOCUMENT | {"metrics_status": status}).get("MetricsIncomplete") == value
-
-
-@pytest.mark.parametrize(
-    ("action", "reason", "waiting", "value"),
-    [
-        ("refused", "at_max", 4, 4),
-        ("refused", "at_max", 0, 0),  # CPU is high and nobody waits
-        ("refused", "at_max", None, None),
-        ("refused", "at_cost_cap", 4, 4),
-        ("refused", "state_full", 4, 0),
-        ("scale_up", "at_max", 4, 0),
-    ],
-)
-def test_pods_that_wait_at_the_maximum(action: str, reason: str, waiting: int | None, value: int | None) -> None:
-    signals = [{"name": "unschedulable_pods", "value": waiting}]
-    found = metric_values(DOCUMENT | {"action": action, "reason": reason, "signals": signals})
-    assert found.get("PodsWaitingAtMax") == value
-
-
-@pytest.mark.parametrize(
-    ("stuck", "value"), [((), 0), ((False, False), 0), ((True, False, True), 2), ((True, None), None)]
-)
-def test_operations_that_are_stuck(stuck: tuple[bool | None, ...], value: int | None) -> None:
-    operations = [{"stuck": one} for one in stuck]
-    assert metric_values(DOCUMENT | {"operations": operations}).get("StuckOperations") == value
-
-
-def test_effects_that_failed_are_errors() -> None:
-    assert metric_values(DOCUMENT | {"failures": ["a", "b"]})["Errors"] == 2
-
-
-def test_an_error_is_a_line_and_a_metric() -> None:
+def test_an_error_is_a_line_and_no_look() -> None:
     stream = io.StringIO()
     telemetry = Telemetry(cluster_id="demo", stream=stream)
     telemetry.failed(StoreUnavailable("the table is gone", code="X", effect_unknown=True))
-    line, metric = (json.loads(text) for text in stream.getvalue().splitlines())
+    (line,) = (json.loads(text) for text in stream.getvalue().splitlines())
     assert (line["message"], line["code"], line["effect_unknown"]) == ("the table is gone", "X", True)
-    assert metric["Errors"] == [1.0]
 
 
 def test_each_step_is_a_line_of_its_own_those_of_an_earlier_look_first() -> None:

@@ -94,10 +94,10 @@ def test_what_lasts_raises_the_alarm_of_failed_launches_and_its_end_ends_it(
 ) -> None:
     cluster.fail(*LAUNCH, times=None, code=code)
     looks(cluster, 600)
-    assert (cluster.sweep()["join_failures"] >= 2) is alarms
+    assert (cluster.sweep()["failed_launches"] >= 2) is alarms
     cluster.heal()
     looks(cluster, 1900)
-    assert cluster.sweep()["join_failures"] == 0
+    assert cluster.sweep()["failed_launches"] == 0
 
 
 @pytest.mark.parametrize("observing", [False, True])

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
+from autoscaler.conditions import UNSCHEDULABLE_SIGNAL
 from autoscaler.model import Notice
 from autoscaler.policy import Policy, ScaleDown
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.world.objects import Faults
 from autoscaler.simulator.world.world import NodeView
 from autoscaler.state.memory import JOIN_WAIT_S, MAX_JOIN_WAIT_S, PROVEN_AFTER_S, TOLERATED_JOIN_FAILURES
-from autoscaler.telemetry import JOIN_FAILURES, UNSCHEDULABLE, metric_values
 from tests.reconcile.conftest import deployment
 
 DAY_S = 86_400
@@ -27,6 +27,11 @@ MISSING = 6
 BACK_TO_DEMAND_SWEEPS = MAX_JOIN_WAIT_S // SWEEP_S + 6 + 8
 """From the mended image to all pods running: the longest back-off, the last broken probe's join time-out of 600 s, and
 four steps (one probe, then as many more as have stayed) of two sweeps each."""
+
+
+def waiting(document: dict[str, Any]) -> float:
+    """Pods that wait for a worker."""
+    return {signal["name"]: signal["value"] for signal in document["signals"]}[UNSCHEDULABLE_SIGNAL] or 0
 
 
 def waves(seconds: int) -> int:
@@ -149,10 +154,11 @@ def test_broken_workers_are_launched_ever_more_rarely_and_old_ones_are_left_alon
         assert day.launched <= (TOLERATED_JOIN_FAILURES + 1) * MISSING + waves(DAY_S)
     last_hour = day.documents[-3600 // SWEEP_S :]
     assert sum(document["action"] == "scale_up" for document in last_hour) <= MISSING
-    assert max(metric_values(document)[UNSCHEDULABLE] for document in last_hour) > 0
+    assert max(waiting(document) for document in last_hour) > 0
     if not day.breakage.kubelet_only:
         assert "join_backoff" in {document["reason"] for document in last_hour}
-        assert max(metric_values(document)[JOIN_FAILURES] for document in last_hour) >= 10, "there is what to alarm on"
+        assert max(document["failed_launches"] for document in last_hour) >= 10
+        assert all("failed_launches" in document["conditions"] for document in last_hour), "and it is alarmed on"
     told = [document for document in day.cluster.told if document["action"] == "refused"]
     assert 1 <= len(told) <= 3 * waves(DAY_S), "people hear of it, and not every two minutes"
 
@@ -183,7 +189,8 @@ def test_failures_are_forgotten_once_a_worker_stays() -> None:
     day.mend()
     day.sweep_for(MAX_JOIN_WAIT_S + PROVEN_AFTER_S + 600)
     assert day.cluster.state.join_failures is None
-    assert metric_values(day.documents[-1])[JOIN_FAILURES] == 0
+    assert day.documents[-1]["failed_launches"] == 0
+    assert day.documents[-1]["conditions"] == []
     assert any("launches are trusted again" in event for document in day.documents for event in document["events"])
 
 

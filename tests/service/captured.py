@@ -14,7 +14,7 @@ import msgspec
 from autoscaler.aws.calls import Calls
 from autoscaler.aws.clients import Clients
 from autoscaler.aws.clock import Context
-from autoscaler.model import CLUSTER_TAG, Lease, Mode, ModeSetting
+from autoscaler.model import CLUSTER_TAG, Lease, Mode, ModeSetting, OfferedPolicy
 from autoscaler.policy import Cost, Policy, Rotation, Workers
 from autoscaler.runtime import App
 from autoscaler.simulator.cluster import START_S, SimCluster
@@ -50,6 +50,7 @@ class Stage:
         policy = policy if policy is not None else Policy(version=1)
         self.cluster = SimCluster(policy, cluster_id=CLUSTER, now_s=START_S + day * DAY_S, **cluster)
         self.cluster.wires.latency_s = {"prometheus": 0.04, "ec2": 0.09, "dynamodb": 0.01, "ssm": 0.05, "sns": 0.03}
+        self.offered = OfferedPolicy(text=None)
         self._text = io.StringIO()
         self._telemetry = Telemetry(cluster_id=CLUSTER, stream=self._text)
         self._answers: dict[str, dict[str, Any]] = {}
@@ -116,6 +117,7 @@ class Stage:
             ours_among=self._ours_among,
             accept_token=accept_test_token,
             clients=Clients(Calls(), region="eu-central-1"),
+            offered_policy=lambda: self.offered,
             begin=lambda: None,
         )
 
@@ -162,7 +164,7 @@ def _workers_never_join(log: Log) -> None:
 def _metrics_fail(log: Log) -> None:
     stage = Stage(log, day=3)
     stage.cluster.metric_faults.down = True
-    stage.sweep(2)
+    stage.sweep(9)
     stage.cluster.metric_faults.down = False
     stage.cluster.metric_faults.restarted = True
     stage.sweep(2)
@@ -282,9 +284,9 @@ SITUATIONS: Final = (
 )
 
 
-def capture(prefix: str) -> list[Line]:
-    """Play every situation, each on a day of its own; returns all lines. `prefix` is that of the functions' names."""
+def capture(prefix: str, situations: Sequence[Callable[[Log], None]] = SITUATIONS) -> list[Line]:
+    """Play each situation, on a day of its own; returns all lines. `prefix` is that of the functions' names."""
     log = Log(prefix)
-    for play in SITUATIONS:
+    for play in situations:
         play(log)
     return log.lines

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.service.captured import capture
+from tests.service import captured_policy
+from tests.service.captured import SITUATIONS, capture
 from tests.service.insights_run import Line, Row, discovered
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +42,8 @@ EVERY_PART = {
     "slackWebhookParameter": "/k3s/shop/slack",
     "digestSchedule": "cron(0 6 * * ? *)",
     "alarmEmail": "oncall@example.org",
+    "alarmTopicKey": "true",
+    "dashboard": "true",
     "workerImageId": "ami-0a0a0a0a0a0a0a0a0",
     "workerVolumeKeyArn": "arn:aws:kms:eu-central-1:111122223333:key/0a0a0a0a-0a0a-0a0a-0a0a-0a0a0a0a0a0a",
     "workerSessionManager": "true",
@@ -137,7 +140,7 @@ def generate(folder: Path, *arguments: str) -> Template:
 @pytest.fixture(scope="session")
 def lines() -> list[Line]:
     """What the handlers log in many situations, under the names that the functions have in stage `local`."""
-    return capture("k3s-autoscaler-local")
+    return capture("k3s-autoscaler-local", (*SITUATIONS, *captured_policy.SITUATIONS))
 
 
 @pytest.fixture(scope="session")

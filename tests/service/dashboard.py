@@ -27,8 +27,17 @@ def widgets(template: Template) -> list[dict[str, Any]]:
 
 def shown_metrics(template: Template) -> list[Shown]:
     """Every metric of every chart."""
-    charts = [widget["properties"] for widget in widgets(template) if widget["type"] == "metric"]
-    return [_shown(row, chart["stat"]) for chart in charts for row in chart["metrics"]]
+    return [_shown(row, chart["stat"]) for chart in _charts(template) for row in chart["metrics"] if len(row) > 1]
+
+
+def shown_expressions(template: Template) -> list[str]:
+    """Metric math of every chart."""
+    rows = [row for chart in _charts(template) for row in chart["metrics"] if len(row) == 1]
+    return [row[0]["expression"] for row in rows]
+
+
+def _charts(template: Template) -> list[dict[str, Any]]:
+    return [widget["properties"] for widget in widgets(template) if widget["type"] == "metric"]
 
 
 def _shown(row: list[Any], statistic: str) -> Shown:

@@ -175,6 +175,7 @@ SERVICE: Final[dict[str, Ends]] = {
     ),
     "alarms": Ends(("false", "true", "true"), FLAG.refused),
     "alarmTopicArn": topic(last=True),
+    "alarmTopicKey": FLAG,
     "alarmEmail": Ends(
         ("", f"{'o' * 64}@{HOST}", ""),
         (f"{'o' * 65}@a.example", f"o@{HOST}h", "o@a", "@a.example", "o@a..example", "a b@a.example", "o@a.b,p@a.b"),

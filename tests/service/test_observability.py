@@ -3,19 +3,18 @@
 import json
 import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import yaml
 
-from autoscaler.runtime import read_policy
-from autoscaler.state.memory import TOLERATED_JOIN_FAILURES
-from autoscaler.state.transitions import MAX_OPEN_OPERATIONS
-from autoscaler.telemetry import METRICS, NAMESPACE
+from autoscaler.conditions import CONDITIONS
+from autoscaler.telemetry import CONDITIONS_METRIC, NAMESPACE
+from bench import cost
+from tests.service.alarm_run import alarms, metric_of, period_s
 from tests.service.conftest import EVERY_PART, ROOT, Template, generate
-from tests.service.dashboard import Shown, shown_metrics, widgets
+from tests.service.dashboard import Shown, shown_expressions, shown_metrics, widgets
 from tests.service.insights_run import Line
 
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
@@ -33,26 +32,22 @@ OF_AWS: Final = {
     ("AWS/DynamoDB", "ConsumedWriteCapacityUnits"): ("TableName", "AWS::DynamoDB::Table"),
     ("AWS/DynamoDB", "ConditionalCheckFailedRequests"): ("TableName", "AWS::DynamoDB::Table"),
 }
-BREACHES: Final[dict[str, Callable[[float, float], bool]]] = {
-    "GreaterThanOrEqualToThreshold": lambda value, threshold: value >= threshold,
-    "LessThanThreshold": lambda value, threshold: value < threshold,
-}
-NEVER_REACHED: Final = {"operations-limit": "50 operations at once: the threshold is compared with the core's number"}
 
 
 @pytest.fixture(scope="module")
 def given_topic(build_folder: Path, artifact: Path) -> Template:
-    """Alarms to somebody else's topic, no dashboard."""
+    """Alarms to somebody else's topic."""
     assert artifact.exists()
     topic = "arn:aws:sns:eu-central-1:111122223333:pager"
-    return generate(build_folder / "pager", f"--param=alarmTopicArn={topic}", "--param=dashboard=false")
+    return generate(build_folder / "pager", f"--param=alarmTopicArn={topic}")
 
 
 @pytest.fixture(scope="module")
 def no_alarms(build_folder: Path, artifact: Path) -> Template:
-    """No alarms."""
+    """No alarms, but a dashboard."""
     assert artifact.exists()
-    return generate(build_folder / "quiet", "--param=alarms=false", "--param=sweepRate=rate(1 hour)")
+    parameters = ("alarms=false", "dashboard=true", "sweepRate=rate(1 hour)")
+    return generate(build_folder / "quiet", *(f"--param={parameter}" for parameter in parameters))
 
 
 @pytest.fixture(scope="session")
@@ -70,18 +65,11 @@ def emitted(lines: list[Line]) -> dict[tuple[str, str, tuple[tuple[str, str], ..
     return found
 
 
-def alarms(template: Template) -> dict[str, dict[str, Any]]:
-    """By the name's ending."""
-    prefix = re.compile(r"^k3s-autoscaler-[a-z]+-")
-    found = template.of_type("AWS::CloudWatch::Alarm").values()
-    return {prefix.sub("", entry["Properties"]["AlarmName"]): entry["Properties"] for entry in found}
-
-
 def watched(alarm: dict[str, Any]) -> Shown:
-    """The one metric of an alarm, which FILL may stand before."""
+    """The one metric of an alarm, which an expression may stand before."""
     if "MetricName" in alarm:
         return _watched(alarm, alarm["Statistic"])
-    (stat,) = [row["MetricStat"] for row in alarm["Metrics"] if "MetricStat" in row]
+    _, stat = metric_of(alarm)
     return _watched(stat["Metric"], stat["Stat"])
 
 
@@ -94,66 +82,39 @@ def every_shown(template: Template) -> list[Shown]:
     return [*map(watched, alarms(template).values()), *shown_metrics(template)]
 
 
-def period_s(alarm: dict[str, Any]) -> int:
-    if "Period" in alarm:
-        return int(alarm["Period"])
-    return int(next(row["MetricStat"]["Period"] for row in alarm["Metrics"] if "MetricStat" in row))
-
-
 # ------------------------------------------------------------------------------------------------------------- metrics
 
 
-def test_every_metric_that_is_shown_or_watched_is_sent(template: Template, emitted: dict[Any, list[float]]) -> None:
-    for shown in every_shown(template):
+def test_every_metric_that_is_shown_or_watched_is_sent(
+    full_template: Template, emitted: dict[Any, list[float]]
+) -> None:
+    resources = full_template.body["Resources"]
+    for shown in every_shown(full_template):
         if shown.namespace == NAMESPACE:
-            assert (shown.namespace, shown.name, tuple(sorted(shown.dimensions))) in emitted, shown
+            assert (shown.namespace, shown.name) in {(namespace, name) for namespace, name, _ in emitted}
+            assert dict(shown.dimensions) == {"cluster_id": "shop", "service": "k3s-autoscaler"}
         else:
             ((dimension, value),) = shown.dimensions
             wanted, kind = OF_AWS[shown.namespace, shown.name]
             logical_id = re.search(r"[A-Z]\w+LambdaFunction|LifecycleFailures|HttpApi|StateTable", value)
             assert dimension == wanted
             assert logical_id is not None
-            assert template.body["Resources"][logical_id[0]]["Type"] == kind
+            assert resources[logical_id[0]]["Type"] == kind
 
 
-def test_every_metric_that_is_sent_is_shown_or_watched_and_explained(
-    template: Template, emitted: dict[Any, list[float]]
-) -> None:
-    sent = {(namespace, name) for namespace, name, _ in emitted}
-    assert sent == {(NAMESPACE, name) for name in METRICS}, "the captured situations send all of them"
-    assert sent <= {(shown.namespace, shown.name) for shown in every_shown(template)}
-    table = OPERATIONS.partition("## Metrics")[2]
-    for name in METRICS:
-        assert re.search(rf"^\|[^|]*`{name}`", table, re.MULTILINE), f"{name} is not explained"
-    assert set(re.findall(r"`([A-Z]\w+)`[^|\n]*\|", table.partition("\n## ")[0])) <= set(METRICS)
-
-
-def test_metrics_share_one_set_of_dimensions_so_that_their_number_is_what_they_cost(
-    emitted: dict[Any, list[float]],
-) -> None:
-    assert {dimensions for _, _, dimensions in emitted} == {(("cluster_id", "demo"), ("service", "k3s-autoscaler"))}
-    assert f"{len(METRICS)} metrics" in OPERATIONS
-    assert f"${len(METRICS) * 0.30:.2f}" in OPERATIONS
+def test_one_metric_is_sent_on_one_set_of_dimensions_and_it_is_explained(emitted: dict[Any, list[float]]) -> None:
+    """The number of metrics is what they cost."""
+    dimensions = (("cluster_id", "demo"), ("service", "k3s-autoscaler"))
+    assert set(emitted) == {(NAMESPACE, CONDITIONS_METRIC, dimensions)}
+    assert cost.METRICS == 1
+    section = OPERATIONS.partition("## Metrics")[2].partition("\n## ")[0]
+    assert f"`{CONDITIONS_METRIC}`" in section
+    digits = re.findall(r"^\| \d+ \| `(\w+)` \|", section, re.MULTILINE)
+    assert digits == list(CONDITIONS)
+    assert f"${cost.METRICS * cost.Prices().metric:.2f}" in section
 
 
 # -------------------------------------------------------------------------------------------------------------- alarms
-
-
-def test_each_alarm_would_have_gone_off_in_a_bad_situation_and_not_in_a_good_one(
-    template: Template, emitted: dict[Any, list[float]]
-) -> None:
-    for name, alarm in alarms(template).items():
-        shown = watched(alarm)
-        if shown.namespace != NAMESPACE or shown.statistic in {"Sum", "SampleCount"} or name in NEVER_REACHED:
-            continue
-        values = emitted[shown.namespace, shown.name, tuple(sorted(shown.dimensions))]
-        breached = {BREACHES[alarm["ComparisonOperator"]](value, alarm["Threshold"]) for value in values}
-        assert breached == {True, False}, f"{name}: {sorted(set(values))}"
-
-
-def test_thresholds_are_the_cores(template: Template) -> None:
-    assert alarms(template)["join-failures"]["Threshold"] == TOLERATED_JOIN_FAILURES + 1
-    assert alarms(template)["operations-limit"]["Threshold"] == MAX_OPEN_OPERATIONS
 
 
 def test_silence_is_alarming_where_something_is_due(template: Template) -> None:
@@ -163,21 +124,9 @@ def test_silence_is_alarming_where_something_is_due(template: Template) -> None:
         "watchdog-missing",
     }
     assert set(missing.values()) == {"breaching", "notBreaching"}
-    for name in ("no-evaluation", "watchdog-missing"):
+    for name, filler in (("no-evaluation", 0), ("watchdog-missing", 1)):
         filled, measured = alarms(template)[name]["Metrics"]
-        assert filled["Expression"] == f"FILL({measured['Id']}, 0)"
-        assert (filled.get("ReturnData", True), measured["ReturnData"]) == (True, False)
-        assert (alarms(template)[name]["ComparisonOperator"], alarms(template)[name]["Threshold"]) == (
-            "LessThanThreshold",
-            1,
-        )
-
-
-def test_nobody_looks_for_five_sweep_intervals(template: Template, full_template: Template) -> None:
-    for generated, interval_s in ((template, 120), (full_template, 300)):
-        alarm = alarms(generated)["no-evaluation"]
-        assert (period_s(alarm), alarm["EvaluationPeriods"]) == (interval_s, 5)
-        assert watched(alarm).statistic == "SampleCount"
+        assert filled["Expression"] == f"FILL({measured['Id']}, {filler})", "what is missing is what alarms"
 
 
 @pytest.mark.parametrize(
@@ -227,7 +176,7 @@ def test_every_alarm_is_told_when_it_begins_and_when_it_ends(
     own, given = {"Ref": "AlarmTopic"}, "arn:aws:sns:eu-central-1:111122223333:pager"
     for generated, topic in ((template, own), (full_template, own), (given_topic, given)):
         found = alarms(generated)
-        assert len(found) == 11
+        assert len(found) == cost.ALARMS
         for alarm in found.values():
             assert (alarm["AlarmActions"], alarm["OKActions"]) == ([topic], [topic])
             assert "docs/operations.md" in alarm["AlarmDescription"]
@@ -237,9 +186,9 @@ def test_the_operations_page_has_every_alarm_and_what_they_cost(template: Templa
     table = OPERATIONS.partition("## Alarms")[2].partition("\n## ")[0]
     named = re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)
     assert sorted(named) == sorted(alarms(template))
-    assert f"${len(named) * 0.10:.2f}" in table
+    assert f"${cost.ALARMS * cost.Prices().alarm:.2f}" in table
     rows = re.findall(r"^\| `([a-z-]+)` \| ([^|]+) \|", table, re.MULTILINE)
-    assert sum(" min" in told for _, told in rows) == 7
+    assert sum(" min" in told for _, told in rows) == 8
     for name, told in rows:
         alarm = alarms(template)[name]
         if lasting := re.search(r"(?:for|over) (\d+) min\b", told):
@@ -252,13 +201,17 @@ def test_the_operations_page_has_every_alarm_and_what_they_cost(template: Templa
 # ------------------------------------------------------------------------------------------------------- topic and page
 
 
-def test_the_topic_is_encrypted_with_a_key_that_alarms_may_use(template: Template) -> None:
-    assert template.properties("AlarmTopic")["KmsMasterKeyId"] == {"Fn::GetAtt": ["AlarmKey", "Arn"]}
-    statements = template.properties("AlarmKey")["KeyPolicy"]["Statement"]
+def test_the_topic_is_encrypted_where_asked_with_a_key_that_alarms_may_use(
+    template: Template, full_template: Template
+) -> None:
+    assert "KmsMasterKeyId" not in template.properties("AlarmTopic")
+    assert not template.of_type("AWS::KMS::Key"), "a key costs $1 a month"
+    assert full_template.properties("AlarmTopic")["KmsMasterKeyId"] == {"Fn::GetAtt": ["AlarmKey", "Arn"]}
+    statements = full_template.properties("AlarmKey")["KeyPolicy"]["Statement"]
     (alarms_may,) = [row for row in statements if row["Principal"] == {"Service": "cloudwatch.amazonaws.com"}]
     assert set(alarms_may["Action"]) == {"kms:Decrypt", "kms:GenerateDataKey"}
     assert alarms_may["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
-    assert template.properties("AlarmKey")["EnableKeyRotation"] is True
+    assert full_template.properties("AlarmKey")["EnableKeyRotation"] is True
 
 
 def test_only_our_alarms_publish_and_only_encrypted(template: Template) -> None:
@@ -274,16 +227,17 @@ def test_only_our_alarms_publish_and_only_encrypted(template: Template) -> None:
 def test_parts_that_are_not_asked_for_are_not_there(
     template: Template, full_template: Template, given_topic: Template, no_alarms: Template
 ) -> None:
-    own = {"AlarmKey", "AlarmTopic", "AlarmTopicPolicy"}
+    own = {"AlarmTopic", "AlarmTopicPolicy"}
     assert own <= set(template.body["Resources"])
-    assert "AlarmSubscription" not in template.body["Resources"]
+    assert not {"AlarmSubscription", "AlarmKey"} & set(template.body["Resources"])
+    assert not template.of_type("AWS::CloudWatch::Dashboard")
+    assert len(full_template.of_type("AWS::CloudWatch::Dashboard")) == 1
     assert full_template.properties("AlarmSubscription") == {
         "TopicArn": {"Ref": "AlarmTopic"},
         "Protocol": "email",
         "Endpoint": EVERY_PART["alarmEmail"],
     }
     assert not own & set(given_topic.body["Resources"])
-    assert not given_topic.of_type("AWS::CloudWatch::Dashboard")
     assert "AlarmTopicArn" not in given_topic.body["Outputs"]
     assert not own & set(no_alarms.body["Resources"])
     assert not alarms(no_alarms)
@@ -291,14 +245,21 @@ def test_parts_that_are_not_asked_for_are_not_there(
     assert {widget["properties"]["period"] for widget in widgets(no_alarms) if widget["type"] == "metric"} == {3600}
 
 
-def test_the_dashboard_shows_every_alarm(template: Template) -> None:
-    (states,) = [widget["properties"]["alarms"] for widget in widgets(template) if widget["type"] == "alarm"]
-    assert [arn.rpartition(":")[2].removeprefix("k3s-autoscaler-local-") for arn in states] == list(alarms(template))
+def test_the_dashboard_shows_every_alarm_and_draws_what_each_of_ours_watches(
+    full_template: Template, no_alarms: Template
+) -> None:
+    (states,) = [widget["properties"]["alarms"] for widget in widgets(full_template) if widget["type"] == "alarm"]
+    found = alarms(full_template)
+    assert [arn.rpartition(":")[2].removeprefix("k3s-autoscaler-local-") for arn in states] == list(found)
+    digits = [row["Expression"] for one in found.values() for row in one.get("Metrics", ()) if row["Id"] == "digit"]
+    assert len(digits) == len(CONDITIONS) + 1
+    assert shown_expressions(full_template) == digits
+    assert shown_expressions(no_alarms) == digits
 
 
-def test_widgets_lie_side_by_side(template: Template) -> None:
+def test_widgets_lie_side_by_side(full_template: Template) -> None:
     taken: set[tuple[int, int]] = set()
-    for widget in widgets(template):
+    for widget in widgets(full_template):
         columns = range(widget["x"], widget["x"] + widget["width"])
         cells = {(x, y) for x in columns for y in range(widget["y"], widget["y"] + widget["height"])}
         assert max(columns) < 24
@@ -306,13 +267,6 @@ def test_widgets_lie_side_by_side(template: Template) -> None:
         taken |= cells
 
 
-def test_the_dashboard_stays_in_the_free_tier(template: Template) -> None:
+def test_the_dashboard_stays_in_the_free_tier(full_template: Template) -> None:
     """Three dashboards of up to 50 metrics each (CloudWatch pricing)."""
-    assert len(shown_metrics(template)) <= 50
-
-
-def test_the_limits_that_are_drawn_are_the_policys(template: Template) -> None:
-    (workers,) = [w["properties"] for w in widgets(template) if w["properties"]["title"] == "Workers"]
-    drawn = {line["label"]: line["value"] for line in workers["annotations"]["horizontal"]}
-    policy = read_policy(str(ROOT / "policy.yml"))
-    assert drawn == {"workers.min": policy.workers.min, "workers.max": policy.workers.max}
+    assert len(shown_metrics(full_template)) <= 50

@@ -9,7 +9,7 @@ import pytest
 
 from tests.service.conftest import ROOT, Template
 from tests.service.dashboard import log_queries
-from tests.service.insights import Fields, Filter, NotUnderstood, Stats, fields_read, read_query
+from tests.service.insights import Fields, Filter, NotUnderstood, Parse, Stats, fields_read, read_query
 from tests.service.insights_run import Line, Row, discovered, run, value_of
 
 QUERIES = re.findall(r"^  (\w+Query):$", (ROOT / "cloudformation/queries.yml").read_text(), re.MULTILINE)
@@ -41,7 +41,7 @@ def columns_of(text: str) -> list[str]:
 
 
 def test_there_are_queries() -> None:
-    assert len(QUERIES) == 12
+    assert len(QUERIES) == 17
     assert len(RECIPES) >= 5
 
 
@@ -54,11 +54,12 @@ def test_a_saved_query_names_only_fields_that_are_written(template: Template, ro
 def test_a_saved_query_tells_some_lines_from_others(template: Template, rows: list[Row], name: str) -> None:
     commands = read_query(text_of(template, name))
     filters = [command for command in commands if isinstance(command, Filter)]
-    kept = run([command for command in commands if isinstance(command, Fields | Filter)], rows)
+    parsed = run([command for command in commands if isinstance(command, Parse)], rows)
+    kept = run([command for command in commands if isinstance(command, Fields | Filter)], parsed)
     assert filters
     assert 0 < len(kept) < len(rows)
     for one in filters:
-        kept_by_it = [row for row in rows if value_of(one.condition, row)]
+        kept_by_it = [row for row in parsed if value_of(one.condition, row)]
         assert len(kept_by_it) < len(rows), "a filter that every line passes"
 
 
@@ -88,11 +89,13 @@ def test_a_recipe_of_the_docs_works(rows: list[Row], recipe: str) -> None:
     assert run(read_query(recipe), rows)
 
 
-def test_the_dashboard_asks_what_is_written(template: Template, rows: list[Row]) -> None:
-    asked = log_queries(template)
-    assert len(asked) == 4
+def test_the_dashboard_asks_what_is_written(full_template: Template, rows: list[Row]) -> None:
+    asked = log_queries(full_template)
+    assert len(asked) == 8
     for title, (groups, text) in asked.items():
-        wanted = {template.properties(f"{name}LogGroup")["LogGroupName"] for name in ("Alerts", "Sweep", "Lifecycle")}
+        wanted = {
+            full_template.properties(f"{name}LogGroup")["LogGroupName"] for name in ("Alerts", "Sweep", "Lifecycle")
+        }
         assert groups == wanted, title
         assert not unknown_fields(text, rows), title
         answer = run(read_query(text), rows)
@@ -140,6 +143,27 @@ def test_what_the_answers_say(template: Template, rows: list[Row]) -> None:
     under_way = answer("OpenOperationsQuery")
     assert {row["operations.0.phase"] for row in under_way} >= {"terminating"}
     assert any(row["operations.0.stuck"] for row in under_way)
+
+
+def test_what_the_answers_say_of_the_policys_parts(template: Template, rows: list[Row]) -> None:
+    """Of the stories that tests/service/captured_policy.py plays."""
+
+    def answer(name: str) -> list[Row]:
+        return run(read_query(text_of(template, name)), rows)
+
+    why_not_up = answer("NoScaleUpQuery")
+    assert {row["reason"] for row in why_not_up} >= {"at_cost_cap"}
+    assert any(row.get("blocked.0.reason", "").startswith("pool_at_max: pool large has") for row in why_not_up)
+    assert {row["conditions.0"] for row in answer("NeedsAPersonQuery")} >= {"signal_lost", "policy_refused", "at_max"}
+    versions = {(row.get("policy_version"), bool(row["policy_problem"])) for row in answer("PolicyQuery")}
+    assert versions == {(None, False), (1, False), (1, True)}
+    (lost,) = answer("CustomSignalsQuery")
+    assert (lost["signal"], lost["last_said"]) == ("orders_queue", "signal_unknown: the query has no answer now")
+    (forecast,) = answer("ForecastErrorQuery")
+    assert 0 < forecast["error_workers"] < 1 < forecast["error_percent"] < 100
+    left_out = answer("LeftOutQuery")
+    assert {row.get("zone") for row in left_out} == {"us-east-1a", None}
+    assert any(row["message"].startswith("what Spot did not give is launched on demand") for row in left_out)
 
 
 def test_cost_is_computed_as_lambda_bills_it(template: Template) -> None:

@@ -40,6 +40,7 @@ WRONG = {
     "a topic that is none": ("notifyTopicArn", "news", "the ARN of an SNS topic"),
     "alarms that are neither on nor off": ("alarms", "some", "true or false"),
     "a topic for alarms that is none": ("alarmTopicArn", "pager", "the ARN of an SNS topic"),
+    "a key that is neither wanted nor not": ("alarmTopicKey", "1", "true or false"),
     "two addresses": ("alarmEmail", "a@example.org,b@example.org", "one e-mail address"),
     "a dashboard that is neither there nor not": ("dashboard", "3", "true or false"),
     "no concurrency at all": ("reservedConcurrency", "0", "a whole number from 1"),
@@ -81,6 +82,8 @@ def test_a_wrong_parameter_is_refused(refusals: list[str], name: str, value: str
     [
         ("functionSubnetIds=subnet-0a0a0a0a", "functionSubnetIds and functionSecurityGroupIds belong together"),
         ("alarms=false alarmEmail=me@example.org", "there would be nothing to tell"),
+        ("alarms=false alarmTopicKey=true", "there would be nothing to encrypt"),
+        ("alarmTopicKey=true alarmTopicArn=arn:aws:sns:eu-west-1:111122223333:pager", "nothing to encrypt"),
         ("alarmEmail=me@example.org alarmTopicArn=arn:aws:sns:eu-west-1:111122223333:pager", "exclude each other"),
         (
             "workerVolumeKeyArn=arn:aws:kms:eu-west-1:111122223333:key/mrk-0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a",
