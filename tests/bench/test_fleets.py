@@ -8,16 +8,16 @@ import msgspec
 import pytest
 import yaml
 
+from autoscaler.backtest.meter import Meter
+from autoscaler.backtest.plan import Event, Jobs, Plan, Trouble
+from autoscaler.backtest.play import play
+from autoscaler.backtest.service import SWEEP_S, TICK_S, Service, Static, used
 from autoscaler.model import Verb
 from autoscaler.policy import Policy, Workers
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.ec2 import SPOT_SHARE
 from bench.policy import fleets, thresholds
-from bench.policy.fleets import SWEEP_S, TICK_S, Service, Static, used
 from bench.policy.idle import seconds_to_minimum
-from bench.policy.meter import Meter
-from bench.policy.plan import Event, Jobs, Plan, Trouble
-from bench.policy.play import play
 from bench.policy.thresholds import COOL_DOWN_S, LOW_FOR_S, PENDING_FOR_S, Thresholds
 from tests.bench.plans import SHORT, job, plan, to, web
 

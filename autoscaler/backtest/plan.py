@@ -12,6 +12,9 @@ MIDNIGHT_S: Final = 1_799_971_200.0
 ZONES: Final = ("us-east-1a", "us-east-1b")
 """The server is in the first."""
 
+Steps = list[tuple[float, int]]
+"""From this second on so many workers."""
+
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """From now on an owner has so many replicas, and each of its pods uses so much."""

@@ -4,10 +4,10 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.backtest.plan import Steps
 from autoscaler.model import ROLE_TAG
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.ec2 import SimInstance, listed_usd
-from bench.policy.bound import Steps
 
 SERVER: Final = "server"
 
