@@ -6,6 +6,8 @@ from collections.abc import Callable
 from itertools import product
 from typing import Final
 
+import msgspec
+
 from autoscaler.backtest.meter import Meter
 from autoscaler.backtest.past import days_alike
 from autoscaler.backtest.plan import ZONES, Change, Event, Plan, Trouble
@@ -17,7 +19,8 @@ from autoscaler.policy import Policy
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.ec2 import Ec2
 from autoscaler.simulator.metrics.past import Past
-from autoscaler.simulator.world.world import World
+from autoscaler.simulator.world.workload import Kind
+from autoscaler.simulator.world.world import World, WorldSettings
 
 WARM_S: Final = 900.0
 """What runs at the begin has run so long, with nobody keeping the fleet: windows are full of it."""
@@ -42,7 +45,9 @@ def play(
     """
     pool = policy.pools[0]
     spot = workers - on_demand_of(pool, workers)
-    cluster = SimCluster(policy, workers=workers, spot_workers=spot, now_s=plan.begin_s - WARM_S, seed=SEED)
+    cluster = SimCluster(
+        policy, workers=workers, spot_workers=spot, now_s=plan.begin_s - WARM_S, seed=SEED, world=_world(plan)
+    )
     cluster.wires.keep_log = False
     if policy.forecast.mode != "off":
         cluster.recorder.past = days_alike(plan) if past is None else past
@@ -50,18 +55,29 @@ def play(
         cluster.apply(workload)
     cluster.run(WARM_S)
     meter, keeper, stage = Meter(cluster), make(cluster), _Stage(plan, cluster)
-    end_s = plan.begin_s + plan.length_s
+    end_s, counts_from_s = plan.begin_s + plan.length_s, plan.begin_s + plan.lead_s
     while goes_on(cluster):
+        if meter.begin_s < counts_from_s <= cluster.now_s:
+            meter = Meter(cluster)
         stage.bring_up_to_date()
         keeper.tick()
         meter.look()
-        due_s = min(stage.next_s(), keeper.due_s(), cluster.world.next_event_s() or math.inf, end_s)
+        begin_s = counts_from_s if cluster.now_s < counts_from_s else math.inf
+        due_s = min(begin_s, stage.next_s(), keeper.due_s(), cluster.world.next_event_s() or math.inf, end_s)
         ticks = ticks_until(cluster.now_s, due_s)
         if cluster.now_s + ticks * TICK_S > end_s:
             cluster.run(max(0.0, end_s - cluster.now_s))
             break
         cluster.run(ticks * TICK_S)
     return meter
+
+
+def _world(plan: Plan) -> WorldSettings:
+    settings = WorldSettings(cluster_id="sim", seed=SEED)
+    if plan.daemon_sets is None:
+        return settings
+    others = tuple(workload for workload in settings.add_ons if workload.kind is not Kind.DAEMON_SET)
+    return msgspec.structs.replace(settings, add_ons=(*others, *plan.daemon_sets))
 
 
 def ticks_until(now_s: float, due_s: float) -> int:
