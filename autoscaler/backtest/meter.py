@@ -46,6 +46,11 @@ class Meter:
         state.touch()  # what was until now is not ours
         state.before_change.append(self._add_waiting)
 
+    @property
+    def now_s(self) -> float:
+        """How far its cluster has come."""
+        return self._cluster.now_s
+
     def _add_waiting(self, since_s: float, until_s: float) -> None:
         """The state as it is now held from `since_s` to `until_s`."""
         waiting = sum(pod.waits for pod in self._cluster.world.state.unbound.values())

@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from autoscaler.cli.backtest.command import backtest
 from autoscaler.cli.ending import WRONG_INPUT, end, told
 from autoscaler.cli.mode import change_mode
 from autoscaler.cli.options import AsJson, Cluster, For, PolicyFile, Region, StateTable, seconds, state_store
 from autoscaler.cli.policy.command import policy as policy_commands
 from autoscaler.cli.prices.command import prices
 from autoscaler.cli.report import say_mode, show_history, show_status, status_document
+from autoscaler.cli.simulate.command import simulate
 from autoscaler.cli.teardown.command import teardown
 from autoscaler.cli.token.command import token
 from autoscaler.cli.validate import validate
@@ -34,7 +36,9 @@ app.command()(token)
 app.command()(validate)
 app.command()(verify_aws)
 app.command()(teardown)
+app.command()(backtest)
 app.add_typer(prices, name="prices")
+app.add_typer(simulate, name="simulate")
 app.add_typer(policy_commands, name="policy")
 
 
