@@ -6,6 +6,7 @@ The browser is told so as well (its content security policy), and refuses whatev
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from html import escape
+from importlib.resources import files
 from typing import Final
 
 import msgspec
@@ -83,13 +84,12 @@ production; nothing was launched.</p>
 def _library() -> str:
     """Plotly's own JavaScript, as its package ships it."""
     try:
-        from plotly.offline import get_plotlyjs  # noqa: PLC0415 - only pages need it
-    except ImportError as error:
+        source = files("plotly").joinpath("package_data", "plotly.min.js").read_text(encoding="utf-8")
+    except (ModuleNotFoundError, FileNotFoundError) as error:
         raise NoPlots(
             "The HTML report needs plotly, which is not installed: pip install 'k3s-autoscaler[report]', or leave out "
             "--html."
         ) from error
-    source: str = get_plotlyjs()
     return source.replace("</script", "<\\/script")
 
 

@@ -8,9 +8,10 @@ from typing import Final
 
 from autoscaler.backtest.plan import Change, Plan
 from autoscaler.backtest.recording import Group, Recording
+from autoscaler.model.rules import Toleration
 from autoscaler.simulator.metrics.past import Past
 from autoscaler.simulator.world.objects import SYSTEM_BURN_CORES, SYSTEM_MEMORY_BYTES
-from autoscaler.simulator.world.workload import Ask, Kind, PodTemplate, Toleration, Workload
+from autoscaler.simulator.world.workload import Ask, Kind, PodTemplate, Workload
 
 PIECE_S: Final = 7 * 86_400
 """Always the same, however many processors there are: the same recording gives the same report everywhere."""
@@ -68,8 +69,8 @@ def notes_of(recording: Recording) -> tuple[str, ...]:
 
 def past_of(recording: Recording) -> Past:
     """What a forecast reads of earlier days: what was asked for then; nothing where that is not known."""
-    cores = [_asked(recording, step, "cpu_millicores", 1000) for step in range(recording.steps)]
-    sizes = [_asked(recording, step, "memory_bytes", 1) for step in range(recording.steps)]
+    cores = [_asked_millicores(recording, step) / 1000 for step in range(recording.steps)]
+    sizes = [float(_asked_bytes(recording, step)) for step in range(recording.steps)]
 
     def at(at_s: float) -> Mapping[tuple[str, str], float]:
         step = int((at_s - recording.begin_s) // recording.step_s)
@@ -91,8 +92,12 @@ def _gaps(recording: Recording, stretches: list[range]) -> int:
     return edges + max(0, len(stretches) - 1)
 
 
-def _asked(recording: Recording, step: int, field: str, unit: int) -> float:
-    return sum((group.pods[step] or 0) * getattr(group, field) for group in recording.groups) / unit
+def _asked_millicores(recording: Recording, step: int) -> int:
+    return sum((group.pods[step] or 0) * group.cpu_millicores for group in recording.groups)
+
+
+def _asked_bytes(recording: Recording, step: int) -> int:
+    return sum((group.pods[step] or 0) * group.memory_bytes for group in recording.groups)
 
 
 def _plan(recording: Recording, name: str, steps: range, *, lead_s: float) -> Plan:
@@ -139,7 +144,7 @@ def _memory_share(recording: Recording) -> float:
     asked = used = 0.0
     for step in range(recording.steps):
         if recording.known(step):
-            asked += _asked(recording, step, "memory_bytes", 1)
+            asked += _asked_bytes(recording, step)
             used += max(0.0, (recording.used_bytes[step] or 0.0) - (recording.workers[step] or 0) * SYSTEM_MEMORY_BYTES)
     return used / asked if asked else 0.0
 

@@ -121,7 +121,7 @@ def backtest(
         while waiting:
             try:
                 _, waiting = wait(waiting, timeout=POLL_S, return_when=FIRST_COMPLETED)
-                show(sum(shared.done_s) / whole_s)
+                show(sum(shared.done_s[:]) / whole_s)
             except KeyboardInterrupt:
                 if stopped:
                     raise

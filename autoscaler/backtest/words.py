@@ -48,8 +48,8 @@ def differences(present: Fleet, other: Fleet) -> Iterator[str]:
         _more(after.usd, before.usd, "${:.2f}", "more", "less"),
         _more(after.node_hours, before.node_hours, "{:.1f} node-hours"),
         _more(after.waiting_pod_minutes, before.waiting_pod_minutes, "{:.1f} pod-minutes of waiting"),
-        _more(after.evictions, before.evictions, "{:.0f} evictions"),
-        _more(after.launches, before.launches, "{:.0f} launches"),
+        _more(after.evictions, before.evictions, "{:.0f} eviction{s}"),
+        _more(after.launches, before.launches, "{:.0f} launch{es}"),
     ]
     parts = [part for part in parts if part]
     first = _first_difference(present, other)
@@ -67,8 +67,9 @@ def _more(after: float, before: float, unit: str, word: str = "more", opposite: 
     if abs(more) <= SHARE_TOLD * max(before, 1e-9):
         return ""
     share = f" ({abs(more) / before:.0%})" if before else ""
-    told = unit.format(abs(more))
-    return f"{told[:-1] if told.startswith('1 ') else told} {word if more > 0 else opposite}{share}"
+    one = abs(more) == 1
+    told = unit.format(abs(more), s="" if one else "s", es="" if one else "es")
+    return f"{told} {word if more > 0 else opposite}{share}"
 
 
 def _first_difference(present: Fleet, other: Fleet) -> str | None:
