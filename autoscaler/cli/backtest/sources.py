@@ -65,22 +65,22 @@ def policies_of(files: list[Path], presets: list[str], *, default: Path | None) 
 
     `default` is taken where nothing else is named.
     """
+    chosen = files or ([default] if default is not None and not presets else [])
+    paths = [file.absolute() for file in chosen]
+    if twice := [file for number, file in enumerate(chosen) if paths[number] in paths[:number]]:
+        end(f"{twice[0]} is given twice: name each policy once.", WRONG_INPUT)
+    if twice_named := [name for number, name in enumerate(presets) if name in presets[:number]]:
+        end(f"The preset {twice_named[0]} is given twice: name each policy once.", WRONG_INPUT)
     policies: dict[str, Policy] = {}
-    for file in files or ([default] if default is not None and not presets else []):
-        name = file.stem if file.stem not in policies else str(file)
-        if name in policies:
-            end(f"{file} is given twice: name each policy once.", WRONG_INPUT)
+    for file in chosen:
         try:
-            policies[name] = read_policy(str(file))
+            policies[file.stem if file.stem not in policies else str(file)] = read_policy(str(file))
         except PolicyError as error:
             end(str(error), WRONG_INPUT)
     for name in presets:
         if name not in NAMES:
             end(f"There is no preset {name!r}: give one of {', '.join(NAMES)}.", WRONG_INPUT)
-        shown = f"{name} (preset)" if name in policies else name
-        if shown in policies:
-            end(f"The preset {name} is given twice: name each policy once.", WRONG_INPUT)
-        policies[shown] = parse_policy(preset(name))
+        policies[f"{name} (preset)" if name in policies else name] = parse_policy(preset(name))
     for name, policy in policies.items():
         if unknown := [kind for kind in policy.instance_types if kind not in CATALOGUE]:
             end(
