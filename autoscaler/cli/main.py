@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from autoscaler.cli.backtest.command import backtest
 from autoscaler.cli.explain.command import explain
 from autoscaler.cli.group import Commands
 from autoscaler.cli.history.command import history
@@ -71,6 +72,12 @@ app.command(
 )(explain)
 app.command("next", epilog=examples("next --stage main"))(next_decision)
 app.add_typer(simulate, name="simulate")
+app.command(
+    epilog=examples(
+        "backtest --prometheus http://127.0.0.1:9090 --days 14 --policy policy.yml --preset thrifty",
+        "backtest --workload ecommerce-day --html report.html",
+    )
+)(backtest)
 app.command(epilog=examples("pause --stage main", "pause --stage main --for 2h"))(pause)
 app.command(epilog=examples("observe --stage main --for 1d"))(observe)
 app.command(epilog=examples("resume --stage main"))(resume)

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.backtest.workloads import WORKLOADS
 from autoscaler.decide.capacity.catalogue import CATALOGUE, UnknownInstanceType, check_instance_types
 from autoscaler.policy import Policy, PolicyError, parse_policy
 from autoscaler.policy_files import load_policy
@@ -19,7 +20,6 @@ from bench.policy.expectations import decides
 from bench.policy.picture import draw
 from bench.policy.results import DEFAULT, OTHERS, SPOT, Results, in_document, judged_table, table
 from bench.policy.run import run
-from bench.policy.workloads import WORKLOADS
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 RESULTS: Final = ROOT / "bench" / "results"

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.backtest.plan import Plan, Steps
 from autoscaler.decide.scheduling.cluster import Cluster
 from autoscaler.decide.scheduling.placing import Template, Waiting
 from autoscaler.decide.scheduling.sizing import size
@@ -25,14 +26,10 @@ from autoscaler.simulator.world.objects import SYSTEM_BURN_CORES, SYSTEM_MEMORY_
 from autoscaler.simulator.world.rules import node_spec, rules_of
 from autoscaler.simulator.world.workload import Kind, Workload
 from autoscaler.simulator.world.world import WorldSettings
-from bench.policy.plan import Plan
 
 _WORLD: Final = WorldSettings(cluster_id="bound")
 JOIN_S: Final = Ec2Settings().pending_s + _WORLD.boot_s[1] + _WORLD.ready_s
 """From the launch to Ready, of the slowest worker of the simulator."""
-
-Steps = list[tuple[float, int]]
-"""From this second on so many workers."""
 
 
 class _Demand(msgspec.Struct, frozen=True):

@@ -4,11 +4,11 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.backtest.plan import Change, Plan
+from autoscaler.backtest.play import play
+from autoscaler.backtest.service import Service
 from autoscaler.policy import Policy
 from autoscaler.simulator.world.workload import Ask, PodTemplate, Workload
-from bench.policy.fleets import Service
-from bench.policy.plan import Change, Plan
-from bench.policy.play import play
 
 WORKERS: Final = 15
 _BUSY_S: Final = 1200.0

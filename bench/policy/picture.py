@@ -8,7 +8,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.policy.bound import Steps
+from autoscaler.backtest.plan import Steps
 from bench.policy.results import BOUND, BRIEF, DEFAULT, STATIC, Workload
 
 COLUMNS: Final = 2

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from bench.policy.meter import Measured
+from autoscaler.backtest.meter import Measured
 
 FORMAT: Final = 1
 DEFAULT: Final = "default"

@@ -7,15 +7,15 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.backtest.plan import Plan, Steps
+from autoscaler.backtest.play import SEED, play
+from autoscaler.backtest.service import Keeper, Service, Static
 from autoscaler.policy import Policy, policy_hash
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.ec2 import listed_usd
-from bench.policy.bound import Bound, Steps, launches, node_seconds
+from bench.policy.bound import Bound, launches, node_seconds
 from bench.policy.expectations import judge
-from bench.policy.fleets import Keeper, Service, Static
 from bench.policy.idle import seconds_to_minimum
-from bench.policy.plan import Plan
-from bench.policy.play import SEED, play
 from bench.policy.results import BOUND, BRIEF, DEFAULT, OTHERS, STATIC, Idle, Results, Row, Workload
 from bench.policy.thresholds import Thresholds
 

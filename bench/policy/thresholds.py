@@ -8,6 +8,7 @@ simulator's EC2 and node commands are the same.
 
 from typing import Final
 
+from autoscaler.backtest.service import SWEEP_S, used
 from autoscaler.model import (
     CLUSTER_TAG,
     MANAGED_BY_TAG,
@@ -22,7 +23,6 @@ from autoscaler.model import (
 )
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.world.world import SERVER
-from bench.policy.fleets import SWEEP_S, used
 
 INSTANCE_TYPE: Final = "t3.small"
 MIN: Final = 2
@@ -37,7 +37,7 @@ CPU_OVER_S: Final = 60
 
 
 class Thresholds:
-    """Keeps a fleet as the document says (`bench.policy.fleets.Keeper`)."""
+    """Keeps a fleet as the document says (`autoscaler.backtest.service.Keeper`)."""
 
     def __init__(self, cluster: SimCluster) -> None:
         self._cluster = cluster
@@ -54,6 +54,10 @@ class Thresholds:
         if self._cluster.now_s >= self._next_sweep_s:
             self._next_sweep_s += SWEEP_S
             self._sweep()
+
+    def due_s(self) -> float:
+        """The next sweep; while a worker is being removed, at once."""
+        return self._next_sweep_s if self._removal is None else self._cluster.now_s
 
     def _sweep(self) -> None:
         cluster, now_s = self._cluster, self._cluster.now_s

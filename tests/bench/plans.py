@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from autoscaler.backtest.plan import Change, Jobs, Plan
 from autoscaler.simulator.world.workload import MIB, Ask, Kind, PodTemplate, Workload
-from bench.policy.plan import Change, Jobs, Plan
 
 
 def web(replicas: int, *, cpu: int = 500, burn: float = 0.0, **more: Any) -> Workload:

@@ -3,12 +3,12 @@
 import msgspec
 import pytest
 
+from autoscaler.backtest.autoscaled import STABLE_S, SYNC_S, autoscaled, curve
+from autoscaler.backtest.plan import MIDNIGHT_S, Event, Jobs, Trouble
+from autoscaler.backtest.workloads import WORKLOADS
 from autoscaler.policy import Policy, ScaleDown, ScaleUp, Workers
 from autoscaler.simulator.world.shapes import one_per_host, with_volume
-from bench.policy.autoscaled import STABLE_S, SYNC_S, autoscaled, curve
 from bench.policy.bound import JOIN_S, Bound, TooSmall, launches, node_seconds
-from bench.policy.plan import MIDNIGHT_S, Event, Jobs, Trouble
-from bench.policy.workloads import WORKLOADS
 from tests.bench.plans import SHORT, job, plan, to, web
 
 DEFAULT = Policy(version=1)

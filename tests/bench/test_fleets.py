@@ -8,16 +8,17 @@ import msgspec
 import pytest
 import yaml
 
+from autoscaler.backtest import service
+from autoscaler.backtest.meter import Meter
+from autoscaler.backtest.plan import Event, Jobs, Plan, Trouble
+from autoscaler.backtest.play import play
+from autoscaler.backtest.service import SWEEP_S, TICK_S, Service, Static, used
 from autoscaler.model import Verb
 from autoscaler.policy import Policy, Workers
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.ec2 import SPOT_SHARE
-from bench.policy import fleets, thresholds
-from bench.policy.fleets import SWEEP_S, TICK_S, Service, Static, used
+from bench.policy import thresholds
 from bench.policy.idle import seconds_to_minimum
-from bench.policy.meter import Meter
-from bench.policy.plan import Event, Jobs, Plan, Trouble
-from bench.policy.play import play
 from bench.policy.thresholds import COOL_DOWN_S, LOW_FOR_S, PENDING_FOR_S, Thresholds
 from tests.bench.plans import SHORT, job, plan, to, web
 
@@ -214,9 +215,9 @@ def test_alerts_are_told_as_often_as_alertmanager_does() -> None:
         for matcher in ("K3sUnschedulablePods", '"up"', '"down"')
     )
     longest_s = seconds(pods["repeat_interval"]) + seconds(pods["group_interval"])
-    assert seconds(pods["repeat_interval"]) <= fleets.PENDING_LOOKS_S <= longest_s
-    assert seconds(high["repeat_interval"]) == fleets.HIGH_LOOKS_S
-    assert seconds(low["repeat_interval"]) == fleets.LOW_LOOKS_S
+    assert seconds(pods["repeat_interval"]) <= service.PENDING_LOOKS_S <= longest_s
+    assert seconds(high["repeat_interval"]) == service.HIGH_LOOKS_S
+    assert seconds(low["repeat_interval"]) == service.LOW_LOOKS_S
 
 
 def test_use_is_over_the_workers_that_take_pods() -> None:

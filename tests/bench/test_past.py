@@ -2,8 +2,8 @@
 
 import pytest
 
-from bench.policy.past import days_alike
-from bench.policy.workloads import WORKLOADS
+from autoscaler.backtest.past import days_alike
+from autoscaler.backtest.workloads import WORKLOADS
 
 REQUESTED = ("requests", "cpu")
 DAY_S = 86_400

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from autoscaler.backtest.workloads import WORKLOADS
 from autoscaler.policy import Policy, ScaleDown, Workers, policy_hash
 from bench.policy import __main__ as command
 from bench.policy.expectations import EXPECTATIONS, decides, judge
@@ -29,7 +30,6 @@ from bench.policy.results import (
     table,
 )
 from bench.policy.run import play_fleet, run
-from bench.policy.workloads import WORKLOADS
 from tests.bench.plans import SHORT, plan, to, web
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -99,6 +99,19 @@ def test_debians_name_of_the_daemon(machine: Machine) -> None:
     assert machine.find("alertmanager").stdout == f"{machine.folder}/bin/prometheus-alertmanager\n"
 
 
+def test_a_browser_has_no_service_to_keep_off(machine: Machine) -> None:
+    machine.with_apt()
+    machine.add(
+        "bin/apt-get",
+        '#!/bin/sh\nprintf \'#!/bin/sh\\nexit 0\\n\' > "$MACHINE/bin/chromium"\nchmod 755 "$MACHINE/bin/chromium"\n',
+    )
+    done = machine.find("chromium")
+    assert (done.returncode, done.stdout) == (0, f"{machine.folder}/bin/chromium\n")
+    assert "service" not in done.stderr
+    assert not machine.policy.exists()
+    assert machine.apt_log == []
+
+
 def test_a_shim_that_does_not_run_is_passed_over(machine: Machine) -> None:
     machine.add("bin/alertmanager", "#!/bin/sh\nexit 127\n")
     machine.add("bin/prometheus-alertmanager", "#!/bin/sh\nexit 0\n")
@@ -109,7 +122,7 @@ def test_a_shim_that_does_not_run_is_passed_over(machine: Machine) -> None:
 def test_an_unknown_name_is_refused(machine: Machine, name: str) -> None:
     done = machine.find(name)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.endswith("amtool, victoria-metrics and vmalert.\n")
+    assert done.stderr.endswith("victoria-metrics, vmalert and chromium.\n")
 
 
 @pytest.mark.parametrize(

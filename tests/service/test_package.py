@@ -41,7 +41,7 @@ HOST_PLATFORM = {"x86_64": "x86_64-manylinux_2_28", "aarch64": "aarch64-manylinu
 RUNTIME_PYTHON = "cpython-313"
 UNZIPPED_LIMIT_BYTES = 250 * 1024 * 1024
 LIMIT_BYTES = 4_000_000
-NOT_SHIPPED = {"simulator", "cli", "deploy"}
+NOT_SHIPPED = {"simulator", "cli", "deploy", "backtest"}
 OURS = ("autoscaler/", "handlers/")
 BY_CHOICE = {"botocore.crt.auth", "dateutil.tz.win", "urllib3.contrib.socks", "yaml.cyaml"}
 """Modules that their own packages try and go on without: for awscrt, for Windows, for a SOCKS proxy, for libyaml."""
@@ -107,6 +107,8 @@ def test_it_holds_our_code_and_no_more_of_it_than_runs(names: set[str]) -> None:
         "autoscaler/simulator/",
         "autoscaler/cli/",
         "autoscaler/deploy/",
+        "autoscaler/backtest/",
+        "plotly/",
         "tests/",
         "bench/",
         "scripts/",

@@ -71,6 +71,7 @@ class Recorder:
         self._told = dict(metrics.matchers)
         self._rows = ClusterRows({"instance": INSTANCE, "job": KUBE_STATE_METRICS, **self._told})
         self._views: Runs[ClusterView] = Runs()
+        self._requested_of: dict[ClusterView, dict[tuple[str, str], float]] = {}
         self._ready: dict[str, Runs[float | None]] = {}
         self._changes: list[float] = [world.now_s]
         world.state.before_change.append(self._remember)
@@ -212,8 +213,10 @@ class Recorder:
         )
         most: dict[tuple[str, str], float] = {}
         samples: Counter[tuple[str, str]] = Counter()
+        # Windows overlap: what one scrape saw is summed up once.
+        self._requested_of = {view: self._requested_of.get(view) or requested_of(view) for view in views}
         for view, count in views.items():
-            for key, value in requested_of(view).items():
+            for key, value in self._requested_of[view].items():
                 most[key] = max(most.get(key, value), value)
                 samples[key] += count
         for (name, resource), value in most.items():

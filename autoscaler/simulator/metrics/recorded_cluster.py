@@ -21,6 +21,7 @@ from autoscaler.simulator.metrics.exposition import (
 from autoscaler.simulator.metrics.text_format import number_text
 from autoscaler.simulator.world.labels import MANAGED_LABEL
 from autoscaler.simulator.world.objects import ClusterState, SimNode, SimPod, Volume
+from autoscaler.simulator.world.workload import PodTemplate
 
 Row = tuple[dict[str, str], str]
 """Labels, `family` among them, and value. An empty label does not exist for Prometheus and is left out."""
@@ -58,6 +59,8 @@ class PodFacts:
     init_requests: int
     """How many series it has of kube_pod_init_container_resource_requests."""
     overhead: bool
+    requested: tuple[int, int]
+    """Millicores and bytes that it asks for altogether, init containers and overhead included."""
     rows: tuple[Row, ...]
     """Of the sight: none once a Node has it."""
 
@@ -190,8 +193,23 @@ def _pod_facts(pod: SimPod, node: str) -> PodFacts:
         gated=is_gated(pod),
         init_requests=len(requests_of(template.init)) + len(requests_of(template.sidecar)),
         overhead=bool(requests_of(template.overhead)),
+        requested=requested_by(template, with_init=True, with_overhead=True),
         rows=() if node else tuple(_unbound_rows(pod)),
     )
+
+
+def requested_by(template: PodTemplate, *, with_init: bool, with_overhead: bool) -> tuple[int, int]:
+    """Millicores and bytes that such a pod asks for, as far as the series of these parts are read; 0: no series."""
+    app, init = template.request, template.init
+    asks = [app]
+    if with_overhead:
+        asks.append(template.overhead)
+    cpu = sum(ask.cpu_millicores for ask in asks)
+    memory = sum(ask.memory_bytes for ask in asks)
+    if with_init:  # sidecars run beside the app; of the init containers counts what they ask beyond it
+        cpu += template.sidecar.cpu_millicores + max(0, init.cpu_millicores - app.cpu_millicores)
+        memory += template.sidecar.memory_bytes + max(0, init.memory_bytes - app.memory_bytes)
+    return cpu, memory
 
 
 def _unbound_rows(pod: SimPod) -> Iterable[Row]:

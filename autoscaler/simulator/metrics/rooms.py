@@ -1,6 +1,6 @@
 """The answers to the rarer questions, from what one scrape saw: what is free on each Node, its pods, and an owner's."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -9,15 +9,14 @@ from autoscaler.simulator.metrics.promql import Moving, Places, Rooms
 from autoscaler.simulator.metrics.recorded_cluster import (
     PARTS,
     ClusterView,
-    PodFacts,
     Row,
     owned_row,
     request_rows,
+    requested_by,
     row,
     selector_row,
 )
 from autoscaler.simulator.metrics.text_format import number_text
-from autoscaler.simulator.world.workload import Ask, PodTemplate
 
 _STAYING: Final = frozenset({"DaemonSet", "Node"})
 
@@ -67,57 +66,48 @@ def _in(name: str, names: tuple[str, ...] | None) -> bool:
 
 def requested_of(view: ClusterView) -> dict[tuple[str, str], float]:
     """What rules record as `node_requested`: by (node, resource), the number of pods without a resource."""
-    found = {(facts.name, resource): 0.0 for facts in view.nodes for resource in ("cpu", "memory", "")}
-    everything = Rooms(daemon_nodes=(), with_init=True, with_overhead=True)
-    for labels, text in _requested(view, everything):
-        if "stays" not in labels:
-            found[labels["node"], labels.get("resource", "")] = float(text)
+    cpu, memory, pods = _sums(view, Rooms(daemon_nodes=(), with_init=True, with_overhead=True))
+    found: dict[tuple[str, str], float] = {}
+    for node in view.nodes:
+        name = node.name
+        found[name, "cpu"] = float(number_text(cpu[name] / 1000)) if name in cpu else 0.0
+        found[name, "memory"] = float(memory.get(name, 0))
+        found[name, ""] = float(pods.get((name, ""), 0))
     return found
 
 
 def _requested(view: ClusterView, question: Rooms) -> Iterable[Row]:
-    sums: dict[tuple[str, str], int] = defaultdict(int)
-    pods: Counter[tuple[str, str]] = Counter()
+    cpu, memory, pods = _sums(view, question)
+    for name, millicores in cpu.items():
+        yield row("requested", number_text(millicores / 1000), node=name, resource="cpu")
+    for name, size_bytes in memory.items():
+        yield row("requested", number_text(size_bytes), node=name, resource="memory")
+    for (name, stays), count in pods.items():
+        yield row("requested", str(count), node=name, stays=stays)
+
+
+def _sums(view: ClusterView, question: Rooms) -> tuple[dict[str, int], dict[str, int], dict[tuple[str, str], int]]:
+    """Millicores and bytes by Node, and pods by Node and whether they stay; a Node without any is missing."""
+    cpu: dict[str, int] = {}
+    memory: dict[str, int] = {}
+    pods: dict[tuple[str, str], int] = {}
+    whole = question.with_init and question.with_overhead
     for facts in view.pods:
-        if not facts.node or facts.finished:
+        name = facts.node
+        if not name or facts.finished:
             continue
-        pods[facts.node, "true" if facts.pod.owner_kind in _STAYING else ""] += 1
-        cpu_millicores, memory_bytes = _effective(facts, question)
-        if cpu_millicores is not None:
-            sums[facts.node, "cpu"] += cpu_millicores
-        if memory_bytes is not None:
-            sums[facts.node, "memory"] += memory_bytes
-    for (node, resource), amount in sums.items():
-        yield row(
-            "requested", number_text(amount / 1000 if resource == "cpu" else amount), node=node, resource=resource
-        )
-    for (node, stays), count in pods.items():
-        yield row("requested", str(count), node=node, stays=stays)
-
-
-def _effective(facts: PodFacts, question: Rooms) -> tuple[int | None, int | None]:
-    """Millicores and bytes; None where no series of the pod says anything."""
-    template = facts.pod.template
-    parts = [
-        (template.request, True),
-        (template.overhead, question.with_overhead),
-        (template.sidecar, question.with_init),
-    ]
-    if question.with_init:
-        parts.append((_on_top(template), True))
-    asks = [ask for ask, counts in parts if counts]
-    cpu = sum(ask.cpu_millicores for ask in asks)
-    memory = sum(ask.memory_bytes for ask in asks)
-    return cpu or None, memory or None
-
-
-def _on_top(template: PodTemplate) -> Ask:
-    """What its init container asks beyond its app container."""
-    init, app = template.init, template.request
-    return Ask(
-        cpu_millicores=max(0, init.cpu_millicores - app.cpu_millicores),
-        memory_bytes=max(0, init.memory_bytes - app.memory_bytes),
-    )
+        key = (name, "true" if facts.pod.owner_kind in _STAYING else "")
+        pods[key] = pods.get(key, 0) + 1
+        millicores, size_bytes = facts.requested
+        if not whole and (facts.init_requests or facts.overhead):
+            millicores, size_bytes = requested_by(
+                facts.pod.template, with_init=question.with_init, with_overhead=question.with_overhead
+            )
+        if millicores:
+            cpu[name] = cpu.get(name, 0) + millicores
+        if size_bytes:
+            memory[name] = memory.get(name, 0) + size_bytes
+    return cpu, memory, pods
 
 
 def _daemon_requests(view: ClusterView, nodes: frozenset[str]) -> Iterable[Row]:

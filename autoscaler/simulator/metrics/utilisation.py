@@ -169,25 +169,25 @@ class Utilisation:
         result: dict[tuple[str, str], float] = {}
         if targets is None or view is None:
             return result
+        oldest = self._exporters.grid.last(at_s - self._rate_window_s)
+        before = [self._exporters.at(index, self.since_s) for index in range(oldest - 1, oldest + 1)]
+        within = self._scrapes(range(oldest + 1, scrape + 1))
         for name in only:
             # Whose Node a machine is follows from `up == 1`: one that does not answer now is measured in nothing.
             if name not in targets.up or name not in view.ready:
                 continue
             machine = targets.machines[name]
-            busy = self._busy(name, machine, scrape, at_s)
+            filled = any(seen is not None and name in seen.up for seen in before)
+            scrapes = [when_s for when_s, up in within if name in up] if filled else []
+            busy = self._busy(machine, scrapes, at_s)
             if busy is not None:
                 result[name, "cpu"] = min(1.0, max(0.0, busy))
             used = machine.memory.rate(self._exporters.grid.at_s(scrape)) / machine.memory_bytes
             result[name, "memory"] = min(1.0, max(0.0, used))
         return result
 
-    def _busy(self, name: str, machine: Machine, scrape: int, at_s: float) -> float | None:
+    def _busy(self, machine: Machine, scrapes: Sequence[float], at_s: float) -> float | None:
         """`1 - avg(rate(idle))` over the rate window; None where the counters do not fill it."""
-        grid = self._exporters.grid
-        oldest = grid.last(at_s - self._rate_window_s)
-        if not self._scrapes(name, range(oldest - 1, oldest + 1)):
-            return None
-        scrapes = self._scrapes(name, range(oldest + 1, scrape + 1))
         if len(scrapes) < 2:
             return None
         first_s, last_s = scrapes[0], scrapes[-1]
@@ -201,10 +201,10 @@ class Utilisation:
         )
         return 1 - idle_rate
 
-    def _scrapes(self, name: str, indices: range) -> list[float]:
-        """When the machine answered."""
+    def _scrapes(self, indices: range) -> list[tuple[float, frozenset[str]]]:
+        """When each scrape was taken, and who answered."""
         found = ((index, self._exporters.at(index, self.since_s)) for index in indices)
-        return [self._exporters.grid.at_s(index) for index, targets in found if targets and name in targets.up]
+        return [(self._exporters.grid.at_s(index), targets.up) for index, targets in found if targets is not None]
 
 
 def _lost_by_reset(machine: Machine, scrapes: Sequence[float]) -> float:

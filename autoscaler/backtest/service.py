@@ -1,7 +1,9 @@
 """Who keeps the fleet: our service, or nobody. `bench.policy.thresholds` is a third."""
 
-from collections.abc import Iterable
-from typing import Final, Protocol
+import itertools
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
 
 from autoscaler.model import Notice, Trigger
 from autoscaler.simulator.cluster import SimCluster
@@ -25,6 +27,10 @@ class Keeper(Protocol):
         """Look whether something is to be done now."""
         ...
 
+    def due_s(self) -> float:
+        """When it next has something to do where nothing happens before; a tick that comes earlier changes nothing."""
+        ...
+
 
 class Static:
     """Nobody: what is there stays."""
@@ -35,19 +41,29 @@ class Static:
     def tick(self) -> None:
         """Nothing."""
 
+    def due_s(self) -> float:
+        """Never."""
+        return math.inf
+
 
 class Service:
-    """Our service: its sweep, its alerts as Prometheus and Alertmanager would send them, EC2's and SSM's events."""
+    """Our service: its sweep, its alerts as Prometheus and Alertmanager would send them, EC2's and SSM's events.
 
-    def __init__(self, cluster: SimCluster) -> None:
+    `tell` gets the document of each look.
+    """
+
+    def __init__(self, cluster: SimCluster, tell: Callable[[dict[str, Any]], None] | None = None) -> None:
         cluster.wires.keep_log = False
         self._cluster = cluster
+        self._tell = tell
         self._next_sweep_s = cluster.now_s + SWEEP_S
         self._pending = _Alert(cluster.policy.scale_up.pending_for_s, PENDING_LOOKS_S)
         self._high = _Alert(cluster.policy.scale_up.window_s, HIGH_LOOKS_S)
         self._low = _Alert(cluster.policy.scale_down.window_s, LOW_LOOKS_S)
         self._ended: set[str] = set()
-        self._commands = set(cluster.ssm.sent)
+        self._heard = len(cluster.ssm.sent)
+        """So many of the commands were sent before, or wait in `_running`."""
+        self._running: list[str] = []
 
     def tick(self) -> None:
         """Every look that is due, one after the other."""
@@ -67,6 +83,28 @@ class Service:
         if now_s >= self._next_sweep_s:
             self._next_sweep_s += SWEEP_S
             self._look("sweep")
+
+    def due_s(self) -> float:
+        """The next sweep, the next evaluation that may find something else, or the end of a machine."""
+        now_s, interval_s = self._cluster.now_s, self._cluster.policy.metrics.utilisation_interval_s
+        evaluation_s = (now_s // interval_s + 1) * interval_s
+        if not self._use_settled():
+            evaluated_s = evaluation_s
+        else:
+            evaluated_s = max(evaluation_s, min(self._high.due_s, self._low.due_s))
+        ends = (
+            at_s
+            for instance in self._cluster.ec2.instances.values()
+            for at_s in (instance.ended_at_s, instance.terminated_at_s)
+            if at_s is not None and at_s > now_s
+        )
+        return min(self._next_sweep_s, self._pending.due_s, evaluated_s, min(ends, default=math.inf))
+
+    def _use_settled(self) -> bool:
+        """Whether the use that alerts look at stays as it is: nothing has changed for as long as they look back."""
+        metrics, state = self._cluster.policy.metrics, self._cluster.world.state
+        window_s = metrics.cpu_rate_window_s + 2 * metrics.utilisation_interval_s
+        return self._cluster.now_s - state.changed_at_s > window_s
 
     def _news(self) -> Iterable[tuple[Notice, ...]]:
         """The facts of each event: of a machine that EC2 takes back, and none where a command or a machine ended.
@@ -90,16 +128,21 @@ class Service:
                 if at_s is not None and at_s <= cluster.now_s and key not in self._ended:
                     self._ended.add(key)
                     yield ()
-        for command_id in [key for key in cluster.ssm.sent if key not in self._commands]:
+        sent = cluster.ssm.sent
+        self._running += itertools.islice(sent, self._heard, None)
+        self._heard = len(sent)
+        for command_id in list(self._running):
             status = cluster.world.command_status(command_id)
             if status is not None and status.stdout:
-                self._commands.add(command_id)
+                self._running.remove(command_id)
                 yield ()
 
     def _look(self, kind: str, fact: str = "", *, facts: tuple[Notice, ...] = ()) -> None:
         if fact:
             facts = (Notice(kind="blind_alert", subject=fact, received_at_s=int(self._cluster.now_s)),)
-        self._cluster.sweep(trigger=Trigger(kind=kind), facts=facts)
+        document = self._cluster.sweep(trigger=Trigger(kind=kind), facts=facts)
+        if self._tell is not None:
+            self._tell(document)
         self._cluster.world.advance(self._cluster.now_s)  # a look may wait for a server's answer
 
 
@@ -110,6 +153,11 @@ class _Alert:
         self._for_s, self._every_s = for_s, every_s
         self.since_s: float | None = None
         self._next_s = 0.0
+
+    @property
+    def due_s(self) -> float:
+        """When it is told next while its condition holds; infinite while that does not."""
+        return math.inf if self.since_s is None else self._next_s
 
     def notifies(self, now_s: float, holds: bool) -> bool:  # noqa: FBT001 - reads as a sentence
         if not holds:

@@ -4,8 +4,8 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from typing import Final
 
+from autoscaler.backtest.plan import Plan
 from autoscaler.simulator.metrics.past import Past
-from bench.policy.plan import Plan
 
 _DAY_S: Final = 86_400
 

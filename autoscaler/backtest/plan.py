@@ -12,6 +12,9 @@ MIDNIGHT_S: Final = 1_799_971_200.0
 ZONES: Final = ("us-east-1a", "us-east-1b")
 """The server is in the first."""
 
+Steps = list[tuple[float, int]]
+"""From this second on so many workers."""
+
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """From now on an owner has so many replicas, and each of its pods uses so much."""
@@ -61,8 +64,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     about: str
     """One line for the document."""
-    from_hour: float
-    """Of the day, UTC."""
+    from_hour: float = 0.0
+    """Of the bench's day, UTC."""
     hours: float
     base: tuple[Workload, ...]
     """What runs when it begins."""
@@ -70,11 +73,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """In the order of time, as jobs and events."""
     jobs: tuple[Jobs, ...] = ()
     events: tuple[Event, ...] = ()
+    begins_at_s: float | None = None
+    """Of what was recorded: epoch seconds; None: `from_hour` of the bench's day."""
+    lead_s: float = 0.0
+    """So much of it is played before anything counts: the fleet finds its size."""
+    daemon_sets: tuple[Workload, ...] | None = None
+    """What runs on every worker; None: what K3s brings along, and node-exporter."""
 
     @property
     def begin_s(self) -> float:
         """Epoch seconds."""
-        return MIDNIGHT_S + self.from_hour * 3600.0
+        return MIDNIGHT_S + self.from_hour * 3600.0 if self.begins_at_s is None else self.begins_at_s
 
     @property
     def length_s(self) -> float:

@@ -12,8 +12,8 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.backtest.plan import Change
 from autoscaler.simulator.world.workload import Workload
-from bench.policy.plan import Change
 
 Load = Callable[[float], float]
 """Seconds after the begin -> cores that all pods of one owner use together."""

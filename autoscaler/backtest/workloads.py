@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from autoscaler.backtest.autoscaled import autoscaled, curve
+from autoscaler.backtest.plan import ZONES, Change, Event, Jobs, Plan, Trouble
 from autoscaler.simulator.world.shapes import even_over_zones, one_per_host, with_volume
 from autoscaler.simulator.world.workload import MIB, Ask, Budget, Constraints, Kind, PodTemplate, Workload
-from bench.policy.autoscaled import autoscaled, curve
-from bench.policy.plan import ZONES, Change, Event, Jobs, Plan, Trouble
 
 Points = Sequence[tuple[float, float]]
 NOISE: Final = 0.03

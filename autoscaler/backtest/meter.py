@@ -4,10 +4,10 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.backtest.plan import Steps
 from autoscaler.model import ROLE_TAG
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.ec2 import SimInstance, listed_usd
-from bench.policy.bound import Steps
 
 SERVER: Final = "server"
 
@@ -31,21 +31,32 @@ class Meter:
 
     def __init__(self, cluster: SimCluster) -> None:
         self._cluster = cluster
-        self._begin_s = cluster.now_s
+        self.begin_s = cluster.now_s
         self._instances: dict[str, SimInstance] = {}
         self._launched_before = cluster.ec2.bill.launched
         self._waited_s = 0.0
         self.workers: Steps = []
         """How many were paid for from each moment on."""
+        self.usd_per_hour: list[tuple[float, float]] = []
+        """What they cost from each moment on."""
+        self.waiting: Steps = []
+        """Pods for which the scheduler found no node, from each moment on."""
         state = cluster.world.state
         self._evicted_before = state.evictions
         state.touch()  # what was until now is not ours
         state.before_change.append(self._add_waiting)
 
+    @property
+    def now_s(self) -> float:
+        """How far its cluster has come."""
+        return self._cluster.now_s
+
     def _add_waiting(self, since_s: float, until_s: float) -> None:
         """The state as it is now held from `since_s` to `until_s`."""
         waiting = sum(pod.waits for pod in self._cluster.world.state.unbound.values())
-        self._waited_s += waiting * max(0.0, until_s - max(since_s, self._begin_s))
+        if until_s > self.begin_s and (not self.waiting or self.waiting[-1][1] != waiting):
+            self.waiting.append((max(since_s, self.begin_s) - self.begin_s, waiting))
+        self._waited_s += waiting * max(0.0, until_s - max(since_s, self.begin_s))
 
     def look(self) -> None:
         """See what there is."""
@@ -53,9 +64,12 @@ class Meter:
         for instance in ec2.instances.values():
             if _is_worker(instance):
                 self._instances.setdefault(instance.instance_id, instance)
-        alive = sum(_is_worker(instance) and instance.ended_at_s is None for instance in ec2.instances.values())
-        if not self.workers or self.workers[-1][1] != alive:
-            self.workers.append((now_s - self._begin_s, alive))
+        alive = [i for i in ec2.instances.values() if i.ended_at_s is None and _is_worker(i)]
+        usd = sum(listed_usd(i.instance_type, i.market) for i in alive)
+        if not self.workers or self.workers[-1][1] != len(alive):
+            self.workers.append((now_s - self.begin_s, len(alive)))
+        if not self.usd_per_hour or self.usd_per_hour[-1][1] != usd:
+            self.usd_per_hour.append((now_s - self.begin_s, usd))
 
     def measured(self) -> Measured:
         """The figures until now."""
@@ -74,7 +88,7 @@ class Meter:
 
     def _hours(self, instance: SimInstance) -> float:
         end_s = self._cluster.now_s if instance.ended_at_s is None else instance.ended_at_s
-        return max(0.0, end_s - max(instance.launched_at_s, self._begin_s)) / 3600
+        return max(0.0, end_s - max(instance.launched_at_s, self.begin_s)) / 3600
 
 
 def _is_worker(instance: SimInstance) -> bool:
