@@ -239,8 +239,8 @@ def measured_line(path: Path) -> str:
     month = total(2, use, prices, NOT_FREE)
     return (
         f"Measured ({name}): a warm look {use.look_ms} ms, a cold start {use.cold_ms} ms, {use.reads_a_look} read(s) "
-        f"of DynamoDB a look. Sweeping every 2 minutes that is {_usd(month)} US dollars a month at list price, of which "
-        f"the work is {_usd(month - watching)}."
+        f"of DynamoDB a look. Sweeping every 2 minutes that is {_usd(month)} US dollars a month at list price, of "
+        f"which the work is {_usd(month - watching)}."
     )
 
 

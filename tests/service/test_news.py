@@ -51,6 +51,7 @@ def test_slack_has_its_queue_its_parameter_its_log_and_nothing_else(full_templat
     }
     assert "ManagedPolicyArns" not in full_template.properties("SlackRole")
     function = full_template.properties("SlackLambdaFunction")
+    assert function["Environment"]["Variables"] == {"SLACK_WEBHOOK_PARAMETER": EVERY_PART["slackWebhookParameter"]}
     assert "VpcConfig" not in function, "Slack is reached from outside the VPC"
     assert full_template.properties("NewsQueue")["VisibilityTimeout"] >= 6 * function["Timeout"]
     assert function["Timeout"] > TIMEOUT_S
