@@ -95,7 +95,7 @@ IN_ITS_PLACE: dict[str, tuple[Answer, str]] = {
         refuse(404, "ResourceNotFoundException", "Function not found"),
         f"There is no function {NAME} in this account and region: check the stage",
     ),
-    "throttled": (refuse(429, "TooManyRequestsException", "Rate Exceeded."), f"{NAME} is throttled (Rate Exceeded.)"),
+    "throttled": (refuse(429, "TooManyRequestsException", "Rate Exceeded."), f"The function {NAME} is throttled ("),
     "expired": (refuse(403, "ExpiredTokenException", "It is expired"), "Your AWS credentials have expired"),
     "unknown": (refuse(403, "UnrecognizedClientException", "It is invalid"), "AWS does not know these credentials"),
     "another refusal": (
