@@ -8,15 +8,14 @@ from typing import Annotated, Any, Final
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from autoscaler.cli.change import change_state
-from autoscaler.cli.duration import say_duration
 from autoscaler.cli.ending import FAILED, WRONG_INPUT, end, in_a_sentence, told
 from autoscaler.cli.options import AsJson, examples
 from autoscaler.cli.policy.parameter import NOTHING, Overtaken, PolicyParameter, Version
+from autoscaler.cli.tables import console, table
 from autoscaler.cli.target import Target, aimed
+from autoscaler.cli.times import ago
 from autoscaler.live_policy import changed_policy, in_force, taken_up
 from autoscaler.model import OfferedPolicy, State
 from autoscaler.policy import Policy, PolicyError, policy_hash
@@ -109,15 +108,18 @@ def history(
         rows = [msgspec.to_builtins(one) | {"holds": one.version == holds} for one in versions]
         typer.echo(json.dumps(rows, indent=2))
         return
-    rows_of = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("version", "holds", "age", "by", "changes"):
-        rows_of.add_column(column, overflow="fold")
     now_s = int(time.time())
-    for one in versions:
-        mark = "yes" if one.version == holds else ""
-        by = one.by.rpartition(":")[2]
-        rows_of.add_row(str(one.version), mark, say_duration(now_s - one.changed_at_s), by, " ".join(one.text.split()))
-    Console(highlight=False, markup=False).print(rows_of)
+    rows = [
+        (
+            str(one.version),
+            "yes" if one.version == holds else "",
+            ago(one.changed_at_s, now_s),
+            one.by.rpartition(":")[2],
+            " ".join(one.text.split()),
+        )
+        for one in versions
+    ]
+    table(console(), "versions", ("version", "holds", "written", "by", "changes"), rows, empty="none")
 
 
 @policy.command(epilog=examples("policy rollback --stage main", "policy rollback 3 --stage main"))

@@ -12,7 +12,7 @@ from botocore.parsers import ResponseParserError
 from autoscaler.aws.clients import believe_aws_alone
 from autoscaler.aws.failures import in_one_line
 from autoscaler.cli.ending import FAILED, WRONG_INPUT, end
-from autoscaler.cli.options import examples
+from autoscaler.cli.options import REGION_VARIABLES, examples
 from autoscaler.cli.prices.asked import on_demand, spot, types_of
 from autoscaler.decide.capacity.prices import PriceTable, price_table
 from autoscaler.deploy import catalogue
@@ -44,7 +44,7 @@ def _several() -> None:
 def refresh(
     *,
     region: Annotated[
-        str, typer.Option("--region", envvar="AWS_REGION", help="The region whose prices are asked.")
+        str, typer.Option("--region", envvar=REGION_VARIABLES, help="The region whose prices are asked.")
     ] = "",
 ) -> None:
     """Ask AWS for the prices of a region, and write them into the table of this clone.
