@@ -64,6 +64,13 @@ _OURS: Final = frozenset({"job", "node", "pod", "namespace", "uid", "instance", 
 class PolicyError(ValueError):
     """The policy is not valid; the message says which value, what is allowed, and what to do."""
 
+    def __init__(self, message: str, *, faults: Sequence[str] = (), files: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults)
+        """What the message says, a sentence for each fault; none where it is no field that is wrong."""
+        self.files = tuple(files)
+        """(path, text) of what was read, the file that counts first in front."""
+
 
 class Size(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What an instance type has before anything is reserved. EC2's largest has 896 vCPU and 32 TiB."""
@@ -380,7 +387,7 @@ def parse_policy(text: str, *, source: str = "policy.yml", beside: Callable[[str
     extended.
     """
     try:
-        tree, sources = layered(text, source=source, beside=beside or _nothing_beside)
+        tree, sources, files = layered(text, source=source, beside=beside or _nothing_beside)
     except BadYaml as error:
         raise PolicyError(f"{source} is not valid YAML: {error}. Mend it and deploy again.") from error
     except BadLayers as error:
@@ -392,7 +399,9 @@ def parse_policy(text: str, *, source: str = "policy.yml", beside: Callable[[str
     if policy is None:
         layers = f" with {' and '.join(sources[1:])}" if sources[1:] else ""
         raise PolicyError(
-            f"{source}{layers} is not a valid policy: {told(wrong)} The committed policy.yml shows every field."
+            f"{source}{layers} is not a valid policy: {told(wrong)} The committed policy.yml shows every field.",
+            faults=wrong,
+            files=files,
         )
     return policy
 

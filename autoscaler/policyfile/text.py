@@ -21,6 +21,11 @@ class Scalar(msgspec.Struct, frozen=True):
 class BadYaml(ValueError):
     """The text is no YAML, or more than a policy needs of it; the message says where."""
 
+    def __init__(self, problem: str, line: int = 1) -> None:
+        self.line = line
+        """Counted from 1."""
+        super().__init__(problem)
+
 
 Tree = dict[str, Any]
 """Maps, lists and Scalars; None where `null` is written out."""
@@ -73,7 +78,9 @@ def read_yaml(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, RecursionError) as error:
-        raise BadYaml(" ".join(str(error).split()) or "it nests too deep") from error
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark is not None else 1
+        raise BadYaml(" ".join(str(error).split()) or "it nests too deep", line) from error
 
 
 def plain(tree: Any) -> Any:
