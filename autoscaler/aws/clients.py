@@ -31,9 +31,19 @@ and with one attempt a call the first one afterwards would fail."""
 class Clients:
     """One botocore session and its clients. Clients are safe to share between threads; making them is not: a lock."""
 
-    def __init__(self, calls: Calls, *, region: str | None = None, wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        calls: Calls,
+        *,
+        region: str | None = None,
+        profile: str | None = None,
+        endpoint_url: str | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
         self._calls = calls
         self._region = region
+        self._profile = profile
+        self._endpoint_url = endpoint_url
         self._wall_clock = wall_clock
         self._lock = threading.RLock()
         self._session: botocore.session.Session | None = None
@@ -53,11 +63,11 @@ class Clients:
 
     def ec2(self, *, read_timeout_s: float = READ_TIMEOUT_S) -> "EC2Client":
         """EC2."""
-        return cast("EC2Client", self._client("ec2", read_timeout_s))
+        return cast("EC2Client", self.client("ec2", read_timeout_s))
 
     def ssm(self) -> "SSMClient":
         """Systems Manager: Run Command and Parameter Store."""
-        return cast("SSMClient", self._client("ssm", READ_TIMEOUT_S))
+        return cast("SSMClient", self.client("ssm", READ_TIMEOUT_S))
 
     def dynamodb(self) -> "DynamoDBClient":
         """DynamoDB, by IPv4 whatever AWS_USE_DUALSTACK_ENDPOINT says.
@@ -65,13 +75,14 @@ class Clients:
         Few regions have an IPv6 address of it (cloudformation/regions.json), and the SDK makes up the others' names.
         Functions without another way out reach it through the VPC's gateway endpoint, which is free.
         """
-        return cast("DynamoDBClient", self._client("dynamodb", READ_TIMEOUT_S))
+        return cast("DynamoDBClient", self.client("dynamodb", READ_TIMEOUT_S))
 
     def sns(self) -> "SNSClient":
         """SNS."""
-        return cast("SNSClient", self._client("sns", READ_TIMEOUT_S))
+        return cast("SNSClient", self.client("sns", READ_TIMEOUT_S))
 
-    def _client(self, service: str, read_timeout_s: float) -> Any:
+    def client(self, service: str, read_timeout_s: float = READ_TIMEOUT_S) -> Any:
+        """Any other service, by botocore's name of it."""
         with self._lock:
             key = (service, read_timeout_s)
             if key not in self._clients:
@@ -80,10 +91,11 @@ class Clients:
 
     def _make(self, service: str, read_timeout_s: float) -> Any:
         if self._session is None:
-            self._session = botocore.session.get_session()
+            self._session = botocore.session.Session(profile=self._profile)
         client = self._session.create_client(
             service,
             region_name=self._region,
+            endpoint_url=self._endpoint_url,
             config=Config(
                 connect_timeout=CONNECT_TIMEOUT_S,
                 read_timeout=read_timeout_s,

@@ -10,10 +10,11 @@ from rich.console import Console
 
 from autoscaler.cli.ending import WRONG_INPUT, end, told
 from autoscaler.cli.mode import change_mode
-from autoscaler.cli.options import AsJson, Cluster, For, PolicyFile, Region, StateTable, seconds, state_store
+from autoscaler.cli.options import AsJson, For, PolicyFile, seconds
 from autoscaler.cli.policy.command import policy as policy_commands
 from autoscaler.cli.prices.command import prices
 from autoscaler.cli.report import say_mode, show_history, show_status, status_document
+from autoscaler.cli.target import Target, aimed
 from autoscaler.cli.teardown.command import teardown
 from autoscaler.cli.token.command import token
 from autoscaler.cli.validate import validate
@@ -39,16 +40,10 @@ app.add_typer(policy_commands, name="policy")
 
 
 @app.command()
-def status(
-    *,
-    cluster: Cluster = "",
-    table: StateTable = "",
-    region: Region = "",
-    policy: PolicyFile = "policy.yml",
-    as_json: AsJson = False,
-) -> None:
+@aimed
+def status(*, target: Target, policy: PolicyFile = "policy.yml", as_json: AsJson = False) -> None:
     """Show the mode, what is under way and the last decisions."""
-    store = state_store(cluster, table, region)
+    store, cluster = target.store(), target.cluster_id
     now_s = int(time.time())
     policy_mode = _policy_mode(policy)
     with told():
@@ -70,20 +65,18 @@ def status(
 
 
 @app.command()
+@aimed
 def history(
     *,
-    cluster: Cluster = "",
-    table: StateTable = "",
-    region: Region = "",
+    target: Target,
     since: Annotated[str, typer.Option("--since", help="How far back: 30m, 2h, 7d.")] = "1d",
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """Show decisions that acted, refused or failed, the newest first."""
     since_s = int(time.time()) - seconds(since)
-    store = state_store(cluster, table, region)
     with told():
-        decisions = store.history(since_s=since_s, limit=limit)
+        decisions = target.store().history(since_s=since_s, limit=limit)
     if as_json:
         typer.echo(json.dumps(decisions, indent=2))
         return
@@ -91,37 +84,39 @@ def history(
 
 
 @app.command()
-def pause(*, cluster: Cluster = "", table: StateTable = "", region: Region = "", duration: For = "") -> None:
+@aimed
+def pause(*, target: Target, duration: For = "") -> None:
     """Stop until `resume`, or for a while.
 
     Nothing is launched, drained or terminated; what EC2 and the servers are doing already goes on.
     """
-    _set(Mode.PAUSED, cluster, table, region, duration)
+    _set(Mode.PAUSED, target, duration)
 
 
 @app.command()
-def observe(*, cluster: Cluster = "", table: StateTable = "", region: Region = "", duration: For = "") -> None:
+@aimed
+def observe(*, target: Target, duration: For = "") -> None:
     """Decide and tell, do nothing."""
-    _set(Mode.OBSERVE, cluster, table, region, duration)
+    _set(Mode.OBSERVE, target, duration)
 
 
 @app.command()
-def resume(*, cluster: Cluster = "", table: StateTable = "", region: Region = "") -> None:
+@aimed
+def resume(*, target: Target) -> None:
     """Decide and act."""
-    _set(Mode.ACTIVE, cluster, table, region, "")
+    _set(Mode.ACTIVE, target, "")
 
 
-def _set(mode: Mode, cluster: str, table: str, region: str, duration: str) -> None:
-    now_s = int(time.time())
+def _set(mode: Mode, target: Target, duration: str) -> None:
+    now_s, cluster = int(time.time()), target.cluster_id
     until_s = now_s + seconds(duration) if duration else None
-    store = state_store(cluster, table, region)
     setting = ModeSetting(mode=mode, set_at_s=now_s, until_s=until_s, by=who())
     with told():
-        change = change_mode(store, setting)
+        change = change_mode(target.store(), setting)
     typer.echo(f"{cluster}: {say_mode(change.before, None, now_s)} -> {say_mode(change.after, None, now_s)}")
     if not change.existed:
         typer.echo(
-            f"No state was stored for {cluster} in {table} before: right for a cluster that has never scaled, "
+            f"No state was stored for {cluster} in {target.table} before: right for a cluster that has never scaled, "
             "else check the name.",
             err=True,
         )

@@ -92,7 +92,7 @@ def test_bad_durations_change_nothing(store: DynamoStateStore, command: str, dur
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["status", "--cluster", ""], "Give --cluster (or CLUSTER_ID): the stack's outputs name them.\n"),
+        (["status", "--cluster", ""], "Give --cluster (or CLUSTER_ID) as well, or --stage: a table may hold several"),
         (["pause", "--cluster", "a b"], "'a b' is no cluster id"),
         (["history", "--since", "yesterday"], "'yesterday' is not a duration"),
     ],

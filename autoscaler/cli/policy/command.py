@@ -10,13 +10,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from autoscaler.aws.calls import Calls
-from autoscaler.aws.clients import Clients
 from autoscaler.cli.duration import say_duration
 from autoscaler.cli.ending import FAILED, WRONG_INPUT, end, in_a_sentence, told
-from autoscaler.cli.options import AsJson, Cluster, Region, StateTable, state_store
+from autoscaler.cli.options import AsJson
 from autoscaler.cli.policy.change import take_up
 from autoscaler.cli.policy.parameter import NOTHING, Overtaken, PolicyParameter, Version
+from autoscaler.cli.target import Target, aimed
 from autoscaler.live_policy import changed_policy, in_force
 from autoscaler.model import OfferedPolicy, State
 from autoscaler.policy import Policy, PolicyError, policy_hash
@@ -32,16 +31,15 @@ _DEFAULT: Final = "policy.yml"
 
 
 @policy.command()
+@aimed
 def show(
     *,
-    cluster: Cluster = "",
-    table: StateTable = "",
-    region: Region = "",
+    target: Target,
     file: Deployed = _DEFAULT,
     as_json: AsJson = False,
 ) -> None:
     """Show what is changed about the deployed policy, and whether all of it holds."""
-    store, parameter, deployed = _reached(cluster, table, region, file)
+    store, parameter, deployed = _reached(target, file)
     with told():
         state, offered = store.load()[0], parameter.read()
     document = _document(state, offered, deployed, parameter.name)
@@ -54,12 +52,11 @@ def show(
 
 
 @policy.command("set")
+@aimed
 def set_(
     changes: Annotated[Path, typer.Argument(metavar="FILE", help="YAML with the fields that change, and no others.")],
     *,
-    cluster: Cluster = "",
-    table: StateTable = "",
-    region: Region = "",
+    target: Target,
     file: Deployed = _DEFAULT,
     as_json: AsJson = False,
 ) -> None:
@@ -72,16 +69,15 @@ def set_(
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         end(f"{changes} could not be read: {reason}.", WRONG_INPUT)
-    store, parameter, deployed = _reached(cluster, table, region, file)
+    store, parameter, deployed = _reached(target, file)
     _write(store, parameter, deployed, text, as_json=as_json)
 
 
 @policy.command()
+@aimed
 def apply(
     *,
-    cluster: Cluster = "",
-    table: StateTable = "",
-    region: Region = "",
+    target: Target,
     file: Deployed = _DEFAULT,
     as_json: AsJson = False,
 ) -> None:
@@ -89,23 +85,22 @@ def apply(
 
     Needed where its event was lost after an edit by hand or by another tool.
     """
-    store, parameter, deployed = _reached(cluster, table, region, file)
+    store, parameter, deployed = _reached(target, file)
     with told():
         offered = parameter.read()
     _finish(store, offered, deployed, parameter, as_json=as_json)
 
 
 @policy.command()
+@aimed
 def history(
     *,
-    cluster: Cluster = "",
-    table: StateTable = "",
-    region: Region = "",
+    target: Target,
     file: Deployed = _DEFAULT,
     as_json: AsJson = False,
 ) -> None:
     """Show the versions of the changes that Parameter Store keeps, the newest first."""
-    store, parameter, deployed = _reached(cluster, table, region, file)
+    store, parameter, deployed = _reached(target, file)
     with told():
         state, versions = store.load()[0], parameter.versions()
     holds = in_force(deployed, state.policy_override).version
@@ -125,33 +120,31 @@ def history(
 
 
 @policy.command()
+@aimed
 def rollback(
     version: Annotated[int, typer.Argument(min=0, help="The version to go back to; without it the one before.")] = 0,
     *,
-    cluster: Cluster = "",
-    table: StateTable = "",
-    region: Region = "",
+    target: Target,
     file: Deployed = _DEFAULT,
     as_json: AsJson = False,
 ) -> None:
     """Go back to an earlier version of the changes: it is written anew, as the newest one."""
-    store, parameter, deployed = _reached(cluster, table, region, file)
+    store, parameter, deployed = _reached(target, file)
     with told():
         versions = parameter.versions()
     _write(store, parameter, deployed, _earlier(versions, version, parameter.name).text, as_json=as_json)
 
 
 @policy.command()
+@aimed
 def clear(
     *,
-    cluster: Cluster = "",
-    table: StateTable = "",
-    region: Region = "",
+    target: Target,
     file: Deployed = _DEFAULT,
     as_json: AsJson = False,
 ) -> None:
     """Take every change back: the deployed policy holds alone. The versions are kept."""
-    store, parameter, deployed = _reached(cluster, table, region, file)
+    store, parameter, deployed = _reached(target, file)
     with told():
         stands = parameter.read().text
     if stands is None:
@@ -175,11 +168,9 @@ def _earlier(versions: list[Version], wanted: int, name: str) -> Version:
     return found or msgspec.structs.replace(versions[0], text=NOTHING)
 
 
-def _reached(cluster: str, table: str, region: str, file: str) -> tuple[StateStore, PolicyParameter, Policy]:
-    clients = Clients(Calls(), region=region or None)
-    store = state_store(cluster, table, region, clients)
+def _reached(target: Target, file: str) -> tuple[StateStore, PolicyParameter, Policy]:
     try:
-        return store, PolicyParameter(clients, cluster), read_policy(file)
+        return target.store(), PolicyParameter(target.clients, target.cluster_id), read_policy(file)
     except PolicyError as error:
         end(str(error), WRONG_INPUT)
 
