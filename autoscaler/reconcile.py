@@ -34,7 +34,6 @@ from autoscaler.model import (
     Decision,
     MetricsStatus,
     Mode,
-    ModeSetting,
     Notice,
     OfferedPolicy,
     Snapshot,
@@ -46,7 +45,7 @@ from autoscaler.policy import Policy
 from autoscaler.ports import Conflict, Ports, StoreUnavailable
 from autoscaler.state.backoffs import codes_told, untold
 from autoscaler.state.memory import forget_old, forget_removed
-from autoscaler.state.modes import begin_after, effective_mode, set_mode
+from autoscaler.state.modes import begun, effective_mode
 from autoscaler.state.notices import add_notices, take_back_notices
 from autoscaler.state.questions import may_look_ahead
 from autoscaler.state.signals import untold_failures
@@ -222,13 +221,7 @@ class _Run:
         return self._act(decision, decision_id, mode, snapshot, holder, refusal=refusal, fresh_refusal=fresh_refusal)
 
     def _begun(self, state: State, version: int) -> State:
-        """The first state of a cluster: once it is stored, its mode is the operator's to change."""
-        if self.start_mode is None:
-            return state
-        if version:
-            return begin_after(state, self.start_mode)
-        setting = ModeSetting(mode=self.start_mode, set_at_s=self.ports.clock.now_s(), by="the first deployment")
-        return set_mode(state, setting)
+        return begun(state, version, self.start_mode, self.ports.clock.now_s())
 
     def _decide(self, snapshot: Snapshot, held: Following, now_s: int, decision_id: str) -> tuple[Decision, Snapshot]:
         """Decide on what was seen, and on what the decision asked for."""

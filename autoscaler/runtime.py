@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from typing import IO, Any, Final, Protocol, cast
 from urllib.parse import urlsplit
 
@@ -112,15 +113,39 @@ class App:
         """One invocation: counters at zero, lines that name the trigger; what escapes is logged, and still escapes."""
         self.begin()
         self.telemetry.begin(trigger, context)
+        with self._withholding():
+            try:
+                yield
+            except Exception as error:
+                self.telemetry.failed(error)
+                raise
+
+    @contextmanager
+    def _withholding(self) -> Iterator[None]:
+        """Lambda logs what escapes, past our logger: without secrets."""
         try:
             yield
         except Exception as error:
-            self.telemetry.failed(error)
-            # Lambda logs what escapes, past our logger.
             told = self.redaction.clean(str(error))
             if told == str(error):
                 raise
             raise Withheld(f"{type(error).__name__}: {told}") from None
+
+    def ask(self, context: Context, asked: object) -> dict[str, Any]:
+        """Answer a question (autoscaler/ask/questions.py), changing nothing; no metric counts it."""
+        self.begin()
+        self.telemetry.begin(Trigger(kind="ask"), context)
+        self.telemetry.told("Somebody asks; nothing is changed.", reason="asked")
+        questions = import_module("autoscaler.ask.questions")  # a look needs none of it
+        service = questions.Service(
+            ports=self.ports(context),
+            cluster_id=self.settings.cluster_id,
+            policy=self.policy,
+            start_mode=self.settings.start_mode,
+        )
+        with self._withholding():
+            answer: dict[str, Any] = questions.answer(service, asked)
+        return {name: self.redaction.clean(told) if isinstance(told, str) else told for name, told in answer.items()}
 
     def look(
         self,

@@ -33,6 +33,7 @@ CORE = (
     "live_policy",
     "asking",
     "reconcile",
+    "ask",
 )
 ALLOWED = {
     "model": set(),
@@ -68,6 +69,19 @@ ALLOWED = {
     "live_policy": {"model", "policy", "policyfile", "document", "decide"},
     "asking": {"model", "policy", "ports", "observe", "state"},
     "reconcile": {
+        "model",
+        "policy",
+        "ports",
+        "observe",
+        "decide",
+        "state",
+        "act",
+        "asking",
+        "document",
+        "launching",
+        "live_policy",
+    },
+    "ask": {
         "model",
         "policy",
         "ports",
@@ -128,6 +142,12 @@ def test_production_code_never_imports_the_simulator_or_the_cli() -> None:
         ), path
 
 
+def test_a_look_loads_nothing_that_only_a_question_needs() -> None:
+    code = "import sys, handlers.sweep; print([name for name in sys.modules if name.startswith('autoscaler.ask.')])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert found.stdout == "[]\n"
+
+
 def test_no_handler_knows_another() -> None:
     for path in (ROOT / "handlers").glob("*.py"):
         assert not any(name.startswith("handlers") for name in _imports(path)), path
@@ -140,7 +160,7 @@ PURE = (
     "autoscaler/reconcile.py",
     "autoscaler/document.py", "autoscaler/launching.py", "autoscaler/webhook.py", "autoscaler/redaction.py",
     "autoscaler/runtime.py", "autoscaler/telemetry.py", "autoscaler/observe/x.py", "autoscaler/decide/x.py",
-    "autoscaler/state/x.py", "autoscaler/act/x.py", "autoscaler/simulator/world/world.py",
+    "autoscaler/state/x.py", "autoscaler/act/x.py", "autoscaler/ask/x.py", "autoscaler/simulator/world/world.py",
     "autoscaler/simulator/cluster.py", "autoscaler/simulator/soak/run.py",
 )  # fmt: skip
 """Where the rule holds: the core, and the simulator's virtual time, in which it must play the same way twice."""

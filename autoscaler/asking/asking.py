@@ -1,12 +1,12 @@
 """One look's questions: decide, answer what the decision asks, and decide again until it asks no more."""
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
 from autoscaler.asking.following import Following
-from autoscaler.asking.server import ACTING_S, NO_TIME, Server
+from autoscaler.asking.server import ACTING_S, NO_TIME
 from autoscaler.model import Asks, Decision, SchedulingRules, Snapshot, State
 from autoscaler.observe.closer import look_closer, without_closer_look
 from autoscaler.observe.history import see_history, without_history
@@ -19,10 +19,26 @@ CLOSER_LOOKS: Final = 7
 """Questions after the first: what is free and what is asked, then the pods of workers that may go, some at a time."""
 
 
+class Servers(Protocol):
+    """Who tells what the scheduler asks: asking/server.py asks, ask/onlooker.py asks nobody."""
+
+    def take_answer(self, snapshot: Snapshot, held: Following) -> SchedulingRules | None:
+        """The answer to a question that is open, if it is there."""
+        ...
+
+    def foresee(self, snapshot: Snapshot, held: Following) -> None:
+        """Think of owners that are newer than the last answer."""
+        ...
+
+    def answer(self, snapshot: Snapshot, held: Following, *, since_s: int) -> SchedulingRules | str:
+        """What a server tells now, or why that cannot be had."""
+        ...
+
+
 class Asking:
     """Whom a look asks, and the state that it rests on meanwhile."""
 
-    def __init__(self, ports: Ports, server: Server, policy: Policy, cluster_id: str) -> None:
+    def __init__(self, ports: Ports, server: Servers, policy: Policy, cluster_id: str) -> None:
         self._ports = ports
         self._server = server
         self._policy = policy

@@ -56,6 +56,11 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
 
     Pure and total: it never raises for a valid snapshot. `growth` of the result becomes operations in `plan_launch`.
     """
+    return decision_of(judge(snapshot, state, policy, now_s=now_s, decision_id=decision_id), policy)
+
+
+def judge(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, decision_id: str) -> Course:
+    """Every step of the judgement, taken: what `decide` tells in words, and ask/ explains."""
     if any(result.outcome is CommandOutcome.FENCED_OFF for _, result in snapshot.commands):
         state = outbid_fences(state, now_s)
     limits = limits_at(policy, state, now_s)
@@ -70,6 +75,12 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
     course = Course(look, state)
     for step in STEPS:
         step(course)
+    return course
+
+
+def decision_of(course: Course, policy: Policy) -> Decision:
+    """The judgement in words and numbers. `policy`: as it is written, without what its schedules make of it now."""
+    look, snapshot, state, now_s = course.look, course.look.snapshot, course.before, course.look.now_s
     grow, shrink, pods = course.grow, course.shrink, course.pods
     action, reason, message = in_words(
         look,
@@ -106,7 +117,7 @@ def decide(snapshot: Snapshot, state: State, policy: Policy, *, now_s: int, deci
             course.fleet, state, policy, all_shown=snapshot.metrics_status is not MetricsStatus.UNAVAILABLE
         ),
         state=course.state,
-        schedules=limits.schedules,
+        schedules=look.limits.schedules,
         signals_aside=course.signals_aside,
         forecast=course.forecast.record,
         foreseen=course.forecast.foreseen,

@@ -32,6 +32,18 @@ def set_mode(state: State, setting: ModeSetting | None) -> State:
     return msgspec.structs.replace(state, mode=setting)
 
 
+def begun(state: State, version: int, start_mode: Mode | None, now_s: int) -> State:
+    """The state that a look begins with: a cluster that has none yet is in `start_mode`; None leaves it to the policy.
+
+    Once it is stored, the mode is the operator's to change.
+    """
+    if start_mode is None:
+        return state
+    if version:
+        return begin_after(state, start_mode)
+    return set_mode(state, ModeSetting(mode=start_mode, set_at_s=now_s, by="the first deployment"))
+
+
 def begin_after(state: State, start_mode: Mode) -> State:
     """Let a cluster that was set to a mode for a while before its first look begin in `start_mode` after that."""
     word = state.mode

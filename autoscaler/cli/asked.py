@@ -1,0 +1,96 @@
+"""Asks the deployed function: its policy, code, network and roles are the real ones, and nothing is changed there.
+
+The caller needs lambda:InvokeFunction on it and nothing else. Sources: Lambda API reference, Invoke (`FunctionError`,
+and its error codes); AWS General Reference, "Common errors" (what expired or unknown credentials are answered with).
+"""
+
+import json
+from typing import Any, Final, Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ReadTimeoutError
+from botocore.parsers import ResponseParserError
+
+from autoscaler.aws.clients import Clients
+from autoscaler.aws.failures import error_code, error_message, in_one_line
+from autoscaler.cli.ending import FAILED, end, in_a_sentence
+
+_EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
+_UNKNOWN_CREDENTIALS: Final = frozenset(
+    {"InvalidClientTokenId", "UnrecognizedClientException", "InvalidSignatureException", "SignatureDoesNotMatch"}
+)
+_DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException"})
+_LONGEST_TOLD: Final = 300
+"""Characters of what a function, or whatever stands in its place, answered."""
+
+
+class Deployed(Protocol):
+    """What of a command's target is needed."""
+
+    @property
+    def clients(self) -> Clients:
+        """The caller's own credentials."""
+        ...
+
+    def function(self, which: str = "sweep") -> str:
+        """The name of a deployed function."""
+        ...
+
+
+def ask(target: Deployed, question: str, **arguments: Any) -> dict[str, Any]:
+    """The answer of the deployed sweep function; ends the command with one sentence where there is none."""
+    name = target.function("sweep")
+    event = json.dumps({"ask": {"question": question, **arguments}}).encode()
+    try:
+        response = target.clients.functions().invoke(FunctionName=name, Payload=event)
+        payload = response["Payload"].read()
+    except ClientError as error:
+        end(_refused(error, name), FAILED)
+    except NoCredentialsError:
+        end("No AWS credentials are found: `aws sso login` or `--profile` gives some.", FAILED)
+    except NoRegionError:
+        end("No AWS region is known: give --region (or AWS_REGION).", FAILED)
+    except ReadTimeoutError:
+        end(f"The function {name} did not answer in time: ask again, and see its log if it stays so.", FAILED)
+    except ResponseParserError:
+        end(f"What answered in the place of Lambda is not AWS: look for a proxy between here and {name}.", FAILED)
+    except BotoCoreError as error:
+        end(in_a_sentence(f"the function {name} cannot be reached: {in_one_line(str(error))}"), FAILED)
+    return _answer(payload, name, failed=bool(response.get("FunctionError")))
+
+
+def _answer(payload: bytes, name: str, *, failed: bool) -> dict[str, Any]:
+    try:
+        told = json.loads(payload)
+    except ValueError:
+        told = None
+    if failed:
+        kind, why = (str(told.get(field, "")) for field in ("errorType", "errorMessage")) if told else ("", "")
+        said = in_one_line(f"{kind}: {why}" if kind else why)[:_LONGEST_TOLD]
+        end(in_a_sentence(f"the function {name} failed: {said or 'it says not why'}; its log says more"), FAILED)
+    if not isinstance(told, dict):
+        said = in_one_line(payload.decode(errors="replace"))[:_LONGEST_TOLD]
+        end(in_a_sentence(f"what answered in the place of {name} is not it, or a proxy changed it: {said!r}"), FAILED)
+    if "problem" in told:
+        end(in_a_sentence(str(told["problem"])), FAILED)
+    if not isinstance(told.get("answer"), dict):
+        end(f"The function {name} is of a version that answers no questions: deploy it again.", FAILED)
+    answer: dict[str, Any] = told["answer"]
+    return answer
+
+
+def _refused(error: ClientError, name: str) -> str:
+    code, said = error_code(error), error_message(error)
+    if code in _DENIED:
+        return f"You may not ask {name}: lambda:InvokeFunction on it is all that is needed ({said})."
+    if code == "ResourceNotFoundException":
+        return f"There is no function {name} in this account and region: check the stage, the region and the profile."
+    if code == "TooManyRequestsException":
+        return f"{name} is throttled ({said}): its reserved concurrency, or the account's, is in use; ask again soon."
+    if code in _EXPIRED:
+        return f"Your AWS credentials have expired ({code}): sign in again, `aws sso login` for example."
+    if code in _UNKNOWN_CREDENTIALS:
+        return f"AWS does not know these credentials ({code}): check the profile and its keys."
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if not code or code == str(status):
+        return f"What answered in the place of Lambda is not AWS (status {status}): look for a proxy before {name}."
+    return in_a_sentence(f"AWS refused to ask {name}: {code}: {said or 'no message'}")
