@@ -13,7 +13,7 @@ from autoscaler.presets import NAMES, preset
 
 EXTENDS: Final = "extends"
 MOST_LAYERS: Final = 5
-_FILE: Final = re.compile(r"policy[A-Za-z0-9._-]{0,20}\.yml")
+FILE: Final = re.compile(r"policy[A-Za-z0-9._-]{0,20}\.yml")
 """What packaging takes along; a folder in it would lie elsewhere there."""
 
 
@@ -75,7 +75,7 @@ def laid_over(below: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
 def _name(source: str, given: Any) -> str:
     """What a file extends. Raises BadLayers."""
     text = given.text if isinstance(given, Scalar) else ""
-    if text in NAMES or _FILE.fullmatch(text):
+    if text in NAMES or FILE.fullmatch(text):
         return text
     shown = repr(text[:60]) if isinstance(given, Scalar) else "no name"
     raise BadLayers(

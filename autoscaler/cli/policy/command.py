@@ -16,6 +16,7 @@ from autoscaler.cli.options import AsJson
 from autoscaler.cli.policy.change import take_up
 from autoscaler.cli.policy.parameter import NOTHING, Overtaken, PolicyParameter, Version
 from autoscaler.cli.target import Target, aimed
+from autoscaler.deploy.reference.files import schema_text
 from autoscaler.live_policy import changed_policy, in_force
 from autoscaler.model import OfferedPolicy, State
 from autoscaler.policy import Policy, PolicyError, policy_hash
@@ -49,6 +50,12 @@ def show(
     typer.echo(_said(document))
     if document["text"]:
         typer.echo(f"\n{document['text'].rstrip()}")
+
+
+@policy.command()
+def schema() -> None:
+    """Print the JSON Schema of a policy file: editors complete, explain and check by it."""
+    typer.echo(schema_text(), nl=False)
 
 
 @policy.command("set")
