@@ -16,7 +16,6 @@ from autoscaler.aws.calls import Calls
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ec2 import EC2Client
-    from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_ssm import SSMClient
 
@@ -24,8 +23,6 @@ CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 4.0
 LAUNCH_READ_TIMEOUT_S = 12.0
 """An instant fleet answers when its instances exist: seconds, not milliseconds."""
-ANSWER_READ_TIMEOUT_S = 35.0
-"""A function of the service is killed at its own time-out (serverless.yml), after at most 30 s."""
 IDLE_S = 5.0
 """A connection that slept longer is not trusted: a frozen function does not hear the other end hang up,
 and with one attempt a call the first one afterwards would fail."""
@@ -83,10 +80,6 @@ class Clients:
     def sns(self) -> "SNSClient":
         """SNS."""
         return cast("SNSClient", self.client("sns", READ_TIMEOUT_S))
-
-    def functions(self) -> "LambdaClient":
-        """Lambda: a person's command asks the deployed function. It answers within its own time-out, if at all."""
-        return cast("LambdaClient", self.client("lambda", ANSWER_READ_TIMEOUT_S))
 
     def client(self, service: str, read_timeout_s: float = READ_TIMEOUT_S) -> Any:
         """Any other service, by botocore's name of it."""

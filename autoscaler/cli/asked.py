@@ -5,43 +5,33 @@ and its error codes); AWS General Reference, "Common errors" (what expired or un
 """
 
 import json
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ReadTimeoutError
 from botocore.parsers import ResponseParserError
 
-from autoscaler.aws.clients import Clients
 from autoscaler.aws.failures import error_code, error_message, in_one_line
-from autoscaler.cli.ending import FAILED, end, in_a_sentence
+from autoscaler.cli.ending import FAILED, end, in_a_sentence, told
+from autoscaler.cli.target import Target
 
 _EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 _UNKNOWN_CREDENTIALS: Final = frozenset(
     {"InvalidClientTokenId", "UnrecognizedClientException", "InvalidSignatureException", "SignatureDoesNotMatch"}
 )
 _DENIED: Final = frozenset({"AccessDenied", "AccessDeniedException"})
+ANSWERS_WITHIN_S: Final = 35.0
+"""A function of the service is killed at its own time-out (serverless.yml), which is shorter."""
 _LONGEST_TOLD: Final = 300
 """Characters of what a function, or whatever stands in its place, answered."""
 
 
-class Deployed(Protocol):
-    """What of a command's target is needed."""
-
-    @property
-    def clients(self) -> Clients:
-        """The caller's own credentials."""
-        ...
-
-    def function(self, which: str = "sweep") -> str:
-        """The name of a deployed function."""
-        ...
-
-
-def ask(target: Deployed, question: str, **arguments: Any) -> dict[str, Any]:
+def ask(target: Target, question: str, **arguments: Any) -> dict[str, Any]:
     """The answer of the deployed sweep function; ends the command with one sentence where there is none."""
-    name = target.function("sweep")
+    with told():
+        name = target.function("sweep")
     event = json.dumps({"ask": {"question": question, **arguments}}).encode()
     try:
-        response = target.clients.functions().invoke(FunctionName=name, Payload=event)
+        response = target.clients.client("lambda", ANSWERS_WITHIN_S).invoke(FunctionName=name, Payload=event)
         payload = response["Payload"].read()
     except ClientError as error:
         end(_refused(error, name), FAILED)
@@ -60,21 +50,21 @@ def ask(target: Deployed, question: str, **arguments: Any) -> dict[str, Any]:
 
 def _answer(payload: bytes, name: str, *, failed: bool) -> dict[str, Any]:
     try:
-        told = json.loads(payload)
+        found = json.loads(payload)
     except ValueError:
-        told = None
+        found = None
     if failed:
-        kind, why = (str(told.get(field, "")) for field in ("errorType", "errorMessage")) if told else ("", "")
-        said = in_one_line(f"{kind}: {why}" if kind else why)[:_LONGEST_TOLD]
-        end(in_a_sentence(f"the function {name} failed: {said or 'it says not why'}; its log says more"), FAILED)
-    if not isinstance(told, dict):
+        said = " ".join(str(found.get(field, "")) for field in ("errorType", "errorMessage")) if found else ""
+        why = in_one_line(said)[:_LONGEST_TOLD] or "it says not why"
+        end(in_a_sentence(f"the function {name} failed: {why}; its log says more"), FAILED)
+    if not isinstance(found, dict):
         said = in_one_line(payload.decode(errors="replace"))[:_LONGEST_TOLD]
         end(in_a_sentence(f"what answered in the place of {name} is not it, or a proxy changed it: {said!r}"), FAILED)
-    if "problem" in told:
-        end(in_a_sentence(str(told["problem"])), FAILED)
-    if not isinstance(told.get("answer"), dict):
+    if "problem" in found:
+        end(in_a_sentence(str(found["problem"])), FAILED)
+    if not isinstance(found.get("answer"), dict):
         end(f"The function {name} is of a version that answers no questions: deploy it again.", FAILED)
-    answer: dict[str, Any] = told["answer"]
+    answer: dict[str, Any] = found["answer"]
     return answer
 
 

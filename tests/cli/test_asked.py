@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import typer
+from moto import mock_aws
 
 from autoscaler.aws.calls import Calls
 from autoscaler.aws.clients import Clients
 from autoscaler.cli.asked import ask
+from autoscaler.cli.target import Target
 from autoscaler.policy import Policy
 from autoscaler.simulator.cluster import SimCluster
 from tests.ask.asked import Asked
@@ -20,21 +21,16 @@ from tests.cli.functions import lambda_serving, refuse
 NAME = "k3s-autoscaler-demo-sweep"
 
 
-@dataclass
-class Aimed:
-    clients: Clients
-
-    def function(self, which: str = "sweep") -> str:
-        assert which == "sweep"
-        return NAME
+def aimed_at(clients: Clients) -> Target:
+    return Target(cluster_id="sim", table="", region=None, stage="demo", outputs={}, clients=clients)
 
 
 @pytest.fixture
-def target(clients: Clients) -> Aimed:
-    return Aimed(clients)
+def target(clients: Clients) -> Target:
+    return aimed_at(clients)
 
 
-def refused(target: Aimed, capsys: pytest.CaptureFixture[str]) -> str:
+def refused(target: Target, capsys: pytest.CaptureFixture[str]) -> str:
     """The sentence that the command ends with."""
     with pytest.raises(typer.Exit) as ended:
         ask(target, "next")
@@ -57,7 +53,7 @@ def there(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     return point
 
 
-def test_the_deployed_function_answers(target: Aimed, there: Any) -> None:
+def test_the_deployed_function_answers(target: Target, there: Any) -> None:
     cluster = SimCluster(Policy(version=1), workers=2)
     with lambda_serving({NAME: Asked(cluster).event}) as server:
         there(server.url)
@@ -67,7 +63,7 @@ def test_the_deployed_function_answers(target: Aimed, there: Any) -> None:
     assert json.loads(asked.body) == {"ask": {"question": "next"}}
 
 
-def test_a_problem_is_its_sentence(target: Aimed, there: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_problem_is_its_sentence(target: Target, there: Any, capsys: pytest.CaptureFixture[str]) -> None:
     cluster = SimCluster(Policy(version=1), workers=2)
     cluster.fail("ec2", "describe", times=None)
     with lambda_serving({NAME: Asked(cluster).event}) as server:
@@ -75,14 +71,14 @@ def test_a_problem_is_its_sentence(target: Aimed, there: Any, capsys: pytest.Cap
         assert refused(target, capsys).startswith("The service could not look: ec2 describe failed")
 
 
-def test_a_function_that_fails(target: Aimed, there: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_function_that_fails(target: Target, there: Any, capsys: pytest.CaptureFixture[str]) -> None:
     def broken(_: dict[str, Any]) -> Any:
         raise ZeroDivisionError("no\nnumber")
 
     with lambda_serving({NAME: broken}) as server:
         there(server.url)
         told = refused(target, capsys)
-    assert told == f"The function {NAME} failed: ZeroDivisionError: no number; its log says more."
+    assert told == f"The function {NAME} failed: ZeroDivisionError no number; its log says more."
 
 
 PAGE = "<html><body>Sign in</body></html>"
@@ -114,16 +110,23 @@ IN_ITS_PLACE: dict[str, tuple[Answer, str]] = {
 
 @pytest.mark.parametrize(("answer", "told"), IN_ITS_PLACE.values(), ids=IN_ITS_PLACE)
 def test_what_stands_in_its_place(
-    answer: Answer, told: str, target: Aimed, there: Any, capsys: pytest.CaptureFixture[str]
+    answer: Answer, told: str, target: Target, there: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(answer) as server:
         there(server.url)
         assert refused(target, capsys).startswith(told)
 
 
-def test_nobody_there(target: Aimed, there: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nobody_there(target: Target, there: Any, capsys: pytest.CaptureFixture[str]) -> None:
     there(closed_url())
     assert refused(target, capsys).startswith(f"The function {NAME} cannot be reached: ")
+
+
+def test_a_stage_that_nobody_knows(clients: Clients, there: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    there(closed_url())
+    with mock_aws():
+        target = Target(cluster_id="sim", table="t", region=None, stage=None, outputs={}, clients=clients)
+        assert refused(target, capsys) == "No stack is known that runs the cluster sim: give --stage as well."
 
 
 def test_no_credentials(there: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,5 +134,5 @@ def test_no_credentials(there: Any, capsys: pytest.CaptureFixture[str], monkeypa
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     there(closed_url())
-    told = refused(Aimed(Clients(Calls(), region="eu-central-1")), capsys)
+    told = refused(aimed_at(Clients(Calls(), region="eu-central-1")), capsys)
     assert told.startswith("No AWS credentials are found")
