@@ -15,6 +15,7 @@ from autoscaler.ports import PortError
 
 QUESTIONS: Final[Mapping[str, str]] = {
     "next": "autoscaler.ask.next_decision",
+    "reach": "autoscaler.ask.reach",
 }
 """Question -> its module, which has `Arguments` (a Struct that refuses unknown fields) and `answer`."""
 

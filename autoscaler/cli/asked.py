@@ -25,27 +25,43 @@ _LONGEST_TOLD: Final = 300
 """Characters of what a function, or whatever stands in its place, answered."""
 
 
+class NotAnswered(Exception):
+    """The deployed function was not reached, or did not answer; the message is one sentence with what to do."""
+
+
 def ask(target: Target, question: str, **arguments: Any) -> dict[str, Any]:
     """The answer of the deployed sweep function; ends the command with one sentence where there is none."""
     with told():
-        name = target.function("sweep")
+        try:
+            return answer_of(target, question, **arguments)
+        except NotAnswered as error:
+            end(str(error), FAILED)
+
+
+def answer_of(target: Target, question: str, **arguments: Any) -> dict[str, Any]:
+    """The answer of the deployed sweep function. Raises NotAnswered, StackUnavailable."""
+    name = target.function("sweep")
     event = json.dumps({"ask": {"question": question, **arguments}}).encode()
     try:
         response = target.clients.client("lambda", ANSWERS_WITHIN_S).invoke(FunctionName=name, Payload=event)
         payload = response["Payload"].read()
-    except ClientError as error:
-        end(_refused(error, name), FAILED)
-    except NoCredentialsError:
-        end("No AWS credentials are found: `aws sso login` or `--profile` gives some.", FAILED)
-    except NoRegionError:
-        end("No AWS region is known: give --region (or AWS_REGION).", FAILED)
-    except ReadTimeoutError:
-        end(f"The function {name} did not answer in time: ask again, and see its log if it stays so.", FAILED)
-    except ResponseParserError:
-        end(f"What answered in the place of Lambda is not AWS: look for a proxy between here and {name}.", FAILED)
-    except BotoCoreError as error:
-        end(in_a_sentence(f"the function {name} cannot be reached: {in_one_line(str(error))}"), FAILED)
+    except (BotoCoreError, ClientError, ResponseParserError) as error:
+        raise NotAnswered(_not_reached(error, name)) from error
     return _answer(payload, name, failed=bool(response.get("FunctionError")))
+
+
+def _not_reached(error: Exception, name: str) -> str:
+    if isinstance(error, ClientError):
+        return _refused(error, name)
+    if isinstance(error, NoCredentialsError):
+        return "No AWS credentials are found: `aws sso login` or `--profile` gives some."
+    if isinstance(error, NoRegionError):
+        return "No AWS region is known: give --region (or AWS_REGION)."
+    if isinstance(error, ReadTimeoutError):
+        return f"The function {name} did not answer in time: ask again, and see its log if it stays so."
+    if isinstance(error, ResponseParserError):
+        return f"What answered in the place of Lambda is not AWS: look for a proxy between here and {name}."
+    return in_a_sentence(f"the function {name} cannot be reached: {in_one_line(str(error))}")
 
 
 def _answer(payload: bytes, name: str, *, failed: bool) -> dict[str, Any]:
@@ -56,14 +72,16 @@ def _answer(payload: bytes, name: str, *, failed: bool) -> dict[str, Any]:
     if failed:
         said = " ".join(str(found.get(field, "")) for field in ("errorType", "errorMessage")) if found else ""
         why = in_one_line(said)[:_LONGEST_TOLD] or "it says not why"
-        end(in_a_sentence(f"the function {name} failed: {why}; its log says more"), FAILED)
+        raise NotAnswered(in_a_sentence(f"the function {name} failed: {why}; its log says more"))
     if not isinstance(found, dict):
         said = in_one_line(payload.decode(errors="replace"))[:_LONGEST_TOLD]
-        end(in_a_sentence(f"what answered in the place of {name} is not it, or a proxy changed it: {said!r}"), FAILED)
+        raise NotAnswered(
+            in_a_sentence(f"what answered in the place of {name} is not it, or a proxy changed it: {said!r}")
+        )
     if "problem" in found:
-        end(in_a_sentence(str(found["problem"])), FAILED)
+        raise NotAnswered(in_a_sentence(str(found["problem"])))
     if not isinstance(found.get("answer"), dict):
-        end(f"The function {name} is of a version that answers no questions: deploy it again.", FAILED)
+        raise NotAnswered(f"The function {name} is of a version that answers no questions: deploy it again.")
     answer: dict[str, Any] = found["answer"]
     return answer
 

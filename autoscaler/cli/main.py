@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from autoscaler.cli.doctor.command import doctor
 from autoscaler.cli.ending import WRONG_INPUT, end, told
 from autoscaler.cli.mode import change_mode
 from autoscaler.cli.options import AsJson, For, PolicyFile, seconds
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.command()(token)
 app.command()(validate)
+app.command()(doctor)
 app.command()(verify_aws)
 app.command()(teardown)
 app.add_typer(prices, name="prices")

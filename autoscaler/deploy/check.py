@@ -6,7 +6,7 @@ policy, and workers whose image is for another processor than their types have.
 
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -14,14 +14,11 @@ from autoscaler.decide.capacity.catalogue import faults_of_types
 from autoscaler.deploy.architecture import of_image_name, of_workers
 from autoscaler.deploy.pools import templates
 from autoscaler.deploy.promql import unparsable_signals
-from autoscaler.deploy.rules import ROOT, RenderError, Settings, render
+from autoscaler.deploy.rules import ROOT, RULES, RenderError, Settings, render
 from autoscaler.policy import Policy, PolicyError
 from autoscaler.policy_files import files_of, load_policy
 from autoscaler.policyfile.places import Fault, Places
 from autoscaler.policyfile.text import BadYaml
-
-RULES: Final = ("rules/cluster.yml", "rules/utilisation.yml")
-"""What depends on nothing but the policy; addresses and the cluster's name stand in other files."""
 
 
 def problems(policy: Path, rules: Path, image: str) -> list[str]:
