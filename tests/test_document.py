@@ -7,7 +7,7 @@ import pytest
 
 from autoscaler import document
 from autoscaler.decide.progress.launch import RESEND_FOR_S, SETTLE_S
-from autoscaler.decide.removal.shrink import STUCK_AFTER_S
+from autoscaler.decide.removal.holds import STUCK_AFTER_S
 from autoscaler.document import blocked_in_words, open_operations_in_words, rules_in_words
 from autoscaler.model import (
     Blocked,

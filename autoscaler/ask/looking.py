@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -29,6 +29,18 @@ Missing = Callable[[Snapshot, Course], Asks]
 """What a question has to see beside what the decision asks for."""
 
 
+class Supposed(Protocol):
+    """What is imagined beside what was seen."""
+
+    def policy(self, policy: Policy) -> Policy:
+        """The policy to judge by."""
+        ...
+
+    def snapshot(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot to judge."""
+        ...
+
+
 class NoAnswer(Exception):
     """The question cannot be answered: one sentence that says why, and what to do."""
 
@@ -51,6 +63,9 @@ class Seen:
 
     cluster_id: str
     snapshot: Snapshot
+    """What was judged: what was seen, with what is supposed."""
+    seen: Snapshot
+    """Without what is supposed."""
     state: State
     """As it is stored."""
     holds: InForce
@@ -98,8 +113,11 @@ def nothing_more(_snapshot: Snapshot, _course: Course) -> Asks:
     return Asks()
 
 
-def look(service: Service, missing: Missing = nothing_more) -> Seen:
-    """Look and judge, whatever the mode. Raises the PortErrors that leave nothing to judge, as reconcile does."""
+def look(service: Service, missing: Missing = nothing_more, suppose: Supposed | None = None) -> Seen:
+    """Look and judge, whatever the mode; with `suppose`, a world that is not.
+
+    Raises the PortErrors that leave nothing to judge, as reconcile does.
+    """
     ports = read_only(service.ports)
     stored, version = ports.store.load()
     now_s = ports.clock.now_s()
@@ -117,35 +135,39 @@ def look(service: Service, missing: Missing = nothing_more) -> Seen:
         now_s=now_s,
     )
     courses: list[Course] = []
+    judged_by = suppose.policy(policy) if suppose is not None else policy
 
     def judged(seen: Snapshot, known: State) -> Decision:
-        course = judge(seen, known, policy, now_s=now_s, decision_id=decision_id)
+        world = suppose.snapshot(seen) if suppose is not None else seen
+        course = judge(world, known, judged_by, now_s=now_s, decision_id=decision_id)
         courses.append(course)
-        decision = decision_of(course, policy)
-        return msgspec.structs.replace(decision, asks=decision.asks | missing(seen, course))
+        decision = decision_of(course, judged_by)
+        return msgspec.structs.replace(decision, asks=decision.asks | missing(world, course))
 
     onlooker = Onlooker(ports, policy)
     asking = Asking(ports, onlooker, policy, service.cluster_id)
     decision, snapshot = asking.decided(snapshot, Following(ports.store, state, version), judged)
+    course = courses[-1]
     planned = open_launches(
         decision,
         take_back_notices(decision.state, BLIND_ALERT, state),
         ports.fleet,
-        snapshot,
-        policy,
+        course.look.snapshot,
+        judged_by,
         cluster_id=service.cluster_id,
         now_s=now_s,
         decision_id=decision_id,
     )
     return Seen(
         cluster_id=service.cluster_id,
-        snapshot=snapshot,
+        snapshot=course.look.snapshot,
+        seen=snapshot,
         state=state,
         holds=holds,
         mode=effective_mode(state, policy, now_s),
         now_s=now_s,
         decision_id=decision_id,
-        course=courses[-1],
+        course=course,
         decision=planned,
         would_ask=tuple(onlooker.would_ask),
     )

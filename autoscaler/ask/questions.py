@@ -16,6 +16,9 @@ from autoscaler.ports import PortError
 QUESTIONS: Final[Mapping[str, str]] = {
     "next": "autoscaler.ask.next_decision",
     "reach": "autoscaler.ask.reach",
+    "explain": "autoscaler.ask.explain",
+    "removal": "autoscaler.ask.removal",
+    "pods": "autoscaler.ask.pods",
 }
 """Question -> its module, which has `Arguments` (a Struct that refuses unknown fields) and `answer`."""
 

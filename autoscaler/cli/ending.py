@@ -6,7 +6,7 @@ from typing import Final, NoReturn
 
 import typer
 
-from autoscaler.cli.mode import Contended
+from autoscaler.cli.change import Contended
 from autoscaler.ports import PortError
 
 FAILED: Final = 1

@@ -9,7 +9,7 @@ from autoscaler.cli.ending import WRONG_INPUT, end
 
 Region = Annotated[str, typer.Option("--region", help="The AWS region; without it AWS' own settings hold.")]
 PolicyFile = Annotated[
-    str, typer.Option("--policy", envvar="POLICY_FILE", help="The policy that is deployed, to name its mode.")
+    str, typer.Option("--policy", envvar="POLICY_FILE", help="The policy file that is deployed: waits are known by it.")
 ]
 For = Annotated[str, typer.Option("--for", help="How long: 45s, 30m, 2h, 1h30m, 1d. Without it: until changed.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -21,3 +21,9 @@ def seconds(text: str) -> int:
         return parse_duration(text)
     except DurationError as error:
         end(str(error), WRONG_INPUT)
+
+
+def examples(*commands: str) -> str:
+    """The end of a command's help: what to type, as it is typed."""
+    typed = "".join(f"\n  k3s-autoscaler {command}" for command in commands)
+    return f"\b\nExamples:{typed}"  # click leaves a paragraph after \b as it is

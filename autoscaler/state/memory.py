@@ -154,6 +154,11 @@ def refused_lately(state: State, node_name: str, now_s: int) -> str | None:
     return None if refusal is None else f"refused: {refusal.reason}; asked again in {refusal.until_s - now_s} s"
 
 
+def refused_until_s(state: State, node_name: str) -> int | None:
+    """Until when this worker is left alone, or was; None where no removal of it was refused."""
+    return next((r.until_s for r in state.refusals if r.node_name == node_name), None)
+
+
 def without_refusal(state: State, node_name: str) -> State:
     """Forget what a worker was refused for."""
     return msgspec.structs.replace(state, refusals=tuple(r for r in state.refusals if r.node_name != node_name))

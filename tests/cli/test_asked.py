@@ -1,7 +1,7 @@
 """Asking the deployed function, over HTTP: the real handler behind it, and everything that may stand in its place."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -44,7 +44,7 @@ def refused(target: Target, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.fixture
-def there(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def there(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     monkeypatch.delenv("AWS_ENDPOINT_URL_LAMBDA", raising=False)
 
     def point(url: str) -> None:
@@ -53,7 +53,7 @@ def there(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     return point
 
 
-def test_the_deployed_function_answers(target: Target, there: Any) -> None:
+def test_the_deployed_function_answers(target: Target, there: Callable[[str], None]) -> None:
     cluster = SimCluster(Policy(version=1), workers=2)
     with lambda_serving({NAME: Asked(cluster).event}) as server:
         there(server.url)
@@ -63,7 +63,9 @@ def test_the_deployed_function_answers(target: Target, there: Any) -> None:
     assert json.loads(asked.body) == {"ask": {"question": "next"}}
 
 
-def test_a_problem_is_its_sentence(target: Target, there: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_problem_is_its_sentence(
+    target: Target, there: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
     cluster = SimCluster(Policy(version=1), workers=2)
     cluster.fail("ec2", "describe", times=None)
     with lambda_serving({NAME: Asked(cluster).event}) as server:
@@ -71,7 +73,9 @@ def test_a_problem_is_its_sentence(target: Target, there: Any, capsys: pytest.Ca
         assert refused(target, capsys).startswith("The service could not look: ec2 describe failed")
 
 
-def test_a_function_that_fails(target: Target, there: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_function_that_fails(
+    target: Target, there: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
     def broken(_: dict[str, Any]) -> Any:
         raise ZeroDivisionError("no\nnumber")
 
@@ -110,26 +114,30 @@ IN_ITS_PLACE: dict[str, tuple[Answer, str]] = {
 
 @pytest.mark.parametrize(("answer", "told"), IN_ITS_PLACE.values(), ids=IN_ITS_PLACE)
 def test_what_stands_in_its_place(
-    answer: Answer, told: str, target: Target, there: Any, capsys: pytest.CaptureFixture[str]
+    answer: Answer, told: str, target: Target, there: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(answer) as server:
         there(server.url)
         assert refused(target, capsys).startswith(told)
 
 
-def test_nobody_there(target: Target, there: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nobody_there(target: Target, there: Callable[[str], None], capsys: pytest.CaptureFixture[str]) -> None:
     there(closed_url())
     assert refused(target, capsys).startswith(f"The function {NAME} cannot be reached: ")
 
 
-def test_a_stage_that_nobody_knows(clients: Clients, there: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stage_that_nobody_knows(
+    clients: Clients, there: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
     there(closed_url())
     with mock_aws():
         target = Target(cluster_id="sim", table="t", region=None, stage=None, outputs={}, clients=clients)
         assert refused(target, capsys) == "No stack is known that runs the cluster sim: give --stage as well."
 
 
-def test_no_credentials(there: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_credentials(
+    there: Callable[[str], None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

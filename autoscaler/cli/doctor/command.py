@@ -17,7 +17,7 @@ import typer
 from botocore.exceptions import NoRegionError
 
 from autoscaler.aws.clients import Clients
-from autoscaler.cli.asked import NotAnswered, answer_of
+from autoscaler.cli.asked import CannotTell, Unanswered, answer_of
 from autoscaler.cli.doctor import inside, today
 from autoscaler.cli.doctor.around import ARTIFACT, check_alarms, check_code, check_schedule, check_watchdog
 from autoscaler.cli.doctor.deployed import deployed_subject
@@ -65,7 +65,7 @@ CHECKS: Final[Mapping[str, Check]] = {
 """What the account shows; those of `verify-aws` look at what is deployed instead of at a template."""
 
 Ask = Callable[[str], Mapping[str, Any]]
-"""The deployed function's answer to a question. Raises NotAnswered."""
+"""The deployed function's answer to a question. Raises Unanswered, CannotTell."""
 
 
 class TargetAccount:
@@ -143,7 +143,7 @@ def examine(
         deployed, in_force = inside.policies_of(reach)
         yield from inside.findings_of(reach, _expected((deployed, in_force), policy, policy_file, now_s()))
         yield from today.findings_of(ask("next"))
-    except NotAnswered as error:
+    except (Unanswered, CannotTell) as error:
         yield problem("function", str(error), "Until it answers, only what the account shows is looked at.")
     except (ValueError, KeyError, TypeError) as error:
         said = f"the function's answer is not of this version ({type(error).__name__}: {error})"

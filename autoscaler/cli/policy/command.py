@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -10,14 +11,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from autoscaler.cli.change import change_state
 from autoscaler.cli.duration import say_duration
 from autoscaler.cli.ending import FAILED, WRONG_INPUT, end, in_a_sentence, told
 from autoscaler.cli.options import AsJson
-from autoscaler.cli.policy.change import take_up
 from autoscaler.cli.policy.parameter import NOTHING, Overtaken, PolicyParameter, Version
 from autoscaler.cli.target import Target, aimed
 from autoscaler.deploy.reference.files import schema_text
-from autoscaler.live_policy import changed_policy, in_force
+from autoscaler.live_policy import changed_policy, in_force, taken_up
 from autoscaler.model import OfferedPolicy, State
 from autoscaler.policy import Policy, PolicyError, policy_hash
 from autoscaler.ports import StateStore
@@ -205,6 +206,22 @@ def _finish(
     typer.echo(json.dumps(document, indent=2) if as_json else _said(document))
     if document["problem"]:
         raise typer.Exit(FAILED)
+
+
+def take_up(
+    store: StateStore, offered: OfferedPolicy, deployed: Policy, *, sleep: Callable[[float], None] = time.sleep
+) -> State:
+    """Put what stands in the parameter into the state, from where the next look has it; returns the state then.
+
+    The lifecycle function does the same when Parameter Store's event reaches it, which it may not: both may. Raises
+    Contended, StoreUnavailable, StateMalformed.
+    """
+    return change_state(
+        store,
+        lambda state: taken_up(state, offered, deployed),
+        but="the parameter is written, and the next event or `k3s-autoscaler policy apply` takes it up.",
+        sleep=sleep,
+    ).after
 
 
 def _document(state: State, offered: OfferedPolicy, deployed: Policy, name: str) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from autoscaler.aws.ssm import SsmNodeCommands
 from autoscaler.cli.duration import say_duration
 from autoscaler.cli.ending import FAILED, INTERRUPTED, WRONG_INPUT, end, told
 from autoscaler.cli.options import AsJson
-from autoscaler.cli.report import moment
 from autoscaler.cli.target import Target, aimed
 from autoscaler.cli.teardown.memory import Wishes
 from autoscaler.cli.teardown.plan import NO_SERVER, Plan
 from autoscaler.cli.teardown.run import End, NoMetrics, Report, Teardown
+from autoscaler.cli.times import moment
 from autoscaler.cli.who import who
 from autoscaler.model import Instance
 from autoscaler.policy import Policy, PolicyError
@@ -95,6 +95,7 @@ def teardown(
         manner=Manner(dry_run=dry_run, yes=yes, as_json=as_json),
         read=_read_line if sys.stdin.isatty() else None,
         sleep=time.sleep,
+        by=lambda: who(target.clients),
     )
     raise typer.Exit(code)
 
@@ -108,6 +109,7 @@ def conduct(
     manner: Manner,
     read: Callable[[str], str] | None,
     sleep: Callable[[float], None],
+    by: Callable[[], str],
 ) -> int:
     """Look, ask, remove, tell; returns the exit code. `read` asks the person; None where nobody sits there."""
     run = Teardown(ports, cluster_id=cluster_id, policy=policy, wishes=wishes, tell=_progress, sleep=sleep)
@@ -126,7 +128,7 @@ def conduct(
         _confirm(plan, cluster_id, wishes, policy, read)
     try:
         with told():
-            report = run.run(by=f"teardown by {who()}"[:64])
+            report = run.run(by=f"teardown by {by()}"[:64])
     except KeyboardInterrupt:
         end(
             "Stopped. The autoscaler is paused and what was begun stays under way: run teardown again to go on, or "

@@ -14,8 +14,8 @@ from autoscaler.decide.demand.use import too_full_without
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.elsewhere import Elsewhere
+from autoscaler.decide.removal.holds import keeps
 from autoscaler.decide.removal.replace import Wish
-from autoscaler.decide.removal.shrink import keeps
 from autoscaler.decide.removal.window import at_highest, lacks_room, not_known
 from autoscaler.decide.scheduling.machines import offered
 from autoscaler.model import ON_DEMAND, Asks, NewWorkers, Resources, State

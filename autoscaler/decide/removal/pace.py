@@ -24,6 +24,17 @@ def at_once(policy: Policy, ready: int) -> int:
 
 def blackout_at(policy: Policy, now_s: int) -> str | None:
     """Which blackout holds, and until when; None where none does. Of several the one that ends last."""
+    last = _last_blackout(policy, now_s)
+    return last[1] if last is not None else None
+
+
+def blackout_ends_s(policy: Policy, now_s: int) -> int | None:
+    """When the last of those that hold ends, in epoch seconds; None where none holds, or it has no end."""
+    last = _last_blackout(policy, now_s)
+    return int(last[0]) if last is not None and last[0] != float("inf") else None
+
+
+def _last_blackout(policy: Policy, now_s: int) -> tuple[float, str] | None:
     ends: list[tuple[float, str]] = []
     for window in policy.scale_down.blackouts:
         for begin_s, end_s in spans_of(window, now_s, now_s):
@@ -35,4 +46,4 @@ def blackout_at(policy: Policy, now_s: int) -> str | None:
             else:
                 until = f"{datetime.fromtimestamp(last_s, window.zone):%Y-%m-%d %H:%M} ({window.time_zone})"
                 ends.append((last_s, f"the blackout {window.name} holds until {until}"))
-    return max(ends)[1] if ends else None
+    return max(ends) if ends else None

@@ -17,8 +17,8 @@ from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
 from autoscaler.decide.progress.launch import SETTLE_S
 from autoscaler.decide.removal.elsewhere import Elsewhere
+from autoscaler.decide.removal.holds import holds_up_others, keeps
 from autoscaler.decide.removal.pace import at_once, blackout_at
-from autoscaler.decide.removal.shrink import holds_up_others, keeps
 from autoscaler.model import Asks, Blocked, MetricsStatus, NewWorkers, Replacement, ReplacementFailed, State
 from autoscaler.state.memory import was_removed
 from autoscaler.state.replacing import (

@@ -13,11 +13,12 @@ from autoscaler.decide.demand.schedules import OWN_MIN, Limits
 from autoscaler.decide.demand.use import low_enough, too_full_without
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.removal.elsewhere import Elsewhere, movable_pods
-from autoscaler.decide.removal.pace import at_once, blackout_at
+from autoscaler.decide.removal.holds import all_holds, keeps
+from autoscaler.decide.removal.pace import at_once
 from autoscaler.decide.removal.window import at_highest, lacks_room, not_known
-from autoscaler.model import Asks, Blocked, MetricsStatus, Pod, RemovalOperation, RemovalPhase, Snapshot, State
+from autoscaler.model import Asks, Blocked, Snapshot, State
 from autoscaler.policy import Policy
-from autoscaler.state.memory import refused_lately, times_refused, was_removed
+from autoscaler.state.memory import times_refused
 from autoscaler.state.moved import moved_too_often
 from autoscaler.state.notices import REBALANCE
 
@@ -25,9 +26,8 @@ SEEN_AT_ONCE = 20
 """Workers whose single pods are asked for in one question, oldest first."""
 ASKED_IN_VAIN = 3
 """After so many questions in a row without an answer it is decided by requests and selectors."""
+ONLY_EMPTY: Final = "budget: scale_down.budget lets only empty workers leave"
 _REASONS: Final = {"low_use": "low_utilisation", "fits": "consolidation"}
-STUCK_AFTER_S = 300
-"""A phase that lasts this much longer than a drain may is stuck: it is alarmed, and no longer waited for."""
 
 
 class ShrinkPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,12 +66,9 @@ def plan_shrink(
     `distrusted`: the scheduler leaves pods waiting for which the filters find room. Then only a worker that runs pods
     by now counts as a place for others: an empty one may be what no pod can use.
     """
-    above_max = fleet.existing > policy.workers.max
-    refusal = _not_now(
-        snapshot, fleet, state, policy, waiting_pods=waiting_pods, now_s=now_s, above_max=above_max, limits=limits
-    )
-    if refusal is not None:
-        return ShrinkPlan(candidates=(), reason=refusal[0], message=refusal[1], blocked=())
+    hold = next(all_holds(snapshot, fleet, state, policy, waiting_pods=waiting_pods, now_s=now_s, limits=limits), None)
+    if hold is not None:
+        return ShrinkPlan(candidates=(), reason=hold.code, message=hold.says, blocked=())
     if not snapshot.rooms_known:
         message = "what is free on the Nodes is not known"
         return ShrinkPlan(candidates=(), reason="unseen", message=message, blocked=(), asks=Asks(rooms=True))
@@ -83,15 +80,11 @@ def plan_shrink(
             eligible.append(worker)
         elif worker.ours:
             blocked.append(Blocked(subject=worker.title, reason=why))
-    places = [w for w in fleet.having(Standing.READY) if is_open(w, policy) and not (w.empty and distrusted)]
-    # Use need not be low above max; where it is, ordinary rules let more go than are too many.
-    forced = above_max and low_enough(snapshot, policy) is not None
-    unknown = not_known((*eligible, *places), policy.scale_down.window_s) if eligible and not forced else None
+    unknown, choice = _choosing(
+        snapshot, fleet, state, policy, eligible, now_s=now_s, limits=limits, distrusted=distrusted, kept=kept
+    )
     if unknown is not None:
         return ShrinkPlan(candidates=(), reason="window_unknown", message=unknown, blocked=tuple(blocked))
-    choice = _Choice(
-        snapshot, fleet, state, policy, places=places, forced=forced, now_s=now_s, limits=limits, kept=kept
-    )
     if (why := choice.not_measured_yet()) is not None:
         return ShrinkPlan(candidates=(), reason="cooling_down", message=why, blocked=tuple(blocked))
     for worker in _in_turn(eligible, fleet, state, policy, leaves_at_once=choice.leaves_at_once):
@@ -102,7 +95,7 @@ def plan_shrink(
         names = ", ".join(worker.title for worker in choice.chosen)
         return ShrinkPlan(
             candidates=tuple(choice.chosen),
-            reason="above_max" if above_max else _REASONS[policy.scale_down.when],
+            reason="above_max" if fleet.existing > policy.workers.max else _REASONS[policy.scale_down.when],
             message=f"removing {names}",
             blocked=tuple(blocked),
             moves=tuple(choice.moves),
@@ -121,6 +114,71 @@ def plan_shrink(
         reason="no_candidate",
         message="every worker is needed, protected or not ours: see blocked",
         blocked=tuple(blocked),
+    )
+
+
+def bonds_of(
+    worker: Worker,
+    snapshot: Snapshot,
+    fleet: FleetView,
+    state: State,
+    policy: Policy,
+    *,
+    now_s: int,
+    limits: Limits,
+    distrusted: bool = False,
+    kept: Keeping = NOBODY_KEPT,
+) -> tuple[Asks, list[str]]:
+    """All that demand has against the removal of this one worker alone, and what has to be seen to know more.
+
+    What keeps it whatever the demand is `all_that_keeps`; what holds every removal back is `all_holds`.
+    """
+    if not snapshot.rooms_known:
+        return Asks(rooms=True), []
+    unknown, choice = _choosing(
+        snapshot, fleet, state, policy, [worker], now_s=now_s, limits=limits, distrusted=distrusted, kept=kept
+    )
+    asks, bonds = choice.all_bonds(worker)
+    first = [f"window_unknown: {unknown}"] if unknown is not None else []
+    first += [f"cooling_down: {why}"] if (why := choice.not_measured_yet()) is not None else []
+    return asks, [*first, *bonds]
+
+
+def turns(
+    snapshot: Snapshot,
+    fleet: FleetView,
+    state: State,
+    policy: Policy,
+    *,
+    now_s: int,
+    limits: Limits,
+    kept: Keeping = NOBODY_KEPT,
+) -> list[Worker]:
+    """The workers that nothing of their own keeps, in the order in which a shrink judges them."""
+    free = [worker for worker in fleet.having(Standing.READY) if keeps(worker, state, policy, now_s) is None]
+    _, choice = _choosing(snapshot, fleet, state, policy, free, now_s=now_s, limits=limits, distrusted=False, kept=kept)
+    return list(_in_turn(free, fleet, state, policy, leaves_at_once=choice.leaves_at_once))
+
+
+def _choosing(
+    snapshot: Snapshot,
+    fleet: FleetView,
+    state: State,
+    policy: Policy,
+    eligible: Sequence[Worker],
+    *,
+    now_s: int,
+    limits: Limits,
+    distrusted: bool,
+    kept: Keeping,
+) -> "tuple[str | None, _Choice]":
+    """Why the window does not tell enough to choose, or None; and the choice among the eligible."""
+    places = [w for w in fleet.having(Standing.READY) if is_open(w, policy) and not (w.empty and distrusted)]
+    # Use need not be low above max; where it is, ordinary rules let more go than are too many.
+    forced = fleet.existing > policy.workers.max and low_enough(snapshot, policy) is not None
+    unknown = not_known((*eligible, *places), policy.scale_down.window_s) if eligible and not forced else None
+    return unknown, _Choice(
+        snapshot, fleet, state, policy, places=places, forced=forced, now_s=now_s, limits=limits, kept=kept
     )
 
 
@@ -155,96 +213,6 @@ def _in_turn(
             in_zone[zone] -= 1
             if not by_zone[zone]:
                 del by_zone[zone]
-
-
-def _not_now(
-    snapshot: Snapshot,
-    fleet: FleetView,
-    state: State,
-    policy: Policy,
-    *,
-    waiting_pods: int,
-    now_s: int,
-    above_max: bool,
-    limits: Limits,
-) -> tuple[str, str] | None:
-    if snapshot.metrics_status is not MetricsStatus.OK:
-        return (
-            f"metrics_{snapshot.metrics_status.value}",
-            f"no shrink without complete metrics: {_first_problem(snapshot)}",
-        )
-    if waiting_pods:
-        return "pods_waiting", f"{waiting_pods} pods wait for a node"
-    if state.launches or fleet.joining:
-        return "waiting_for_nodes", "workers are joining"
-    if any(holds_up_others(removal, policy, now_s) for removal in state.removals):
-        return "removal_under_way", "a removal is under way; the next worker waits for its end"
-    if fleet.ready == policy.workers.min == 0:  # nobody's use can be low then
-        return "at_min", "no worker is Ready"
-    low_asked = policy.scale_down.when == "low_use" and not above_max
-    if low_asked and (why := low_enough(snapshot, policy)) is not None:
-        return "steady", why
-    if fleet.ready <= policy.workers.min:
-        return "at_min", f"{fleet.ready} workers are Ready and {limits.min_by} is {policy.workers.min}"
-    if (blackout := blackout_at(policy, now_s)) is not None:
-        return "blackout", f"{blackout}, and nobody leaves by choice before (scale_down.blackouts)"
-    # A removal that ended well, without a launch and with nothing that waits now, has proved harmless.
-    last_s = max(state.last_scale_up_s or 0, state.last_undone_s or 0)
-    if now_s - last_s < policy.scale_down.cool_down_s:
-        left_s = policy.scale_down.cool_down_s - (now_s - last_s)
-        what = "launch" if last_s == state.last_scale_up_s else "removal that was undone"
-        return "cooling_down", f"the last {what} is {now_s - last_s} s ago; the cool-down ends in {left_s} s"
-    if not fleet.servers:
-        return "no_server", "no running server instance with the tag k3s-autoscaler/role=server: nobody could drain"
-    return None
-
-
-def holds_up_others(removal: RemovalOperation, policy: Policy, now_s: int) -> bool:
-    """Those chosen together end before the next are chosen; one that is stuck blocks its own Node only."""
-    leaving = removal.phase in {RemovalPhase.DRAINING, RemovalPhase.DRAINED, RemovalPhase.TERMINATING}
-    return leaving and not removal.reclaim and now_s - removal.phase_since_s <= policy.drain.timeout_s + STUCK_AFTER_S
-
-
-def _first_problem(snapshot: Snapshot) -> str:
-    return snapshot.metrics_problems[0] if snapshot.metrics_problems else "unknown"
-
-
-def keeps(worker: Worker, state: State, policy: Policy, now_s: int) -> str | None:
-    """Why this worker stays, whatever the demand; None when it may be nominated."""
-    node, instance = worker.node, worker.instance
-    if was_removed(state, worker.key):
-        return "removed: EC2 has ended it, and an older answer still shows it"
-    if not worker.ours or instance is None:
-        return "not_ours: it lacks the tag ManagedBy=autoscaler of this cluster"
-    if node is None or not is_open(worker, policy):
-        return "not_schedulable: cordoned or tainted by somebody else"
-    age_s = now_s - instance.launched_at_s
-    if age_s < policy.scale_down.min_age_s:
-        return f"young: {age_s} s old; scale_down.min_age_s is {policy.scale_down.min_age_s}"
-    if node.local_volumes:
-        return f"local_volume: {node.local_volumes} node-local volumes live on it"
-    if (refused := refused_lately(state, node.name, now_s)) is not None:
-        return refused
-    for pod in movable_pods(worker):
-        why = _pod_keeps(pod, policy)
-        if why is not None:
-            return f"{why}: {pod.title}"
-    return None
-
-
-def _pod_keeps(pod: Pod, policy: Policy) -> str | None:
-    down = policy.scale_down
-    if not pod.owner_kind:
-        return "bare_pod"
-    if pod.do_not_evict:
-        return "do_not_evict"
-    if f"{pod.namespace}/{pod.owner_name}" in down.movable:
-        return None
-    if pod.priority_class in down.protected_priority_classes:
-        return "critical_pod"
-    if pod.namespace in down.protected_namespaces:
-        return "protected_namespace"
-    return None
 
 
 class _Choice:
@@ -313,7 +281,7 @@ class _Choice:
         if self.chosen and self._has_enough_with(worker):
             return False
         if not self._budget and not self.leaves_at_once(worker):
-            self._block(worker, "budget: scale_down.budget lets only empty workers leave")
+            self._block(worker, ONLY_EMPTY)
             return True
         why = self._too_full(worker)
         if why is None and not worker.empty and worker.pods is None:
@@ -323,15 +291,38 @@ class _Choice:
         if asks:
             self.asks, self.asked_for = self.asks or asks, self.asked_for or worker.title
             return False
-        why = why or self._rules_may_come(worker) or self._moved_in_vain(worker)
-        why = why or self._elsewhere.cannot_lose(worker, self.chosen, self._places) or self._needed_in_window(worker)
-        why = why or self._needed_free(worker) or self._needed_on_demand(worker)
+        why = why or next(self._bonds(worker), None)
         if why is not None:
             self._block(worker, why)
             return True
         self.chosen.append(worker)
         self.moves += self._elsewhere.families(worker)
         return self.leaves_at_once(worker) or len(self.chosen) < self._budget
+
+    def _bonds(self, worker: Worker) -> Iterator[str]:
+        """Why it stays, of all that is judged once its pods are known."""
+        judges = (
+            self._rules_may_come,
+            self._moved_in_vain,
+            lambda leaving: self._elsewhere.cannot_lose(leaving, self.chosen, self._places),
+            self._needed_in_window,
+            self._needed_free,
+            self._needed_on_demand,
+        )
+        yield from (why for judged in judges if (why := judged(worker)) is not None)
+
+    def all_bonds(self, worker: Worker) -> tuple[Asks, list[str]]:
+        """Everything that keeps this worker were it the first to go, and what has to be seen before more is known."""
+        found = [
+            self._why_no_more() if self._spare < 1 else None,
+            self._kept_by_pool(worker),
+            None if self._budget or self.leaves_at_once(worker) else ONLY_EMPTY,
+            self._too_full(worker),
+        ]
+        unseen = not worker.empty and worker.pods is None
+        asks = Asks(pods_of=(worker.title,)) if unseen else self._elsewhere.asks(worker)
+        bonds = [] if asks else list(self._bonds(worker))
+        return asks, [*(why for why in found if why is not None), *bonds]
 
     def _has_enough_with(self, worker: Worker) -> bool:
         """Whether this one is of another kind than those that were chosen, or one too many: empty, or not."""

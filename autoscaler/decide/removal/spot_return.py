@@ -14,7 +14,8 @@ from autoscaler.decide.capacity.pools import is_open
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.elsewhere import Elsewhere
-from autoscaler.decide.removal.shrink import SEEN_AT_ONCE, keeps
+from autoscaler.decide.removal.holds import keeps
+from autoscaler.decide.removal.shrink import SEEN_AT_ONCE
 from autoscaler.model import ON_DEMAND, SPOT, Asks, Blocked, MetricsStatus, NewWorkers, SpotReturn, State
 from autoscaler.policy import Policy
 from autoscaler.pools import WorkerPool

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from autoscaler.cli.asked import NotAnswered
+from autoscaler.cli.asked import Unanswered
 from autoscaler.cli.doctor.command import CHECKS, report
 from autoscaler.cli.main import app
 from autoscaler.cli.verify.checks import Finding, Verdict, problem
@@ -218,7 +218,7 @@ def test_what_stands_in_the_way_now_is_said_of_the_decision() -> None:
 
 def test_a_function_that_does_not_answer_is_a_finding_and_the_account_is_looked_at_all_the_same() -> None:
     def silent(question: str) -> Any:
-        raise NotAnswered(f"There is no function to ask {question}.")
+        raise Unanswered(f"There is no function to ask {question}.")
 
     findings = examined(ask=silent)
     assert "There is no function" in of(findings, "function").said

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from autoscaler.aws.clients import Clients
 from autoscaler.aws.dynamodb import DynamoStateStore
 from autoscaler.aws.parameters import ParameterUnavailable, read_offered
+from autoscaler.cli.change import Contended
 from autoscaler.cli.main import app
-from autoscaler.cli.mode import Contended
-from autoscaler.cli.policy.change import take_up
+from autoscaler.cli.policy.command import take_up
 from autoscaler.cli.policy.parameter import Overtaken, PolicyParameter
 from autoscaler.live_policy import in_force
 from autoscaler.model import OfferedPolicy, PolicyOverride, State

@@ -36,6 +36,7 @@ def command(
         manner=Manner(**m),
         read=read,
         sleep=cluster.run,
+        by=lambda: "ada@desk",
     )
 
 
@@ -125,6 +126,7 @@ def test_ctrl_c_says_what_stands(cluster: SimCluster, capsys: pytest.CaptureFixt
             manner=Manner(yes=True),
             read=None,
             sleep=sleep,
+            by=lambda: "ada@desk",
         )
     assert ended.value.exit_code == 130
     assert "run teardown again" in capsys.readouterr().err

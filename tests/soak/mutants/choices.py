@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+import autoscaler.decide.removal.holds
 import autoscaler.decide.removal.replace
 import autoscaler.decide.removal.rotation
 import autoscaler.decide.removal.shrink
@@ -13,7 +14,7 @@ from tests.soak.mutants.put import Mutant, put
 
 def blackouts_ignored() -> None:
     """A blackout holds nobody back."""
-    for module in (autoscaler.decide.removal.shrink, autoscaler.decide.removal.replace):
+    for module in (autoscaler.decide.removal.holds, autoscaler.decide.removal.replace):
         put(module, "blackout_at", lambda *_: None)
 
 
@@ -24,7 +25,7 @@ def budget_ignored() -> None:
 
 def next_ones_do_not_wait() -> None:
     """Those that leave hold up nobody."""
-    for module in (autoscaler.decide.removal.shrink, autoscaler.decide.removal.replace):
+    for module in (autoscaler.decide.removal.holds, autoscaler.decide.removal.replace):
         put(module, "holds_up_others", lambda *_: False)
 
 

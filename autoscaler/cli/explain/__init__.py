@@ -1,0 +1,1 @@
+"""`k3s-autoscaler explain`: why it does what it does, and why not something else."""

@@ -1,0 +1,1 @@
+"""`k3s-autoscaler simulate`: what would be if."""
