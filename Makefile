@@ -17,7 +17,7 @@ FAST := tests/test_*.py tests/act tests/decide tests/observe tests/reconcile tes
   tests/monitoring/test_rules_*.py tests/monitoring/test_query_*.py tests/deploy/test_rules.py
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: help demo picture playground test test-fast lint lint-templates lint-types lint-text pytest soak soak-stories soak-mutants race bench bench-policy docs package catalogue rules up down token verify-aws deploy-local setup lock clean
+.PHONY: help demo picture playground test test-fast lint lint-templates lint-types lint-text pytest soak soak-stories soak-mutants race bench bench-policy docs package catalogue reference rules up down token verify-aws deploy-local setup lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ package: setup ## build/k3s-autoscaler.zip, what Lambda runs; no AWS, no docker,
 
 catalogue: setup ## EC2's instance types anew, offline (PRICES=a dated list; `k3s-autoscaler prices refresh` asks AWS)
 	@$(PYTHON_BIN) -m autoscaler.deploy.catalogue $(if $(PRICES),--prices $(PRICES))
+
+reference: setup ## write policy.schema.json and docs/policy/reference.md anew from the policy's types
+	@$(PYTHON_BIN) -m autoscaler.deploy.reference
 
 rules: setup ## render the Prometheus rules and the manifests anew from policy.yml (POLICY=policy.prod.yml: from another)
 	@$(PYTHON_BIN) -m autoscaler.deploy.rules $(addprefix --policy ,$(POLICY))

@@ -31,6 +31,7 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     only: Reasons = ()
     """Of these reasons only; empty: of every reason."""
     never: Reasons = ()
+    """Never of these reasons."""
     most_an_hour: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 20
     """More are counted and told with the first of the next hour. Critical ones always come through."""
 

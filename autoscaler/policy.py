@@ -65,12 +65,21 @@ _OURS: Final = frozenset({"job", "node", "pod", "namespace", "uid", "instance", 
 class PolicyError(ValueError):
     """The policy is not valid; the message says which value, what is allowed, and what to do."""
 
+    def __init__(self, message: str, *, faults: Sequence[str] = (), files: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults)
+        """What the message says, a sentence for each fault; none where it is no field that is wrong."""
+        self.files = tuple(files)
+        """(path, text) of what was read, the file that counts first in front."""
+
 
 class Size(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What an instance type has before anything is reserved. EC2's largest has 896 vCPU and 32 TiB."""
 
     cpu_millicores: Annotated[int, msgspec.Meta(ge=1, le=2_000_000)]
+    """As EC2 tells it, before anything is reserved."""
     memory_mib: Annotated[int, msgspec.Meta(ge=1, le=64 * 1024 * 1024)]
+    """As EC2 tells it, before anything is reserved."""
     extended: Annotated[
         dict[ResourceName, Annotated[int, msgspec.Meta(ge=1, le=1_000)]], msgspec.Meta(max_length=10)
     ] = {}
@@ -81,15 +90,23 @@ class Workers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """How many workers, of what."""
 
     min: Count = 2
+    """All workers count, static ones included; only ours are ever removed."""
     max: Count = 10
+    """All workers count, static ones included; nothing is launched above it."""
     instance_types: Annotated[tuple[TypeName, ...], msgspec.Meta(max_length=50)] = ("t3.small",)
+    """In order of preference, each once; one launch names the first ten that are large enough."""
     sizes: Annotated[dict[TypeName, Size], msgspec.Meta(max_length=100)] = {}
+    """Of types that the built-in catalogue lacks, or has wrong."""
     join_timeout_s: PositiveSeconds = 600
+    """Launched and not a Ready node by then: replaced."""
     market: Market = "on-demand"
+    """`spot`: what is not on demand by the next two is bought on the Spot market."""
     on_demand_base: Count = 0
+    """So many workers are on demand before any is Spot."""
     on_demand_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
+    """And this share of those beyond the base, rounded up."""
     pools: tuple[WorkerPool, ...] = ()
-    """As the file states them; `Policy.pools` has them resolved, and the flat fields above as the one of none."""
+    """Several kinds of workers, in the place of the flat fields above. (`Policy.pools` has them resolved.)"""
 
     def __post_init__(self) -> None:
         refuse(self._faults())
@@ -107,32 +124,51 @@ class ScaleUp(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """When to grow."""
 
     pending_for_s: Seconds = 10
+    """A pod counts once the scheduler has found no node for it for this long."""
     cpu_above: Ratio = 0.70
+    """CPU use of the Ready workers, all through the window, above which they grow."""
     memory_above: Ratio = 0.80
+    """The same of memory."""
     window_s: PositiveSeconds = 60
+    """For so long use has to be above."""
     max_step: Step | None = None
+    """Workers launched by one decision; null: up to `workers.max` at once."""
 
 
 class ScaleDown(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When to shrink, and whom to leave alone."""
 
     when: Literal["fits", "low_use"] = "fits"
+    """`fits`: whenever what ran on a worker in the window fits on the others, and use stays `target_margin` below the
+    grow targets without it. `low_use`: only once use is below the two limits here as well."""
     cpu_below: Ratio = 0.30
+    """For `low_use`: the highest value in the window must be below."""
     memory_below: Ratio = 0.60
+    """The same of memory."""
     window_s: PositiveSeconds = 600
+    """Of use, and of what pods asked for: a worker is empty once nothing ran there for this long."""
     cool_down_s: Seconds = 600
+    """After the last launch, and after a removal that was undone; one that ended well costs none."""
     target_margin: Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)] = 0.10
+    """Demand is judged this far below the grow targets, so that a removal never calls for a launch."""
     min_age_s: Seconds = 600
+    """Younger workers stay."""
     max_empty_step: Step = 5
+    """So many workers that were empty all through the window leave together."""
     budget: Count | Annotated[str, msgspec.Meta(max_length=10)] = 1
     """Workers that run pods and may leave together; a share is one of the Ready workers."""
     blackouts: tuple[Blackout, ...] = ()
+    """Times of the week at which nobody begins to leave by choice."""
     replace_when_saves: Annotated[float, msgspec.Meta(ge=0.05, le=0.95)] | None = None
     """Share of a worker's price that cheaper ones in its place must save; None: none is replaced for its price."""
     protected_priority_classes: Names = ("system-cluster-critical", "system-node-critical")
+    """A worker with a pod of one of these classes stays; DaemonSet and static pods do not count."""
     protected_namespaces: Names = ()
+    """A worker with a pod of one of these namespaces stays."""
     movable: Names = ()
+    """Exceptions from both: `namespace/owner-name` of critical pods that may be moved all the same."""
     refused_for_s: Seconds = 1800
+    """A worker whose removal was refused or failed is not asked again before; doubles up to four times this."""
 
     def __post_init__(self) -> None:
         wrong = blackout_faults(self.blackouts)
@@ -148,6 +184,7 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Which workers are replaced although they work: launched before drained, one at a time, oldest first."""
 
     max_age_s: Annotated[int, msgspec.Meta(ge=3_600, le=94_608_000)] | None = None
+    """Older workers are replaced; null: none for its age."""
     drift: Annotated[tuple[Drift, ...], msgspec.Meta(max_length=3)] = ()
     """What of a worker has to be as it would be of one that is launched now."""
 
@@ -163,33 +200,41 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """How a worker is emptied."""
 
     timeout_s: PositiveSeconds = 300
+    """So long pods may take to leave; then the worker is taken back."""
     force: bool = False
+    """Terminate after the time-out although pods are left."""
 
 
 class Repair(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When a worker is given up."""
 
     not_ready_s: PositiveSeconds = 300
+    """One of our workers that is NotReady for this long is replaced."""
     max_unhealthy_share: Ratio = 0.34
+    """Above this share of the workers nothing is replaced: the cause is elsewhere."""
 
 
 class Interruption(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What happens when EC2 takes a machine back."""
 
     grace_s: Seconds = 60
+    """What pods get when EC2 takes the machine back."""
 
 
 class BlindGrowth(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How far an alert alone may grow the fleet."""
 
     step: Count = 1
+    """Workers that a scale-up alert may launch while Prometheus cannot be asked; 0: none."""
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long an exhausted pool is left alone."""
 
     back_off_s: PositiveSeconds = 120
+    """So long a type, zone and market that EC2 had nothing left of is left alone; doubles each time."""
     max_back_off_s: PositiveSeconds = 1800
+    """And no longer than this."""
 
     def __post_init__(self) -> None:
         if self.back_off_s > self.max_back_off_s:
@@ -203,11 +248,18 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """What workers cost, what they may cost together, and against what the saving is told. US dollars an hour."""
 
     max_usd_per_hour: Usd | None = None
+    """What all workers may cost together, static ones included: growth never crosses it, and stops while a price is
+    unknown; null: no cap."""
     usd_per_hour: Annotated[dict[TypeName, Usd], msgspec.Meta(max_length=100)] = {}
+    """Your own on-demand prices by type, before those of the built-in table."""
     spot_usd_per_hour: Annotated[dict[TypeName, Usd], msgspec.Meta(max_length=100)] = {}
+    """Your own estimates of Spot prices by type."""
     other_usd_per_hour: Usd | None = None
+    """What a worker counts as whose price nobody knows, such as one outside EC2; null: unknown."""
     baseline_workers: Step | None = None
+    """The saving is told against so many workers all day; null: it is not told."""
     baseline_type: TypeName | None = None
+    """Of this type; null: the first of `workers.instance_types`."""
 
     def __post_init__(self) -> None:
         if self.baseline_type is not None and self.baseline_workers is None:
@@ -221,18 +273,26 @@ class RulesPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How often a server is asked for the scheduler's rules, and how long a look waits for its answer."""
 
     refresh_s: Annotated[int, msgspec.Meta(ge=60, le=86_400)] = 600
+    """A server is asked at most this often, but at once for a waiting pod whose owner it has not told of."""
     wait_s: Annotated[int, msgspec.Meta(ge=0, le=20)] = 8
+    """A look waits this long for the answer, then goes on without; 0: never waits."""
 
 
 class MetricsPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How Prometheus is asked, and the intervals that the rendered rules and scrapes use."""
 
     timeout_s: Annotated[float, msgspec.Meta(ge=0.5, le=LONGEST_QUERY_S)] = 5.0
+    """A query may take this long; a launch needs the rest of an invocation."""
     matchers: Annotated[dict[LabelName, LabelValue], msgspec.Meta(max_length=10)] = {}
+    """Labels that select one cluster of a store that holds several, in queries, rules and alerts."""
     cluster_interval_s: PositiveSeconds = 2
+    """Scrape of kube-state-metrics and its alerts: the speed of the alert path."""
     utilisation_interval_s: PositiveSeconds = 15
+    """Scrape of node-exporter, and what rules record for windows; each window holds two at least."""
     cpu_rate_window_s: PositiveSeconds = 60
+    """Over which CPU use is averaged; it holds two scrapes at least."""
     max_age_s: PositiveSeconds = 30
+    """Older series are stale, unless they are scraped less often than that."""
 
     def __post_init__(self) -> None:
         refuse(self._faults())
@@ -270,11 +330,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Everything that decides."""
 
     version: Literal[1]
+    """Of this form of the policy."""
     mode: Mode = Mode.ACTIVE
+    """The first one of a cluster: `k3s-autoscaler pause`, `observe` and `resume` override it without a deployment."""
     workers: Workers = Workers()
     schedules: tuple[Window, ...] = ()
+    """Other limits at times of the week."""
     headroom: Headroom = Headroom()
     signals: tuple[CustomSignal, ...] = ()
+    """Numbers of your own that ask for workers or keep them."""
     forecast: Forecast = Forecast()
     scale_up: ScaleUp = ScaleUp()
     scale_down: ScaleDown = ScaleDown()
@@ -290,6 +354,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     metrics: MetricsPolicy = MetricsPolicy()
     notify: Notify = Notify()
     history_days: Annotated[int, msgspec.Meta(ge=1, le=3_650)] = 30
+    """How long decisions that acted, refused or failed are kept."""
 
     def __post_init__(self) -> None:
         refuse(self._faults())
@@ -382,7 +447,7 @@ def parse_policy(text: str, *, source: str = "policy.yml", beside: Callable[[str
     extended.
     """
     try:
-        tree, sources = layered(text, source=source, beside=beside or _nothing_beside)
+        tree, sources, files = layered(text, source=source, beside=beside or _nothing_beside)
     except BadYaml as error:
         raise PolicyError(f"{source} is not valid YAML: {error}. Mend it and deploy again.") from error
     except BadLayers as error:
@@ -394,7 +459,9 @@ def parse_policy(text: str, *, source: str = "policy.yml", beside: Callable[[str
     if policy is None:
         layers = f" with {' and '.join(sources[1:])}" if sources[1:] else ""
         raise PolicyError(
-            f"{source}{layers} is not a valid policy: {told(wrong)} The committed policy.yml shows every field."
+            f"{source}{layers} is not a valid policy: {told(wrong)} The committed policy.yml shows every field.",
+            faults=wrong,
+            files=files,
         )
     return policy
 

@@ -29,11 +29,13 @@ class WorkerPool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Workers that are alike: launched from one template, of these types, in one of the two markets."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=40)]
+    """What decisions, tags and the label `k3s-autoscaler/pool` call it."""
     instance_types: Annotated[tuple[str, ...], msgspec.Meta(max_length=MOST_TYPES)] = ()
     """In order of preference, each once; resolved where the policy states requirements."""
     requirements: Requirements | None = None
     """Instead of naming types: of those that have it, the cheapest per placed request is launched."""
     market: Market = "on-demand"
+    """`spot`: what is not on demand by the next two is bought on the Spot market."""
     on_demand_base: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0
     """Of a Spot pool: so many of its workers are on-demand, before any is Spot."""
     on_demand_share: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
@@ -43,6 +45,7 @@ class WorkerPool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     taints: Annotated[Words, msgspec.Meta(max_length=10)] = ()
     """`key=value:NoSchedule`, as `k3s agent --node-taint` takes them."""
     min: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0
+    """So many of its workers at least, within the fleet's."""
     max: Annotated[int, msgspec.Meta(ge=0, le=1_000)] | None = None
     """None: as many as the fleet may have."""
     weight: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0

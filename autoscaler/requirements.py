@@ -32,8 +32,11 @@ class Requirements(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     cpu: Range | None = None
     """In vCPU."""
     memory: Range | None = None
+    """In GiB: `2-8 GiB`."""
     memory_per_cpu: Range | None = None
+    """In GiB for each vCPU."""
     arch: Annotated[tuple[Literal["arm64", "amd64"], ...], msgspec.Meta(max_length=2)] = ()
+    """Of the processor; empty: either."""
     generation: Range | None = None
     """The number in a type's name: 7 of m7g."""
     exclude: Annotated[

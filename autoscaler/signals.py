@@ -27,6 +27,7 @@ class CustomSignal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """A number of the operator's own, and what it asks for: so much a worker, or thresholds."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+    """What decisions call it."""
     query: Annotated[str, msgspec.Meta(min_length=1, max_length=1_000)]
     """PromQL that gives one element."""
     per_worker_target: Annotated[float, msgspec.Meta(gt=0.0, le=_LARGEST)] | None = None
@@ -36,6 +37,7 @@ class CustomSignal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     below: Threshold | None = None
     """Nobody leaves unless it stayed below all through the shrink window; None: at or below `above`."""
     step: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
+    """Workers more, each time it stayed above through the window."""
     window_s: Annotated[int, msgspec.Meta(ge=2, le=LONGEST_WINDOW_S)] = 60
     """The smallest value in it counts for growth; for staying the largest in it and in `scale_down.window_s`."""
 

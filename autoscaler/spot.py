@@ -15,10 +15,16 @@ class Spot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """When growth stays on demand for a while, and when workers that were launched so are replaced by Spot."""
 
     storm_share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.30
+    """EC2 took back this share of the Spot workers, two at least, within the window: a storm."""
     storm_window_s: _Span = 600
+    """So far back interruptions count."""
     storm_pause_s: _Span = 1800
+    """For so long after it growth is on demand."""
     return_after_s: _Seconds = 1800
+    """On-demand workers beyond base and share are replaced by Spot one at a time, once they are this old and so long
+    after the last interruption; 0: as soon as Spot may give any again."""
     return_min_types: Annotated[int, msgspec.Meta(ge=1, le=50)] = 3
+    """Not while the pool names fewer types: one type is one shortage."""
 
     def __post_init__(self) -> None:
         if self.storm_window_s + self.storm_pause_s > REMEMBERED_S:

@@ -26,16 +26,22 @@ class PodShape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """So many pods of this shape, as the scheduler counts requests."""
 
     cpu_millicores: Annotated[int, msgspec.Meta(ge=1, le=2_000_000)]
+    """Requested by each."""
     memory_mib: Annotated[int, msgspec.Meta(ge=1, le=64 * 1024 * 1024)]
+    """Requested by each."""
     count: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 1
+    """So many of them at once."""
 
 
 class Headroom(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What stays free beside all that runs and waits; of several the one that asks for most."""
 
     workers: Annotated[int, msgspec.Meta(ge=0, le=1_000)] = 0
+    """As much as so many new workers offer."""
     percent: Annotated[int, msgspec.Meta(ge=0, le=90)] = 0
+    """Of the workers' CPU and memory."""
     pod: PodShape | None = None
+    """Room for pods of one shape."""
 
     def __bool__(self) -> bool:
         return bool(self.workers or self.percent or self.pod is not None)
@@ -45,14 +51,15 @@ class ClockWindow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """From one time of the day to another, on some days of the week."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=40)]
+    """What decisions call it."""
     time_zone: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     """A name of the IANA time zone database, `Europe/Berlin`."""
     days: Annotated[tuple[str, ...], msgspec.Meta(max_length=7)] = DAYS
     """Days of the week on which it begins."""
     from_time: Annotated[str, msgspec.Meta(max_length=5)] | None = msgspec.field(default=None, name="from")
-    """`09:00` by the clock on the wall. None, as `to_time`: the whole day."""
+    """`09:00` by the clock on the wall; None, as `to`: the whole day."""
     to_time: Annotated[str, msgspec.Meta(max_length=5)] | None = msgspec.field(default=None, name="to")
-    """Not after `from_time`: on the next day. `24:00` is the end of the day."""
+    """Not after `from`: on the next day. `24:00` is the end of the day."""
 
     @property
     def zone(self) -> ZoneInfo:
@@ -70,8 +77,11 @@ class Window(ClockWindow, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """A time of the week at which other limits hold."""
 
     min: Annotated[int, msgspec.Meta(ge=0, le=1_000)] | None = None
+    """In the place of `workers.min`; of several the highest counts."""
     max: Annotated[int, msgspec.Meta(ge=0, le=1_000)] | None = None
+    """In the place of `workers.max`; of several the highest counts."""
     headroom: Headroom | None = None
+    """In the place of the section `headroom`."""
 
 
 class Blackout(ClockWindow, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -17,7 +17,9 @@ function build(serverless) {
   const artifact = path.join(root, serverless.service.package.artifact);
   // For linting the template, which does not depend on what is in the artifact.
   if (process.env.K3S_AUTOSCALER_KEEP_ARTIFACT && fs.existsSync(artifact)) return;
-  const result = spawnSync(path.join(__dirname, "package"), ["--out", artifact], { cwd: root, stdio: "inherit" });
+  const policy = path.join(serverless.serviceDir, serverless.service.custom.settings.policyFile);
+  const options = ["--out", artifact, "--policy", policy];
+  const result = spawnSync(path.join(__dirname, "package"), options, { cwd: root, stdio: "inherit" });
   if (result.status !== 0) {
     throw new serverless.classes.Error("scripts/package could not build the artifact; its message stands above.");
   }

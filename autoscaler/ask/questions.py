@@ -15,6 +15,7 @@ from autoscaler.ports import PortError
 
 QUESTIONS: Final[Mapping[str, str]] = {
     "next": "autoscaler.ask.next_decision",
+    "reach": "autoscaler.ask.reach",
     "explain": "autoscaler.ask.explain",
     "removal": "autoscaler.ask.removal",
     "pods": "autoscaler.ask.pods",

@@ -30,6 +30,10 @@ class Unanswered(Exception):
     """The function could not be asked, or is none that answers: one sentence."""
 
 
+class CannotTell(Exception):
+    """The function was asked and says why it cannot answer: one sentence."""
+
+
 def ask(target: Target, question: str, **arguments: Any) -> dict[str, Any]:
     """The answer of the deployed sweep function; ends the command with one sentence where there is none."""
     try:
@@ -40,6 +44,14 @@ def ask(target: Target, question: str, **arguments: Any) -> dict[str, Any]:
 
 def answered(target: Target, question: str, **arguments: Any) -> dict[str, Any]:
     """The same, raising Unanswered where nobody heard the question. What it cannot tell still ends the command."""
+    try:
+        return answer_of(target, question, **arguments)
+    except CannotTell as error:
+        end(str(error), FAILED)
+
+
+def answer_of(target: Target, question: str, **arguments: Any) -> dict[str, Any]:
+    """The same, ending nothing. Raises Unanswered, CannotTell."""
     try:
         name = target.function("sweep")
     except PortError as error:
@@ -52,7 +64,7 @@ def answered(target: Target, question: str, **arguments: Any) -> dict[str, Any]:
         raise Unanswered(in_a_sentence(_in_words(error, name))) from error
     found = _read(payload, name, failed=bool(response.get("FunctionError")))
     if "problem" in found:
-        end(in_a_sentence(str(found["problem"])), FAILED)
+        raise CannotTell(in_a_sentence(str(found["problem"])))
     if not isinstance(found.get("answer"), dict):
         raise Unanswered(f"The function {name} is of a version that answers no questions: deploy it again.")
     answer: dict[str, Any] = found["answer"]

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from autoscaler.cli.backtest.command import backtest
+from autoscaler.cli.doctor.command import doctor
 from autoscaler.cli.explain.command import explain
 from autoscaler.cli.group import Commands
 from autoscaler.cli.history.command import history
@@ -78,13 +79,14 @@ app.command(
         "backtest --workload ecommerce-day --html report.html",
     )
 )(backtest)
+app.command(epilog=examples("doctor --stage main", "doctor --stage main --json | jq .counts"))(doctor)
 app.command(epilog=examples("pause --stage main", "pause --stage main --for 2h"))(pause)
 app.command(epilog=examples("observe --stage main --for 1d"))(observe)
 app.command(epilog=examples("resume --stage main"))(resume)
 app.add_typer(policy, name="policy")
 app.command(epilog=examples("token --stage main --if-missing", "token --stage main --drop-previous"))(token)
 app.command(epilog=examples("teardown --stage main --dry-run", "teardown --stage main --at-once 5"))(teardown)
-app.command(epilog=examples("validate policy.prod.yml --region eu-north-1"))(validate)
+app.command(epilog=examples("validate policy.prod.yml --region eu-north-1", "validate --strict --json"))(validate)
 app.command(epilog=examples("verify-aws --account-only --region eu-central-1"))(verify_aws)
 app.add_typer(prices, name="prices")
 

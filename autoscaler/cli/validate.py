@@ -1,22 +1,27 @@
-"""`k3s-autoscaler validate`: what a policy means once its pools are resolved, or the sentence that refuses it."""
+"""`k3s-autoscaler validate`: what a policy means once its pools are resolved, or everything that refuses it."""
 
-from collections.abc import Iterator
-from typing import Annotated
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import typer
 
-from autoscaler.cli.ending import WRONG_INPUT, end
-from autoscaler.cli.options import REGION_VARIABLES
+from autoscaler.cli.ending import WRONG_INPUT
+from autoscaler.cli.options import REGION_VARIABLES, AsJson
 from autoscaler.decide.capacity.catalogue import nominal_resources
 from autoscaler.decide.capacity.prices import price_of
+from autoscaler.deploy.check import faults_of, stale_rules
+from autoscaler.deploy.rules import ROOT, TEMPLATES
 from autoscaler.instance_types import REFERENCE_REGION, arch_of
 from autoscaler.model import ON_DEMAND
-from autoscaler.policy import Policy, PolicyError
+from autoscaler.policy import Policy, policy_hash
+from autoscaler.policyfile.places import Fault
 from autoscaler.pools import WorkerPool
 from autoscaler.requirements import MOST_TYPES
-from autoscaler.runtime import read_policy
 
-_MIB_PER_GIB = 1024
+_MIB_PER_GIB: Final = 1024
+_LEAST_TO_COUNT: Final = 2
 
 
 def validate(
@@ -25,19 +30,58 @@ def validate(
     region: Annotated[
         str, typer.Option("--region", envvar=REGION_VARIABLES, help="Whose prices are shown.")
     ] = REFERENCE_REGION,
+    rules: Annotated[
+        Path, typer.Option("--rules", help="The folder that `make rules` writes to: its rules are compared.")
+    ] = ROOT / "monitoring",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse rules of another policy too, as packaging does.")
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check a policy as the functions do, and show the instance types, sizes and prices of each pool.
 
+    Everything that is wrong is told at once, a line each, with its file and line. Ends with 2 if something is.
     Nothing is asked of AWS: prices are those of the package's table, and your own.
     """
-    try:
-        read = read_policy(policy)
-    except PolicyError as error:
-        end(str(error), WRONG_INPUT)
-    typer.echo(f"{policy} is valid. Prices: US dollars an hour on demand in {region}, ? where nobody knows.")
-    for pool in read.pools:
-        for line in lines_of(pool, read, region):
-            typer.echo(line)
+    read, faults = faults_of(Path(policy))
+    stale = stale_rules(read, rules, Path(policy)) if read is not None and TEMPLATES.is_dir() else []
+    if strict:
+        faults, stale = [*faults, *map(Fault, stale)], []
+    if as_json:
+        typer.echo(json.dumps(_document(policy, read, faults, stale), indent=2))
+    elif not faults and read is not None:
+        typer.echo(f"{policy} is valid. Prices: US dollars an hour on demand in {region}, ? where nobody knows.")
+        for pool in read.pools:
+            for line in lines_of(pool, read, region):
+                typer.echo(line)
+        for sentence in stale:
+            typer.echo(f"Not deployable yet: {sentence}", err=True)
+    else:
+        for line in _refusal(policy, faults):
+            typer.echo(line, err=True)
+    if faults:
+        raise typer.Exit(WRONG_INPUT)
+
+
+def _refusal(policy: str, faults: Sequence[Fault]) -> Iterator[str]:
+    yield from (fault.told for fault in faults)
+    if len(faults) >= _LEAST_TO_COUNT:
+        yield f"{policy} is not valid: {len(faults)} things are wrong. The committed policy.yml shows every field."
+
+
+def _document(policy: str, read: Policy | None, faults: Sequence[Fault], stale: Sequence[str]) -> dict[str, Any]:
+    """`warning`: the policy is valid, and could not be deployed with the rules as they are."""
+    problems = [
+        {"verdict": "problem", "said": fault.sentence, "file": fault.source or None, "line": fault.line or None}
+        for fault in faults
+    ]
+    warnings = [{"verdict": "warning", "said": sentence, "file": None, "line": None} for sentence in stale]
+    return {
+        "policy": policy,
+        "valid": not faults,
+        "policy_hash": policy_hash(read) if read is not None else None,
+        "findings": [*problems, *warnings],
+    }
 
 
 def lines_of(pool: WorkerPool, policy: Policy, region: str) -> Iterator[str]:

@@ -6,20 +6,19 @@ policy, and workers whose image is for another processor than their types have.
 
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
-from autoscaler.decide.capacity.catalogue import UnknownInstanceType, check_instance_types
+from autoscaler.decide.capacity.catalogue import faults_of_types
 from autoscaler.deploy.architecture import of_image_name, of_workers
 from autoscaler.deploy.pools import templates
 from autoscaler.deploy.promql import unparsable_signals
-from autoscaler.deploy.rules import ROOT, RenderError, Settings, render
+from autoscaler.deploy.rules import ROOT, RULES, RenderError, Settings, render
 from autoscaler.policy import Policy, PolicyError
-from autoscaler.policy_files import load_policy
-
-RULES: Final = ("rules/cluster.yml", "rules/utilisation.yml")
-"""What depends on nothing but the policy; addresses and the cluster's name stand in other files."""
+from autoscaler.policy_files import files_of, load_policy
+from autoscaler.policyfile.places import Fault, Places
+from autoscaler.policyfile.text import BadYaml
 
 
 def problems(policy: Path, rules: Path, image: str) -> list[str]:
@@ -29,23 +28,36 @@ def problems(policy: Path, rules: Path, image: str) -> list[str]:
     except PolicyError as error:
         return [str(error)]
     return [
-        *_unknown_types(decoded),
-        *unparsable_signals(decoded),
-        *_stale_rules(decoded, rules),
+        *(f"The policy's {fault}." for fault in faults_of_types(decoded)),
+        *(f"The policy's {fault}." for fault in unparsable_signals(decoded)),
+        *stale_rules(decoded, rules, policy),
         *_other_architecture(decoded, image),
     ]
 
 
-def _unknown_types(policy: Policy) -> list[str]:
+def faults_of(policy: Path) -> tuple[Policy | None, list[Fault]]:
+    """Everything wrong with a policy itself, each with its place; None for the policy where it cannot be read."""
     try:
-        check_instance_types(policy)
-    except UnknownInstanceType as error:
-        return [f"The policy's {error}."]
-    return []
+        decoded = load_policy(policy, named_by="as the argument")
+    except PolicyError as error:
+        if error.faults:
+            places = Places(error.files)
+            return None, sorted((places.fault(sentence) for sentence in error.faults), key=_in_order)
+        cause = error.__cause__
+        return None, [Fault(str(error), str(policy), cause.line) if isinstance(cause, BadYaml) else Fault(str(error))]
+    places = Places(files_of(policy))
+    return decoded, [places.fault(fault) for fault in (*faults_of_types(decoded), *unparsable_signals(decoded))]
 
 
-def _stale_rules(policy: Policy, rules: Path) -> list[str]:
-    """Rules for a Prometheus of one cluster (`--local`) are as good: they differ in nothing but selectors."""
+def _in_order(fault: Fault) -> tuple[str, int]:
+    return fault.source, fault.line
+
+
+def stale_rules(policy: Policy, rules: Path, file: Path) -> list[str]:
+    """A sentence where the rules were rendered from another policy than that of the file.
+
+    Rules for a Prometheus of one cluster (`--local`) are as good: they differ in nothing but selectors.
+    """
     try:
         accepted = [render(policy, Settings(local=local)) for local in (False, True)]
     except RenderError as error:
@@ -54,7 +66,8 @@ def _stale_rules(policy: Policy, rules: Path) -> list[str]:
     if not stale:
         return []
     names = " and ".join(f"monitoring/{path}" for path in stale)
-    return [f"{names} are not what the policy renders: run `make rules`, and bring them to Prometheus."]
+    which = "" if file.name == "policy.yml" else f" POLICY={file.name}"
+    return [f"{names} are not what the policy renders: run `make rules{which}`, and bring them to Prometheus."]
 
 
 def _text(path: Path) -> str | None:

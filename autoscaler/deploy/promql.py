@@ -23,11 +23,7 @@ def unparsable_signals(policy: Policy) -> list[str]:
     if promtool is None:
         return []
     told = ((signal.name, _refusal(promtool, signal.query)) for signal in policy.signals)
-    return [
-        f"The policy's signals.{name} has a query that Prometheus would refuse: {why}. Mend it."
-        for name, why in told
-        if why
-    ]
+    return [f"signals.{name} has a query that Prometheus would refuse: {why}. Mend it" for name, why in told if why]
 
 
 def _refusal(promtool: str, query: str) -> str:

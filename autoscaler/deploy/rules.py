@@ -26,7 +26,9 @@ from autoscaler.policy_files import load_policy
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 TEMPLATES: Final = ROOT / "monitoring" / "templates"
-PATHS: Final = ("rules/cluster.yml", "rules/utilisation.yml", "prometheus.yml", "alertmanager.yml")
+RULES: Final = ("rules/cluster.yml", "rules/utilisation.yml")
+"""What depends on nothing but the policy; addresses and the cluster's name stand in other files."""
+PATHS: Final = (*RULES, "prometheus.yml", "alertmanager.yml")
 MANIFESTS: Final = (
     "manifests/autoscaler-0-namespace.yaml",  # applied first: K3s takes the files by name
     "manifests/autoscaler-alertmanager.yaml",
@@ -122,19 +124,38 @@ class _Dumper(yaml.SafeDumper):
 
 def render(policy: Policy, settings: Settings) -> dict[str, str]:
     """Return the text of every file, by its path below `monitoring/`. Reads the templates; writes nothing."""
+    values = _values(policy, settings)
+    values["rendered"] = _mark(values)
+    return {path: _fill(path, values) for path in PATHS}
+
+
+def rules_mark(policy: Policy, settings: Settings) -> str:
+    """Twelve hex digits that name what the rules of a policy say, whatever their comments.
+
+    They record it themselves (`rendered`), so that whoever reads the series knows which rules made them.
+    """
+    return _mark(_values(policy, settings))
+
+
+def _mark(values: Mapping[str, str]) -> str:
+    said = [yaml.safe_load(_fill(path, {**values, "rendered": ""})) for path in RULES]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _values(policy: Policy, settings: Settings) -> dict[str, str]:
+    """What stands in the places of the templates."""
     matchers = policy.metrics.matchers
     named = {} if settings.local else matchers
-    values = {
+    # An alert's own label comes before an external one of that name.
+    outside = {"cluster": settings.cluster_id, **(matchers if settings.local else {})}
+    return {
         **_policy_values(policy),
         **_settings_values(settings),
         **_label_values(named),
         **{f"promql_{name}": text for name, text in rule_expressions(policy.metrics, named).items()},
+        "external_labels": "\n".join(_labels(outside)),
+        "alert_cluster": json.dumps(matchers.get("cluster", settings.cluster_id)),
     }
-    # An alert's own label comes before an external one of that name.
-    outside = {"cluster": settings.cluster_id, **(matchers if settings.local else {})}
-    values["external_labels"] = "\n".join(_labels(outside))
-    values["alert_cluster"] = json.dumps(matchers.get("cluster", settings.cluster_id))
-    return {path: _fill(path, values) for path in PATHS}
 
 
 def render_manifests(policy: Policy, cluster_id: str, digests: Mapping[str, str]) -> dict[str, str]:

@@ -131,6 +131,18 @@ def places_query(policy: Policy, owners: Sequence[str]) -> str:
     return _union({**operands, "counted": _count(" or ".join(operands.values()), of="place")})
 
 
+def about_query(policy: Policy) -> str:
+    """Which rules record, by the mark that rendering gave them, and which versions run. For people, not for looks."""
+    raw = Raw(policy.metrics.matchers)
+    versions = f"group by (node, kubelet_version) ({raw.state('kube_node_info')})"
+    return _union(
+        {
+            "rules": f"max by (group, interval_s, rendered) ({raw.recorded('evaluated_at')})",
+            "kubelets": f"count by (kubelet_version) ({versions})",
+        }
+    )
+
+
 def _union(operands: Mapping[str, str]) -> str:
     """Every operand with its family; a name may carry a second word, so that two operands share a family."""
     rows = (

@@ -113,6 +113,12 @@ HISTORY_FAMILIES: Final = (
 )
 """What earlier days asked for at this time, asked at most every ten minutes for a forecast."""
 
+ABOUT_FAMILIES: Final = (
+    "rules",  # {group, interval_s, rendered} epoch seconds of the last evaluation of the rules that go by this mark
+    "kubelets",  # {kubelet_version} how many Nodes run it
+)
+"""What rules are loaded and what the cluster runs, asked by `k3s-autoscaler doctor` only."""
+
 PLACE_FAMILIES: Final = (
     "place",  # {node, namespace, created_by_kind, created_by_name} how many unfinished pods of the owner are there;
     # {node, namespace, pod} of a pod without an owner

@@ -13,7 +13,7 @@ from autoscaler.presets import NAMES, preset
 
 EXTENDS: Final = "extends"
 MOST_LAYERS: Final = 5
-_FILE: Final = re.compile(r"policy[A-Za-z0-9._-]{0,20}\.yml")
+FILE: Final = re.compile(r"policy[A-Za-z0-9._-]{0,20}\.yml")
 """What packaging takes along; a folder in it would lie elsewhere there."""
 
 
@@ -30,6 +30,8 @@ class Layers(NamedTuple):
 
     tree: Any
     sources: tuple[str, ...]
+    files: tuple[tuple[str, str], ...]
+    """(path, text) of those that are no presets, in their order."""
 
 
 def layered(text: str, *, source: str, beside: Callable[[str], str]) -> Layers:
@@ -39,21 +41,26 @@ def layered(text: str, *, source: str, beside: Callable[[str], str]) -> Layers:
     BadLayers.
     """
     tree = read_yaml(text)
-    trees, sources = [tree], [source]
+    trees, sources, files = [tree], [source], [(source, text)]
     while isinstance(trees[-1], dict) and trees[-1].get(EXTENDS) is not None:
         name = _name(sources[-1], trees[-1][EXTENDS])
         if name in {_last(source), *sources}:
             raise BadLayers(source, f"{' extends '.join([*sources, name])}: a circle; let one of them extend a preset")
         if len(trees) == MOST_LAYERS:
             raise BadLayers(source, f"{' extends '.join([*sources, name])}: at most {MOST_LAYERS} files may follow")
-        trees.append(_read(name, sources[-1], beside))
+        if name in NAMES:
+            below = preset(name)
+        else:
+            below = _text_of(name, sources[-1], beside)
+            files.append((source.removesuffix(_last(source)) + name, below))
+        trees.append(_read(name, below))
         sources.append(name)
     result = trees.pop()
     for over in reversed(trees):
         result = laid_over(result, over)
     if isinstance(result, dict):
         result = {key: value for key, value in result.items() if key != EXTENDS}
-    return Layers(result, tuple(sources))
+    return Layers(result, tuple(sources), tuple(files))
 
 
 def laid_over(below: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
@@ -68,7 +75,7 @@ def laid_over(below: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
 def _name(source: str, given: Any) -> str:
     """What a file extends. Raises BadLayers."""
     text = given.text if isinstance(given, Scalar) else ""
-    if text in NAMES or _FILE.fullmatch(text):
+    if text in NAMES or FILE.fullmatch(text):
         return text
     shown = repr(text[:60]) if isinstance(given, Scalar) else "no name"
     raise BadLayers(
@@ -78,14 +85,20 @@ def _name(source: str, given: Any) -> str:
     )
 
 
-def _read(name: str, source: str, beside: Callable[[str], str]) -> Tree:
+def _text_of(name: str, source: str, beside: Callable[[str], str]) -> str:
+    """Of a file that `source` extends. Raises BadLayers."""
     try:
-        tree = read_yaml(preset(name) if name in NAMES else beside(name))
-    except BadYaml as error:
-        raise BadLayers(name, f"no valid YAML: {error}") from error
+        return beside(name)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
         raise BadLayers(source, f"extends is {name}, which cannot be read: {reason}") from error
+
+
+def _read(name: str, text: str) -> Tree:
+    try:
+        tree = read_yaml(text)
+    except BadYaml as error:
+        raise BadLayers(name, f"no valid YAML: {error}") from error
     if not isinstance(tree, dict):
         raise BadLayers(name, "it holds no fields: write some, each as `name: value`")
     return tree

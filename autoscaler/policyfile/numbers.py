@@ -25,7 +25,7 @@ class Wrong(ValueError):
 
 def number(path: str, given: Any, text: str, kind: type, limits: msgspec.Meta | None) -> int | float:
     """The number, in what the field counts; its limits are not judged yet. Raises Wrong."""
-    unit = unit_of(_field(path), share=_is_share(limits))
+    unit = unit_at(path, limits)
     text = text.strip()
     if isinstance(given, bool):
         raise Wrong(f"is {text}: write {spoken_range(path, kind, limits)}")
@@ -43,6 +43,11 @@ def number(path: str, given: Any, text: str, kind: type, limits: msgspec.Meta | 
         return _with_unit(text, kind, unit, spoken_range(path, kind, limits))
     shown = text if _DECIMAL.fullmatch(text) else repr(text[:60])
     raise Wrong(f"is {shown}: write {spoken_range(path, kind, limits)}")
+
+
+def unit_at(path: str, limits: msgspec.Meta | None) -> Unit | None:
+    """What the number at a path counts, by its field's name and limits. None: nothing with a unit."""
+    return unit_of(path.rpartition(".")[2], share=_is_share(limits))
 
 
 def _with_unit(text: str, kind: type, unit: Unit, wanted: str) -> int | float:
@@ -77,7 +82,7 @@ def _unpadded(text: str) -> str:
 
 def spoken_range(path: str, kind: type, limits: msgspec.Meta | None) -> str:
     """`a whole number of seconds from 1 to 86400, or with a unit: 90s, ...`."""
-    unit = unit_of(_field(path), share=_is_share(limits))
+    unit = unit_at(path, limits)
     what = "a whole number" if kind is int else "a number"
     if unit is not None and unit is not SHARE:
         what += f" of {unit.name}"
@@ -116,7 +121,3 @@ def _is_share(limits: msgspec.Meta | None) -> bool:
     low = limits.ge if limits.ge is not None else limits.gt
     high = limits.le if limits.le is not None else limits.lt
     return low == 0 and high == 1 and isinstance(high, float)
-
-
-def _field(path: str) -> str:
-    return path.rpartition(".")[2]

@@ -1,6 +1,6 @@
 """PyYAML, told to guess nothing. Loaded only where a text is new; packaging runs it too, without our other modules."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import yaml
@@ -8,15 +8,57 @@ import yaml
 _NULLS: Final = frozenset({"null", "Null", "NULL", "~"})
 
 
+class NotYaml(ValueError):
+    """The text is no YAML, or more of it than a policy needs; the message says where."""
+
+    def __init__(self, problem: str, line: int) -> None:
+        self.line = line
+        """Counted from 1."""
+        super().__init__(problem)
+
+
 def parse(text: str, scalar: Callable[[str, bool], Any]) -> Any:
     """Maps, lists, None where `null` is written out, and `scalar(text, quoted)` of every other value.
 
-    Raises ValueError with what is wrong and where: no YAML, or more of it than a policy needs.
+    Raises NotYaml.
     """
     try:
         return _Loader(text, scalar).get_single_data()
     except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(" ".join(str(error).split()) or "it nests too deep") from error
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark is not None else 1
+        raise NotYaml(" ".join(str(error).split()) or "it nests too deep", line) from error
+
+
+def lines_of(text: str) -> Iterator[tuple[str, int]]:
+    """Path and line of every field; an element of a list goes by its index, and by its name if it has one.
+
+    A text that is no YAML has no fields.
+    """
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError):
+        return
+    yield from _below("", root)
+
+
+def _below(path: str, node: yaml.Node | None) -> Iterator[tuple[str, int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            inner = f"{path}.{key.value}" if path else str(key.value)
+            yield inner, key.start_mark.line + 1
+            yield from _below(inner, value)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            for inner in _names_of(path, index, value):
+                yield inner, value.start_mark.line + 1
+                yield from _below(inner, value)
+
+
+def _names_of(path: str, index: int, node: yaml.Node) -> Iterable[str]:
+    yield f"{path}[{index}]"
+    if isinstance(node, yaml.MappingNode):
+        yield from (f"{path}.{value.value}" for key, value in node.value if key.value == "name")
 
 
 class _Loader(yaml.SafeLoader):

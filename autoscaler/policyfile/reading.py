@@ -20,7 +20,7 @@ from autoscaler.policyfile.text import Scalar, plain
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-_BOOLEANS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+BOOLEANS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _LONGEST_SHOWN: Final = 60
 _EMPTY: Final = "has no value: give one, or write null for its default"
 
@@ -116,7 +116,7 @@ class _Reader:
 
     def _value(self, path: str, given: Any, annotated: Any) -> Any:
         """One value. Raises Wrong."""
-        kind, limits = _bare(annotated)
+        kind, limits = bare(annotated)
         if given == Scalar(""):
             raise Wrong(_EMPTY)
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
@@ -176,7 +176,7 @@ class _Reader:
                 self._note(path, Wrong())
 
 
-def _bare(annotated: Any) -> tuple[Any, msgspec.Meta | None]:
+def bare(annotated: Any) -> tuple[Any, msgspec.Meta | None]:
     """The type without its limits, and without None: what is None was left out before."""
     limits = None
     while True:
@@ -199,9 +199,9 @@ def _leaf(path: str, given: Any, kind: Any, limits: msgspec.Meta | None) -> Any:
     if kind in {int, float}:
         return number(path, given, text, kind, limits)
     if kind is bool:
-        if text.lower() not in _BOOLEANS:
+        if text.lower() not in BOOLEANS:
             raise Wrong(f"is {shown(given)}: {_wanted(kind, path)}")
-        return _BOOLEANS[text.lower()]
+        return BOOLEANS[text.lower()]
     options = get_args(kind) if get_origin(kind) is Literal else ()
     return next((option for option in options if str(option) == text), text)
 
@@ -220,7 +220,7 @@ def _told(path: str, given: Any, kind: Any, limits: msgspec.Meta | None, error: 
 
 def _because(annotated: Any, error: msgspec.ValidationError) -> str:
     """What text is wanted, in the type's own words, or in msgspec's."""
-    _, limits = _bare(annotated)
+    _, limits = bare(annotated)
     if limits is not None and limits.description:
         return f"write {limits.description}"
     return str(error).partition(" - at ")[0]
@@ -228,7 +228,7 @@ def _because(annotated: Any, error: msgspec.ValidationError) -> str:
 
 def _wanted(annotated: Any, path: str, limits: msgspec.Meta | None = None) -> str:
     """What is allowed there, as a request."""
-    kind, found = _bare(annotated)
+    kind, found = bare(annotated)
     limits = limits or found
     if get_origin(kind) is Literal:
         return f"write {' or '.join(str(option) for option in get_args(kind))}"

@@ -29,6 +29,12 @@ class Unit(NamedTuple):
     parts: bool = False
     """Whether several may follow each other, the largest first."""
 
+    @property
+    def pattern(self) -> str:
+        """A regular expression of the whole text, for those who do not need to know how much it is."""
+        part = f"[0-9]{{1,15}}(\\.[0-9]{{1,15}})? ?({'|'.join(self.factors)})"
+        return f"^{part}( ?{part})*$" if self.parts else f"^{part}$"
+
     def amount(self, text: str) -> Decimal:
         """How much it is, in this unit. Raises UnitError."""
         if not _FORM.fullmatch(text):

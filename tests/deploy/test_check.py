@@ -9,8 +9,8 @@ import botocore.session
 import pytest
 
 from autoscaler.deploy.architecture import of_image_name, of_instance_type, of_workers
-from autoscaler.deploy.check import RULES, problems
-from autoscaler.deploy.rules import Settings, render, write
+from autoscaler.deploy.check import problems
+from autoscaler.deploy.rules import RULES, Settings, render, write
 from autoscaler.policy import Policy, PolicyError, Workers, parse_policy
 from tests.monitoring.programs import ROOT, program
 

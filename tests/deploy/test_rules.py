@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import msgspec
 import pytest
 import yaml
 
-from autoscaler.deploy.rules import PATHS, RenderError, Settings, render, write
-from autoscaler.policy import MetricsPolicy, Policy, Repair, ScaleDown, ScaleUp, parse_policy
+from autoscaler.deploy.rules import PATHS, RenderError, Settings, render, rules_mark, write
+from autoscaler.policy import MetricsPolicy, Policy, Repair, ScaleDown, ScaleUp, Workers, parse_policy
 from tests.monitoring.programs import ROOT, run
 
 UNLIKE = Policy(
@@ -38,6 +39,28 @@ def test_the_committed_files_are_the_committed_policys() -> None:
     policy = parse_policy((ROOT / "policy.yml").read_text(encoding="utf-8"))
     for path, text in render(policy, Settings()).items():
         assert (ROOT / "monitoring" / path).read_text(encoding="utf-8") == text, path
+
+
+def mark_of(files: Mapping[str, str]) -> str:
+    """What the rules record of themselves."""
+    return str(yaml.safe_load(files["rules/utilisation.yml"])["groups"][0]["rules"][-1]["labels"]["rendered"])
+
+
+def test_rules_name_themselves_by_what_they_say() -> None:
+    """Another policy that says the same to rules has the same mark, any other threshold another."""
+    policy = Policy(version=1)
+    mark = mark_of(render(policy, Settings()))
+    assert re.fullmatch(r"[0-9a-f]{12}", mark)
+    assert mark_of(render(policy, Settings(cluster_id="other"))) == mark
+    more = msgspec.structs.replace(policy, workers=Workers(max=30))
+    assert mark_of(render(more, Settings())) == mark
+    others = [
+        msgspec.structs.replace(policy, scale_up=ScaleUp(pending_for_s=11)),
+        msgspec.structs.replace(policy, scale_up=ScaleUp(cpu_above=0.71)),
+        msgspec.structs.replace(policy, metrics=MetricsPolicy(matchers={"cluster": "shop"})),
+    ]
+    assert len({mark, *(mark_of(render(other, Settings())) for other in others)}) == 4
+    assert rules_mark(policy, Settings()) == mark
 
 
 def test_every_number_comes_from_the_policy() -> None:
@@ -74,6 +97,7 @@ def test_every_number_comes_from_the_policy() -> None:
     assert yaml.safe_load(files["rules/utilisation.yml"])["groups"][0]["rules"][-1]["labels"] == {
         "group": "utilisation",
         "interval_s": "11",
+        "rendered": mark_of(files),
     }
     default = render(Policy(version=1), Settings())
     for number in ("0.7", "0.8", "0.3", "0.6", "70 %", "600s", "300s", "10s", "2s", "15s"):

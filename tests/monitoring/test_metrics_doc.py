@@ -18,6 +18,7 @@ ANSWERS = {
     "Places": series.PLACE_FAMILIES,
     "History": series.HISTORY_FAMILIES,
     "Signals": series.SIGNAL_FAMILIES,
+    "About": series.ABOUT_FAMILIES,
 }
 
 

@@ -160,7 +160,7 @@ def test_a_stages_policy_is_checked_whole(clone: Path) -> None:
 
 def test_a_stages_file_is_one_that_a_policy_may_extend() -> None:
     patterns = (ROOT / "scripts" / "setting-patterns.js").read_text(encoding="utf-8")
-    assert f"policyFile: [/^{layers._FILE.pattern}$/," in patterns
+    assert f"policyFile: [/^{layers.FILE.pattern}$/," in patterns
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from autoscaler.cli.policy.parameter import NOTHING, Overtaken, PolicyParameter,
 from autoscaler.cli.tables import console, table
 from autoscaler.cli.target import Target, aimed
 from autoscaler.cli.times import ago
+from autoscaler.deploy.reference.files import schema_text
 from autoscaler.live_policy import changed_policy, in_force, taken_up
 from autoscaler.model import OfferedPolicy, State
 from autoscaler.policy import Policy, PolicyError, policy_hash
@@ -49,6 +50,12 @@ def show(
     typer.echo(_said(document))
     if document["text"]:
         typer.echo(f"\n{document['text'].rstrip()}")
+
+
+@policy.command(epilog=examples("policy schema > policy.schema.json"))
+def schema() -> None:
+    """Print the JSON Schema of a policy file: editors complete, explain and check by it."""
+    typer.echo(schema_text(), nl=False)
 
 
 @policy.command("set", epilog=examples("policy set changes.yml --stage main"))

@@ -1,4 +1,4 @@
-"""Checks of the account: who asks, what EC2 would do for them, quotas, roles, region."""
+"""Checks of the account: who asks, what EC2 would do for them, roles, region, concurrency."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -21,17 +21,11 @@ from autoscaler.cli.verify.checks import (
     unknown,
     warning,
 )
-from autoscaler.cli.verify.image import TYPES_AT_ONCE, image_id_of, templates_of
-from autoscaler.decide.capacity.market import on_demand_of
-from autoscaler.model import CLUSTER_TAG, MANAGED_BY_TAG, MANAGED_BY_VALUE, ON_DEMAND, SPOT
+from autoscaler.cli.verify.image import image_id_of, templates_of
+from autoscaler.model import CLUSTER_TAG, MANAGED_BY_TAG, MANAGED_BY_VALUE, SPOT
 
 DRY_RUN_WOULD_HAVE_WORKED: Final = "DryRunOperation"
 """EC2's answer to a DryRun that would have been carried out. Source: EC2 API reference, "Common query parameters"."""
-ON_DEMAND_QUOTA: Final = "L-1216C47A"
-"""vCPUs of running on-demand instances of the families A, C, D, H, I, M, R, T, Z."""
-SPOT_QUOTA: Final = "L-34B43A08"
-VPC_QUOTA: Final = "L-F678F1CE"
-STANDARD_FAMILIES: Final = frozenset("acdhimrtz")
 ENOUGH_CONCURRENCY: Final = 20
 UNRESERVED_MINIMUM: Final = 100
 """Lambda keeps this many for functions that reserve nothing. Source: Lambda developer guide, "Reserved concurrency"."""
@@ -158,11 +152,6 @@ def check_region(account: Account, subject: Subject) -> Sequence[Finding]:
     return findings
 
 
-def check_quotas(account: Account, subject: Subject) -> Sequence[Finding]:
-    """Whether as many workers as there may ever be fit into the account's vCPUs beside what already runs."""
-    return [*_vcpus(account, subject), *_spot(account, subject), *_vpcs(account)]
-
-
 def check_concurrency(account: Account, subject: Subject) -> Sequence[Finding]:
     """Lambda's concurrency: a new account has 10 in all, and nothing of it can be reserved."""
     limits = account.client("lambda").get_account_settings()["AccountLimit"]
@@ -186,86 +175,6 @@ def check_concurrency(account: Account, subject: Subject) -> Sequence[Finding]:
             )
         ]
     return [ok(name, f"{free} of {total} unreserved")]
-
-
-def _vcpus(account: Account, subject: Subject) -> Sequence[Finding]:
-    name = "on-demand vCPU quota"
-    kinds = [k for k in subject.policy.instance_types if k[0] in STANDARD_FAMILIES]
-    if not kinds:
-        return [warning(name, "not known: the policy's instance types have quotas of their own", "Look them up.")]
-    quota = _quota(account, "ec2", ON_DEMAND_QUOTA)
-    ec2 = account.client("ec2")
-    described = [
-        row
-        for start in range(0, len(kinds), TYPES_AT_ONCE)
-        for row in ec2.describe_instance_types(InstanceTypes=kinds[start : start + TYPES_AT_ONCE])["InstanceTypes"]
-    ]
-    each = max(row["VCpuInfo"]["DefaultVCpus"] for row in described)
-    used = sum(_vcpus_of(row) for row in _running(ec2) if row["InstanceType"][0] in STANDARD_FAMILIES)
-    ours = sum(_vcpus_of(row) for row in _running(ec2, subject.cluster_id)) if subject.cluster_id else 0
-    most = subject.policy.most_workers
-    limit = "workers.max" if most == subject.policy.workers.max else "the highest max of the schedules"
-    needed = each * most
-    said = f"{quota:.0f}, of which {used} are in use; {limit} needs {needed} ({each} each)"
-    if used - ours + needed > quota:
-        return [problem(name, said, f"Have the quota {ON_DEMAND_QUOTA} raised, or lower {limit}.")]
-    return [ok(name, said)]
-
-
-def _spot(account: Account, subject: Subject) -> Sequence[Finding]:
-    """Whether the workers that may be on Spot fit into its quota beside what runs there: what does not is on demand."""
-    name, quota = "Spot vCPU quota", _quota(account, "ec2", SPOT_QUOTA)
-    pools = [pool for pool in subject.policy.pools if pool.market == SPOT]
-    kinds = sorted({kind for pool in pools for kind in pool.instance_types if kind[0] in STANDARD_FAMILIES})
-    if not kinds:
-        return [ok(name, f"{quota:.0f}")]
-    ec2, most = account.client("ec2"), subject.policy.most_workers
-    described = ec2.describe_instance_types(InstanceTypes=kinds)["InstanceTypes"]
-    each = max(row["VCpuInfo"]["DefaultVCpus"] for row in described)
-    needed = each * max(most - on_demand_of(pool, most) for pool in pools)
-    standard = [row for row in _running(ec2, market=SPOT) if row["InstanceType"][0] in STANDARD_FAMILIES]
-    used = sum(map(_vcpus_of, standard))
-    ours = sum(map(_vcpus_of, _running(ec2, subject.cluster_id, market=SPOT))) if subject.cluster_id else 0
-    said = f"{quota:.0f}, of which {used} are in use; as many Spot workers as there may be need {needed} ({each} each)"
-    if used - ours + needed > quota:
-        mend = f"Have the quota {SPOT_QUOTA} raised, or what does not fit into it will be on demand."
-        return [warning(name, said, mend)]
-    return [ok(name, said)]
-
-
-def _vpcs(account: Account) -> Sequence[Finding]:
-    quota = _quota(account, "vpc", VPC_QUOTA)
-    count = len(account.client("ec2").describe_vpcs()["Vpcs"])
-    said = f"{count} of {quota:.0f} VPCs exist"
-    if count >= quota:
-        return [warning("VPC quota", said, "A new cluster stack needs one more: have the quota raised.")]
-    return [ok("VPC quota", said)]
-
-
-def _quota(account: Account, service: str, code: str) -> float:
-    answer = account.client("service-quotas").get_service_quota(ServiceCode=service, QuotaCode=code)
-    return float(answer["Quota"]["Value"])
-
-
-def _running(ec2: Any, cluster_id: str = "", *, market: str = ON_DEMAND) -> list[dict[str, Any]]:
-    filters = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
-    if cluster_id:
-        filters += [
-            {"Name": f"tag:{CLUSTER_TAG}", "Values": [cluster_id]},
-            {"Name": f"tag:{MANAGED_BY_TAG}", "Values": [MANAGED_BY_VALUE]},
-        ]
-    return [
-        row
-        for page in ec2.get_paginator("describe_instances").paginate(Filters=filters)
-        for reservation in page["Reservations"]
-        for row in reservation["Instances"]
-        if (row.get("InstanceLifecycle") == SPOT) is (market == SPOT)
-    ]
-
-
-def _vcpus_of(row: dict[str, Any]) -> int:
-    options = row.get("CpuOptions", {})
-    return int(options.get("CoreCount", 1)) * int(options.get("ThreadsPerCore", 1))
 
 
 def _dry_run(name: str, call: Any, **request: Any) -> Finding:

@@ -115,6 +115,12 @@ class SubjectError(ValueError):
     """The template cannot be read; the message says what to do."""
 
 
+def line_of(finding: Finding) -> str:
+    """A finding for people, its mend below it."""
+    todo = f"\n         -> {finding.todo}" if finding.todo else ""
+    return f"{finding.verdict.value:<8} {finding.check}: {finding.said}{todo}"
+
+
 def ok(check: str, said: str) -> Finding:
     """It works."""
     return Finding(check=check, verdict=Verdict.OK, said=said)

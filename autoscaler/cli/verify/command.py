@@ -27,7 +27,6 @@ from autoscaler.cli.verify.account import (
     check_dry_runs,
     check_identity,
     check_linked_roles,
-    check_quotas,
     check_region,
 )
 from autoscaler.cli.verify.checks import (
@@ -38,6 +37,7 @@ from autoscaler.cli.verify.checks import (
     SubjectError,
     Verdict,
     empty_account,
+    line_of,
     read_subject,
     run_check,
 )
@@ -45,6 +45,7 @@ from autoscaler.cli.verify.deployer import check_deployer
 from autoscaler.cli.verify.image import check_image
 from autoscaler.cli.verify.keys import check_default_key, check_volume_key
 from autoscaler.cli.verify.network import check_dynamodb_route, check_endpoints
+from autoscaler.cli.verify.quotas import check_quotas
 from autoscaler.cli.verify.roles import check_roles
 from autoscaler.cli.verify.service import (
     check_http_api,
@@ -195,7 +196,7 @@ def conduct(
         findings += found
         if not as_json:
             for finding in found:
-                tell(_line(finding))
+                tell(line_of(finding))
         if name == FIRST and any(finding.verdict is Verdict.PROBLEM for finding in found):
             break
     counts = Counter(finding.verdict for finding in findings)
@@ -210,11 +211,6 @@ def conduct(
     else:
         tell(_summary(findings, subject))
     return FAILED if counts[Verdict.PROBLEM] else 0
-
-
-def _line(finding: Finding) -> str:
-    todo = f"\n         -> {finding.todo}" if finding.todo else ""
-    return f"{finding.verdict.value:<8} {finding.check}: {finding.said}{todo}"
 
 
 def _summary(findings: Sequence[Finding], subject: Subject) -> str:

@@ -1,6 +1,7 @@
 """What EC2 instance types hold: used until a worker of the type has shown what it really offers."""
 
 import math
+from collections.abc import Iterator
 from typing import Final
 
 from autoscaler.instance_types import CATALOGUE, InstanceType, Sizes
@@ -23,6 +24,7 @@ __all__ = [
     "UnknownInstanceType",
     "check_instance_types",
     "extended_of",
+    "faults_of_types",
     "nominal_resources",
 ]
 
@@ -33,15 +35,22 @@ class UnknownInstanceType(ValueError):
 
 def check_instance_types(policy: Policy) -> None:
     """Raise UnknownInstanceType unless every type of the policy has a known size that leaves something to pods."""
+    if faults := list(faults_of_types(policy)):
+        raise UnknownInstanceType("; ".join(faults))
+
+
+def faults_of_types(policy: Policy) -> Iterator[str]:
+    """A sentence for each type that no worker can be made of."""
     for pool in policy.pools:
         where = f"workers.pools.{pool.name}" if policy.workers.pools else "workers.instance_types"
         for instance_type in pool.instance_types:
             try:
                 room = nominal_resources(instance_type, policy)
             except UnknownInstanceType as error:
-                raise UnknownInstanceType(f"{where} names {error}") from None
+                yield f"{where} names {error}"
+                continue
             if not room.cpu_millicores or not room.memory_bytes:
-                raise UnknownInstanceType(
+                yield (
                     f"{where} names {instance_type}, which has nothing left for pods once K3s and the "
                     "system have theirs: choose a larger type, or mend its entry under workers.sizes"
                 )

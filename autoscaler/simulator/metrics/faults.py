@@ -36,6 +36,7 @@ RECORDED: Final = frozenset(
     {
         *("use_grow_min", "use_grow_count", "use_shrink_max", "use_shrink_count"),
         *("requested_max", "requested_count", "evaluated_at"),
+        "rules",
         *SIGNAL_FAMILIES,
         *HISTORY_FAMILIES,
     }

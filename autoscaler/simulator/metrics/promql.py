@@ -10,7 +10,15 @@ from typing import Final
 import msgspec
 
 from autoscaler.observe.history import Point, history_query
-from autoscaler.observe.query import BARE, NAMED_AT_MOST, moving_query, places_query, rooms_query, sight_query
+from autoscaler.observe.query import (
+    BARE,
+    NAMED_AT_MOST,
+    about_query,
+    moving_query,
+    places_query,
+    rooms_query,
+    sight_query,
+)
 from autoscaler.observe.signals import signals_query
 from autoscaler.policy import Policy
 
@@ -66,7 +74,11 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     points: tuple[Point, ...]
 
 
-Question = Sight | Rooms | Moving | Places | Signals | History
+class About(msgspec.Struct, frozen=True):
+    """Which rules record and which versions run."""
+
+
+Question = Sight | Rooms | Moving | Places | Signals | History | About
 
 
 class Reader:
@@ -100,6 +112,8 @@ class Reader:
         signals = tuple(dict.fromkeys(_SIGNAL.findall(promql)))
         if signals and promql == signals_query(self._policy, signals):
             return Signals(names=signals)
+        if promql == about_query(self._policy):
+            return About()
         match = _NODES.search(promql)
         if match is not None:
             # As `_on_nodes` writes them: a regular expression inside a PromQL string.

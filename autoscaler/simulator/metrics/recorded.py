@@ -17,7 +17,17 @@ from autoscaler.observe.series import FAMILY, KUBE_STATE_METRICS, NODE_EXPORTER,
 from autoscaler.policy import Policy
 from autoscaler.simulator.metrics.exposition import OWN_VERSION
 from autoscaler.simulator.metrics.past import Past, past_rows
-from autoscaler.simulator.metrics.promql import History, Moving, Places, Question, Reader, Rooms, Sight, Signals
+from autoscaler.simulator.metrics.promql import (
+    About,
+    History,
+    Moving,
+    Places,
+    Question,
+    Reader,
+    Rooms,
+    Sight,
+    Signals,
+)
 from autoscaler.simulator.metrics.recorded_cluster import RESOURCES, ClusterRows, ClusterView, Row, counted_rows, row
 from autoscaler.simulator.metrics.rooms import moving_rows, places_rows, requested_of, rooms_rows
 from autoscaler.simulator.metrics.runs import Grid, Runs
@@ -68,6 +78,8 @@ class Recorder:
         """What stands behind the custom signals, by name; a signal without a source has no answer."""
         self.past: Past | None = None
         """What all workers were asked for at any time; None: that was never recorded."""
+        self.rendered = ""
+        """The mark of the rules that are loaded (deploy/rules.py); empty: rules of before there were marks."""
         self._told = dict(metrics.matchers)
         self._rows = ClusterRows({"instance": INSTANCE, "job": KUBE_STATE_METRICS, **self._told})
         self._views: Runs[ClusterView] = Runs()
@@ -160,7 +172,7 @@ class Recorder:
 
     def _rare_rows(
         self,
-        question: Rooms | Moving | Places | Signals | History,
+        question: Rooms | Moving | Places | Signals | History | About,
         view: ClusterView | None,
         requested: Iterable[Row],
         at_s: float,
@@ -170,6 +182,8 @@ class Recorder:
             return tuple(past_rows(question.points, self.past, now_s=at_s)) if self.past is not None else ()
         if isinstance(question, Signals):
             return tuple(signal_rows(question.names, self.signals, self._policy, since_s=self._since_s, now_s=at_s))
+        if isinstance(question, About):
+            return tuple(self._about(view, at_s))
         if isinstance(question, Places):
             return tuple(places_rows(view, question))
         if isinstance(question, Rooms):
@@ -202,6 +216,15 @@ class Recorder:
         if last_s >= self._since_s:
             interval_s = str(self._evaluations.interval_s)
             yield row("evaluated_at", number_text(last_s), group=UTILISATION_GROUP, interval_s=interval_s)
+
+    def _about(self, view: ClusterView | None, now_s: float) -> Iterable[Row]:
+        mark = {"rendered": self.rendered} if self.rendered else {}
+        for labels, text in self._evaluated_at(now_s):
+            yield {**labels, **mark, FAMILY: "rules"}, text
+        told = view.sight if view is not None else ()
+        versions = Counter(one["kubelet_version"] for one, _ in told if one[FAMILY] == "node_version")
+        for version, count in versions.items():
+            yield row("kubelets", str(count), kubelet_version=version)
 
     def _requested(self, now_s: float) -> Iterable[Row]:
         """The shrink window of `node_requested`."""
