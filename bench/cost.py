@@ -2,7 +2,7 @@
 
 Formulae over list prices and counted quantities; docs/cost.md holds its output, and tests/test_cost.py holds the two
 together and the counts against the code. Nothing is measured in an account: the durations are assumptions, and options.
-Where a bench has measured an invocation, its durations and calls are told in a last line (`Measured`).
+Where a bench has measured an invocation, a last line says the month with that (bench/measured.py).
 """
 
 import argparse
@@ -10,9 +10,11 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
+
+from bench import measured
 
 PRICES_OF: Final = "us-east-1, looked up in November 2026"
 MINUTES_A_MONTH: Final = 730 * 60
@@ -32,7 +34,6 @@ LINE_OVERHEAD_BYTES: Final = 26
 """CloudWatch Logs adds this to each event. Source: CloudWatch Logs API reference, PutLogEvents."""
 PLATFORM_BYTES: Final = 400
 """START, END and REPORT of one invocation."""
-MEASURED_FILE: Final = Path(__file__).parent / "results" / "invocation.json"
 DASHBOARD_QUERIES: Final = 8
 DASHBOARD_OPENINGS_A_DAY: Final = 10
 
@@ -200,47 +201,26 @@ def others(use: Use, prices: Prices) -> list[Line]:
     ]
 
 
-NotNegative = Annotated[float, msgspec.Meta(ge=0)]
-
-
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """What a bench has measured of the packaged functions, as it wrote it to `MEASURED_FILE`."""
-
-    warm_look_ms: NotNegative
-    cold_ms: NotNegative
-    """A cold start with its look."""
-    calls: dict[str, Annotated[int, msgspec.Meta(ge=0)]]
-    """Of a calm look, by service."""
-
-
-def measured_use(measured: Measured) -> Use:
-    """What is counted with it in the place of what is assumed. Lambda bills whole milliseconds."""
-    return Use(
-        look_ms=math.ceil(measured.warm_look_ms),
-        cold_ms=math.ceil(measured.cold_ms),
-        reads_a_look=measured.calls.get("dynamodb", 0),
-    )
-
-
 def measured_line(path: Path) -> str:
     """The month with what was measured, or why there is none. Raises ValueError for a file that is not understood."""
-    name = f"{path.parent.parent.name}/{path.parent.name}/{path.name}"
-    try:
-        measured = msgspec.json.decode(path.read_bytes(), type=Measured)
-    except FileNotFoundError:
-        return f"Not measured: there is no {name}, so the durations are the assumed ones."
-    except msgspec.DecodeError as error:
-        wanted = "warm_look_ms, cold_ms (numbers) and calls (service: number of a calm look)"
-        raise ValueError(
-            f"{name} is not understood: {error}. It needs {wanted}: measure again, or delete it."
-        ) from None
-    use, prices = measured_use(measured), Prices()
-    watching = METRICS * prices.metric + ALARMS * prices.alarm
+    found = measured.read(path)
+    if found is None:
+        return f"Not measured: there is no {measured.name_of(path)}, so the durations are the assumed ones."
+    look_ms, cold_ms = measured.billed_ms(found, memory_mb=MEMORY_GB * 1024)
+    use, prices = Use(look_ms=look_ms, cold_ms=cold_ms, reads_a_look=found.calls.get("dynamodb", 0)), Prices()
     month = total(2, use, prices, NOT_FREE)
+    work = month - METRICS * prices.metric - ALARMS * prices.alarm
     return (
+<<<<<<< HEAD
         f"Measured ({name}): a warm look {use.look_ms} ms, a cold start {use.cold_ms} ms, {use.reads_a_look} read(s) "
         f"of DynamoDB a look. Sweeping every 2 minutes that is {_usd(month)} US dollars a month at list price, of "
         f"which the work is {_usd(month - watching)}."
+=======
+        f"With the CPU time of {measured.name_of(path)} ({found.warm_look_ms:g} ms a calm look, {found.cold_ms:g} ms a "
+        f"cold start, of a whole processor) and {measured.WAIT_MS} ms of waiting for calls, a look takes {look_ms} ms "
+        f"at {MEMORY_GB:g} GB and a cold one {cold_ms} ms, with {use.reads_a_look} read(s) of DynamoDB. Sweeping every "
+        f"2 minutes that is {_usd(month)} US dollars a month at list price, of which the work is {_usd(work)}."
+>>>>>>> 7776658c6bba58018ee45ae2d211bee47fffe558
     )
 
 
@@ -311,11 +291,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if any(value < 0 for value in given.values()):
         parser.error("an option is negative: give counts, sizes and durations of 0 or more")
     try:
-        measured = measured_line(MEASURED_FILE)
+        last = measured_line(measured.FILE)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"Prices of {PRICES_OF}.\n\n{tables(Use(**given), Prices())}\n\n{measured}")
+    print(f"Prices of {PRICES_OF}.\n\n{tables(Use(**given), Prices())}\n\n{last}")
     return 0
 
 

@@ -13,7 +13,7 @@ from autoscaler.policy import Policy, Workers
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.telemetry import Telemetry
 from autoscaler.webhook import BODY_LIMIT_BYTES
-from bench import cost
+from bench import cost, measured
 from bench.cost import NOT_FREE, RATES_MIN, Free, Prices, Use, components, measured_line, others, tables, total
 from tests.handlers.support import FakeContext
 from tests.simulator.worlds import deployment
@@ -52,7 +52,7 @@ def test_the_command_prints_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert cost.main([]) == 0
     told = capsys.readouterr().out
     assert tables(Use(), Prices()) in told
-    assert told.endswith(measured_line(cost.MEASURED_FILE) + "\n")
+    assert told.endswith(measured_line(measured.FILE) + "\n")
     assert cost.main(["--look-ms", "5000"]) == 0
     assert tables(Use(look_ms=5000), Prices()) in capsys.readouterr().out
     with pytest.raises(SystemExit):
@@ -62,18 +62,18 @@ def test_the_command_prints_them(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_was_measured_is_counted_in_the_place_of_what_is_assumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every 2 minutes, by hand: what a warm look, a cold one and its reads cost less than the assumed ones."""
+    """CPU time of a whole processor, by hand: 512 MB have 512 / 1769 of one, and the waits stay."""
     path = tmp_path / "bench" / "results" / "invocation.json"
     path.parent.mkdir(parents=True)
     assert measured_line(path).startswith("Not measured: there is no bench/results/invocation.json")
-    path.write_text('{"warm_look_ms": 99.2, "cold_ms": 1500, "calls": {"dynamodb": 2, "ec2": 1}, "commit": "abc"}')
-    use = Use(look_ms=100, cold_ms=1500, reads_a_look=2)
+    path.write_text('{"warm_look_ms": 20, "cold_ms": 400, "calls": {"dynamodb": 2, "ec2": 1}, "python": "3.13"}')
+    use = Use(look_ms=120, cold_ms=1502, reads_a_look=2)  # 20 * 1769 / 512 + 50; and 400 * 1769 / 512 more
     month = total(2, use, Prices(), NOT_FREE)
     assert month < total(2, Use(), Prices(), NOT_FREE)
     line = measured_line(path)
-    assert "a warm look 100 ms, a cold start 1500 ms, 2 read(s) of DynamoDB a look" in line
+    assert "a look takes 120 ms at 0.5 GB and a cold one 1502 ms, with 2 read(s) of DynamoDB." in line
     assert f"that is {month:.2f} US dollars a month at list price, of which the work is {month - 1.60:.2f}." in line
-    monkeypatch.setattr(cost, "MEASURED_FILE", path)
+    monkeypatch.setattr(measured, "FILE", path)
     for wrong in ('{"warm_look_ms": "fast"}', "{", '{"warm_look_ms": -1, "cold_ms": 2, "calls": {}}'):
         path.write_text(wrong)
         assert cost.main([]) == 1
