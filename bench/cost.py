@@ -211,16 +211,10 @@ def measured_line(path: Path) -> str:
     month = total(2, use, prices, NOT_FREE)
     work = month - METRICS * prices.metric - ALARMS * prices.alarm
     return (
-<<<<<<< HEAD
-        f"Measured ({name}): a warm look {use.look_ms} ms, a cold start {use.cold_ms} ms, {use.reads_a_look} read(s) "
-        f"of DynamoDB a look. Sweeping every 2 minutes that is {_usd(month)} US dollars a month at list price, of "
-        f"which the work is {_usd(month - watching)}."
-=======
         f"With the CPU time of {measured.name_of(path)} ({found.warm_look_ms:g} ms a calm look, {found.cold_ms:g} ms a "
         f"cold start, of a whole processor) and {measured.WAIT_MS} ms of waiting for calls, a look takes {look_ms} ms "
         f"at {MEMORY_GB:g} GB and a cold one {cold_ms} ms, with {use.reads_a_look} read(s) of DynamoDB. Sweeping every "
         f"2 minutes that is {_usd(month)} US dollars a month at list price, of which the work is {_usd(work)}."
->>>>>>> 7776658c6bba58018ee45ae2d211bee47fffe558
     )
 
 
