@@ -16,10 +16,8 @@ Reason = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Reasons = Annotated[tuple[Reason, ...], msgspec.Meta(max_length=50)]
 
 ORDER: Final[tuple[Severity, ...]] = ("info", "warning", "critical")
-CAPS: Final = frozenset({"at_max", "at_cost_cap"})
-"""Reasons of what is held back that only the operator ends: the policy's own ends."""
-JOIN_FAILURES_ARE_CRITICAL: Final = 3
-"""Launches in a row without a worker: money is spent and nothing comes of it."""
+TRIED_ANEW: Final = frozenset({"policy_refused", "signal_lost"})
+"""Of the conditions that only a person mends, those without which scaling goes on."""
 HOUR_S: Final = 3600
 
 
@@ -57,16 +55,14 @@ class Telling(msgspec.Struct, frozen=True, kw_only=True):
 def severity_of(document: Mapping[str, Any]) -> Severity:
     """How much a decision document asks of people.
 
-    `critical`: it goes no further without them. `warning`: something failed or is held back, and is tried again.
+    `critical`: it goes no further without them (autoscaler/conditions.py). `warning`: something failed or is held back,
+    and is tried again.
     """
-    if document.get("action") == Action.REFUSED and document.get("reason") in CAPS:
-        return "critical"
-    if any(operation.get("stuck") for operation in document.get("operations") or ()):
-        return "critical"
-    if (document.get("join_failures") or 0) >= JOIN_FAILURES_ARE_CRITICAL:
+    holding = set(document.get("conditions") or ())
+    if holding - TRIED_ANEW:
         return "critical"
     blind = document.get("metrics_status") in {MetricsStatus.PARTIAL, MetricsStatus.UNAVAILABLE}
-    if blind or document.get("action") == Action.REFUSED or document.get("failures") or document.get("policy_problem"):
+    if blind or holding or document.get("action") == Action.REFUSED or document.get("failures"):
         return "warning"
     return "info"
 

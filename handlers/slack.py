@@ -10,6 +10,9 @@ from autoscaler.aws.clients import Clients
 from autoscaler.aws.parameters import Parameters
 from autoscaler.aws.slack import SlackChannel, text_of
 from autoscaler.redaction import Redaction
+from handlers import imported
+
+imported()
 
 
 def handle(channel: SlackChannel, event: Mapping[str, Any]) -> dict[str, Any]:

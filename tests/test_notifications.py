@@ -5,14 +5,15 @@ from typing import Any
 import msgspec
 import pytest
 
+from autoscaler.conditions import CONDITIONS
 from autoscaler.in_words import MOST_ROWS, plain_text
 from autoscaler.model import Notified
-from autoscaler.notifications import CAPS, Notify, Severity, severity_of, telling
+from autoscaler.notifications import TRIED_ANEW, Notify, Severity, severity_of, telling
 from autoscaler.policy import PolicyError, parse_policy
 
 NOW_S = 1_000_000
 CALM: dict[str, Any] = {"action": "scale_up", "reason": "unschedulable_pods", "metrics_status": "ok"}
-AT_MAX: dict[str, Any] = {"action": "refused", "reason": "at_max", "metrics_status": "ok"}
+AT_MAX: dict[str, Any] = {"action": "refused", "reason": "at_max", "metrics_status": "ok", "conditions": ["at_max"]}
 COOLING: dict[str, Any] = {"action": "refused", "reason": "cool_down", "metrics_status": "ok"}
 
 
@@ -24,14 +25,10 @@ COOLING: dict[str, Any] = {"action": "refused", "reason": "cool_down", "metrics_
         (CALM | {"metrics_status": "unavailable"}, "warning"),
         (CALM | {"metrics_status": "partial"}, "warning"),
         (CALM | {"metrics_status": "not_asked"}, "info"),
-        (CALM | {"policy_problem": "version 3 is not valid"}, "warning"),
         (COOLING, "warning"),
-        *((AT_MAX | {"reason": reason}, "critical") for reason in sorted(CAPS)),
-        (CALM | {"operations": [{"stuck": False}, {"stuck": True}]}, "critical"),
-        (CALM | {"operations": [{"stuck": None}]}, "info"),
-        (CALM | {"join_failures": 2}, "info"),
-        (CALM | {"join_failures": 3}, "critical"),
-        (CALM | {"join_failures": None}, "info"),
+        *((CALM | {"conditions": [name]}, "critical") for name in CONDITIONS if name not in TRIED_ANEW),
+        *((CALM | {"conditions": [name]}, "warning") for name in sorted(TRIED_ANEW)),
+        (CALM | {"conditions": [*sorted(TRIED_ANEW), "at_max"]}, "critical"),
     ],
 )
 def test_severity(document: dict[str, Any], severity: Severity) -> None:

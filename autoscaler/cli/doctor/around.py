@@ -11,8 +11,9 @@ from typing import Final
 from autoscaler.cli.doctor.deployed import configuration_of
 from autoscaler.cli.stacks import PREFIX
 from autoscaler.cli.verify.checks import Account, Finding, Subject, ok, problem, warning
+from autoscaler.conditions import WATCHDOG_HEARD
 from autoscaler.deploy.rules import ROOT
-from autoscaler.telemetry import NAMESPACE, SERVICE, WATCHDOG
+from autoscaler.telemetry import CONDITIONS_METRIC, NAMESPACE, SERVICE
 
 SCHEDULE: Final = "SweepEventsRuleSchedule1"
 """The logical id that the framework gives the sweep's first event."""
@@ -44,18 +45,18 @@ def check_watchdog(account: Account, subject: Subject) -> Sequence[Finding]:
     name, now = "Watchdog", datetime.fromtimestamp(time.time(), UTC)
     points = account.client("cloudwatch").get_metric_statistics(
         Namespace=NAMESPACE,
-        MetricName=WATCHDOG,
+        MetricName=CONDITIONS_METRIC,
         Dimensions=[{"Name": "cluster_id", "Value": subject.cluster_id}, {"Name": "service", "Value": SERVICE}],
         StartTime=now - timedelta(seconds=LOOKED_BACK_S),
         EndTime=now,
         Period=60,
-        Statistics=["Sum"],
+        Statistics=["Minimum"],
     )["Datapoints"]
     todo = (
         "Only the sweep is left: see Alertmanager's log and the token (`k3s-autoscaler token`), then Prometheus' page "
         "Alerts (docs/monitoring.md)."
     )
-    heard = [point["Timestamp"] for point in points if point["Sum"] > 0]
+    heard = [point["Timestamp"] for point in points if point["Minimum"] == WATCHDOG_HEARD]
     if not heard:
         return [problem(name, f"not heard for {LOOKED_BACK_S // 60} minutes: alerts do not arrive", todo)]
     age_s = int((now - max(heard)).total_seconds())

@@ -18,8 +18,8 @@ def findings_of(answer: Mapping[str, Any]) -> Iterator[Finding]:
             todo = "k3s-autoscaler status shows its phase; docs/operations.md says what each waits for."
             said = f"{row['kind']} of {row['node'] or row['operation_id']} has been {row['phase']} for {row['age_s']} s"
             yield problem("operations", f"{said}, longer than the policy explains", todo)
-    if decision["join_failures"]:
-        said = f"{decision['join_failures']} launches in a row came to nothing: no worker joined, or EC2 refused them"
+    if decision["failed_launches"]:
+        said = f"{decision['failed_launches']} launches in a row came to nothing: no worker joined, or EC2 refused them"
         todo = (
             "aws ec2 get-console-output of the last one tells why; the alarm's chapter in docs/operations.md has more."
         )

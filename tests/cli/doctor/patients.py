@@ -44,7 +44,7 @@ def function(**changes: Any) -> Mapping[str, Any]:
 def watchdog(*ages_s: float) -> Mapping[str, Any]:
     """CloudWatch's points of the metric, so many seconds old."""
     now_s = datetime.now(UTC).timestamp()
-    return {"Datapoints": [{"Timestamp": datetime.fromtimestamp(now_s - age, UTC), "Sum": 1.0} for age in ages_s]}
+    return {"Datapoints": [{"Timestamp": datetime.fromtimestamp(now_s - age, UTC), "Minimum": 0.0} for age in ages_s]}
 
 
 def alarm(name: str, state: str) -> Mapping[str, Any]:
