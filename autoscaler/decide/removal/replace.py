@@ -12,7 +12,7 @@ import msgspec
 
 from autoscaler.decide.capacity.cost import within_cap
 from autoscaler.decide.capacity.market import in_markets
-from autoscaler.decide.capacity.pools import is_open, pool_of
+from autoscaler.decide.capacity.pools import at_max, is_open, pool_of, rooms
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
 from autoscaler.decide.progress.launch import SETTLE_S
@@ -203,6 +203,9 @@ def _stays(look: Look, state: State, fleet: FleetView, elsewhere: Elsewhere, wis
         return (
             f"at_max: {fleet.existing} workers exist and {look.limits.max_by} is {most}: its replacement has no place"
         )
+    pool = wish.launches[0].pool
+    if rooms(fleet, look.policy).get(pool, wish.count) < wish.count:
+        return f"at_max: {at_max(pool, fleet, look.policy)}: its replacement has no place"
     kept, because = _capped(look, state, fleet, wish)
     if sum(new.count for new in kept) < wish.count:
         return f"at_cost_cap: {because}"

@@ -10,7 +10,7 @@ import msgspec
 
 from autoscaler.decide.capacity.cost import within_cap
 from autoscaler.decide.capacity.market import in_storm, market_of, members, mix_of, needed_on_demand, on_demand_of
-from autoscaler.decide.capacity.pools import is_open
+from autoscaler.decide.capacity.pools import at_max, is_open, rooms
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.elsewhere import Elsewhere
@@ -89,8 +89,8 @@ def _begin(look: Look, state: State, fleet: FleetView, pool: WorkerPool, spare: 
     worker = next((w for w in candidates if keeps(w, state, policy, look.now_s) is None), None)
     if worker is None or worker.instance is None:
         return as_it_is
-    if fleet.existing >= policy.workers.max:
-        why = f"return_to_spot: {fleet.existing} workers exist, and max leaves no room to launch before draining"
+    if (full := _full(look, fleet, pool)) is not None:
+        why = f"return_to_spot: {full}, and that leaves no room to launch before draining"
         return msgspec.structs.replace(as_it_is, blocked=(Blocked(subject=worker.title, reason=why),))
     kind = worker.instance.instance_type
     kind = kind if kind in pool.instance_types else pool.instance_types[0]
@@ -104,6 +104,15 @@ def _begin(look: Look, state: State, fleet: FleetView, pool: WorkerPool, spare: 
     )
     event = f"{worker.title} is one of {spare} beyond what is to be on demand: a Spot worker comes in its place"
     return ReturnPlan(record=record, launches=launches, event=event)
+
+
+def _full(look: Look, fleet: FleetView, pool: WorkerPool) -> str | None:
+    """Why there is no place for one more worker of the pool; None where there is."""
+    most = look.policy.workers.max
+    if fleet.existing >= most:
+        return f"{fleet.existing} workers exist and {look.limits.max_by} is {most}"
+    full = rooms(fleet, look.policy).get(pool.name, 1) == 0
+    return at_max(pool.name, fleet, look.policy) if full else None
 
 
 def _young(look: Look, fleet: FleetView, pool: WorkerPool) -> int:

@@ -19,7 +19,8 @@ from autoscaler.model import (
     ReplacementFailed,
     State,
 )
-from autoscaler.policy import Cost, Policy, Rotation, ScaleDown
+from autoscaler.policy import Cost, Policy, Rotation, ScaleDown, Workers
+from autoscaler.pools import WorkerPool
 from autoscaler.windows import Blackout
 from tests.decide.builders import (
     NOW_S,
@@ -40,6 +41,7 @@ from tests.decide.builders import (
 )
 
 HOUR_S = 3600
+SMALL: dict[str, Any] = {"instance_types": ("t3.small",)}
 ROTATION = Rotation(max_age_s=HOUR_S)
 POLICY = policy(rotation=ROTATION)
 BUSY = use(cpu=0.5)
@@ -147,6 +149,12 @@ def test_nothing_begins_and_what_it_waits_for_is_told(
             [worker(1, pods=[pod("a", owner_kind="")]), TWO[1]], POLICY, "max_age: bare_pod: shop/a", id="a bare pod"
         ),
         pytest.param(TWO, policy(high=2, rotation=ROTATION), "max_age: at_max: 2 workers exist", id="at max"),
+        pytest.param(
+            TWO,
+            policy(rotation=ROTATION, workers=Workers(pools=(WorkerPool(name="general", max=2, **SMALL),))),
+            "max_age: at_max: pool general has a max of 2 and 2 exist: its replacement has no place",
+            id="at its pool's max",
+        ),
         pytest.param(
             TWO, policy(rotation=ROTATION, cost=Cost(max_usd_per_hour=0.05)), "max_age: at_cost_cap: what", id="the cap"
         ),
