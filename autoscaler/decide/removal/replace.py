@@ -17,6 +17,7 @@ from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
 from autoscaler.decide.progress.launch import SETTLE_S
 from autoscaler.decide.removal.elsewhere import Elsewhere
+from autoscaler.decide.removal.minimum import at_min
 from autoscaler.decide.removal.pace import at_once, blackout_at
 from autoscaler.decide.removal.shrink import holds_up_others, keeps
 from autoscaler.model import Asks, Blocked, MetricsStatus, NewWorkers, Replacement, ReplacementFailed, State
@@ -197,7 +198,7 @@ def _stays(look: Look, state: State, fleet: FleetView, elsewhere: Elsewhere, wis
     if why is not None:
         return why
     if _spares(look, state.replacement_failed, wish, fleet):
-        return None
+        return at_min(wish.worker, fleet, look)
     most = look.policy.workers.max
     if fleet.existing + wish.count > most:
         return (
@@ -278,6 +279,7 @@ def _drained(
     why = _not_now(look, state, fleet, waiting_pods=waiting_pods)
     if why is None and worker.standing is not Standing.READY:
         why = "it is not Ready"
+    why = why or at_min(worker, fleet, look)
     if why is None:
         elsewhere = Elsewhere(look.snapshot, fleet, state, look.policy, now_s=look.now_s)
         asks = _asks(look, elsewhere, worker)

@@ -14,6 +14,7 @@ from autoscaler.decide.capacity.pools import at_max, is_open, rooms
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.elsewhere import Elsewhere
+from autoscaler.decide.removal.minimum import at_min
 from autoscaler.decide.removal.shrink import SEEN_AT_ONCE, keeps
 from autoscaler.model import ON_DEMAND, SPOT, Asks, Blocked, MetricsStatus, NewWorkers, SpotReturn, State
 from autoscaler.policy import Policy
@@ -145,7 +146,7 @@ def _go_on(look: Look, state: State, fleet: FleetView, record: SpotReturn) -> Re
     # Judged without it: beside the Spot worker that has come, the share may ask for one more on demand.
     if worker is None or needed_on_demand(worker, fleet, look.policy, gone=()) is not None:
         return ReturnPlan(record=None)  # it went, or need not go any more
-    if fleet.ready <= look.policy.workers.min:
+    if at_min(worker, fleet, look) is not None:
         return ReturnPlan(record=record)
     if record.draining:
         return _in_vain(look, record, f"{worker.title} was not drained")

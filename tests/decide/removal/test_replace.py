@@ -217,6 +217,20 @@ def test_once_it_is_ready_the_old_one_is_drained_with_all_checks() -> None:
         ),
         pytest.param([full(1, local_volumes=2), TWO[1], young(9)], POLICY, {}, "local_volume", id="a volume came"),
         pytest.param([full(1, ready=False), TWO[1], young(9)], POLICY, {}, "it is not Ready", id="it is NotReady"),
+        pytest.param(
+            [*TWO, young(9)],
+            policy(low=3, rotation=ROTATION),
+            {},
+            "3 workers are Ready and workers.min is 3",
+            id="what came stands in for one that was lost",
+        ),
+        pytest.param(
+            [*TWO, young(9)],
+            policy(rotation=ROTATION, workers=Workers(min=0, pools=(WorkerPool(name="general", min=3, **SMALL),))),
+            {},
+            "3 workers of pool general are Ready and its min is 3",
+            id="its pool needs what came",
+        ),
     ],
 )
 def test_the_drain_waits(machines: list[Machine], its_policy: Policy, seen: dict[str, Any], why: str) -> None:
