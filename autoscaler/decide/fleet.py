@@ -182,17 +182,18 @@ def view_fleet(snapshot: Snapshot, state: State) -> FleetView:
         node, instance = nodes.get(key), instances.get(key)
         if key in servers or (node is not None and node.control_plane):
             continue
+        launch = launches.get(key)
+        if launch is None and instance is not None and instance.operation_id is not None and key not in finished:
+            launch = open_launches.get(instance.operation_id)
         if (
             node is None
             and instance is not None
             and not instance.managed
+            and launch is None
             and key not in removals
             and snapshot.cluster_known
         ):
             continue  # tagged for the cluster, but neither a Node nor ours: not a worker that anybody sees
-        launch = launches.get(key)
-        if launch is None and instance is not None and instance.operation_id is not None and key not in finished:
-            launch = open_launches.get(instance.operation_id)
         removal = removals.get(key)
         gone = key in removed and instance is None  # EC2 has forgotten it, and the metrics lag
         workers.append(

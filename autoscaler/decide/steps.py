@@ -4,7 +4,7 @@ import msgspec
 
 from autoscaler.decide.demand.custom import kept_by_signals
 from autoscaler.decide.demand.forecast import NO_FORECAST, ForecastDemand, forecast_demand
-from autoscaler.decide.demand.growth import GrowPlan, plan_blind_growth, plan_growth
+from autoscaler.decide.demand.growth import NO_PLACE, GrowPlan, plan_blind_growth, plan_growth
 from autoscaler.decide.demand.headroom import NO_HEADROOM, HeadroomDemand, headroom_demand
 from autoscaler.decide.demand.keeping import most_kept
 from autoscaler.decide.demand.pods import NO_DEMAND, PodDemand, pod_demand
@@ -73,8 +73,13 @@ class Course:
 
     @property
     def another_comes_first(self) -> bool:
-        """Whether something is done, or held back, already: one of repair, growth and shrink begins in one look."""
-        grows = self.grow.growth is not None or bool(self.grow.limit)
+        """Whether something is done, or held back, already: one of repair, growth and shrink begins in one look.
+
+        A pool's min for which there is no place holds up nobody: who leaves makes the place.
+        """
+        grow = self.grow
+        without_place = grow.growth is None and grow.reason == BELOW_POOL_MIN and grow.limit in NO_PLACE
+        grows = grow.growth is not None or (bool(grow.limit) and not without_place)
         return grows or self.repaired or bool(self.wanted_back)
 
     @property

@@ -271,7 +271,7 @@ class Ec2:
                 if shortage is not None:
                     shortage.left -= 1
                 tags = dict(request.tags)
-                tags[TEMPLATE_VERSION_TAG] = request.template_version
+                tags |= {TEMPLATE_ID_TAG: request.template_id, TEMPLATE_VERSION_TAG: request.template_version}
                 ids.append(
                     self.launch(override.instance_type, override.zone, override.subnet_id, tags, market=request.market)
                 )

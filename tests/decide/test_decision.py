@@ -235,6 +235,13 @@ def test_what_is_no_worker(machine: Machine) -> None:
     assert view_fleet(snapshot([machine]), State()).workers == ()
 
 
+def test_who_is_awaited_is_a_worker_though_somebody_took_its_tag() -> None:
+    """It will join, and take pods: counted out, one more would be launched beside it, above max."""
+    taken = [Machine(instance=instance(n, managed=False, operation_id="l1"), node=None) for n in (1, 2)]
+    fleet = view_fleet(snapshot(taken), State(launches=(launch(ids=[1], count=2),)))
+    assert (fleet.joining, fleet.existing) == (2, 2)
+
+
 def test_servers_that_run_are_where_commands_can_go() -> None:
     stopped = msgspec.structs.replace(SERVER, instance_id="i-0bbb", state=InstanceState.STOPPED)
     assert view_fleet(snapshot(0, servers=(SERVER, stopped)), State()).servers == (SERVER,)

@@ -210,6 +210,15 @@ def test_a_pools_min_is_kept_whatever_the_fleet_has() -> None:
     assert by_pool(cluster) == {"": 1, "batch": 1}, "the fleet's min is 2, and the pool's is one of them"
 
 
+def test_a_pools_min_without_a_place_gets_that_of_whoever_nobody_needs() -> None:
+    """The fleet is at its max, and none of its workers is of the pool: what is refused holds up no shrink."""
+    cluster = SimCluster(pools(GENERAL, "{name: batch, instance_types: [t3.small], min: 1}", high=4), workers=4)
+    documents = cluster.sweep_for(7200)
+    assert documents[0]["nodes"]["ready"] == 4
+    assert cluster.ec2.bill.launched == 4 + 1
+    assert by_pool(cluster) == {"": 1, "batch": 1}
+
+
 def test_use_grows_a_pool_that_takes_any_pod() -> None:
     first = GPUS.replace("MOST", "5")
     cluster = SimCluster(pools(first, GENERAL))

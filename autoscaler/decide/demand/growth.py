@@ -24,6 +24,9 @@ from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations
 BLIND_ALERT = "blind_alert"
 AT_COST_CAP = "at_cost_cap"
 POOLS_AT_MAX = "pools_at_max"
+AT_MAX = "at_max"
+NO_PLACE = frozenset({AT_MAX, AT_COST_CAP})
+"""Limits that the workers which exist have reached together."""
 
 
 class GrowPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,7 +181,7 @@ def _limited(
         return 0, "state_full"
     room = max(0, policy.workers.max - fleet.existing - unlisted)
     if room < count:
-        count, limit = room, "at_max"
+        count, limit = room, AT_MAX
     step = policy.scale_up.max_step
     if step is not None and step < count:
         count, limit = step, limit or "max_step"

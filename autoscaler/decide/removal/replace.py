@@ -12,12 +12,13 @@ import msgspec
 
 from autoscaler.decide.capacity.cost import within_cap
 from autoscaler.decide.capacity.market import in_markets
-from autoscaler.decide.capacity.pools import is_open, pool_of
+from autoscaler.decide.capacity.pools import at_max, is_open, pool_of, rooms
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
 from autoscaler.decide.progress.launch import SETTLE_S
 from autoscaler.decide.removal.elsewhere import Elsewhere
 from autoscaler.decide.removal.holds import holds_up_others, keeps
+from autoscaler.decide.removal.minimum import at_min
 from autoscaler.decide.removal.pace import at_once, blackout_at
 from autoscaler.model import Asks, Blocked, MetricsStatus, NewWorkers, Replacement, ReplacementFailed, State
 from autoscaler.state.memory import was_removed
@@ -197,12 +198,15 @@ def _stays(look: Look, state: State, fleet: FleetView, elsewhere: Elsewhere, wis
     if why is not None:
         return why
     if _spares(look, state.replacement_failed, wish, fleet):
-        return None
+        return at_min(wish.worker, fleet, look)
     most = look.policy.workers.max
     if fleet.existing + wish.count > most:
         return (
             f"at_max: {fleet.existing} workers exist and {look.limits.max_by} is {most}: its replacement has no place"
         )
+    pool = wish.launches[0].pool
+    if rooms(fleet, look.policy).get(pool, wish.count) < wish.count:
+        return f"at_max: {at_max(pool, fleet, look.policy)}: its replacement has no place"
     kept, because = _capped(look, state, fleet, wish)
     if sum(new.count for new in kept) < wish.count:
         return f"at_cost_cap: {because}"
@@ -275,6 +279,7 @@ def _drained(
     why = _not_now(look, state, fleet, waiting_pods=waiting_pods)
     if why is None and worker.standing is not Standing.READY:
         why = "it is not Ready"
+    why = why or at_min(worker, fleet, look)
     if why is None:
         elsewhere = Elsewhere(look.snapshot, fleet, state, look.policy, now_s=look.now_s)
         asks = _asks(look, elsewhere, worker)

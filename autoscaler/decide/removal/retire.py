@@ -7,10 +7,11 @@ import msgspec
 
 from autoscaler.decide.capacity.cost import within_cap
 from autoscaler.decide.capacity.market import in_markets
-from autoscaler.decide.capacity.pools import counted, is_open, pool_of, rooms
+from autoscaler.decide.capacity.pools import is_open, pool_of, rooms
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.elsewhere import Elsewhere
+from autoscaler.decide.removal.minimum import at_min
 from autoscaler.decide.removal.reclaim import is_far
 from autoscaler.model import Asks, Blocked, MetricsStatus, NewWorkers, Notice, State
 from autoscaler.state.memory import refused_lately, was_removed
@@ -67,9 +68,7 @@ def _next_step(look: Look, state: State, fleet: FleetView, worker: Worker, notic
         return Retirement(asks=asks)
     places = [w for w in fleet.having(Standing.READY) if is_open(w, look.policy)]
     pool = pool_of(worker, look.policy) or look.policy.default_pool
-    in_pool = counted(fleet, look.policy, Standing.READY)[pool.name]
-    at_min = fleet.ready <= look.policy.workers.min or (pool.min > 0 and in_pool <= pool.min)
-    enough = not at_min and elsewhere.cannot_lose(worker, (), places) is None
+    enough = at_min(worker, fleet, look) is None and elsewhere.cannot_lose(worker, (), places) is None
     may_grow = fleet.existing < look.policy.workers.max and rooms(fleet, look.policy).get(pool.name, 1) > 0
     if not enough and not notice.replaced and may_grow:
         one = (NewWorkers(pool.instance_types[0], 1, pool=pool.name),)

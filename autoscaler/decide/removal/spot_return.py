@@ -10,11 +10,12 @@ import msgspec
 
 from autoscaler.decide.capacity.cost import within_cap
 from autoscaler.decide.capacity.market import in_storm, market_of, members, mix_of, needed_on_demand, on_demand_of
-from autoscaler.decide.capacity.pools import is_open
+from autoscaler.decide.capacity.pools import at_max, is_open, rooms
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.elsewhere import Elsewhere
 from autoscaler.decide.removal.holds import keeps
+from autoscaler.decide.removal.minimum import at_min
 from autoscaler.decide.removal.shrink import SEEN_AT_ONCE
 from autoscaler.model import ON_DEMAND, SPOT, Asks, Blocked, MetricsStatus, NewWorkers, SpotReturn, State
 from autoscaler.policy import Policy
@@ -90,8 +91,8 @@ def _begin(look: Look, state: State, fleet: FleetView, pool: WorkerPool, spare: 
     worker = next((w for w in candidates if keeps(w, state, policy, look.now_s) is None), None)
     if worker is None or worker.instance is None:
         return as_it_is
-    if fleet.existing >= policy.workers.max:
-        why = f"return_to_spot: {fleet.existing} workers exist, and max leaves no room to launch before draining"
+    if (full := _full(look, fleet, pool)) is not None:
+        why = f"return_to_spot: {full}, and that leaves no room to launch before draining"
         return msgspec.structs.replace(as_it_is, blocked=(Blocked(subject=worker.title, reason=why),))
     kind = worker.instance.instance_type
     kind = kind if kind in pool.instance_types else pool.instance_types[0]
@@ -105,6 +106,15 @@ def _begin(look: Look, state: State, fleet: FleetView, pool: WorkerPool, spare: 
     )
     event = f"{worker.title} is one of {spare} beyond what is to be on demand: a Spot worker comes in its place"
     return ReturnPlan(record=record, launches=launches, event=event)
+
+
+def _full(look: Look, fleet: FleetView, pool: WorkerPool) -> str | None:
+    """Why there is no place for one more worker of the pool; None where there is."""
+    most = look.policy.workers.max
+    if fleet.existing >= most:
+        return f"{fleet.existing} workers exist and {look.limits.max_by} is {most}"
+    full = rooms(fleet, look.policy).get(pool.name, 1) == 0
+    return at_max(pool.name, fleet, look.policy) if full else None
 
 
 def _young(look: Look, fleet: FleetView, pool: WorkerPool) -> int:
@@ -137,7 +147,7 @@ def _go_on(look: Look, state: State, fleet: FleetView, record: SpotReturn) -> Re
     # Judged without it: beside the Spot worker that has come, the share may ask for one more on demand.
     if worker is None or needed_on_demand(worker, fleet, look.policy, gone=()) is not None:
         return ReturnPlan(record=None)  # it went, or need not go any more
-    if fleet.ready <= look.policy.workers.min:
+    if at_min(worker, fleet, look) is not None:
         return ReturnPlan(record=record)
     if record.draining:
         return _in_vain(look, record, f"{worker.title} was not drained")

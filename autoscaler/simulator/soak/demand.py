@@ -7,6 +7,7 @@ from autoscaler.decide.capacity.market import on_demand_of
 from autoscaler.model import SPOT
 from autoscaler.simulator.soak.clockwork import AHEAD_S, limits_between
 from autoscaler.simulator.soak.helpable import helpable
+from autoscaler.simulator.soak.pools import pool_of_instance, workers_of
 from autoscaler.simulator.soak.watch import Watch
 from autoscaler.simulator.world.objects import SimNode
 
@@ -16,11 +17,17 @@ def not_yet(watch: Watch) -> list[str]:
     cluster, truth = watch.cluster, watch.truth
     truth.look()
     world, moment = cluster.world.state, truth.moments[-1]
-    limits = limits_between(cluster.policy, cluster.now_s, cluster.now_s)
+    limits = limits_between([watch.in_force], cluster.now_s, cluster.now_s)
     missing: list[str] = []
-    capped = cluster.policy.cost.max_usd_per_hour is not None
+    if not watch.parameter.is_seen(watch.state.policy_override):
+        missing.append("what was changed of the policy is not seen")
+    capped = watch.in_force.cost.max_usd_per_hour is not None
     if len(moment.ready) < limits.least_min and not capped:
         missing.append(f"{len(moment.ready)} Ready workers, min is {limits.least_min}")
+    for pool in cluster.policy.pools:
+        there = len(workers_of(truth, pool, moment.ready))
+        if there < pool.min and len(moment.ready) < limits.most_max and not capped:
+            missing.append(f"{there} Ready workers of the pool {pool.name}, whose min is {pool.min}")
     kept = [node for node in world.nodes.values() if _keeps_a_volume(watch, node)]
     waiting = [pod.title for pod in helpable(cluster)]
     # With a cap nobody but the core counts what there is room for; never_above_the_cost_cap holds the other side.
@@ -52,15 +59,19 @@ def may_rest(watch: Watch) -> bool:
     """Whether the fleet goes down when nothing runs any more.
 
     Not while a pod's volume lies on a machine that is gone (launches are tried for it, ever more rarely), and not where
-    workers have a taint that stays: somebody keeps them for something, and none is taken away for want of load.
+    workers have a taint that stays and is not their pool's: somebody keeps them for something, and none is taken away
+    for want of load.
     """
     world = watch.cluster.world
     waits_in_vain = any(pod.claim for pod in world.state.unbound.values())
-    return not waits_in_vain and not any(node.extra_taints for node in world.state.nodes.values() if _is_worker(node))
+    workers = [node for node in world.state.nodes.values() if not node.machine.server]
+    return not waits_in_vain and not any(_is_kept(watch, node) for node in workers)
 
 
-def _is_worker(node: SimNode) -> bool:
-    return not node.machine.server
+def _is_kept(watch: Watch, node: SimNode) -> bool:
+    instance = watch.cluster.ec2.instances.get(node.machine.instance_id)
+    own = pool_of_instance(watch.policy, instance).parsed_taints if instance is not None else ()
+    return not set(node.extra_taints) <= set(own)
 
 
 def not_at_rest(watch: Watch) -> list[str]:
@@ -84,8 +95,9 @@ def not_at_rest(watch: Watch) -> list[str]:
     nowhere = held.pop("", 0)  # bare metal is in no zone
     even = max(held.values(), default=0) - 1
     now_s = watch.cluster.now_s
-    least = limits_between(watch.policy, now_s, now_s + AHEAD_S).most_min
+    least = limits_between([watch.in_force], now_s, now_s + AHEAD_S).most_min
     floor = max(least, nowhere + sum(max(held[zone], even) for zone in zones - {""}))
+    floor = max(floor, held.total() + nowhere + sum(pool.min for pool in watch.policy.pools))
     floor += _kept_on_demand(watch, bound | protected)
     if len(moment.ready) > floor:
         missing.append(f"{len(moment.ready)} workers are Ready, and {floor} are enough")
@@ -93,14 +105,16 @@ def not_at_rest(watch: Watch) -> list[str]:
 
 
 def _kept_on_demand(watch: Watch, held: Container[str]) -> int:
-    """On-demand workers that a Spot pool's base and share keep beside the Spot workers of these names that stay."""
-    [pool] = watch.policy.pools
-    on_spot = [
-        node
-        for node in watch.cluster.world.state.nodes.values()
-        if node.machine.market == SPOT and (node.name in held or node.machine.instance_id in held)
-    ]
-    if not on_spot:
-        return 0
-    kept = range(1, watch.policy.most_workers + 1)
-    return max((k for k in kept if k <= on_demand_of(pool, len(on_spot) + k - 1)), default=0)
+    """On-demand workers that Spot pools' bases and shares keep beside the Spot workers of these names that stay."""
+    most = range(1, watch.in_force.most_workers + 1)
+    kept = 0
+    for pool in watch.policy.pools:
+        on_spot = [
+            node
+            for node in watch.cluster.world.state.nodes.values()
+            if node.machine.market == SPOT
+            and node.machine.pool in {pool.name, ""}
+            and (node.name in held or node.machine.instance_id in held)
+        ]
+        kept += max((k for k in most if on_spot and k <= on_demand_of(pool, len(on_spot) + k - 1)), default=0)
+    return kept

@@ -7,6 +7,9 @@ from autoscaler.simulator.soak import (
     on_ending,
     on_market,
     on_numbers,
+    on_policy,
+    on_pools,
+    on_prices,
     on_state,
     on_telling,
 )
@@ -24,6 +27,7 @@ def rules() -> Rules:
     turns = TurnRules()
     tells = TellRules()
     plans = PlanRules()
+    policies = on_policy.PolicyRules()
     returns = on_market.ReturnRules()
     known = RULES_ARE_USED
     return Rules(
@@ -57,10 +61,14 @@ def rules() -> Rules:
             on_decision.nothing_is_removed_twice,
             on_choice.nobody_leaves_by_choice_in_a_blackout,
             on_choice.no_more_leave_together_than_the_budget,
-            on_choice.who_is_rotated_is_replaced_first,
+            on_choice.who_is_replaced_is_replaced_first,
             turns.a_refused_worker_waits,
             turns.a_retirement_is_replaced_once,
             on_market.a_shrink_keeps_the_base,
+            on_pools.who_leaves_leaves_each_pool_its_min,
+            policies.only_what_is_valid_holds,
+            policies.no_older_policy_holds_again,
+            on_prices.what_comes_for_a_dearer_worker_is_cheaper,
             returns.a_return_launches_first_and_one_at_a_time,
             *([plans.no_launch_follows_a_removal] if known else []),
         ),
@@ -68,12 +76,14 @@ def rules() -> Rules:
             on_effect.intent_comes_first,
             on_effect.a_launch_is_sent_to_the_letter,
             on_effect.only_ours_is_touched,
+            on_pools.a_launch_is_of_one_pool,
             on_effect.hands_off_while_paused,
             on_ending.nothing_is_lost_unasked,
             on_ending.no_end_rests_on_an_old_look,
         ),
         on_effect=(
             on_effect.never_above_max,
+            on_pools.never_above_a_pools_max,
             on_effect.never_above_the_cost_cap,
             on_effect.one_fleet_for_one_intent,
             on_market.one_stands_for_one,
@@ -91,6 +101,9 @@ def rules() -> Rules:
             turns.every_removable_worker_is_tried,
             tells.a_lasting_failure_is_told_once,
             on_telling.a_protected_worker_is_given_back,
+            on_policy.a_decision_names_the_policy_that_held,
+            on_policy.a_refused_policy_is_told_by_who_brought_it,
+            on_prices.dollars_are_by_the_prices_that_hold,
             *([plans.nothing_is_launched_for_pods_that_no_worker_helps] if known else []),
         ),
     )

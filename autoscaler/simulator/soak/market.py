@@ -47,8 +47,9 @@ def plan_for_market(
     dice = random.Random(f"{seed}: when the market fails")
     # Droughts are what most is at stake in: they come more often.
     kinds = [*sorted(market.KINDS), market.DROUGHT, market.DROUGHT]
-    kinds = kinds if policy.workers.market == SPOT else [market.ZONE_OUTAGE]
-    if only or (policy.workers.market != SPOT and dice.random() >= OUTAGE_SEEDS):
+    on_spot = any(pool.market == SPOT for pool in policy.pools)
+    kinds = kinds if on_spot else [market.ZONE_OUTAGE]
+    if only or (not on_spot and dice.random() >= OUTAGE_SEEDS):
         return []
     span_s = end_s - begin_s
     episodes = []

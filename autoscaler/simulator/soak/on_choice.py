@@ -3,7 +3,7 @@
 from autoscaler.model import RemovalOperation, RemovalPhase
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, NOTICED_WITHIN_S
 from autoscaler.simulator.soak.leaving import blacked_out, budget_of, launched_by
-from autoscaler.simulator.soak.on_decision import ROTATION, VOLUNTARY, by_choice
+from autoscaler.simulator.soak.on_decision import REPLACED, VOLUNTARY, by_choice
 from autoscaler.simulator.soak.watch import Saved, Watch
 
 LEAVING = frozenset({RemovalPhase.DRAINING, RemovalPhase.DRAINED, RemovalPhase.TERMINATING})
@@ -40,20 +40,22 @@ def no_more_leave_together_than_the_budget(watch: Watch, saved: Saved) -> str | 
 def _leaves_by_choice(watch: Watch, removal: RemovalOperation) -> bool:
     """One that is stuck holds up nobody."""
     young = watch.cluster.now_s - removal.phase_since_s < watch.policy.drain.timeout_s
-    chosen = removal.reason in VOLUNTARY | {ROTATION}
+    chosen = removal.reason in VOLUNTARY | REPLACED
     return chosen and removal.phase in LEAVING and not removal.reclaim and young
 
 
-def who_is_rotated_is_replaced_first(watch: Watch, saved: Saved) -> str | None:
+def who_is_replaced_is_replaced_first(watch: Watch, saved: Saved) -> str | None:
     """What was launched for it is Ready before it begins to leave."""
     for removal in by_choice(saved):
-        if removal.reason != ROTATION:
+        if removal.reason not in REPLACED:
             continue
         replacement = saved.new.replacement
         if replacement is None or replacement.instance_id != removal.instance_id:
-            return f"{removal.instance_id} is rotated, and the state does not say so"
+            return f"{removal.instance_id} goes ({removal.reason}), and the state does not say so"
         new = launched_by(watch, replacement.launched_by)
         ready = {i for moment in watch.truth.lately(NOTICED_WITHIN_S) for i in moment.ready}
         if len(new & ready - {removal.instance_id}) < replacement.count:
-            return f"{removal.instance_id} is rotated, and {sorted(new & ready)} of {sorted(new)} are Ready"
+            return (
+                f"{removal.instance_id} goes ({removal.reason}), and {sorted(new & ready)} of {sorted(new)} are Ready"
+            )
     return None

@@ -1,18 +1,31 @@
 """Invariants of what is begun: growth has a cause, a shrink has complete metrics, a removal has a reason."""
 
-from autoscaler.model import MANAGED_BY_TAG, ON_DEMAND, OPERATION_TAG, SPOT, RemovalOperation, RemovalPhase
+from autoscaler.model import (
+    MANAGED_BY_TAG,
+    ON_DEMAND,
+    OPERATION_TAG,
+    SPOT,
+    LaunchOperation,
+    RemovalOperation,
+    RemovalPhase,
+)
+from autoscaler.pools import WorkerPool
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, NOTICED_WITHIN_S
 from autoscaler.simulator.soak.clockwork import AHEAD_S, Limits, limits_between
 from autoscaler.simulator.soak.leaving import budget_of, is_due
 from autoscaler.simulator.soak.on_numbers import CALM, a_forecast_asks, a_signal_asks
 from autoscaler.simulator.soak.on_state import new_launches, new_removals
+from autoscaler.simulator.soak.pools import workers_of
 from autoscaler.simulator.soak.truth import Moment
 from autoscaler.simulator.soak.watch import Saved, Watch
 
 VOLUNTARY = CALM | {"above_max"}
 """Reasons of a shrink."""
-ROTATION = "rotation"
-"""Every other removal answers something that happened to the worker."""
+ROTATION, CHEAPER = "rotation", "cheaper"
+REPLACED = frozenset({ROTATION, CHEAPER})
+"""Reasons of a removal that comes after a launch. Every other one answers something that happened to the worker."""
+REPLACED_WITHIN_S = 4200.0
+"""A replacement that could not end is given up an hour after it began."""
 RECORDED_AFTER_S = 75.0
 """Pods that were there for shorter may fall between two recordings, or into a gap that a window may have."""
 USE_TOLERANCE = 0.05
@@ -22,7 +35,7 @@ HIGH_FOR_S = 90.0
 
 def by_choice(saved: Saved) -> list[RemovalOperation]:
     """Those that begin now: one whose drain is too long ago is drained anew, as a new operation."""
-    going_on, chosen = {removal.instance_id for removal in saved.old.removals}, VOLUNTARY | {ROTATION}
+    going_on, chosen = {removal.instance_id for removal in saved.old.removals}, VOLUNTARY | REPLACED
     return [r for r in new_removals(saved) if r.reason in chosen and r.instance_id not in going_on]
 
 
@@ -64,8 +77,8 @@ def no_shrink_of_a_busy_fleet(watch: Watch, saved: Saved) -> str | None:
         leaving = {removal.instance_id for removal in chosen}
         if not any(i in now.busy for i in now.ready):
             return None  # what machines use by themselves leaves with them
-        # Every worker here is of one size.
-        there, stay = len(now.ready - now.closed), len(now.ready - now.closed - leaving)
+        # Every worker here is of one size; use is that of those that take any pod.
+        there, stay = len(now.taking), len(now.taking - leaving)
         share = stay / there if there else 0.0
         limits = {
             "cpu": (up.cpu_above - down.target_margin) * share,
@@ -111,7 +124,8 @@ def shrink_keeps_the_minimum(watch: Watch, saved: Saved) -> str | None:
     leaving = {r.instance_id for r in saved.new.removals if r.phase is not RemovalPhase.UNCORDONING}
     most = max(len(moment.ready - leaving) for moment in watch.truth.lately(NOTICED_WITHIN_S))
     now_s = watch.cluster.now_s
-    least = limits_between(watch.policy, now_s - NOTICED_WITHIN_S, now_s).least_min
+    since_s = now_s - NOTICED_WITHIN_S
+    least = limits_between(watch.policies_since(since_s), since_s, now_s).least_min
     if most < least:
         return f"{len(chosen)} more leave and {most} Ready workers stay, fewer than {least}"
     return None
@@ -124,7 +138,8 @@ def shrink_waits_for_calm(watch: Watch, saved: Saved) -> str | None:
         return None
     if saved.new.launches:
         return f"{chosen[0].instance_id} is removed while launch {saved.new.launches[0].operation_id} is open"
-    last_s, cool_down_s = watch.last_scaling_s, watch.policy.scale_down.cool_down_s
+    policies = watch.policies_since(watch.cluster.now_s - NOTICED_WITHIN_S)
+    last_s, cool_down_s = watch.last_scaling_s, min(policy.scale_down.cool_down_s for policy in policies)
     # Both times are by the clock of whoever looked, and a look takes its time between looking and writing.
     if last_s is not None and watch.cluster.now_s - last_s < cool_down_s - CLOCKS_DIFFER_S - 30:
         since_s = watch.cluster.now_s - last_s
@@ -156,6 +171,9 @@ def _caused(watch: Watch, saved: Saved, reason: str) -> bool:
             )
         case "below_min":
             return any(len(workers) < _soon(watch).most_min for workers in healthy)
+        case "below_pool_min":
+            pools = watch.policy.pools
+            return any(len(workers_of(watch.truth, pool, there)) < pool.min for pool in pools for there in healthy)
         case "headroom":
             return _soon(watch).headroom
         case "custom_signal":
@@ -174,38 +192,57 @@ def _caused(watch: Watch, saved: Saved, reason: str) -> bool:
 
 def _chosen(watch: Watch, saved: Saved, reason: str) -> bool:
     """Whether a worker is there that one may be launched in the place of."""
-    if reason == "rotation":
-        replacement = saved.new.replacement
+    replacement = saved.new.replacement
+    if reason == ROTATION:
         return replacement is not None and is_due(watch, replacement.instance_id)
+    if reason == CHEAPER:
+        return replacement is not None and _may_save(watch)
     if reason == "return_to_spot":
         known = watch.cluster.ec2.instances
         lately = watch.truth.lately(NOTICED_WITHIN_S)
         there = {known[i].market for moment in lately for i in moment.ready if i in known}
-        return watch.policy.workers.market == SPOT and ON_DEMAND in there
+        return _buys_spot(watch) and ON_DEMAND in there
     return False
+
+
+def _may_save(watch: Watch) -> bool:
+    """Whether dearer workers went for cheaper ones at any time that a replacement takes."""
+    policies = watch.policies_since(watch.cluster.now_s - REPLACED_WITHIN_S)
+    return any(policy.scale_down.replace_when_saves is not None for policy in policies)
+
+
+def _buys_spot(watch: Watch) -> bool:
+    return any(pool.market == SPOT for pool in watch.policy.pools)
 
 
 def _soon(watch: Watch) -> Limits:
     now_s = watch.cluster.now_s
-    return limits_between(watch.policy, now_s - NOTICED_WITHIN_S, now_s + AHEAD_S)
+    since_s = now_s - NOTICED_WITHIN_S
+    return limits_between(watch.policies_since(since_s), since_s, now_s + AHEAD_S)
 
 
 def growth_is_no_more_than_waits(watch: Watch, saved: Saved) -> str | None:
-    """Each worker that is launched or joining for waiting pods has a pod of its own that waited.
+    """Each worker of a pool that is launched or joining for waiting pods has a pod of its own that waited.
 
-    Every worker here is of one type, so a worker that joins takes at least one pod before another is asked for.
+    Every worker here is of one size, so one that joins takes at least one pod before another of its pool is asked for.
     """
     launches = [launch for launch in new_launches(saved) if launch.reason == "pods_unschedulable"]
     if not launches or watch.truth.noticed:
         return None
-    asked = sum(launch.request.count for launch in launches)
-    earlier = [launch for launch in saved.new.launches if launch not in launches]
+    verdicts = (_more_than_waits(watch, saved, launches, pool) for pool in watch.policy.pools)
+    return next((verdict for verdict in verdicts if verdict is not None), None)
+
+
+def _more_than_waits(watch: Watch, saved: Saved, launches: list[LaunchOperation], pool: WorkerPool) -> str | None:
+    asked = sum(launch.request.count for launch in launches if launch.request.pool == pool.name)
+    earlier = [o for o in saved.new.launches if o not in launches and o.request.pool == pool.name]
+    newcomers = workers_of(watch.truth, pool, _listed_newcomers(watch))
     known = {i for launch in earlier for i in launch.instance_ids}
     leaving = {removal.instance_id for removal in saved.new.removals}
-    ids = {i for i in known | _listed_newcomers(watch) if not _not_coming(watch, i)} - leaving
+    ids = {i for i in known | newcomers if not _not_coming(watch, i)} - leaving
     coming = len(ids) + sum(launch.unidentified for launch in earlier)
     waiting = max(moment.waiting for moment in watch.truth.lately(NOTICED_WITHIN_S))
-    if asked + coming > waiting:
+    if asked and asked + coming > waiting:
         return f"{asked} workers are launched while {coming} join, for at most {waiting} pods that waited"
     return None
 
@@ -245,9 +282,11 @@ def _justified(watch: Watch, removal: RemovalOperation, lately: list[Moment]) ->
         case "retirement":
             return instance_id in watch.truth.announced
         case "return_to_spot":
-            return instance is not None and watch.policy.workers.market == SPOT and instance.market == ON_DEMAND
+            return instance is not None and _buys_spot(watch) and instance.market == ON_DEMAND
         case "rotation":
             return is_due(watch, instance_id)
+        case "cheaper":
+            return _may_save(watch)
         case "join_timeout":
             return old_enough and unready
         case "no_node":
@@ -271,7 +310,7 @@ def nothing_is_decided_for_another_cluster(_watch: Watch, saved: Saved) -> str |
     if not saved.seen.another_cluster:
         return None
     for launch in new_launches(saved):
-        if launch.reason in {"pods_unschedulable", "cpu_high", "memory_high", ROTATION}:
+        if launch.reason in {"pods_unschedulable", "cpu_high", "memory_high", *REPLACED}:
             return f"launch {launch.operation_id} says {launch.reason}, of another cluster's metrics"
     for removal in new_removals(saved):
         if removal.reason not in {"interruption", "retirement", "instance_gone"}:

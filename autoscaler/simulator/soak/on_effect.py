@@ -3,9 +3,10 @@
 import math
 
 from autoscaler.model import CLUSTER_TAG, OPERATION_TAG, LaunchRequest, Mode, NodeCommand, RemovalPhase, Verb
-from autoscaler.simulator.ec2 import SimInstance, listed_usd
+from autoscaler.simulator.ec2 import SimInstance
 from autoscaler.simulator.soak.assumptions import NOTICED_WITHIN_S
 from autoscaler.simulator.soak.clockwork import AHEAD_S, SENT_AGAIN_S, limits_between
+from autoscaler.simulator.soak.pools import usd_of
 from autoscaler.simulator.soak.watch import Effect, Watch
 from autoscaler.simulator.world.controllers import evictable_pods
 from autoscaler.simulator.world.objects import SimNode
@@ -97,31 +98,37 @@ def never_above_max(watch: Watch, effect: Effect) -> str | None:
     workers = (moment.ours | moment.others) - watch.truth.noticed.keys() - watch.truth.stopped
     operation_id = dict(effect.subject.tags).get(OPERATION_TAG, "")
     launched = [i for i in moment.ours if watch.cluster.ec2.instances[i].tags.get(OPERATION_TAG) == operation_id]
-    # Who loses the cluster's tag while Prometheus cannot be asked is known to nobody.
-    unknown = {
-        i.instance_id
-        for i in watch.cluster.ec2.instances.values()
-        if i.instance_id in watch.truth.untagged_s and CLUSTER_TAG not in i.tags
-    }
     now_s = watch.cluster.now_s
-    most = limits_between(watch.policy, now_s - SENT_AGAIN_S, now_s).most_max
-    most = max(most, limits_between(watch.policy, now_s - SENT_AGAIN_S, now_s + AHEAD_S).most_min)
-    if launched and len(workers - (unknown if watch.blind() or not effect.seen.metrics_complete else set())) > most:
+    policies = watch.policies_since(now_s - SENT_AGAIN_S)
+    most = limits_between(policies, now_s - SENT_AGAIN_S, now_s).most_max
+    most = max(most, limits_between(policies, now_s - SENT_AGAIN_S, now_s + AHEAD_S).most_min)
+    if launched and len(workers - unknown_to_all(watch, effect)) > most:
         return f"{len(workers)} workers live after {effect.name} {operation_id}; max is {most}"
     return None
 
 
+def unknown_to_all(watch: Watch, effect: Effect) -> set[str]:
+    """Who lost the cluster's tag while Prometheus could not be asked."""
+    if not watch.blind() and effect.seen.metrics_complete:
+        return set()
+    instances = watch.cluster.ec2.instances.values()
+    return {i.instance_id for i in instances if i.instance_id in watch.truth.untagged_s and CLUSTER_TAG not in i.tags}
+
+
 def never_above_the_cost_cap(watch: Watch, effect: Effect) -> str | None:
     """Living workers of ours, but those that EC2 takes back, cost no more than the cap after a launch."""
-    cap = watch.policy.cost.max_usd_per_hour
-    if cap is None or not isinstance(effect.subject, LaunchRequest):
+    policies = watch.policies_since(watch.cluster.now_s - SENT_AGAIN_S)
+    if not isinstance(effect.subject, LaunchRequest) or any(p.cost.max_usd_per_hour is None for p in policies):
         return None
     watch.truth.look()
     ours = watch.truth.moments[-1].ours - watch.truth.noticed.keys() - watch.truth.stopped
     operation_id = dict(effect.subject.tags).get(OPERATION_TAG, "")
     instances = watch.cluster.ec2.instances
-    usd = sum(listed_usd(instances[i].instance_type, instances[i].market) for i in ours)
-    if usd > cap + 1e-9 and any(instances[i].tags.get(OPERATION_TAG) == operation_id for i in ours):
+    if not any(instances[i].tags.get(OPERATION_TAG) == operation_id for i in ours):
+        return None
+    bills = [(sum(usd_of(p, instances[i]) for i in ours), p.cost.max_usd_per_hour or 0.0) for p in policies]
+    usd, cap = min(bills, key=lambda bill: bill[0] - bill[1])
+    if usd > cap + 1e-9:
         return f"the workers cost ${usd:.4f} an hour after {effect.name} {operation_id}; the cap is ${cap:.4f}"
     return None
 

@@ -3,9 +3,11 @@
 import math
 
 from autoscaler.model import ON_DEMAND, OPERATION_TAG, SPOT, LaunchRequest
+from autoscaler.pools import WorkerPool
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, NOTICED_WITHIN_S
 from autoscaler.simulator.soak.on_numbers import CALM
 from autoscaler.simulator.soak.on_state import new_launches, new_removals
+from autoscaler.simulator.soak.pools import workers_of
 from autoscaler.simulator.soak.watch import Effect, Saved, Watch
 
 FALLBACK = "-od"
@@ -13,16 +15,10 @@ RETURN = "return_to_spot"
 AGAIN_AFTER_S = 600.0
 
 
-def buys_spot(watch: Watch) -> bool:
-    """Whether the one pool of this run is on the Spot market."""
-    return watch.policy.workers.market == SPOT
-
-
-def least_on_demand(watch: Watch, total: int) -> int:
+def least_on_demand(pool: WorkerPool, total: int) -> int:
     """Of so many workers, how many are to be on demand. By arithmetic of its own: not by the code that is tested."""
-    flat = watch.policy.workers
-    beyond = max(0, total - flat.on_demand_base)
-    return min(total, flat.on_demand_base) + math.ceil(round(beyond * flat.on_demand_share, 6))
+    beyond = max(0, total - pool.on_demand_base)
+    return min(total, pool.on_demand_base) + math.ceil(round(beyond * pool.on_demand_share, 6))
 
 
 def one_stands_for_one(watch: Watch, effect: Effect) -> str | None:
@@ -42,20 +38,20 @@ def one_stands_for_one(watch: Watch, effect: Effect) -> str | None:
 def a_shrink_keeps_the_base(watch: Watch, saved: Saved) -> str | None:
     """Nobody is let go for want of load, nor for Spot, whom base and share ask to be on demand."""
     chosen = [r for r in new_removals(saved) if r.reason in {*CALM, RETURN}]
-    if not chosen or not buys_spot(watch):
-        return None
     going_on = {removal.instance_id for removal in saved.old.removals}
     leaving = {removal.instance_id for removal in saved.new.removals}
     fresh = {removal.instance_id for removal in chosen} - going_on
-    instances = watch.cluster.ec2.instances
-    if not any(i in instances and instances[i].market == ON_DEMAND for i in fresh):
-        return None
-    kept = []
-    for moment in watch.truth.lately(NOTICED_WITHIN_S):
-        markets = [instances[i].market for i in moment.ours - leaving if i in instances]
-        kept.append(markets.count(ON_DEMAND) - least_on_demand(watch, len(markets)))
-    if max(kept) < 0:
-        return f"{sorted(fresh)} leave, and {-max(kept)} too few workers on demand stay"
+    for pool in watch.policy.pools if chosen else ():
+        instances = watch.cluster.ec2.instances
+        own = workers_of(watch.truth, pool, instances)
+        if pool.market != SPOT or not any(instances[i].market == ON_DEMAND for i in fresh & own):
+            continue
+        kept = []
+        for moment in watch.truth.lately(NOTICED_WITHIN_S):
+            markets = [instances[i].market for i in moment.ours & own - leaving]
+            kept.append(markets.count(ON_DEMAND) - least_on_demand(pool, len(markets)))
+        if max(kept) < 0:
+            return f"{sorted(fresh)} leave, and {-max(kept)} too few workers on demand stay"
     return None
 
 

@@ -51,7 +51,9 @@ def a_forecast_stays_within_its_cap(watch: Watch, saved: Saved) -> str | None:
         return None
     now_s = watch.cluster.now_s
     needed = days.most_between(now_s - REFRESH_S - 2 * SLOT_S - NOTICED_WITHIN_S, now_s)
-    least = limits_between(watch.policy, now_s - NOTICED_WITHIN_S, now_s + AHEAD_S).most_min
+    least = limits_between(
+        watch.policies_since(now_s - NOTICED_WITHIN_S), now_s - NOTICED_WITHIN_S, now_s + AHEAD_S
+    ).most_min
     most = max(int(needed) + 1, least) + watch.policy.forecast.max_extra
     asked = sum(launch.request.count for launch in launches)
     leaving = {removal.instance_id for removal in (*saved.old.removals, *saved.new.removals)}
@@ -81,7 +83,8 @@ def a_shrink_leaves_what_a_signal_wants(watch: Watch, saved: Saved) -> str | Non
         since_s = now_s - ASIDE_S - NOTICED_WITHIN_S - CLOCKS_DIFFER_S
         if number.refused_since(since_s, now_s):
             continue
-        wanted = min(number.wanted_all_the_time(now_s - NOTICED_WITHIN_S, now_s), watch.policy.workers.max)
+        least_max = min(policy.workers.max for policy in watch.policies_since(now_s - NOTICED_WITHIN_S))
+        wanted = min(number.wanted_all_the_time(now_s - NOTICED_WITHIN_S, now_s), least_max)
         most = max(len(moment.ready - leaving) for moment in watch.truth.lately(NOTICED_WITHIN_S))
         if most < wanted:
             return f"{len(leaving)} leave and {most} stay, and the signal {number.rule.name} wants {wanted}"

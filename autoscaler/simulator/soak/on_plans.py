@@ -20,7 +20,7 @@ from autoscaler.simulator.world.told import owner_key
 FOR_PODS: Final = "pods_unschedulable"
 WITHIN_S: Final = 3600.0
 SETTLED_S: Final = 150.0
-"""So long nothing came in between before a launch for nobody counts: pictures are younger than that."""
+"""So long nothing came in between before a launch or a removal is judged: pictures are younger than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +69,13 @@ class PlanRules:
         if not opened or document["rules"] != "known" or not self._undisturbed(watch):
             return None
         self._note(watch)
-        helped = helpable(watch.cluster)
+        ids = frozenset(operation["operation_id"] for operation in opened)
+        helped = helpable(watch.cluster, before=ids)
         waiting = [pod for pod in watch.cluster.world.state.unbound.values() if pod.waits]
         if not {owner_key(pod) for pod in waiting} <= _known_owners(watch) or _zones_unknown(document):
             return None  # left out of the answer, or nonsense in it
         count = sum(operation["count"] for operation in opened)
         if _is_whole(document, count):
-            ids = frozenset(operation["operation_id"] for operation in opened)
             pods = frozenset(pod.uid for pod in helped)
             beside = frozenset(watch.truth.moments[-1].ours)
             self._plans.append(_Plan(watch.cluster.now_s, self._mark, ids, count, pods, beside))
@@ -136,7 +136,8 @@ class PlanRules:
             told = next((self._in_vain(move, waiting, now_s) for move in self._moves if move.owners & waiting), None)
         for removal in new_removals(saved):
             node = watch.truth.node_of(removal.instance_id)
-            if removal.reason in VOLUNTARY and node is not None and self._undisturbed(watch):
+            quiet = now_s - self._quiet_since_s > SETTLED_S and self._undisturbed(watch)
+            if removal.reason in VOLUNTARY and node is not None and quiet:
                 owners = frozenset(owner_key(pod) for pod in movable_pods(node))
                 if owners and owners <= _known_owners(watch):
                     self._moves.append(_Move(now_s, mark, removal.instance_id, owners))

@@ -22,8 +22,8 @@ CORES: Final = 1.9
 UNKNOWN: Final = frozenset({"absent", "nan", "rows", "failing", "slow"})
 """Faults that leave the signal unknown; one that is `refused` is none."""
 _FAULTS: Final = (*sorted(UNKNOWN), "refused")
-_QUEUE: Final = CustomSignal(name="queue", query="sum(queue)", per_worker_target=100)
-_AGE: Final = CustomSignal(name="age", query="max(age_seconds)", above=30, below=10, window_s=120)
+_QUEUE: Final = CustomSignal(name="queue", query="sum(queue)", per_worker_target=100.0)
+_AGE: Final = CustomSignal(name="age", query="max(age_seconds)", above=30.0, below=10.0, window_s=120)
 
 
 def with_own_numbers(policy: Policy, seed: int) -> Policy:

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.model import Notice, Trigger
+from autoscaler.model import Notice, OfferedPolicy, Trigger
 from autoscaler.reconcile import reconcile
 from autoscaler.simulator.ec2 import SimInstance
 from autoscaler.simulator.soak.assumptions import (
@@ -18,14 +18,13 @@ from autoscaler.simulator.soak.assumptions import (
     INVOCATION_S,
     PROGRESS_SWEEPS,
     REST_SWEEPS,
-    RULES_ARE_USED,
     SWEEP_EVERY_S,
     VISIBLE_WITHIN_S,
 )
+from autoscaler.simulator.soak.beside import OWNERS as BESIDE
+from autoscaler.simulator.soak.beside import run_beside
 from autoscaler.simulator.soak.chaos import KINDS, mend_everything, plan, plan_for_rules
-from autoscaler.simulator.soak.choosy import OWNER as CHOOSY
-from autoscaler.simulator.soak.choosy import choosy_changes, choosy_workload
-from autoscaler.simulator.soak.clockwork import with_schedules
+from autoscaler.simulator.soak.clockwork import with_change_of_clocks, with_schedules
 from autoscaler.simulator.soak.demand import may_rest, not_at_rest, not_yet
 from autoscaler.simulator.soak.fates import FateRates, Fates, dice
 from autoscaler.simulator.soak.faults.drift import plan_drift
@@ -33,8 +32,10 @@ from autoscaler.simulator.soak.faults.stage import Episode, Stage
 from autoscaler.simulator.soak.identity import RecordedIds
 from autoscaler.simulator.soak.invariants import rules
 from autoscaler.simulator.soak.leaving import with_choices
+from autoscaler.simulator.soak.live import Offer, plan_offers
 from autoscaler.simulator.soak.market import plan_for_market, with_market
 from autoscaler.simulator.soak.own_numbers import give_numbers, with_own_numbers
+from autoscaler.simulator.soak.pools import with_pools
 from autoscaler.simulator.soak.process import Process
 from autoscaler.simulator.soak.setting import (
     Change,
@@ -56,6 +57,8 @@ ALERT_AFTER_S: Final = 10.0
 ALERT_EVERY_S: Final = 60.0
 CALM_S: Final = 300.0
 """Before the first fault."""
+POLICY: Final = "policy"
+"""The trigger that Parameter Store gives: an event as those of EC2 are."""
 QUIET: Final = FateRates()
 REST_EVERY: Final = 3
 """One seed in so many also shows that the fleet goes down again."""
@@ -92,9 +95,9 @@ class Run:
     ) -> None:
         rng = random.Random(seed)
         self.seed = seed
-        with_windows = with_schedules(make_policy(rng, seed), seed)
-        self.policy = with_own_numbers(with_market(with_choices(with_windows, seed), seed), seed)
-        self.cluster = make_cluster(rng, self.policy, seed)
+        with_windows, now_s = with_change_of_clocks(with_schedules(make_policy(rng, seed), seed), seed)
+        self.policy = with_own_numbers(with_pools(with_market(with_choices(with_windows, seed), seed), seed), seed)
+        self.cluster = make_cluster(rng, self.policy, seed, now_s=now_s)
         self.watch = Watch(self.cluster, rules())
         self.began_s = self.cluster.now_s
         self.end_s = self.began_s + CALM_S + hours * 3600.0
@@ -110,13 +113,12 @@ class Run:
             self.policy, seed, first=len(self.episodes), begin_s=begin_s, end_s=self.end_s, only=only
         )
         if not only:
-            first = len(self.episodes)
-            self.episodes += plan_drift(self.policy, seed, first=first, begin_s=begin_s, end_s=self.end_s)
-        choosy = choosy_workload(seed) if RULES_ARE_USED else None
-        if choosy is not None:
-            self.cluster.apply(choosy)
-            self.changes += choosy_changes(seed, first=len(self.changes), begin_s=begin_s, end_s=self.end_s)
+            count = len(self.episodes)
+            self.episodes += plan_drift(self.policy, seed, first=count, begin_s=begin_s, end_s=self.end_s)
+        first = len(self.changes)
+        self.changes += run_beside(self.cluster, seed, first=first, begin_s=begin_s, end_s=self.end_s)
         self.clumsy_triggers = rng.choice((0.0, 0.1, 0.4))
+        self.offers = plan_offers(self.policy, seed, begin_s=begin_s, end_s=self.end_s)
         self.lag_s = rng.choice((0.0, 5.0, 20.0, VISIBLE_WITHIN_S))
         self.left_out = left_out
         if rng.random() < 1 / 6:
@@ -153,6 +155,9 @@ class Run:
         for change in self.changes:
             if change.key not in self.left_out:
                 self.later(change.at_s - self.cluster.now_s, lambda change=change: self._apply(change))  # type: ignore[misc]
+        for offer in self.offers:
+            if offer.key not in self.left_out:
+                self.later(offer.at_s - self.cluster.now_s, lambda offer=offer: self._offer(offer))  # type: ignore[misc]
         self.later(POLL_S, self._poll)
         self.later(SWEEP_EVERY_S, self._sweep)
         self._play(self.end_s)
@@ -189,7 +194,7 @@ class Run:
 
     def _play_until_rest(self) -> None:
         """Nothing is asked for any more: the fleet goes down to its floor."""
-        for owner in ("shop/web", "shop/cart", CHOOSY):
+        for owner in ("shop/web", "shop/cart", *BESIDE):
             if owner in self.cluster.world.state.workloads:
                 self.cluster.world.scale(owner, 0)
         self.watch.tell("nothing runs any more")
@@ -211,6 +216,9 @@ class Run:
         self.clumsy_triggers = 0.0
         self.lag_s = 0.0
         mend_everything(self.stage)
+        if not self.watch.parameter.is_seen(self.watch.state.policy_override):
+            self.watch.tell("operator: policy apply")
+            self._trigger(POLICY, ())
 
     # ---------------------------------------------------------------------------------------------------------- faults
 
@@ -236,6 +244,21 @@ class Run:
             world.scale(change.owner, change.replicas)
         if change.burn_cores is not None:
             world.burn(change.owner, change.burn_cores)
+
+    def _offer(self, offer: Offer) -> None:
+        """The parameter of the policy's live changes is written, and Parameter Store tells EventBridge."""
+        self.watch.fault_keys.append(offer.key)
+        self.watch.injected["policy changed live" if offer.policy is not None else "policy changed, not valid"] += 1
+        self.watch.parameter.write(offer, self.cluster.now_s)
+        self.watch.tell(f"{offer.key}: {offer.text!r}")
+        self._trigger(POLICY, ())
+
+    def _read_parameter(self, invocation: SteppedInvocation) -> OfferedPolicy:
+        """As the function does it: the answer is what stood there, and somebody may write while it travels."""
+        offered = invocation.seen.offered = self.watch.parameter.read()
+        pick = dice(f"{self.seed}/parameter/{invocation.process.name}")[0]
+        invocation.process.pause(0.05 if pick < 0.7 or not self.chaos else 20.0 * (pick - 0.7) / 0.3)
+        return offered
 
     def _lag(self, instance: SimInstance) -> float:
         if self.lag_s == 0.0 or instance.launched_at_s < self.began_s - 60:
@@ -284,7 +307,7 @@ class Run:
             self._start(name, kind, facts)
             return
         self.watch.fault_keys.append(f"trigger {name}")
-        if copies < 0.25 and not facts:
+        if copies < 0.25 and not facts and kind != POLICY:
             self.watch.injected["trigger lost"] += 1
             return
         self.watch.injected["trigger late"] += 1
@@ -315,7 +338,12 @@ class Run:
         ports = self.cluster.ports(invocation=invocation)
         ports = replace(ports, ids=RecordedIds(self.cluster.ids, invocation.seen.ids))
         return reconcile(
-            ports, cluster_id=self.cluster.cluster_id, policy=self.policy, trigger=Trigger(kind=kind), facts=facts
+            ports,
+            cluster_id=self.cluster.cluster_id,
+            policy=self.policy,
+            trigger=Trigger(kind="lifecycle" if kind == POLICY else kind),
+            facts=facts,
+            offered=self._read_parameter(invocation) if kind == POLICY else None,
         )
 
     def _step(self, invocation: SteppedInvocation, kind: str, facts: tuple[Notice, ...], attempt: int) -> None:

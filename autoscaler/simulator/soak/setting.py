@@ -88,7 +88,7 @@ def _make_cost(money: random.Random, least: int) -> Cost:
     )
 
 
-def make_cluster(rng: random.Random, policy: Policy, seed: int) -> SimCluster:
+def make_cluster(rng: random.Random, policy: Policy, seed: int, *, now_s: float) -> SimCluster:
     """Servers, static workers, workers of ours; zones, boot times and visibility as the dice say."""
     servers = (SERVER,) if rng.random() < 0.6 else (SERVER, SECOND_SERVER)
     workers = policy.workers.min + rng.choice((0, 0, 1))
@@ -112,7 +112,14 @@ def make_cluster(rng: random.Random, policy: Policy, seed: int) -> SimCluster:
     if DEDICATED in world.worker_taints:
         world = msgspec.structs.replace(world, worker_taints_for_s=None)
     cluster = SimCluster(
-        policy, workers=workers, static_workers=static, static_tagged=seed % 2 == 0, seed=seed, world=world, ec2=ec2
+        policy,
+        workers=workers,
+        static_workers=static,
+        static_tagged=seed % 2 == 0,
+        seed=seed,
+        world=world,
+        ec2=ec2,
+        now_s=now_s,
     )
     cluster.wires.keep_log = False
     return cluster

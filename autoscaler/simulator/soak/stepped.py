@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, TypeVar
 
-from autoscaler.model import Mode
+from autoscaler.model import Mode, OfferedPolicy
 from autoscaler.ports import Conflict, PortError
 from autoscaler.simulator.soak.assumptions import INVOCATION_S
 from autoscaler.simulator.soak.fates import Fate, FateKind
@@ -50,8 +50,12 @@ class Seen:
     """Whether its last look was at another cluster too, or at nothing else."""
     thin_windows: bool = False
     """Whether in its last look the rules had been evaluated too seldom to know a window."""
+    only_use_missing: bool = False
+    """Whether in its last look nothing was wrong but with use and its windows: Nodes and pods were all shown."""
     alerted: bool = False
     """Whether a scale-up alert woke it."""
+    offered: OfferedPolicy | None = None
+    """What it read in the parameter of the policy's live changes."""
     late_effects: bool = False
     """Whether one of its calls took effect after it had given the call up."""
 

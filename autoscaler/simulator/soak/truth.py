@@ -29,6 +29,8 @@ class Moment:
     """Instance ids that have a Node."""
     closed: frozenset[str]
     """Instance ids whose Node is cordoned."""
+    taking: frozenset[str]
+    """Instance ids of Ready workers that take any pod: neither cordoned nor tainted."""
     busy: frozenset[str]
     """Instance ids with pods that a drain would move."""
     keeping: frozenset[str]
@@ -140,6 +142,7 @@ class Truth:
             ready=frozenset(node.machine.instance_id for node in ready),
             nodes=frozenset(node.machine.instance_id for node in workers),
             closed=frozenset(node.machine.instance_id for node in workers if node.cordoned),
+            taking=frozenset(node.machine.instance_id for node in takers),
             busy=frozenset(node.machine.instance_id for node in workers if movable_pods(node)),
             keeping=frozenset(node.machine.instance_id for node in workers if node.name in volumes),
             waiting=sum(pod.waits for pod in state.unbound.values()),

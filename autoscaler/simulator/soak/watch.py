@@ -1,8 +1,9 @@
 """Sees every call and every state that is saved, and holds the invariants against them."""
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 import msgspec
@@ -18,7 +19,7 @@ from autoscaler.model import (
     State,
     Verb,
 )
-from autoscaler.observe.series import MOVING_FAMILIES, PLACE_FAMILIES, ROOM_FAMILIES, SIGHT_FAMILIES
+from autoscaler.observe.series import MOVING_FAMILIES, NODE_EXPORTER, PLACE_FAMILIES, ROOM_FAMILIES, SIGHT_FAMILIES
 from autoscaler.policy import Policy
 from autoscaler.ports import PortError
 from autoscaler.reconcile import Busy
@@ -27,11 +28,13 @@ from autoscaler.simulator.metrics.faults import MetricFaults, spoil
 from autoscaler.simulator.metrics.promql import History, Moving, Places, Rooms, Sight, Signals
 from autoscaler.simulator.soak.answers import Answers
 from autoscaler.simulator.soak.fates import KILLS, Fate
+from autoscaler.simulator.soak.live import Parameter
 from autoscaler.simulator.soak.stepped import Call, Seen, SteppedInvocation
 from autoscaler.simulator.soak.truth import Truth
 from autoscaler.simulator.soak.violation import Violation
 from autoscaler.simulator.wires import PROMETHEUS
 from autoscaler.state.modes import effective_mode
+from autoscaler.state.replacing import REPLACING
 
 EFFECTS: Final = frozenset({"launch", "terminate", "send"})
 """Calls that change the world outside."""
@@ -58,6 +61,16 @@ class Saved:
     new: State
     by: SteppedInvocation
     seen: Seen
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A policy, and since when it holds."""
+
+    since_s: float
+    version: int | None
+    """Of the parameter; None: the deployed policy alone."""
+    policy: Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +135,12 @@ class Watch:
         """What was injected, in order, by the names under which it can be left out."""
         self.lines: list[tuple[float, str]] = []
         """The history, a line each."""
+        self.parameter = Parameter(cluster.policy)
+        """Of the policy's live changes."""
+        self.held = [Held(-math.inf, None, cluster.policy)]
+        """The policies that held, by what the state said."""
+        self.ending = Seen()
+        """What the invocation saw whose document is judged."""
         self._rules = rules
         self._stepped: tuple[int, ...] = ()
         self._recent: deque[tuple[float, str, Lease | None]] = deque(maxlen=SIMULTANEOUS)
@@ -129,8 +148,22 @@ class Watch:
 
     @property
     def policy(self) -> Policy:
-        """The policy of the run."""
+        """The policy that the run was deployed with."""
         return self.cluster.policy
+
+    @property
+    def in_force(self) -> Policy:
+        """The policy that holds, with what was changed live."""
+        return self.held[-1].policy
+
+    def policies_since(self, at_s: float) -> list[Policy]:
+        """Those that held at any time from then on."""
+        return [held.policy for held in self.held_since(at_s)]
+
+    def held_since(self, at_s: float) -> list["Held"]:
+        """The same with their versions."""
+        first = next((n for n in range(len(self.held) - 1, 0, -1) if self.held[n].since_s <= at_s), 0)
+        return self.held[first:]
 
     def tell(self, line: str) -> None:
         """Write one line of the history."""
@@ -160,6 +193,7 @@ class Watch:
             if self._asks_anew(call):
                 seen.another_cluster = another_cluster
                 seen.thin_windows = faults.slow_rules
+                seen.only_use_missing = _without_use(faults) == MetricFaults()
             elif another_cluster and not seen.another_cluster:
                 # Within one look Prometheus became another cluster's: what it adds of our Nodes is nothing, and the
                 # drain's own preflight is what looks at their pods.
@@ -196,13 +230,14 @@ class Watch:
         """A new state holds."""
         self.removed |= {r.instance_id for r in saved.old.removals if r.phase in ENDINGS}
         self._remember_intents(saved.new)
+        self._remember_policy(saved.new)
         self.state = saved.new
         self._recent.append((self.cluster.now_s, saved.by.process.name, saved.new.lease))
         self._tell_difference(saved)
         self._check_all(self._rules.on_save, lambda rule: rule(self, saved))
         known = {launch.operation_id for launch in saved.old.launches}
         # A launch that only comes before the end of another worker has no cool-down.
-        opened = [o for o in saved.new.launches if o.operation_id not in known and o.reason != "rotation"]
+        opened = [o for o in saved.new.launches if o.operation_id not in known and o.reason not in REPLACING]
         if opened or saved.new.last_undone_s != saved.old.last_undone_s:
             self.last_scaling_s = self.cluster.now_s
 
@@ -237,6 +272,7 @@ class Watch:
         if error is None:
             document = invocation.process.result
             if isinstance(document, dict):
+                self.ending = invocation.seen
                 self._check_all(self._rules.on_end, lambda rule: rule(self, document))
             return
         if isinstance(error, Busy):
@@ -268,6 +304,17 @@ class Watch:
             self.requests.setdefault(launch.operation_id, launch.request)
         self.terminating |= {r.instance_id for r in state.removals if r.phase is RemovalPhase.TERMINATING}
         self.phases.update((r.operation_id, r.phase, r.fence) for r in state.removals)
+
+    def _remember_policy(self, state: State) -> None:
+        override = state.policy_override
+        if override == self.state.policy_override:
+            return
+        version = (override.version or None) if override is not None else None
+        policy = self.parameter.policy_of(override)
+        if policy is not None:  # on_policy.py says what is wrong where it is none
+            self.held.append(Held(self.cluster.now_s, version, policy))
+        told = f", {override.refused_version} is refused" if override is not None and override.refused_version else ""
+        self.tell(f"policy: version {version} holds{told}")
 
     def _somebody_acted(self, invocation: SteppedInvocation) -> bool:
         """Whether, while it ran, another one wrote or held a lease that had not expired."""
@@ -330,6 +377,11 @@ def _words(operation: LaunchOperation | RemovalOperation) -> str:
     if isinstance(operation, RemovalOperation):
         return f"removal of {operation.instance_id} ({operation.reason}, {operation.phase})"
     return f"launch {operation.operation_id} of {operation.request.count} [{', '.join(operation.instance_ids)}]"
+
+
+def _without_use(faults: MetricFaults) -> MetricFaults:
+    """The faults, but for those that keep back use and windows alone."""
+    return replace(faults, slow_rules=False, sources_down=faults.sources_down - {NODE_EXPORTER})
 
 
 def _any_fault(faults: MetricFaults) -> bool:

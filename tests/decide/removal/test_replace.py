@@ -19,7 +19,8 @@ from autoscaler.model import (
     ReplacementFailed,
     State,
 )
-from autoscaler.policy import Cost, Policy, Rotation, ScaleDown
+from autoscaler.policy import Cost, Policy, Rotation, ScaleDown, Workers
+from autoscaler.pools import WorkerPool
 from autoscaler.windows import Blackout
 from tests.decide.builders import (
     NOW_S,
@@ -40,6 +41,7 @@ from tests.decide.builders import (
 )
 
 HOUR_S = 3600
+SMALL: dict[str, Any] = {"instance_types": ("t3.small",)}
 ROTATION = Rotation(max_age_s=HOUR_S)
 POLICY = policy(rotation=ROTATION)
 BUSY = use(cpu=0.5)
@@ -148,6 +150,12 @@ def test_nothing_begins_and_what_it_waits_for_is_told(
         ),
         pytest.param(TWO, policy(high=2, rotation=ROTATION), "max_age: at_max: 2 workers exist", id="at max"),
         pytest.param(
+            TWO,
+            policy(rotation=ROTATION, workers=Workers(pools=(WorkerPool(name="general", max=2, **SMALL),))),
+            "max_age: at_max: pool general has a max of 2 and 2 exist: its replacement has no place",
+            id="at its pool's max",
+        ),
+        pytest.param(
             TWO, policy(rotation=ROTATION, cost=Cost(max_usd_per_hour=0.05)), "max_age: at_cost_cap: what", id="the cap"
         ),
     ],
@@ -209,6 +217,20 @@ def test_once_it_is_ready_the_old_one_is_drained_with_all_checks() -> None:
         ),
         pytest.param([full(1, local_volumes=2), TWO[1], young(9)], POLICY, {}, "local_volume", id="a volume came"),
         pytest.param([full(1, ready=False), TWO[1], young(9)], POLICY, {}, "it is not Ready", id="it is NotReady"),
+        pytest.param(
+            [*TWO, young(9)],
+            policy(low=3, rotation=ROTATION),
+            {},
+            "3 workers are Ready and workers.min is 3",
+            id="what came stands in for one that was lost",
+        ),
+        pytest.param(
+            [*TWO, young(9)],
+            policy(rotation=ROTATION, workers=Workers(min=0, pools=(WorkerPool(name="general", min=3, **SMALL),))),
+            {},
+            "3 workers of pool general are Ready and its min is 3",
+            id="its pool needs what came",
+        ),
     ],
 )
 def test_the_drain_waits(machines: list[Machine], its_policy: Policy, seen: dict[str, Any], why: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from autoscaler.model import Backoff, Decision, Notice, Pool, RemovalPhase, SpotReturn, State, ZoneJoins
 from autoscaler.policy import Cost, Policy, ScaleDown
+from autoscaler.pools import WorkerPool
 from autoscaler.spot import Spot
 from tests.decide.builders import (
     NOW_S,
@@ -139,7 +140,17 @@ def test_pods_that_wait_come_first() -> None:
 def test_at_max_it_is_told_why_not() -> None:
     full_house = msgspec.structs.replace(back_to_spot(), workers=msgspec.structs.replace(back_to_spot().workers, max=4))
     [row] = [row for row in look(FALLBACKS, full_house).blocked if "return_to_spot" in row.reason]
-    assert "max leaves no room" in row.reason
+    why = "4 workers exist and workers.max is 4, and that leaves no room to launch before draining"
+    assert row.reason == f"return_to_spot: {why}"
+
+
+def test_at_its_pools_own_max_too() -> None:
+    full_pool = WorkerPool(name="general", instance_types=TYPES, market="spot", on_demand_base=2, max=4)
+    workers = msgspec.structs.replace(back_to_spot().workers, pools=(full_pool,))
+    decision = look(FALLBACKS, msgspec.structs.replace(back_to_spot(), workers=workers))
+    [row] = [row for row in decision.blocked if "return_to_spot" in row.reason]
+    assert "pool general has a max of 4 and 4 exist, and that leaves no room" in row.reason
+    assert not begins(decision)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,19 @@
 
 from typing import Final
 
-from tests.soak.mutants import choices, endings, fleet, market, numbers, protocol, removals, rules, sight
+from tests.soak.mutants import (
+    choices,
+    endings,
+    fleet,
+    live,
+    market,
+    numbers,
+    pools,
+    protocol,
+    removals,
+    rules,
+    sight,
+)
 from tests.soak.mutants.put import Mutant
 
 BROUGHT_OUT_BY: Final = endings.BROUGHT_OUT_BY | market.BROUGHT_OUT_BY
@@ -19,4 +31,6 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
     *numbers.MUTANTS,
     *market.MUTANTS,
     *choices.MUTANTS,
+    *pools.MUTANTS,
+    *live.MUTANTS,
 )

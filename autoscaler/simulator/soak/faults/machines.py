@@ -61,9 +61,9 @@ def _end_joining(stage: Stage, _episode: Episode) -> None:
 
 
 def _interrupt(stage: Stage, episode: Episode) -> None:
-    """Of a Spot worker where the run's pool is on Spot; elsewhere any stands for one: a notice knows no market."""
-    market = stage.cluster.policy.workers.market
-    victim = stage.worker(episode.pick, market=SPOT if market == SPOT else None)
+    """Of a Spot worker where a pool is on Spot; elsewhere any stands for one: a notice knows no market."""
+    on_spot = any(pool.market == SPOT for pool in stage.cluster.policy.pools)
+    victim = stage.worker(episode.pick, market=SPOT if on_spot else None)
     if victim is None:
         return
     kind = ("interruption", "interruption", "rebalance")[int(episode.size * 3)]

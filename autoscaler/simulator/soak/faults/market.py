@@ -20,7 +20,7 @@ CODES: Final = (
 def _drought(stage: Stage, episode: Episode) -> None:
     """Spot has little left, or nothing, in every zone."""
     ec2 = stage.cluster.ec2
-    for instance_type in stage.cluster.policy.workers.instance_types:
+    for instance_type in stage.cluster.policy.instance_types:
         for _, zone in ec2.settings.subnet_zones:
             code = CODES[int(episode.size * len(CODES))]
             ec2.exhaust(instance_type, zone, left=int(episode.pick * 3), code=code, market=SPOT)
@@ -56,7 +56,7 @@ def _outage(stage: Stage, episode: Episode) -> None:
     if episode.size < 0.5:
         stage.cluster.world.faults.never_join_in = zone
         return
-    for instance_type in stage.cluster.policy.workers.instance_types:
+    for instance_type in stage.cluster.policy.instance_types:
         for market in (ON_DEMAND, SPOT):
             stage.cluster.ec2.exhaust(instance_type, zone, market=market)
 
