@@ -148,8 +148,9 @@ class App:
             start_mode=self.settings.start_mode,
         )
         with self._withholding():
-            answer: dict[str, Any] = questions.answer(service, asked)
-        return {name: self.redaction.clean(told) if isinstance(told, str) else told for name, told in answer.items()}
+            answered = msgspec.json.encode(questions.answer(service, asked)).decode()
+            # As a log line is cleaned: an answer quotes what Prometheus, EC2 and servers said.
+            return msgspec.json.decode(self.redaction.clean(answered), type=dict[str, Any])
 
     def digest(self, context: Context, *, now_s: int) -> dict[str, Any]:
         """Tell people what the history of a day says; returns what was told. Raises StoreUnavailable."""

@@ -11,12 +11,14 @@ from autoscaler.ask.explain_worker import WorkerAnswer, explain_worker, find_wor
 from autoscaler.ask.lines import Line
 from autoscaler.decide.decision import decision_of, judge
 from autoscaler.decide.steps import Course
-from autoscaler.model import MetricsStatus, Refusal, Snapshot, State
+from autoscaler.model import MetricsStatus, MovedOwner, Refusal, Resources, Snapshot, State
 from autoscaler.model.rules import Budget, OwnerRules, PodRules, SchedulingRules, equal_to
-from autoscaler.policy import Policy, ScaleDown
-from autoscaler.windows import Blackout, Headroom
+from autoscaler.policy import Policy, ScaleDown, Workers
+from autoscaler.pools import WorkerPool
+from autoscaler.windows import Blackout, Headroom, Window
 from tests.decide.builders import (
     DECISION_ID,
+    MIB,
     NOW_S,
     full,
     launch,
@@ -155,6 +157,17 @@ KNOWN = SchedulingRules(
     ),
     budgets=(Budget(namespace="shop", name="web", selector=equal_to({"app": "web"}), allowed=0),),
 )
+ONCE = Resources(cpu_millicores=3_000, memory_bytes=MIB, pods=9)
+MIN_OF_POOL = Workers(pools=(WorkerPool(name="general", instance_types=("t3.small",), min=3),))
+DAY = Window(name="day", time_zone="UTC", from_time="08:20", to_time="20:00", min=3)
+
+
+def without_window(seen: Snapshot) -> Snapshot:
+    """Nobody recorded what pods asked for."""
+    nodes = tuple(msgspec.structs.replace(node, requested_most=None) for node in seen.nodes)
+    return msgspec.structs.replace(seen, nodes=nodes)
+
+
 DEMAND: dict[str, tuple[Snapshot, State, Policy, str]] = {
     "needed: 3 workers are wanted": (snapshot(SPARE), State(), policy(low=3), "workers.min"),
     "no_room: ": (snapshot(SPARE), State(), policy(), "its pods need a place first"),
@@ -169,6 +182,28 @@ DEMAND: dict[str, tuple[Snapshot, State, Policy, str]] = {
     ),
     "needed: headroom": (
         snapshot([worker(1), full(2), full(3)]), State(), policy(headroom=Headroom(workers=1)), "headroom"
+    ),
+    "window_unknown: it is not known": (
+        without_window(snapshot(SPARE)), State(), policy(), "scale_down.window_s"
+    ),
+    "needed: in the last 600 s": (
+        snapshot([worker(1, pods=[pod("a", cpu=10)], requested_most=ONCE), worker(2), full(3)]), State(), policy(),
+        "scale_down.window_s",
+    ),
+    "needed: pool general has a min": (
+        snapshot([worker(1), full(2), full(3)]), State(), policy(workers=MIN_OF_POOL), "workers.pools[].min"
+    ),
+    "moved_in_vain: ": (
+        snapshot(SPARE),
+        State(moved=(MovedOwner(owner="shop/ReplicaSet/web", moved_at_s=0, in_vain=1, until_s=NOW_S + 60),)),
+        policy(), "tried again by itself",
+    ),
+    "on_demand: 1 of 2 workers": (
+        snapshot([worker(1), worker(2, of={"market": "spot"}), worker(3, of={"market": "spot"})]), State(),
+        policy(workers=Workers(market="spot", on_demand_base=1)), "workers.on_demand_base",
+    ),
+    "needed: 3 workers are wanted (min of the schedule": (
+        snapshot(SPARE), State(), policy(schedules=(DAY,)), "schedules[].min"
     ),
     "cooling_down: the use without": (
         snapshot(SPARE), State(last_scale_down_s=NOW_S - 5), policy(), "scale_down.cool_down_s"

@@ -102,7 +102,7 @@ IN_ITS_PLACE: dict[str, tuple[Answer, str]] = {
         refuse(502, "SubnetIPAddressLimitReachedException", "no address"),
         f"AWS refused to ask {NAME}: SubnetIPAddressLimitReachedException: no address.",
     ),
-    "a proxy's refusal": (reply(403, PAGE), "What answered in the place of Lambda is not AWS (status 403)"),
+    "a proxy's refusal": (reply(403, PAGE), "What answered in the place of Lambda is not AWS"),
     "a proxy's page": (reply(200, PAGE), f"What answered in the place of {NAME} is not it"),
     "null": (reply(200, "null"), f"What answered in the place of {NAME} is not it"),
     "an older function": (

@@ -252,6 +252,18 @@ def test_the_reading_of_imports_misses_none_that_python_makes(tmp_path: Path) ->
     assert reached == set(wanted.split())
 
 
+def test_every_question_is_answered_from_the_artifact_alone(unpacked: Path) -> None:
+    """A question's module is loaded when it is asked, so no import of a handler shows that it is there."""
+    code = """
+import importlib, json
+from autoscaler.ask.questions import QUESTIONS
+answering = [callable(importlib.import_module(name).answer) for name in QUESTIONS.values()]
+files = [getattr(module, "__file__", None) or "" for module in sys.modules.values()]
+print(json.dumps([all(answering), len(answering) > 3, [file for file in files if "site-packages" in file]]))
+"""
+    assert run_isolated(unpacked, code) == [True, True, []]
+
+
 def test_time_zones_come_with_the_artifact(unpacked: Path) -> None:
     """Lambda's system may have no time zone data: a policy with schedules is valid there all the same."""
     code = """
