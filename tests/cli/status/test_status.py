@@ -133,6 +133,13 @@ def test_a_cluster_without_a_known_stage_is_shown_as_far_as_it_is_known(
     assert "op1" in said
 
 
+def test_another_clusters_life_is_none_of_this_one(store: DynamoStateStore, clients: Clients) -> None:
+    works(clients)
+    del store
+    first = run("--cluster", "till", "--table", STATE, "--stage", "main").splitlines()[0]
+    assert first == "till             not known: the stage main runs the cluster demo, not till"
+
+
 def test_a_stage_that_was_named_by_its_cluster_is_read_too(store: DynamoStateStore, clients: Clients) -> None:
     works(clients)
     store.save(State(), 0)
