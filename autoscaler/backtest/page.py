@@ -111,7 +111,7 @@ def _table(fleets: Sequence[Fleet]) -> str:
 
 def _differences(fleets: Sequence[Fleet]) -> str:
     told: Iterable[str] = (line for other in fleets[1:] for line in differences(fleets[0], other))
-    return "".join(f"<p>{escape(line)}</p>" for line in told)
+    return "".join(f"<p class='words'>{escape(line)}</p>" for line in told)
 
 
 def _decisions(fleet: Fleet) -> str:

@@ -102,6 +102,11 @@ def decided(document: Mapping[str, Any], at_s: float) -> Decided | None:
     )
 
 
+def repeats(one: Decided, before: Decided) -> bool:
+    """Whether it is the refusal that was told last: a fleet at its limit is refused at every look."""
+    return one.action == Action.REFUSED and (one.action, one.reason) == (before.action, before.reason)
+
+
 def together(figures: Sequence[Figures]) -> Figures:
     """The sum of what was played apart."""
     return Figures(

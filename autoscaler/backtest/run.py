@@ -17,7 +17,7 @@ from autoscaler.backtest.plan import Plan
 from autoscaler.backtest.play import play
 from autoscaler.backtest.recording import Recording
 from autoscaler.backtest.replay import past_of
-from autoscaler.backtest.results import Decided, Figures, Fleet, Report, Span, decided, together
+from autoscaler.backtest.results import Decided, Figures, Fleet, Report, Span, decided, repeats, together
 from autoscaler.backtest.service import Service
 from autoscaler.policy import Policy, policy_hash
 from autoscaler.simulator.cluster import SimCluster
@@ -59,7 +59,7 @@ def play_plan(
                 return
             looks += 1
             told = decided(document, cluster.now_s)
-            if told is not None:
+            if told is not None and not (decisions and repeats(told, decisions[-1])):
                 decisions.append(told)
 
         return Service(cluster, tell)

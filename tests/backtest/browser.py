@@ -1,27 +1,14 @@
-"""A report opened in headless Chromium, with no network at all."""
+"""A report opened in headless Chromium."""
 
 import re
-import subprocess
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from bench.browser import show
 from tests.monitoring.programs import program
 
-WIDTH, HEIGHT = 1200, 1180
-ARGUMENTS = (
-    "--headless=new",
-    "--no-sandbox",  # tests run as root
-    "--disable-gpu",
-    "--hide-scrollbars",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--force-device-scale-factor=1",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-    "--virtual-time-budget=10000",
-    "--enable-logging=stderr",
-    "--v=0",
-)
+HEIGHT = 1180
 
 
 @dataclass(frozen=True)
@@ -49,26 +36,7 @@ class Opened:
         return sum(css_class in names.split() for names in found)
 
 
-def open_page(page: Path, folder: Path, *, picture: Path | None = None, height: int = HEIGHT) -> Opened:
-    picture = picture or folder / "page.png"
-    done = subprocess.run(
-        [
-            program("chromium"), *ARGUMENTS, f"--user-data-dir={folder / 'profile'}", f"--window-size={WIDTH},{height}",
-            f"--screenshot={picture}", "--dump-dom", page.as_uri(),
-        ],
-        capture_output=True, text=True, check=True, timeout=180,
-    )  # fmt: skip
-    return Opened(dom=done.stdout, log=done.stderr, picture=picture)
-
-
-def print_page(page: Path, folder: Path) -> bytes:
-    """As a PDF."""
-    file = folder / "page.pdf"
-    subprocess.run(
-        [
-            program("chromium"), *ARGUMENTS, f"--user-data-dir={folder / 'print-profile'}", "--no-pdf-header-footer",
-            f"--print-to-pdf={file}", page.as_uri(),
-        ],
-        capture_output=True, check=True, timeout=180,
-    )  # fmt: skip
-    return file.read_bytes()
+def open_page(page: Path, folder: Path) -> Opened:
+    picture = folder / "page.png"
+    shown = show(program("chromium"), page, folder, picture=picture, height=HEIGHT)
+    return Opened(shown.dom, shown.log, picture)

@@ -12,8 +12,10 @@ from autoscaler.backtest.chart import COLOURS, DASHES, figure
 from autoscaler.backtest.page import NoPlots, page
 from autoscaler.backtest.results import Fleet
 from autoscaler.backtest.words import COLUMNS, differences, table
-from tests.backtest.browser import HEIGHT, WIDTH, Opened, open_page, print_page
+from bench.browser import WIDTH, print_out
+from tests.backtest.browser import HEIGHT, Opened, open_page
 from tests.backtest.reports import FIGURES, HOSTILE, REPORT, fleet
+from tests.monitoring.programs import program
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def colours_of(picture: Path) -> set[str]:
         assert image.size == (WIDTH, HEIGHT)
         counted = image.convert("RGB").getcolors(WIDTH * HEIGHT)
     assert counted is not None
-    return {f"#{red:02x}{green:02x}{blue:02x}" for count, (red, green, blue) in counted if count > 100}
+    return {"#" + bytes(pixel).hex() for count, pixel in counted if count > 100 and isinstance(pixel, tuple)}
 
 
 # --------------------------------------------------------------------------------------------------------- the browser
@@ -73,7 +75,7 @@ def test_nothing_leaves_the_page_and_what_tries_is_seen(file: Path, opened: Open
 
 @pytest.mark.real_programs
 def test_it_is_printed_with_its_pictures(file: Path) -> None:
-    printed = print_page(file, file.parent)
+    printed = print_out(program("chromium"), file, file.parent)
     assert printed.startswith(b"%PDF")
     assert printed.count(b"/MediaBox") == len(re.findall(rb"/Type\s*/Page\b", printed)) >= 1
     assert len(printed) > 20_000, "an empty sheet is smaller"

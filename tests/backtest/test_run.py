@@ -19,7 +19,7 @@ from autoscaler.backtest.results import Report, together
 from autoscaler.backtest.run import backtest, play_plan
 from autoscaler.backtest.words import differences, table
 from autoscaler.backtest.workloads import WORKLOADS
-from autoscaler.policy import Policy, ScaleDown, policy_hash
+from autoscaler.policy import Policy, ScaleDown, Workers, policy_hash
 from tests.backtest.recordings import group, recording
 from tests.bench.plans import SHORT
 
@@ -67,6 +67,14 @@ def test_the_decisions_of_a_noon_that_was_recorded() -> None:
     held = itertools.pairwise([*span.workers, (span.end_s, 0)])
     area = sum(count * (end_s - at_s) for (at_s, count), (end_s, _) in held)
     assert figures.node_hours == pytest.approx(area / 3600, abs=0.05), "the picture shows what is paid for"
+
+
+def test_a_fleet_at_its_limit_is_refused_once_and_not_at_every_look() -> None:
+    small = Policy(version=1, workers=Workers(max=3))
+    figures, span = play_plan(SHORT, small)
+    refusals = [one for one in span.decisions if one.action == "refused"]
+    assert [one.reason for one in refusals] == ["max_reached"]
+    assert figures.waiting_pod_minutes > 10, "all the while pods waited"
 
 
 def test_a_lead_is_played_and_not_counted() -> None:

@@ -36,7 +36,8 @@ def of_workload(name: str) -> Source:
     if name not in WORKLOADS:
         end(f"There is no workload {name!r}: give one of {', '.join(WORKLOADS)}.", WRONG_INPUT)
     plan = WORKLOADS[name]()
-    return Source(title=f"{name}, {plan.about}", plans=[plan], notes=NOTES_OF_WORKLOADS)
+    about = f"{name}: {plan.about}."
+    return Source(title=name, plans=[plan], notes=(about, *NOTES_OF_WORKLOADS))
 
 
 def of_file(file: Path) -> Source:
