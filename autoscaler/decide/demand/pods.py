@@ -12,7 +12,7 @@ from autoscaler.decide.capacity.pools import rooms
 from autoscaler.decide.demand.disputed import judge, outwaited
 from autoscaler.decide.demand.held import HeldBack, held_by_pools
 from autoscaler.decide.fleet import FleetView
-from autoscaler.decide.scheduling.asking import what_is_missing, zones_that_matter
+from autoscaler.decide.scheduling.asking import what_comes_first, what_is_known, what_these_need, zones_that_matter
 from autoscaler.decide.scheduling.book import family
 from autoscaler.decide.scheduling.fresh import FreshWorkers, NewRefusal
 from autoscaler.decide.scheduling.picture import Picture
@@ -90,10 +90,13 @@ def pod_demand(
     ]
     if not _due(unbound, policy, now_s) and not displaced:
         return msgspec.structs.replace(NO_DEMAND, waiting=len(unbound), blocked=tuple(blocked))
-    missing = what_is_missing(snapshot, fleet, state, policy, [*unbound, *displaced], with_zones=True)
+    missing = what_comes_first(snapshot)
+    if not missing:
+        known = what_is_known(snapshot, fleet, state, policy)
+        missing = what_these_need(snapshot, policy, known, [*unbound, *displaced], with_zones=True)
     if missing:
         return msgspec.structs.replace(NO_DEMAND, waiting=len(unbound), blocked=tuple(blocked), asks=missing)
-    picture = Picture(snapshot, fleet, state, policy, just_joined=just_joined, now_s=now_s)
+    picture = Picture(snapshot, fleet, state, policy, just_joined=just_joined, now_s=now_s, known=known)
     asking = [picture.book.of(pod) for pod in (*unbound, *displaced)]
     fresh = FreshWorkers(
         picture,

@@ -43,8 +43,8 @@ class Elsewhere:
         first = what_comes_first(self._snapshot) if pods else Asks()
         if first or not pods:
             return first
-        picture = self._picture
-        return what_these_need(self._snapshot, self._policy, picture.machines, picture.book, pods, with_zones=False)
+        known = self._picture.machines, self._picture.book
+        return what_these_need(self._snapshot, self._policy, known, pods, with_zones=False)
 
     def families(self, worker: Worker) -> list[str]:
         """Owners of its pods, as moves of them are remembered."""

@@ -9,34 +9,30 @@ from autoscaler.model import Asks, Pod, Snapshot, State
 from autoscaler.model.rules import PodRules
 from autoscaler.policy import Policy
 
+Known = tuple[Machines, Book]
+"""Workers as the scheduler sees them, and what pods ask: both by one look's knowledge."""
 
-def what_is_missing(
-    snapshot: Snapshot, fleet: FleetView, state: State, policy: Policy, pods: Sequence[Pod], *, with_zones: bool
-) -> Asks:
-    """What to ask before it is judged where these pods could go; nothing once all is known or cannot be had.
 
-    `with_zones`: whether new workers are thought of, so that it matters where they could be launched.
-    """
-    first = what_comes_first(snapshot)
-    if first:
-        return first
+def what_is_known(snapshot: Snapshot, fleet: FleetView, state: State, policy: Policy) -> Known:
+    """To be made once nothing comes first."""
     machines = Machines(snapshot, fleet, state, policy)
-    book = Book(snapshot.scheduling_rules, machines.names, at_s=snapshot.taken_at_s)
-    return what_these_need(snapshot, policy, machines, book, pods, with_zones=with_zones)
+    return machines, Book(snapshot.scheduling_rules, machines.names, at_s=snapshot.taken_at_s)
 
 
 def what_comes_first(snapshot: Snapshot) -> Asks:
-    """What to ask whoever the pods are: what is free, and the rules that are kept."""
+    """What to ask first, whoever the pods are: what is free, and the rules that are kept."""
     unruled = snapshot.scheduling_rules is None and not snapshot.rules_problem
     if snapshot.rooms_known and not unruled:
         return Asks()
     return Asks(rooms=not snapshot.rooms_known, rules=unruled)
 
 
-def what_these_need(
-    snapshot: Snapshot, policy: Policy, machines: Machines, book: Book, pods: Sequence[Pod], *, with_zones: bool
-) -> Asks:
-    """What to ask about these pods, once nothing comes first."""
+def what_these_need(snapshot: Snapshot, policy: Policy, known: Known, pods: Sequence[Pod], *, with_zones: bool) -> Asks:
+    """What to ask before it is judged where these pods could go; nothing once all is known or cannot be had.
+
+    `with_zones`: whether new workers are thought of, so that it matters where they could be launched.
+    """
+    machines, book = known
     rules, may_ask = snapshot.scheduling_rules, not snapshot.rules_problem
     unknown = [(pod.owner, book.unknown_since_s(pod, refresh_s=policy.rules.refresh_s)) for pod in pods]
     asked = [(owner, since_s) for owner, since_s in unknown if since_s is not None]

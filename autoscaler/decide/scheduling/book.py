@@ -46,6 +46,9 @@ class Book:
         self._asked_labels = frozenset(_asked_labels(one.rules for one in told))
         self._of_metrics: dict[tuple[object, ...], PodRules] = {}
         self._corrected: dict[tuple[object, ...], PodRules] = {}
+        self._placed: dict[str, OwnerRules | None] = {}
+        self._of_pod: dict[int, tuple[Pod, PodRules]] = {}
+        """By identity, with the pod, so that it lives as long: to compare pods by value costs more than it saves."""
 
     def unknown_since_s(self, pod: Pod, *, refresh_s: int) -> int | None:
         """How young an answer has to be that tells what this pod asks; None where what is known holds.
@@ -67,6 +70,12 @@ class Book:
 
     def of(self, pod: Pod) -> PodRules:
         """What it asks. Requests are the metrics', which are fresher, but for what they do not show."""
+        found = self._of_pod.get(id(pod))
+        if found is None:
+            found = self._of_pod[id(pod)] = pod, self._look_up(pod)
+        return found[1]
+
+    def _look_up(self, pod: Pod) -> PodRules:
         known = self._told_of(pod)
         if known is None:
             return self._as_metrics_show(pod)
@@ -135,8 +144,10 @@ class Book:
 
     def placed(self, owner: str) -> OwnerRules | None:
         """What the pods of this owner that are on Nodes ask; of several kinds the first."""
-        told = self._by_owner.get(owner)
-        return msgspec.structs.replace(told[0], rules=self._trimmed(told[0].rules)) if told else None
+        if owner not in self._placed:
+            told = self._by_owner.get(owner)
+            self._placed[owner] = msgspec.structs.replace(told[0], rules=self._trimmed(told[0].rules)) if told else None
+        return self._placed[owner]
 
     def _told_of(self, pod: Pod) -> OwnerRules | None:
         told = self._by_owner.get(pod.owner)

@@ -31,6 +31,8 @@ class Offers:
         self.templates = tuple(templates)
         self._rooms = rooms
         self._most: dict[PodRules, dict[str, int]] = {}
+        self.room_for: dict[tuple[PodRules, str], int] = {}
+        """How many pods of a class a fresh node takes, by template: of classes that mind no other pod."""
         self._pool_of = {template.name: template.pool for template in templates}
 
     @cached_property

@@ -11,9 +11,9 @@ import msgspec
 
 from autoscaler.decide.capacity.pools import pool_named, pool_of
 from autoscaler.decide.fleet import FleetView, Standing, Worker
-from autoscaler.decide.scheduling.book import Book
+from autoscaler.decide.scheduling.asking import Known, what_is_known
 from autoscaler.decide.scheduling.cluster import Cluster
-from autoscaler.decide.scheduling.machines import Machines, as_amounts
+from autoscaler.decide.scheduling.machines import as_amounts
 from autoscaler.decide.scheduling.placing import Template
 from autoscaler.model import OwnerRules, RemovalPhase, Snapshot, State
 from autoscaler.model.rules import HOSTNAME_LABEL, NodeSpec
@@ -36,10 +36,10 @@ class Picture:
         *,
         just_joined: Container[str] = (),
         now_s: int,
+        known: Known | None = None,
     ) -> None:
-        self.machines = Machines(snapshot, fleet, state, policy)
         rules = snapshot.scheduling_rules
-        self.book = Book(rules, self.machines.names, at_s=snapshot.taken_at_s)
+        self.machines, self.book = known or what_is_known(snapshot, fleet, state, policy)
         namespaces = {name: dict(labels) for name, labels in rules.namespaces} if rules is not None else {}
         self.cluster = Cluster(namespaces)
         self.settled: list[str] = []

@@ -6,7 +6,7 @@ import msgspec
 
 from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
 from autoscaler.decide.scheduling.filters import LASTING, OF_THE_CLUSTER
-from autoscaler.decide.scheduling.filters.inter_pod_affinity import inter_pod_affinity
+from autoscaler.decide.scheduling.filters.inter_pod_affinity import Neighbours, inter_pod_affinity
 from autoscaler.decide.scheduling.filters.node_ports import node_ports
 from autoscaler.decide.scheduling.filters.node_resources_fit import how_many_fit
 from autoscaler.decide.scheduling.filters.pod_topology_spread import pod_topology_spread
@@ -122,6 +122,11 @@ class Trial:
             if left == before:
                 break
         return count - left
+
+    def minds_nobody(self, rules: PodRules) -> bool:
+        """Whether no other pod, wherever it is, may change the verdict on such a pod but by the room that it takes."""
+        own = rules.spread or rules.affinity or rules.anti_affinity or rules.host_ports
+        return not own and not self.cluster.watcher(Neighbours, rules).is_avoided
 
     def _fill_plainly(self, rules: PodRules, count: int, nodes: Iterable[NodeInfo]) -> int:
         """Of a class whose pods do not mind each other: as many as fit on each, and no look at the nodes behind."""

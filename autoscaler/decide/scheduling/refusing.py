@@ -6,10 +6,9 @@ from collections.abc import Set as AbstractSet
 
 from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
 from autoscaler.decide.scheduling.filters import BEFORE_NODES, OF_THE_NODE, OF_VOLUMES, first_refusal
-from autoscaler.decide.scheduling.filters.inter_pod_affinity import Neighbours
 from autoscaler.decide.scheduling.filters.node_resources_fit import how_many_fit
 from autoscaler.decide.scheduling.filters.refusal import Plugin
-from autoscaler.decide.scheduling.placing import Lasting
+from autoscaler.decide.scheduling.placing import Lasting, Trial
 from autoscaler.model.rules import PodRules
 
 
@@ -26,17 +25,12 @@ class Refusing:
     def count(self, rules: PodRules, names: Collection[str]) -> Counter[Plugin]:
         """How many of the nodes of these names each plugin refuses."""
         there = self._cluster.nodes.keys() & names
-        if self._minds_others(rules):
+        if not Trial(self._cluster).minds_nobody(rules):
             found = (first_refusal(rules, self._cluster.nodes[name], self._cluster) for name in there)
             return Counter(refusal.plugin for refusal in found if refusal is not None)
         if rules not in self._of:
             self._of[rules] = _OfTheNodeAlone(rules, self._cluster)
         return self._of[rules].count(there)
-
-    def _minds_others(self, rules: PodRules) -> bool:
-        """Whether a pod somewhere else may change the verdict on a node."""
-        own = rules.spread or rules.affinity or rules.anti_affinity or rules.host_ports
-        return bool(own) or self._cluster.watcher(Neighbours, rules).is_avoided
 
 
 class _OfTheNodeAlone:

@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
+from autoscaler.decide.scheduling.filters.node_resources_fit import how_many_fit
 from autoscaler.decide.scheduling.guard import Budget, guaranteed
 from autoscaler.decide.scheduling.offers import Offers, Order, order_of
 from autoscaler.decide.scheduling.placing import Template, Trial, Waiting
@@ -251,24 +252,50 @@ def _grow_for(trial: Trial, group: Waiting, way: _Way, at_most: int) -> int:
 
 def _open_for(trial: Trial, rules: PodRules, wanted: int, way: _Way) -> NodeInfo | None:
     """A node of the cheapest choice for up to `wanted` pods, or of the only one; None where none takes one."""
-    offers = way.offers
-    best: tuple[Order, Template] | None = None
-    seen: set[str] = set()
-    for template in offers.in_turn(trial.numbers, way.favourite):
-        if offers.compared:
-            most = 0 if template.choice in seen else min(wanted, offers.most_pods(template, rules))
-            if not most or (best is not None and order_of(template, most) > best[0]):
-                continue  # with as many pods as it could ever hold it would not be the cheapest
+    templates = way.offers.in_turn(trial.numbers, way.favourite)
+    if way.offers.compared:
+        cheapest = _cheapest(trial, rules, wanted, templates, way.offers)
+        return trial.open(cheapest) if cheapest is not None else None
+    for template in templates:
         mark = trial.mark
         node = trial.open(template)
         if trial.fits(rules, node):
-            if not offers.compared:
-                return node
-            seen.add(template.choice)
-            order = order_of(template, max(1, trial.fill(rules, wanted, [node])))
-            best = (order, template) if best is None or order < best[0] else best
+            return node
         trial.undo(mark)
-    return trial.open(best[1]) if best is not None else None
+    return None
+
+
+def _cheapest(
+    trial: Trial, rules: PodRules, wanted: int, templates: Sequence[Template], offers: Offers
+) -> Template | None:
+    best: tuple[Order, Template] | None = None
+    seen: set[str] = set()
+    for template in templates:
+        most = 0 if template.choice in seen else min(wanted, offers.most_pods(template, rules))
+        if not most or (best is not None and order_of(template, most) > best[0]):
+            continue  # with as many pods as it could ever hold it would not be the cheapest
+        taken = _taken(trial, rules, wanted, template, offers)
+        if taken:
+            seen.add(template.choice)
+            order = order_of(template, taken)
+            best = (order, template) if best is None or order < best[0] else best
+    return best[1] if best is not None else None
+
+
+def _taken(trial: Trial, rules: PodRules, wanted: int, template: Template, offers: Offers) -> int:
+    """How many of these pods a node of the template would take now. The trial stands where it stood before."""
+    alone = trial.minds_nobody(rules)
+    known = offers.room_for.get((rules, template.name)) if alone else None
+    if known is not None:
+        return min(wanted, known)
+    mark = trial.mark
+    node = trial.open(template)
+    fits = trial.fits(rules, node)
+    if alone:
+        offers.room_for[rules, template.name] = how_many_fit(rules, node) if fits else 0
+    taken = max(1, trial.fill(rules, wanted, [node])) if fits else 0
+    trial.undo(mark)
+    return taken
 
 
 def _cost(offers: Offers) -> Callable[[Sizing], tuple[float, ...]]:
