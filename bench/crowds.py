@@ -169,7 +169,9 @@ class Crowd:
                 rows = list(self._places())
             case _:
                 raise TypeError(f"no answer to {question}")
-        result = [{"metric": {**labels, FAMILY: family}, "value": [NOW_S, value]} for family, labels, value in rows]
+        result = [
+            {"metric": {FAMILY: family} | dict(labels), "value": [NOW_S, value]} for family, labels, value in rows
+        ]
         return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
 
     def _sight(self) -> Iterator["_Row"]:

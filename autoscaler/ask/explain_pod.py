@@ -7,7 +7,7 @@ from autoscaler.decide.capacity.cost import some_zone
 from autoscaler.decide.capacity.pools import usd_of
 from autoscaler.decide.demand.pods import EXPENDABLE_BELOW
 from autoscaler.decide.removal.holds import pod_keeps
-from autoscaler.decide.scheduling.asking import what_is_missing, zones_that_matter
+from autoscaler.decide.scheduling.asking import what_comes_first, what_is_known, what_these_need, zones_that_matter
 from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
 from autoscaler.decide.scheduling.filters import first_refusal
 from autoscaler.decide.scheduling.filters.refusal import Plugin
@@ -69,7 +69,12 @@ def missing_of(title: str, snapshot: Snapshot, course: Course) -> Asks:
         return Asks(pods_of=tuple(unseen[:SEARCHED_AT_ONCE]))
     if pod.node:
         return Asks()
-    return what_is_missing(snapshot, course.judged, course.state, course.look.policy, [pod], with_zones=True)
+    missing = what_comes_first(snapshot)
+    if missing:
+        return missing
+    policy = course.look.policy
+    known = what_is_known(snapshot, course.judged, course.state, policy)
+    return what_these_need(snapshot, policy, known, [pod], with_zones=True)
 
 
 def explain_pod(course: Course, pod: Pod) -> PodAnswer:

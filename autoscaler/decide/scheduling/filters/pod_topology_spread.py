@@ -66,6 +66,7 @@ class Spread:
         self._nodes: list[dict[str, int]] = [{} for _ in rules.spread]
         labels = dict(rules.labels)
         self._every_node = self._counts_every_node()
+        self.domains: tuple[_Domains, ...]
         if self._every_node:
             [constraint] = rules.spread
             self.domains = (_Domains(constraint, labels, cluster.domains(constraint.topology_key)),)
