@@ -64,7 +64,7 @@ def _waits_at_a_limit(document: Mapping[str, Any]) -> bool:
     """Whether pods wait for a worker that the policy allows no more: `workers.max`, a pool's, or the cost cap."""
     if _blocked_by(document, "pool_at_max"):
         return True
-    refused = document.get("action") == Action.REFUSED and document.get("reason") in LIMITS
+    refused = document.get("action") == Action.HELD_BACK and document.get("reason") in LIMITS
     waiting = {signal.get("name"): signal.get("value") for signal in document.get("signals") or ()}
     return refused and bool(waiting.get(UNSCHEDULABLE_SIGNAL))
 

@@ -59,7 +59,7 @@ def digest_of(records: Sequence[Mapping[str, Any]], *, cluster_id: str, since_s:
         until_s=until_s,
         done=_by_action(acted),
         observed=_by_action(observed),
-        refused=_by_reason(within, Action.REFUSED),
+        refused=_by_reason(within, Action.HELD_BACK),
         failures=sum(len(record.get("failures") or ()) for record in within),
         usd=usd,
         usd_known_s=known_s,

@@ -24,7 +24,7 @@ def open_launches(
     """The decision with its growth turned into operations. `unanswered` is the state where none could be opened."""
     if decision.growth is None:
         return msgspec.structs.replace(decision, state=unanswered)
-    nothing = LaunchPlan(state=unanswered, opened=(), refused=decision.growth.count)
+    nothing = LaunchPlan(state=unanswered, opened=(), unplaced=decision.growth.count)
     held = path_held(unanswered, now_s)
     if held is not None:
         return with_plan(decision, msgspec.structs.replace(nothing, codes=(held.error_code,)))

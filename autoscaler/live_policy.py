@@ -65,10 +65,10 @@ def in_force(deployed: Policy, override: PolicyOverride | None) -> InForce:
 
 
 def _refusal(override: PolicyOverride) -> str:
-    if not override.refused_version:
+    if not override.invalid_version:
         return ""
     stays = f"version {override.version} stays" if override.version else "the deployed policy holds alone"
-    return f"version {override.refused_version} of the policy's parameter is refused, and {stays}: {override.refused}"
+    return f"version {override.invalid_version} of the policy's parameter is refused, and {stays}: {override.invalid}"
 
 
 def taken_up(state: State, offered: OfferedPolicy, deployed: Policy) -> State:
@@ -87,8 +87,8 @@ def taken_up(state: State, offered: OfferedPolicy, deployed: Policy) -> State:
         new = msgspec.structs.replace(
             held,
             changed_at_s=offered.changed_at_s,
-            refused_version=offered.version,
-            refused=str(error)[:_LONGEST_TOLD],
+            invalid_version=offered.version,
+            invalid=str(error)[:_LONGEST_TOLD],
         )
     else:
         new = PolicyOverride(version=offered.version, text=offered.text, changed_at_s=offered.changed_at_s)
@@ -100,7 +100,7 @@ def policy_told(state: State, offered: OfferedPolicy) -> Outcome:
     held = state.policy_override
     if held is None:
         return Outcome(events=("the policy's parameter is gone: the deployed policy holds alone",))
-    if held.refused_version == offered.version:
+    if held.invalid_version == offered.version:
         return Outcome(failures=(_refusal(held),), fresh_failure=True)
     if held.version == offered.version:
         return Outcome(events=(f"version {held.version} of the policy's parameter holds",))

@@ -62,7 +62,7 @@ def severity_of(document: Mapping[str, Any]) -> Severity:
     if holding - TRIED_ANEW:
         return "critical"
     blind = document.get("metrics_status") in {MetricsStatus.PARTIAL, MetricsStatus.UNAVAILABLE}
-    if blind or holding or document.get("action") == Action.REFUSED or document.get("failures"):
+    if blind or holding or document.get("action") == Action.HELD_BACK or document.get("failures"):
         return "warning"
     return "info"
 

@@ -191,7 +191,7 @@ class _Run:
         decision, snapshot = self._decide(snapshot, held, now_s, decision_id)
         state, version = held.state, held.version
         effects = due_effects(decision.state, snapshot, policy)
-        refusal = decision.reason if decision.action is Action.REFUSED else ""
+        refusal = decision.reason if decision.action is Action.HELD_BACK else ""
         fresh_refusal = (bool(refusal) and _is_fresh(decision, state)) or bool(
             untold_failures(state, decision.signals_aside)
         )
@@ -200,7 +200,7 @@ class _Run:
                 decision, decision_id, mode=mode, snapshot=snapshot, state=state, fresh_refusal=fresh_refusal
             )
             # Told first: who is killed in between tells it once more. Where another one was faster, its look notes it.
-            noted = codes_told(_noted(_refused(state, decision.state), snapshot, refusal), decision.refused_for)
+            noted = codes_told(_noted(_refused(state, decision.state), snapshot, refusal), decision.ec2_codes)
             noted = self.news.remembered(_learned(noted, decision))
             if noted != state:
                 self._save(noted, version)
@@ -316,7 +316,7 @@ class _Run:
         def told_and_released(state: State) -> State:
             for operation_id, cause in actor.told:
                 state = failure_told(state, operation_id, cause)
-            state = codes_told(state, (*actor.codes, *decision.refused_for))
+            state = codes_told(state, (*actor.codes, *decision.ec2_codes))
             told = _learned(msgspec.structs.replace(state, told_refusal=refusal), decision)
             return release_lease(self.news.remembered(told), self.owner)
 
@@ -370,8 +370,8 @@ class _Run:
 
 def _is_fresh(decision: Decision, state: State) -> bool:
     """Whether people have not heard of this refusal: of the codes behind it, where EC2 gave some."""
-    if decision.refused_for:
-        return bool(untold(decision.state, decision.refused_for))
+    if decision.ec2_codes:
+        return bool(untold(decision.state, decision.ec2_codes))
     return decision.reason != state.told_refusal
 
 

@@ -60,7 +60,7 @@ class Telemetry:
         """Log the document as one line, its message as the line's own, and send what a person must mend."""
         needs_attention = (
             document.get("metrics_status") in {MetricsStatus.PARTIAL, MetricsStatus.UNAVAILABLE}
-            or document.get("action") == Action.REFUSED
+            or document.get("action") == Action.HELD_BACK
             or document.get("failures")
         )
         tell = self.logger.warning if needs_attention else self.logger.info

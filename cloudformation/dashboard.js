@@ -73,9 +73,9 @@ function body({ service, clusterId, prefix, period, lastDecisions, underWay, ala
         ask(
           "Decisions by action",
           "bar",
-          `fields strcontains(action, "scale_up") as up, strcontains(action, "scale_down") as down, strcontains(action, "repair") as mend, strcontains(action, "refused") as no
+          `fields strcontains(action, "scale_up") as up, strcontains(action, "scale_down") as down, strcontains(action, "repair") as mend, strcontains(action, "held_back") as no
           | filter ispresent(decision_id)
-          | stats sum(up) as scale_up, sum(down) as scale_down, sum(mend) as repair, sum(no) as refused by bin(1h)`,
+          | stats sum(up) as scale_up, sum(down) as scale_down, sum(mend) as repair, sum(no) as held_back by bin(1h)`,
         ),
         ask(
           "Joined, terminated, failed",

@@ -19,7 +19,7 @@ def waits(count: int | None) -> list[dict[str, Any]]:
 
 
 def refused(reason: str, count: int | None) -> dict[str, Any]:
-    return {"action": "refused", "reason": reason, "signals": waits(count)}
+    return {"action": "held_back", "reason": reason, "signals": waits(count)}
 
 
 def blocked(*reasons: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def cost(usd: float) -> dict[str, Any]:
 
 
 DAY = [
-    record(1, action="refused", reason="at_max", nodes={"ready": 10}),
+    record(1, action="held_back", reason="at_max", nodes={"ready": 10}),
     record(6, failures=["a", "b"], nodes={"ready": 4}, **cost(0.5)),
     record(12, action="scale_down", reason="fits", nodes={"ready": None}, **cost(0.25)),
     record(18, **cost(1.0)),

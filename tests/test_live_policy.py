@@ -132,7 +132,7 @@ def test_events_in_any_order_and_twice_end_with_the_newest_word(offered: list[Of
     newest = max(offered, key=lambda one: one.version)
     assert override.seen_version == newest.version
     valid = "30" in str(newest.text) or "step" in str(newest.text)
-    assert (override.version == newest.version and not override.refused) is valid
+    assert (override.version == newest.version and not override.invalid) is valid
     in_force(DEPLOYED, override)
 
 

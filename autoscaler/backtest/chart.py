@@ -19,7 +19,7 @@ _MARKS: Final = {
     "scale_up": ("triangle-up", "more"),
     "scale_down": ("triangle-down", "fewer"),
     "repair": ("square", "another"),
-    "refused": ("x", "refused"),
+    "held_back": ("x", "held back"),
 }
 """By action: how it is drawn."""
 _PANELS: Final = (("y", "workers"), ("y2", "waiting pods"), ("y3", "dollars so far"))

@@ -8,7 +8,7 @@ import msgspec
 from autoscaler.model import Action
 
 FORMAT: Final = 1
-BEGINNINGS: Final = frozenset({Action.SCALE_UP, Action.SCALE_DOWN, Action.REPAIR, Action.REFUSED})
+BEGINNINGS: Final = frozenset({Action.SCALE_UP, Action.SCALE_DOWN, Action.REPAIR, Action.HELD_BACK})
 """Actions that a person wants to see; each of the others is a look at which nothing began."""
 
 
@@ -104,7 +104,7 @@ def decided(document: Mapping[str, Any], at_s: float) -> Decided | None:
 
 def repeats(one: Decided, before: Decided) -> bool:
     """Whether it is the refusal that was told last: a fleet at its limit is refused at every look."""
-    return one.action == Action.REFUSED and (one.action, one.reason) == (before.action, before.reason)
+    return one.action == Action.HELD_BACK and (one.action, one.reason) == (before.action, before.reason)
 
 
 def together(figures: Sequence[Figures]) -> Figures:

@@ -141,12 +141,12 @@ def _nodes(course: Course) -> NodeCounts:
 
 def with_plan(decision: Decision, plan: LaunchPlan, *, blocked: tuple[Blocked, ...] = ()) -> Decision:
     """The decision once its growth became operations, or could not."""
-    if decision.growth is not None and plan.refused >= decision.growth.count:
+    if decision.growth is not None and plan.unplaced >= decision.growth.count:
         reason, message = not_launched(plan)
         decision = msgspec.structs.replace(
-            decision, action=Action.REFUSED, reason=reason, message=message, refused_for=plan.codes
+            decision, action=Action.HELD_BACK, reason=reason, message=message, ec2_codes=plan.codes
         )
-    elif decision.growth is not None and plan.refused:
+    elif decision.growth is not None and plan.unplaced:
         told = f"{decision.message} {not_launched(plan)[1]}"
         decision = msgspec.structs.replace(decision, message=told)
     return msgspec.structs.replace(

@@ -44,14 +44,14 @@ def in_words(
         return Action.SCALE_DOWN, shrink.reason, sentence(f"Draining: {shrink.message}; {_why_shrink(snapshot)}")
     if grow.limit == "never_seen":
         message = "An alert fires, and nothing is launched: the cluster was never seen whole, so max cannot be kept."
-        return Action.REFUSED, grow.limit, message
+        return Action.HELD_BACK, grow.limit, message
     if grow.limit:
         why = f"{_why_grow(look, grow, pods, short_of, foreseen)}{_asks_for(grow)}; {_limit(look, fleet, grow)}"
-        return Action.REFUSED, grow.limit, sentence(f"{why}: nothing is launched")
+        return Action.HELD_BACK, grow.limit, sentence(f"{why}: nothing is launched")
     if snapshot.metrics_status is MetricsStatus.UNAVAILABLE:
-        return Action.REFUSED, "metrics_unavailable", sentence(f"Nothing is decided: {snapshot.metrics_problems[0]}")
+        return Action.HELD_BACK, "metrics_unavailable", sentence(f"Nothing is decided: {snapshot.metrics_problems[0]}")
     if not snapshot.cluster_known:
-        return Action.REFUSED, "metrics_partial", sentence(f"Nothing is computed: {snapshot.metrics_problems[0]}")
+        return Action.HELD_BACK, "metrics_partial", sentence(f"Nothing is computed: {snapshot.metrics_problems[0]}")
     if look.events:
         return Action.NONE, "progress", sentence("; ".join(look.events))
     if fleet.joining:
@@ -135,7 +135,7 @@ def _why_shrink(snapshot: Snapshot) -> str:
 
 def not_launched(plan: LaunchPlan) -> tuple[str, str]:
     """Stable reason code and one sentence: why workers that are wanted are not launched now."""
-    wanted = count(plan.refused, "worker")
+    wanted = count(plan.unplaced, "worker")
     if not plan.codes:
         if plan.state_full:
             return "state_full", f"{wanted} must wait: as many operations are open as the state holds."

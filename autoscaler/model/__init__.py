@@ -64,6 +64,7 @@ from autoscaler.model.rules import OwnerRules, SchedulingRules
 from autoscaler.model.signals import AsideSignal, SeenSignal, SignalFailure
 from autoscaler.model.state import (
     Backoff,
+    HeldWorker,
     JoinFailures,
     Lease,
     Mode,
@@ -74,7 +75,6 @@ from autoscaler.model.state import (
     OfferedPolicy,
     OwnerLaunches,
     PolicyOverride,
-    Refusal,
     Removed,
     Replacement,
     ReplacementFailed,
@@ -133,6 +133,7 @@ __all__ = [
     "Foreseen",
     "Found",
     "Growth",
+    "HeldWorker",
     "Inspection",
     "Instance",
     "InstanceState",
@@ -164,7 +165,6 @@ __all__ = [
     "PolicyOverride",
     "Pool",
     "PoolTemplate",
-    "Refusal",
     "RemovalOperation",
     "RemovalPhase",
     "Removed",

@@ -22,7 +22,7 @@ class Action(StrEnum):
     SCALE_DOWN = "scale_down"
     REPAIR = "repair"
     NONE = "none"
-    REFUSED = "refused"
+    HELD_BACK = "held_back"
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,7 +160,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """None where nobody looked."""
     news: bool = False
     """One of the events is for people, although nothing begins."""
-    refused_for: tuple[str, ...] = ()
+    ec2_codes: tuple[str, ...] = ()
     """Error codes of EC2 for which a launch is refused: people hear of each once."""
     signals_aside: tuple[AsideSignal, ...] = ()
     """Custom signals that are set aside after this look: people hear of each once."""

@@ -38,15 +38,15 @@ class PolicyOverride(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     outlives a bad one."""
     changed_at_s: int = 0
     """When Parameter Store got the version that was seen last, valid or not."""
-    refused_version: int = 0
+    invalid_version: int = msgspec.field(default=0, name="refused_version")
     """A later version that is not valid; 0: there is none."""
-    refused: str = ""
+    invalid: str = msgspec.field(default="", name="refused")
     """Why it is not."""
 
     @property
     def seen_version(self) -> int:
         """The version that was seen last."""
-        return self.refused_version or self.version
+        return self.invalid_version or self.version
 
 
 class OfferedPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +89,7 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     failures: int
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class HeldWorker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A worker whose removal was refused or failed: not nominated again before `until_s`, and after all others then."""
 
     node_name: str
@@ -260,7 +260,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     removals: tuple[RemovalOperation, ...] = ()
     notices: tuple[Notice, ...] = ()
     backoffs: tuple[Backoff, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
+    held_workers: tuple[HeldWorker, ...] = msgspec.field(default=(), name="refusals")
+    """Stored under the name that it had first, as `PolicyOverride.invalid` is: older versions read the state, too."""
     removed: tuple[Removed, ...] = ()
     """Removals that ended, until the metrics are newer than that."""
     owners: tuple[OwnerLaunches, ...] = ()

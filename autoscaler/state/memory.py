@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.model import JoinFailures, OwnerLaunches, Refusal, Removed, State
+from autoscaler.model import HeldWorker, JoinFailures, OwnerLaunches, Removed, State
 from autoscaler.policy import Policy
 from autoscaler.state.backoffs import forget_backoffs
 from autoscaler.state.modes import operators_mode
@@ -20,7 +20,7 @@ MAX_OWNERS_BYTES: Final = 12 * 1024
 OWNER_RECORD_BYTES: Final = 200
 MAX_REMOVED: Final = 50
 REMOVED_KEPT_S: Final = 3600
-MAX_REFUSALS: Final = 30
+MAX_HELD_WORKERS: Final = 30
 REFUSED_REASON: Final = 80
 """Characters of a reason that are kept."""
 REFUSED_AT_MOST: Final = 4
@@ -43,7 +43,7 @@ def forget_old(state: State, now_s: int) -> State:
     return msgspec.structs.replace(
         forget_backoffs(state, now_s),
         notices=tuple(n for n in state.notices if not is_to_be_forgotten(n, now_s)),
-        refusals=tuple(r for r in state.refusals if now_s < r.until_s + OWNER_KEPT_S),
+        held_workers=tuple(r for r in state.held_workers if now_s < r.until_s + OWNER_KEPT_S),
         owners=remembered_owners(state, now_s),
         moved=still_meaning(state, now_s),
         zones=zones_with_meaning(state, now_s),
@@ -138,30 +138,30 @@ def remember_refusal(
     """Do not nominate this worker again for a while, twice as long each time in a row; its removal forgets it."""
     failures = times_refused(state, node_name) + 1
     wait_s = max(at_least_s, policy.scale_down.refused_for_s * min(2 ** (failures - 1), REFUSED_AT_MOST))
-    fresh = Refusal(node_name=node_name, reason=reason[:REFUSED_REASON], until_s=now_s + wait_s, failures=failures)
-    others = without_refusal(state, node_name).refusals
-    return msgspec.structs.replace(state, refusals=(*others, fresh)[-MAX_REFUSALS:])
+    fresh = HeldWorker(node_name=node_name, reason=reason[:REFUSED_REASON], until_s=now_s + wait_s, failures=failures)
+    others = no_longer_held(state, node_name).held_workers
+    return msgspec.structs.replace(state, held_workers=(*others, fresh)[-MAX_HELD_WORKERS:])
 
 
 def times_refused(state: State, node_name: str) -> int:
     """How often in a row the removal of this worker was refused or failed."""
-    return next((r.failures for r in state.refusals if r.node_name == node_name), 0)
+    return next((r.failures for r in state.held_workers if r.node_name == node_name), 0)
 
 
 def refused_lately(state: State, node_name: str, now_s: int) -> str | None:
     """Why this worker is left alone now; None when it may be asked again."""
-    refusal = next((r for r in state.refusals if r.node_name == node_name and now_s < r.until_s), None)
+    refusal = next((r for r in state.held_workers if r.node_name == node_name and now_s < r.until_s), None)
     return None if refusal is None else f"refused: {refusal.reason}; asked again in {refusal.until_s - now_s} s"
 
 
 def refused_until_s(state: State, node_name: str) -> int | None:
     """Until when this worker is left alone, or was; None where no removal of it was refused."""
-    return next((r.until_s for r in state.refusals if r.node_name == node_name), None)
+    return next((r.until_s for r in state.held_workers if r.node_name == node_name), None)
 
 
-def without_refusal(state: State, node_name: str) -> State:
+def no_longer_held(state: State, node_name: str) -> State:
     """Forget what a worker was refused for."""
-    return msgspec.structs.replace(state, refusals=tuple(r for r in state.refusals if r.node_name != node_name))
+    return msgspec.structs.replace(state, held_workers=tuple(r for r in state.held_workers if r.node_name != node_name))
 
 
 def remembered_owners(state: State, now_s: int) -> tuple[OwnerLaunches, ...]:

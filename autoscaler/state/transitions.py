@@ -7,7 +7,7 @@ import msgspec
 
 from autoscaler.model import CommandRef, LaunchOperation, Lease, RemovalOperation, RemovalPhase, Removed, State
 from autoscaler.policy import Policy
-from autoscaler.state.memory import MAX_REMOVED, remember_refusal, without_refusal
+from autoscaler.state.memory import MAX_REMOVED, no_longer_held, remember_refusal
 from autoscaler.state.replacing import REPLACING
 
 MAX_OPEN_OPERATIONS: Final = 50
@@ -198,7 +198,7 @@ def end_taken(state: State, operation_id: str) -> State:
 def removal_ended(state: State, removal: RemovalOperation, *, now_s: int) -> State:
     """Close a removal whose machine is gone, and remember it: metrics may show its Node for a while yet."""
     others = tuple(r for r in state.removed if r.instance_id != removal.instance_id)
-    state = without_refusal(state, removal.node_name or removal.instance_id)
+    state = no_longer_held(state, removal.node_name or removal.instance_id)
     ended = Removed(instance_id=removal.instance_id, ended_at_s=now_s)
     state = msgspec.structs.replace(state, removed=(*others, ended)[-MAX_REMOVED:])
     return update_removal(state, removal.operation_id, lambda _: None)

@@ -364,7 +364,7 @@ def test_a_worker_that_is_protected_from_termination_is_handed_back() -> None:
     [operation] = bench.store.state.removals
     assert (operation.phase, operation.fence, operation.attempts) == (RemovalPhase.UNCORDONING, 7, 0)
     assert (operation.phase_since_s, operation.command, operation.told_failure) == (NOW_S, None, "")
-    [refused] = bench.store.state.refusals
+    [refused] = bench.store.state.held_workers
     assert (refused.node_name, refused.until_s - NOW_S) == ("worker-i-001", 86_400), "a day"
     assert actor.fresh_failure
     assert actor.events == [
@@ -392,7 +392,7 @@ def test_who_is_handed_back(operation: dict[str, Any], error: FleetUnavailable, 
     bench = Bench(State(removals=(going,)), Fleet(refuse_terminate=error))
     bench.perform()
     assert [r.phase for r in bench.store.state.removals] == left
-    assert [r.node_name for r in bench.store.state.refusals] == ([iid(1)] if not left else [])
+    assert [r.node_name for r in bench.store.state.held_workers] == ([iid(1)] if not left else [])
 
 
 # ------------------------------------------------------------------------------------------------------- time and lease

@@ -11,7 +11,7 @@ from autoscaler.ask.explain_worker import WorkerAnswer, explain_worker, find_wor
 from autoscaler.ask.lines import Line
 from autoscaler.decide.decision import decision_of, judge
 from autoscaler.decide.steps import Course
-from autoscaler.model import MetricsStatus, MovedOwner, Refusal, Resources, Snapshot, State
+from autoscaler.model import HeldWorker, MetricsStatus, MovedOwner, Resources, Snapshot, State
 from autoscaler.model.rules import Budget, OwnerRules, PodRules, SchedulingRules, equal_to
 from autoscaler.policy import Policy, ScaleDown, Workers
 from autoscaler.pools import WorkerPool
@@ -110,7 +110,7 @@ OWN: dict[str, tuple[Any, State, Policy, str, int | None]] = {
     "not_schedulable": (worker(1, cordoned=True), State(), policy(), "kubectl uncordon", None),
     "refused": (
         worker(1),
-        State(refusals=(Refusal(node_name="worker-i-001", until_s=NOW_S + 90, reason="bare_pod", failures=1),)),
+        State(held_workers=(HeldWorker(node_name="worker-i-001", until_s=NOW_S + 90, reason="bare_pod", failures=1),)),
         policy(), "scale_down.refused_for_s", NOW_S + 90,
     ),
     "bare_pod": (worker(1, pods=[pod("one", owner_kind="", owner_name="")]), State(), policy(), "an owner", None),

@@ -19,7 +19,7 @@ def span(begin_h: float, end_h: float, *, more: int = 0) -> Span:
         waiting=((begin_s, 0), (middle_s - 60, 5), (middle_s, 0)),
         decisions=(
             Decided(at_s=middle_s - 30, action="scale_up", reason="pods_unschedulable", message=HOSTILE, workers=2),
-            Decided(at_s=end_s - 60, action="refused", reason="at_max", message="No more.", workers=None),
+            Decided(at_s=end_s - 60, action="held_back", reason="at_max", message="No more.", workers=None),
         ),
     )
 

@@ -12,6 +12,7 @@ from autoscaler.model import (
     Backoff,
     CommandOutcome,
     CommandResult,
+    HeldWorker,
     InstanceState,
     JoinFailures,
     LaunchContext,
@@ -23,7 +24,6 @@ from autoscaler.model import (
     OwnerLaunches,
     Pod,
     Pool,
-    Refusal,
     RemovalPhase,
     Removed,
     Replacement,
@@ -232,8 +232,8 @@ def states(draw: Draw) -> State:
             )
             for zone in draw(st.sets(st.sampled_from(ZONES)))
         ),
-        refusals=tuple(
-            Refusal(node_name=f"worker-{iid(n)}", reason="x", until_s=NOW_S + 5)
+        held_workers=tuple(
+            HeldWorker(node_name=f"worker-{iid(n)}", reason="x", until_s=NOW_S + 5)
             for n in draw(st.sets(st.integers(1, 4), max_size=2))
         ),
         removed=tuple(

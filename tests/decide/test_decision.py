@@ -99,7 +99,7 @@ IDLE = [worker(n, pods=[pod(f"p{n}", cpu=100)]) for n in range(1, 4)]
         pytest.param(
             {"workers": 10, "pods": waiting_pods(2)},
             State(),
-            Action.REFUSED,
+            Action.HELD_BACK,
             "at_max",
             "2 pods fit on no worker, which asks for 1 worker more; "
             "workers.max is 10 and 10 exist: nothing is launched.",
@@ -108,7 +108,7 @@ IDLE = [worker(n, pods=[pod(f"p{n}", cpu=100)]) for n in range(1, 4)]
         pytest.param(
             {"status": MetricsStatus.UNAVAILABLE},
             State(),
-            Action.REFUSED,
+            Action.HELD_BACK,
             "metrics_unavailable",
             "Nothing is decided: something is missing.",
             id="Prometheus cannot be asked",
@@ -116,7 +116,7 @@ IDLE = [worker(n, pods=[pod(f"p{n}", cpu=100)]) for n in range(1, 4)]
         pytest.param(
             {"status": MetricsStatus.PARTIAL, "known": False},
             State(),
-            Action.REFUSED,
+            Action.HELD_BACK,
             "metrics_partial",
             "Nothing is computed: something is missing.",
             id="the cluster is not known",

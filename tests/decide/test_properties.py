@@ -242,7 +242,7 @@ def test_a_plan_asks_for_what_was_decided_and_for_no_more(
         new = st.builds(NewWorkers, st.sampled_from(its_policy.workers.instance_types), st.integers(1, 9), zones)
         growth = Growth(workers=tuple(data.draw(st.lists(new, min_size=1, max_size=3))), reason="r")
     plan = plan_launch(growth, context, seen, state, its_policy, cluster_id="sim", now_s=NOW_S, decision_id="d1")
-    assert sum(operation.request.count for operation in plan.opened) + plan.refused == growth.count
+    assert sum(operation.request.count for operation in plan.opened) + plan.unplaced == growth.count
     assert plan.state.launches == (*state.launches, *plan.opened)
     exhausted = {b.pool for b in state.backoffs if b.until_s > NOW_S}
     asked = {operation.operation_id: operation.request.count for operation in plan.opened}

@@ -58,7 +58,7 @@ def test_a_watchdog_is_a_line_and_less_than_any_look() -> None:
     [
         ({}, "INFO"),
         ({"action": "none"}, "INFO"),
-        ({"action": "refused"}, "WARNING"),
+        ({"action": "held_back"}, "WARNING"),
         ({"metrics_status": "partial"}, "WARNING"),
         ({"metrics_status": "unavailable"}, "WARNING"),
         ({"metrics_status": "not_asked"}, "INFO"),

@@ -52,7 +52,7 @@ def test_workers_whose_pods_one_disruption_budget_covers_leave_one_after_the_oth
     """Together the second would be refused, and left alone for half an hour."""
     cluster = almost_idle(ScaleDown(budget="50%"), budget=Budget(max_unavailable=1))
     _, most = time_to_two_workers(cluster)
-    assert (most, cluster.state.refusals) == (1, ())
+    assert (most, cluster.state.held_workers) == (1, ())
 
 
 def test_in_a_blackout_nobody_begins_to_leave_and_the_first_look_after_it_lets_one_go() -> None:

@@ -122,5 +122,5 @@ def test_without_the_pods_nobody_goes(shrinking: SimCluster) -> None:
 def test_a_closer_look_that_would_eat_the_time_for_acting_is_left_out(waiting: SimCluster) -> None:
     document, kinds = look(waiting, timeout_s=POLICY.metrics.timeout_s + ACTING_S)
     assert kinds == ["sight"]
-    assert (document["action"], document["reason"]) == ("refused", "metrics_partial")
+    assert (document["action"], document["reason"]) == ("held_back", "metrics_partial")
     assert "the time of this invocation is nearly up" in document["message"]

@@ -26,7 +26,7 @@ def test_growth_stops_at_the_cap_and_people_are_told_once() -> None:
     assert first["cost"]["usd_per_hour"] == pytest.approx(2 * SMALL)
     cluster.sweep_for(600, every_s=60)
     documents = [cluster.sweep() for _ in range(3)]
-    assert {(d["action"], d["reason"]) for d in documents} == {("refused", "at_cost_cap")}
+    assert {(d["action"], d["reason"]) for d in documents} == {("held_back", "at_cost_cap")}
     assert documents[0]["cost"] == {
         "usd_per_hour": pytest.approx(5 * SMALL),
         "known_workers": 5,
@@ -61,7 +61,7 @@ def usd(cluster: SimCluster) -> list[float]:
 def test_a_worker_of_unknown_price_stops_growth_until_somebody_says_what_it_costs() -> None:
     cluster = play(Cost(max_usd_per_hour=9.0), unlisted=1)
     document = cluster.sweep()
-    assert (document["action"], document["reason"]) == ("refused", "at_cost_cap")
+    assert (document["action"], document["reason"]) == ("held_back", "at_cost_cap")
     assert document["cost"]["unknown_workers"] == 1
     assert "nobody knows what static-1 costs" in document["message"]
     assert cluster.wires.totals["ec2", "launch"] == 0

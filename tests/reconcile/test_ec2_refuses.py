@@ -14,7 +14,7 @@ def looks(cluster: SimCluster, for_s: int = 3600) -> tuple[int, int, set[str]]:
     """Calls of CreateFleet, news that people heard, and reasons of the refusals."""
     calls, told = cluster.wires.totals[LAUNCH], len(cluster.told)
     documents = cluster.sweep_for(for_s, every_s=10)
-    reasons = {document["reason"] for document in documents if document["action"] == "refused"}
+    reasons = {document["reason"] for document in documents if document["action"] == "held_back"}
     return cluster.wires.totals[LAUNCH] - calls, len(cluster.told) - told, reasons
 
 
@@ -109,7 +109,7 @@ def test_a_launch_template_that_may_not_be_read_is_named_and_told_once(observing
     asked = cluster.wires.totals["ec2", "launch_context"]
     assert 4 <= asked <= 8, "as many as looks would be 360"
     [document] = cluster.told
-    assert (document["action"], document["reason"]) == ("refused", "launch_refused")
+    assert (document["action"], document["reason"]) == ("held_back", "launch_refused")
     assert "UnauthorizedOperation: the functions' role" in document["message"]
     assert any("launch_context" in row["reason"] for row in document["blocked"])
     assert cluster.state.launches == ()

@@ -103,7 +103,7 @@ def test_incomplete_metrics_never_grow_from_a_guess(cluster: SimCluster, fault: 
     fault(cluster.metric_faults)
     for _ in range(3):
         document = cluster.sweep()
-        assert document["action"] == "refused"
+        assert document["action"] == "held_back"
         cluster.run(120)
     assert len(cluster.workers()) == 2
 
@@ -149,7 +149,7 @@ def test_blind_growth_waits_for_what_is_joining_and_ends_at_max() -> None:
     assert len(cluster.workers()) == 4
     cluster.run(15)
     document = cluster.sweep(trigger=ALERT, facts=(_alert("b", cluster),))
-    assert document["action"] == "refused"
+    assert document["action"] == "held_back"
     assert len(cluster.workers()) == 4
     assert [notice.subject[0] for notice in cluster.state.notices] == ["a"]
 
@@ -160,7 +160,7 @@ def test_blind_growth_counts_workers_that_only_the_last_whole_look_saw() -> None
     cluster = SimCluster(policy, workers=2, static_workers=2, static_tagged=False, history_s=1500)
     cluster.metric_faults.down = True
     first = cluster.sweep(trigger=ALERT, facts=(_alert("a", cluster),))
-    assert (first["action"], first["reason"]) == ("refused", "never_seen"), "nobody knows how many there are"
+    assert (first["action"], first["reason"]) == ("held_back", "never_seen"), "nobody knows how many there are"
     cluster.metric_faults.down = False
     cluster.sweep()
     version = cluster.item.version
@@ -173,7 +173,7 @@ def test_blind_growth_counts_workers_that_only_the_last_whole_look_saw() -> None
     cluster.sweep()
     cluster.metric_faults.down = True
     document = cluster.sweep(trigger=ALERT, facts=(_alert("c", cluster),))
-    assert (document["action"], document["reason"], len(cluster.workers())) == ("refused", "at_max", 3)
+    assert (document["action"], document["reason"], len(cluster.workers())) == ("held_back", "at_max", 3)
 
 
 def test_an_alert_is_no_fact_while_prometheus_answers(cluster: SimCluster) -> None:
@@ -357,7 +357,7 @@ def test_an_alert_that_found_every_pool_exhausted_may_ask_again(cluster: SimClus
     cluster.metric_faults.down = True
     cluster.fail("ec2", "launch_context", code="RequestLimitExceeded")
     facts = (_alert("a", cluster),)
-    assert cluster.sweep(trigger=ALERT, facts=facts)["action"] == "refused"
+    assert cluster.sweep(trigger=ALERT, facts=facts)["action"] == "held_back"
     assert len(cluster.workers()) == 2
     cluster.run(10)
     assert cluster.sweep(trigger=ALERT, facts=facts)["reason"] == "blind_growth"
@@ -398,7 +398,7 @@ def test_a_protected_worker_is_handed_back_told_once_and_another_goes(cluster: S
     assert len(cluster.workers()) == 2
     assert oldest in cluster.workers()
     assert (cluster.state.removals, [n.name for n in cluster.world.nodes if n.cordoned]) == ((), [])
-    [refusal] = cluster.state.refusals
+    [refusal] = cluster.state.held_workers
     assert (refusal.node_name, refusal.reason) == (f"worker-{oldest}", "EC2 protects it from termination")
 
 
@@ -470,7 +470,9 @@ def test_killed_while_people_are_told_it_is_told_at_the_next_look(cluster: SimCl
     assert killed
     heard = len(cluster.told)
     cluster.sweep_for(600)
-    told = [document for document in [*cluster.told][heard:] if document["failures"] or document["action"] == "refused"]
+    told = [
+        document for document in [*cluster.told][heard:] if document["failures"] or document["action"] == "held_back"
+    ]
     assert len(told) == 1, "told, and once"
 
 

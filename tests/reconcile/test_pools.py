@@ -243,7 +243,7 @@ def test_a_policy_newer_than_the_deployment_is_told() -> None:
     cluster.policy = with_gpus()
     cluster.apply(training(1))
     documents = settle(cluster)
-    refused = [d for d in documents if d["action"] == "refused"]
+    refused = [d for d in documents if d["action"] == "held_back"]
     assert refused
     assert "no launch template is deployed for this pool" in refused[0]["message"]
     assert cluster.ec2.bill.launched == 2

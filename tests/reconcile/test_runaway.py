@@ -159,7 +159,7 @@ def test_broken_workers_are_launched_ever_more_rarely_and_old_ones_are_left_alon
         assert "join_backoff" in {document["reason"] for document in last_hour}
         assert max(document["failed_launches"] for document in last_hour) >= 10
         assert all("failed_launches" in document["conditions"] for document in last_hour), "and it is alarmed on"
-    told = [document for document in day.cluster.told if document["action"] == "refused"]
+    told = [document for document in day.cluster.told if document["action"] == "held_back"]
     assert 1 <= len(told) <= 3 * waves(DAY_S), "people hear of it, and not every two minutes"
 
     day.mend()

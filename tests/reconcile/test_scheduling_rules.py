@@ -83,7 +83,7 @@ def grown(cluster: SimCluster, workload: Workload) -> int:
 def acted(cluster: SimCluster, *, for_s: float = DAY_S) -> list[str]:
     """What is done in this time, by sweeps."""
     documents = cluster.sweep_for(for_s)
-    return [document["message"] for document in documents if document["action"] not in {"none", "refused"}]
+    return [document["message"] for document in documents if document["action"] not in {"none", "held_back"}]
 
 
 def drains(cluster: SimCluster) -> int:

@@ -103,7 +103,7 @@ def test_a_drought_everywhere_is_told_as_such_and_nothing_is_held_up_for_long() 
         cluster.ec2.exhaust("t3.small", zone)
     cluster.sweep()
     later = cluster.sweep()
-    assert (later["action"], later["reason"]) == ("refused", "capacity_backoff")
+    assert (later["action"], later["reason"]) == ("held_back", "capacity_backoff")
     cluster.ec2.replenish()
     cluster.sweep_for(900, every_s=30)
     assert len(cluster.ready_workers()) == 4

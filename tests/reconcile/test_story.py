@@ -100,7 +100,7 @@ def test_growth_stops_at_max_and_says_so() -> None:
     cluster.run(300)
     cluster.sweep()
     document = cluster.sweep()
-    assert (document["action"], document["reason"]) == ("refused", "at_max")
+    assert (document["action"], document["reason"]) == ("held_back", "at_max")
 
 
 def test_high_cpu_grows_without_waiting_pods() -> None:

@@ -8,13 +8,13 @@ from autoscaler.model import (
     AsideSignal,
     Backoff,
     Demand,
+    HeldWorker,
     KeptForecast,
     KeptSlot,
     LaunchOperation,
     LaunchOverride,
     OwnerLaunches,
     Pool,
-    Refusal,
     RemovalPhase,
     Removed,
     SignalFailure,
@@ -25,8 +25,8 @@ from autoscaler.observe.signals import MAX_PROBLEM
 from autoscaler.signals import MOST_SIGNALS
 from autoscaler.state.backoffs import MAX_BACKOFFS
 from autoscaler.state.memory import (
+    MAX_HELD_WORKERS,
     MAX_OWNERS_BYTES,
-    MAX_REFUSALS,
     MAX_REMOVED,
     OWNER_RECORD_BYTES,
     REFUSED_REASON,
@@ -87,9 +87,9 @@ MEMORIES = State(
         Backoff(pool=Pool(instance_type=f"m6i.{n}xlarge", zone="z" * 15), error_code="x" * 80, until_s=n, failures=1)
         for n in range(MAX_BACKOFFS)
     ),
-    refusals=tuple(
-        Refusal(node_name=f"{n:063d}", reason="x" * REFUSED_REASON, until_s=NOW_S, failures=2)
-        for n in range(MAX_REFUSALS)
+    held_workers=tuple(
+        HeldWorker(node_name=f"{n:063d}", reason="x" * REFUSED_REASON, until_s=NOW_S, failures=2)
+        for n in range(MAX_HELD_WORKERS)
     ),
     removed=tuple(Removed(instance_id=f"i-{LONG}", ended_at_s=NOW_S) for _ in range(MAX_REMOVED)),
     signals_aside=tuple(
@@ -146,8 +146,8 @@ def test_what_fits_is_left_as_it_is_and_what_is_forgotten_is_the_oldest_of_the_l
     assert fitted(MEMORIES) is MEMORIES
     launches = tuple(big_launch(n, rows=20) for n in range(MAX_OPEN_OPERATIONS // 3))
     over = fitted(msgspec.structs.replace(MEMORIES, launches=launches))
-    assert len(over.refusals) < MAX_REFUSALS
-    assert over.refusals == MEMORIES.refusals[len(MEMORIES.refusals) - len(over.refusals) :]
+    assert len(over.held_workers) < MAX_HELD_WORKERS
+    assert over.held_workers == MEMORIES.held_workers[len(MEMORIES.held_workers) - len(over.held_workers) :]
     assert over.owners == MEMORIES.owners, "a launch that helps nobody would be made again"
 
 

@@ -8,19 +8,19 @@ import pytest
 from autoscaler.model import (
     Backoff,
     CommandRef,
+    HeldWorker,
     Mode,
     ModeSetting,
     Notice,
     OwnerLaunches,
     Pool,
-    Refusal,
     RemovalPhase,
     State,
 )
 from autoscaler.policy import Policy
 from autoscaler.state import transitions
 from autoscaler.state.memory import (
-    MAX_REFUSALS,
+    MAX_HELD_WORKERS,
     MAX_REMOVED,
     METRICS_LAG_S,
     REFUSED_REASON,
@@ -175,8 +175,10 @@ def owner(launched_s_ago: int, retry_in_s: int = 0) -> OwnerLaunches:
         pytest.param(
             "backoffs", Backoff(pool=POOL, error_code="e", until_s=NOW_S - 3600, failures=3), False, id="an hour later"
         ),
-        pytest.param("refusals", Refusal(node_name="n", reason="r", until_s=NOW_S - 3599), True, id="a refusal"),
-        pytest.param("refusals", Refusal(node_name="n", reason="r", until_s=NOW_S - 3600), False, id="an old one"),
+        pytest.param("held_workers", HeldWorker(node_name="n", reason="r", until_s=NOW_S - 3599), True, id="a refusal"),
+        pytest.param(
+            "held_workers", HeldWorker(node_name="n", reason="r", until_s=NOW_S - 3600), False, id="an old one"
+        ),
         pytest.param("owners", owner(3599), True, id="a launch for an owner"),
         pytest.param("owners", owner(3600), False, id="an old one for an owner"),
         pytest.param("owners", owner(9999, retry_in_s=1), True, id="one that is still backed off"),
@@ -262,18 +264,18 @@ def test_a_worker_is_refused_twice_as_long_each_time_until_it_goes() -> None:
     state, waits = State(), []
     for _ in range(5):
         state = remember_refusal(state, "worker-i-001", "x" * 500, now_s=NOW_S, policy=Policy(version=1))
-        waits.append(state.refusals[0].until_s - NOW_S)
+        waits.append(state.held_workers[0].until_s - NOW_S)
     assert waits == [1800, 3600, 7200, 7200, 7200]
     assert (times_refused(state, "worker-i-001"), times_refused(state, "other")) == (5, 0)
-    assert len(state.refusals[0].reason) == REFUSED_REASON
-    assert removal_ended(state, removal(1), now_s=NOW_S).refusals == ()
+    assert len(state.held_workers[0].reason) == REFUSED_REASON
+    assert removal_ended(state, removal(1), now_s=NOW_S).held_workers == ()
 
 
 def test_only_so_many_refusals_are_kept_and_the_newest_are() -> None:
     state = State()
-    for n in range(MAX_REFUSALS + 5):
+    for n in range(MAX_HELD_WORKERS + 5):
         state = remember_refusal(state, str(n), "x", now_s=NOW_S, policy=Policy(version=1))
-    assert [r.node_name for r in state.refusals] == [str(n) for n in range(5, MAX_REFUSALS + 5)]
+    assert [r.node_name for r in state.held_workers] == [str(n) for n in range(5, MAX_HELD_WORKERS + 5)]
 
 
 @pytest.mark.parametrize(
@@ -311,7 +313,7 @@ def test_only_so_many_removals_are_remembered_each_once() -> None:
 def test_refusals_and_owners_are_replaced_not_piled_up() -> None:
     state = remember_refusal(State(), "n", "one", now_s=NOW_S, policy=Policy(version=1))
     state = remember_refusal(state, "n", "two", now_s=NOW_S + 5, policy=Policy(version=1))
-    assert state.refusals == (Refusal(node_name="n", reason="two", until_s=NOW_S + 3605, failures=2),)
+    assert state.held_workers == (HeldWorker(node_name="n", reason="two", until_s=NOW_S + 3605, failures=2),)
     state = remember_owner(remember_owner(state, owner(10)), owner(5))
     assert state.owners == (owner(5),)
 

@@ -178,7 +178,7 @@ def _left_alone(console: Console, gathered: Gathered) -> None:
         console,
         "workers that stay for now",
         ("node", "why", "for"),
-        [(r.node_name, r.reason, _left(r.until_s, now_s)) for r in state.refusals if r.until_s > now_s],
+        [(r.node_name, r.reason, _left(r.until_s, now_s)) for r in state.held_workers if r.until_s > now_s],
     )
 
 
@@ -196,8 +196,8 @@ def _say_return(record: SpotReturn, now_s: int) -> str:
 
 def _say_override(override: PolicyOverride) -> str:
     """Whether somebody has changed the policy live."""
-    if override.refused_version:
-        return f"live changes, version {override.refused_version} refused: `k3s-autoscaler policy show`"
+    if override.invalid_version:
+        return f"live changes, version {override.invalid_version} refused: `k3s-autoscaler policy show`"
     return f"live changes, version {override.version}: `k3s-autoscaler policy show`"
 
 

@@ -152,7 +152,7 @@ def status_document(gathered: Gathered) -> dict[str, Any]:
         ],
         "notices": [_whole(notice) for notice in state.notices],
         "backoffs": msgspec.to_builtins(state.backoffs),
-        "refusals": msgspec.to_builtins(state.refusals),
+        "refusals": msgspec.to_builtins(state.held_workers),
         "zones": [_whole(zone) for zone in state.zones],
         "spot_return": None if state.spot_return is None else _whole(state.spot_return),
         "decisions": gathered.decisions,

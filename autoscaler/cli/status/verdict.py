@@ -95,7 +95,7 @@ def _of_decision(line: dict[str, Any]) -> Iterable[str]:
     if line.get("metrics_status") in {"partial", "unavailable"}:
         problem = next(iter(line.get("metrics_problems") or ()), "")
         yield f"metrics are {line['metrics_status']}{f' ({problem})' if problem else ''}"
-    if line.get("action") == "refused":
+    if line.get("action") == "held_back":
         yield f"it refuses ({line.get('reason')}): {str(line.get('message', '')).rstrip('.')}"
     if line.get("failures"):
         yield f"in the last look {str(line['failures'][0]).rstrip('.')}"

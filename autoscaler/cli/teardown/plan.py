@@ -111,7 +111,7 @@ def _note_protected(look: Look, state: State, notes: Notes) -> None:
     """A terminate that is over although its instance lives was refused by EC2, and its worker was given back."""
     # Where it has no Node there is nothing to uncordon, and only the refusal under its id is left.
     back = {r.instance_id for r in state.removals if r.phase is RemovalPhase.UNCORDONING}
-    back |= {refusal.node_name for refusal in state.refusals}
+    back |= {refusal.node_name for refusal in state.held_workers}
     going = {r.instance_id for r in state.removals if r.phase is RemovalPhase.TERMINATING}
     for key in sorted((notes.ending & back) - going):
         instance = look.instances.get(key)
@@ -174,7 +174,7 @@ def _note_refusal(look: Look, before: State, after: State, removal: RemovalOpera
     """What the drain came to, in the words that a person is told."""
     result = look.commands.get(removal.operation_id)
     name = removal.node_name or removal.instance_id
-    why = next((r.reason for r in after.refusals if r.node_name == name and r not in before.refusals), None)
+    why = next((r.reason for r in after.held_workers if r.node_name == name and r not in before.held_workers), None)
     if why is None:
         return
     said = f" {result.message}" if result is not None and result.message not in why else ""

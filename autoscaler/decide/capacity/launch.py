@@ -58,7 +58,7 @@ class LaunchPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     state: State
     opened: tuple[LaunchOperation, ...]
-    refused: int
+    unplaced: int
     """Workers that are not launched now."""
     codes: tuple[str, ...] = ()
     """EC2's error codes for which they are not: none where no subnet lies in the zone, or the state is full."""
@@ -140,14 +140,14 @@ def plan_launch(
         sharing.take(new, growth)
     opened: list[LaunchOperation] = []
     fallbacks: list[Fallback] = []
-    refused, state_full = sharing.refused, False
+    unplaced, state_full = sharing.unplaced, False
     writer = _Writer(growth, exhausted, cluster_id=cluster_id, now_s=now_s)
     for share, count in sorted(sharing.shares.items()):
         bought = sharing.bought[share]
         operation = writer.operation(f"{decision_id}-l{len(opened)}", share, bought.offer.rows, count)
         fits = workers_that_fit(state, operation) if open_operations(state) < MAX_OPEN_OPERATIONS else 0
         if fits < count:
-            refused, state_full = refused + count - fits, True
+            unplaced, state_full = unplaced + count - fits, True
         if not fits:
             continue
         operation = operation.asking_for(fits)
@@ -173,7 +173,7 @@ def plan_launch(
     return LaunchPlan(
         state=state,
         opened=tuple(opened),
-        refused=refused,
+        unplaced=unplaced,
         codes=tuple(sharing.codes),
         state_full=state_full,
         fallbacks=tuple(fallbacks),
@@ -195,7 +195,7 @@ class _Sharing:
         self.zones, self._exhausted, self._policy, self._rows = zones, exhausted, policy, rows
         self.shares: Counter[_Share] = Counter()
         self.bought: dict[_Share, _Bought] = {}
-        self.refused = 0
+        self.unplaced = 0
         self.codes: dict[str, None] = {}
         self.blocked: list[Blocked] = []
         self.left_out: dict[str, Blocked] = {}
@@ -216,14 +216,14 @@ class _Sharing:
             offer, instead = msgspec.structs.replace(instead, codes=codes), None
         count = count if offer.zones else 0
         if count < new.count:
-            self.refused += new.count - count
+            self.unplaced += new.count - count
             self.codes |= dict.fromkeys(offer.codes)
         self.left_out |= {told.subject: told for told in self.zones.told(offer.zones)}
         tried = {zone for record in growth.unhelped if record.unhelped for zone in record.zones}
         for number in range(count):
             zone = self.zones.take(offer.zones, tried=tried, pinned=bool(new.zone))
             if zone is None:
-                self.refused += count - number
+                self.unplaced += count - number
                 break
             share = _Share(new.pool, new.instance_type, zone, offer.market)
             self.shares[share] += 1

@@ -25,11 +25,11 @@ class PolicyRules:
             return None
         if watch.parameter.policy_of(new) is None:
             return f"version {new.version} holds with {new.text!r}, and that is no valid policy"
-        if new.refused_version and not watch.parameter.is_refused(new.refused_version, new.changed_at_s):
-            return f"version {new.refused_version} is refused ({new.refused}), and it is valid"
-        if new.refused_version and old is not None and (new.version, new.text) != (old.version, old.text):
+        if new.invalid_version and not watch.parameter.is_refused(new.invalid_version, new.changed_at_s):
+            return f"version {new.invalid_version} is refused ({new.invalid}), and it is valid"
+        if new.invalid_version and old is not None and (new.version, new.text) != (old.version, old.text):
             return (
-                f"version {new.refused_version} is refused, and version {new.version} holds in place of {old.version}"
+                f"version {new.invalid_version} is refused, and version {new.version} holds in place of {old.version}"
             )
         return None
 
@@ -67,7 +67,7 @@ def a_refused_policy_is_told_by_who_brought_it(watch: Watch, document: Mapping[s
         return "a look that brought no change tells of one that is refused"
     brought = offered is not None and offered.text is not None and override is not None
     if brought and offered is not None and override is not None:
-        stands = (override.refused_version, override.changed_at_s) == (offered.version, offered.changed_at_s)
+        stands = (override.invalid_version, override.changed_at_s) == (offered.version, offered.changed_at_s)
         if stands and not told:
             return f"version {offered.version} is refused, and who brought it tells nobody"
     return None

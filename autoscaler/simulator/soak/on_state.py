@@ -200,7 +200,7 @@ def _ids(launch: LaunchOperation) -> set[str]:
 
 
 def _without_facts(state: State) -> tuple[object, ...]:
-    return state.fence, state.lease, state.launches, state.removals, state.backoffs, state.refusals, state.owners
+    return state.fence, state.lease, state.launches, state.removals, state.backoffs, state.held_workers, state.owners
 
 
 def notices_of(state: State, kind: str) -> list[Notice]:

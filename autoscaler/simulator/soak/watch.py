@@ -313,7 +313,7 @@ class Watch:
         policy = self.parameter.policy_of(override)
         if policy is not None:  # on_policy.py says what is wrong where it is none
             self.held.append(Held(self.cluster.now_s, version, policy))
-        told = f", {override.refused_version} is refused" if override is not None and override.refused_version else ""
+        told = f", {override.invalid_version} is refused" if override is not None and override.invalid_version else ""
         self.tell(f"policy: version {version} holds{told}")
 
     def _somebody_acted(self, invocation: SteppedInvocation) -> bool:

@@ -75,7 +75,7 @@ def unmarked_rules(cluster: SimCluster) -> None:
 
 
 def refused_change(cluster: SimCluster) -> None:
-    override = PolicyOverride(refused_version=3, refused="scale_up.cpu_above is 70: write 0.70 or 70%.")
+    override = PolicyOverride(invalid_version=3, invalid="scale_up.cpu_above is 70: write 0.70 or 70%.")
     stored(cluster, policy_override=override)
 
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from autoscaler.aws.clients import Clients
-from autoscaler.model import Mode, ModeSetting, Refusal, State
+from autoscaler.model import HeldWorker, Mode, ModeSetting, State
 from autoscaler.policy import Policy, ScaleDown, Workers
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.table import StateItem
@@ -161,7 +161,7 @@ def test_programs_get_it_all(calm: OnCall) -> None:
 def test_a_worker_is_told_everything_that_keeps_it(calm: OnCall) -> None:
     name = calm.cluster.ready_workers()[0]
     now_s = int(calm.cluster.now_s)
-    put(calm.cluster, refusals=(Refusal(node_name=name, until_s=now_s + 600, reason="bare pods", failures=1),))
+    put(calm.cluster, held_workers=(HeldWorker(node_name=name, until_s=now_s + 600, reason="bare pods", failures=1),))
     lines = calm.lines("explain", name)
     assert lines[2].startswith(f"{name}, i-"), lines
     kept = lines[lines.index("  keeps it, whatever the demand:") + 1]

@@ -2,13 +2,13 @@
 
 from autoscaler.model import (
     Backoff,
+    HeldWorker,
     JoinFailures,
     Lease,
     Mode,
     ModeSetting,
     Notice,
     Pool,
-    Refusal,
     SpotReturn,
     State,
     ZoneJoins,
@@ -31,7 +31,7 @@ def busy(now_s: int) -> State:
             ),
             Backoff(pool=LAUNCH_PATH, error_code="Blocked", until_s=now_s + 90, failures=1),
         ),
-        refusals=(Refusal(node_name="n9", reason="local-volume", until_s=now_s + 600),),
+        held_workers=(HeldWorker(node_name="n9", reason="local-volume", until_s=now_s + 600),),
         zones=(ZoneJoins(zone="z1", failures=2, until_s=now_s + 90), ZoneJoins(zone="z2", joined_at_s=now_s)),
         spot_return=SpotReturn(failures=3, until_s=now_s + 90),
         join_failures=JoinFailures(failures=2, failed_at_s=now_s - 60, until_s=now_s + 300),

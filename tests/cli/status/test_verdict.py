@@ -70,7 +70,7 @@ def test_what_cannot_be_read_is_not_known() -> None:
         ({"sweep": seen(mode="observe")}, "it only observes: nothing is done"),
         ({"sweep": seen(metrics_status="partial", metrics_problems=["node-exporter is missing"])},
          "metrics are partial (node-exporter is missing)"),
-        ({"sweep": seen(action="refused", reason="at_max", message="Full.")}, "it refuses (at_max): Full"),
+        ({"sweep": seen(action="held_back", reason="at_max", message="Full.")}, "it refuses (at_max): Full"),
         ({"sweep": seen(failures=["could not terminate i-1."])}, "in the last look could not terminate i-1"),
         ({"sweep": seen(policy_problem="version 3 is refused.")}, "the policy: version 3 is refused"),
         ({"stuck": ("removal op2",)}, "removal op2 is stuck"),

@@ -161,7 +161,7 @@ def test_a_question_of_the_autoscaler_is_taken_over(
 ) -> None:
     done = answered(result, OLD, operation=asked(reason=reason, node_name="worker-i-001"))
     assert (under_way(done) or (None,))[0] == (expected or (None,))[0]
-    assert done.state.refusals == (), "a Ready worker is no refusal of a teardown"
+    assert done.state.held_workers == (), "a Ready worker is no refusal of a teardown"
 
 
 @pytest.mark.parametrize(("result", "failures"), [(node(), None), (NO_NODE, 1)])

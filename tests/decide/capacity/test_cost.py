@@ -310,7 +310,7 @@ def test_blind_growth_keeps_to_the_cap(unlisted: int, cost: Cost, launched: int,
 def test_a_cap_is_told_as_a_refusal_and_leaves_the_alert_open() -> None:
     seen = snapshot([full(1), full(2)], status=MetricsStatus.UNAVAILABLE)
     decision = decided(seen, State(notices=(ALERT,), unlisted_workers=0), policy(cost=Cost(max_usd_per_hour=0.01)))
-    assert decision.action is Action.REFUSED
+    assert decision.action is Action.HELD_BACK
     assert decision.state.notices == (ALERT,)
 
 

@@ -120,7 +120,7 @@ def without_addresses(times: int) -> State:
 def test_zones(seen: Snapshot, state: State, count: int, expected: dict[str, int]) -> None:
     made = plan(count, seen=seen, state=state)
     assert shares(made) == expected
-    assert made.refused == count - sum(expected.values())
+    assert made.unplaced == count - sum(expected.values())
 
 
 def test_another_type_that_holds_as_much_covers_for_an_exhausted_one() -> None:
@@ -199,7 +199,7 @@ def test_tokens_are_ascii_distinct_and_short_enough_for_ec2() -> None:
 def test_operations_never_exceed_the_limit() -> None:
     state = State(launches=tuple(launch(f"l{n}", ids=[n]) for n in range(MAX_OPEN_OPERATIONS - 1)))
     made = plan(4, state=state, seen=snapshot(0))
-    assert (len(made.opened), made.refused) == (1, 2)
+    assert (len(made.opened), made.unplaced) == (1, 2)
     assert len(made.state.launches) == MAX_OPEN_OPERATIONS
 
 
@@ -222,7 +222,7 @@ def test_many_types_and_zones_open_as_many_launches_as_the_state_holds_and_the_r
     growth = Growth(workers=workers, reason="pods_unschedulable")
     made = plan(1, growth=growth, context=context, its_policy=policy(high=300, types=order))
     assert 20 <= len(made.opened) < len(workers)
-    assert sum(o.request.count for o in made.opened) + made.refused == growth.count
+    assert sum(o.request.count for o in made.opened) + made.unplaced == growth.count
     assert all(o.unidentified == o.request.count for o in made.opened)
     assert (made.state_full, made.codes) == (True, ())
     assert len(encoded(made.state)) < STATE_LIMIT_BYTES / 1.5
@@ -303,8 +303,8 @@ def test_a_decision_that_can_launch_nothing_names_the_true_cause(
     codes: tuple[str, ...], reason: str, said: str
 ) -> None:
     decision = decided(snapshot(2, waiting_pods(4)))
-    final = with_plan(decision, LaunchPlan(state=State(), opened=(), refused=2, codes=codes))
-    assert (final.action, final.reason, final.growth, final.refused_for) == (Action.REFUSED, reason, None, codes)
+    final = with_plan(decision, LaunchPlan(state=State(), opened=(), unplaced=2, codes=codes))
+    assert (final.action, final.reason, final.growth, final.ec2_codes) == (Action.HELD_BACK, reason, None, codes)
     assert final.message.startswith(f"2 workers must wait and no pool can be asked now. {codes[0]}: ")
     assert said in final.message
 
@@ -315,7 +315,7 @@ def test_every_code_that_keeps_a_launch_back_is_named() -> None:
     other = msgspec.structs.replace(first, pool=Pool(instance_type="t3.small", zone=B), error_code=DENIED)
     state = State(backoffs=(first, other))
     final = with_plan(decision := decided(seen, state), planned(decision, seen))
-    assert final.refused_for == (GONE, DENIED)
+    assert final.ec2_codes == (GONE, DENIED)
     assert final.state.launches == ()
 
 
@@ -323,12 +323,12 @@ def test_no_subnet_in_the_zone_is_not_told_as_ec2s_lack() -> None:
     growth = Growth(workers=(NewWorkers("t3.small", 1, "eu-central-1z"),), reason="pods_unschedulable")
     decision = msgspec.structs.replace(decided(snapshot(2, waiting_pods(4))), growth=growth)
     final = with_plan(decision, plan(1, growth=growth))
-    assert (final.reason, final.refused_for) == ("no_subnet", ())
+    assert (final.reason, final.ec2_codes) == ("no_subnet", ())
     assert final.message == "1 worker must wait: no subnet of ours lies in the zone that the pods select."
 
 
 def test_a_decision_that_could_be_carried_out_in_part_says_so() -> None:
     decision = decided(snapshot(2, waiting_pods(4)))
-    final = with_plan(decision, LaunchPlan(state=decision.state, opened=(), refused=1, codes=(GONE,)))
+    final = with_plan(decision, LaunchPlan(state=decision.state, opened=(), unplaced=1, codes=(GONE,)))
     assert final.action is Action.SCALE_UP
     assert "1 worker must wait and no pool can be asked now" in final.message

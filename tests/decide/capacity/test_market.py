@@ -235,14 +235,14 @@ def test_a_spot_request_names_every_type_that_is_large_enough() -> None:
 )
 def test_what_spot_is_left_alone_for(state: State, expected: dict[Any, int], blocked: int, refused: int) -> None:
     made = plan(NewWorkers("t3.small", 2, market="spot"), state)
-    assert (asked(made), len(made.blocked), made.refused) == (expected, blocked, refused)
+    assert (asked(made), len(made.blocked), made.unplaced) == (expected, blocked, refused)
     if blocked:
         assert "Spot is left alone (InsufficientInstanceCapacity): 2 of t3.small on demand" in made.blocked[0].reason
 
 
 def test_growth_that_wants_spot_only_does_not_fall_back() -> None:
     made = plan(NewWorkers("t3.small", 1, market="spot"), left_alone("spot"), may_fall_back=False)
-    assert (made.opened, made.refused, made.codes) == ((), 1, (GONE,))
+    assert (made.opened, made.unplaced, made.codes) == ((), 1, (GONE,))
     assert plan(NewWorkers("t3.small", 1, market="spot"), may_fall_back=False).fallbacks == ()
 
 
@@ -252,7 +252,7 @@ def test_growth_that_wants_spot_only_does_not_fall_back() -> None:
 )
 def test_what_is_on_demand_instead_costs_no_more_than_all_may(usd_at_most: float | None, launched: int) -> None:
     made = plan(NewWorkers("t3.small", 4, usd_at_most=usd_at_most, market="spot"), left_alone("spot"))
-    assert (sum(asked(made).values()), made.refused) == (launched, 4 - launched)
+    assert (sum(asked(made).values()), made.unplaced) == (launched, 4 - launched)
 
 
 def test_the_fallback_is_ready_before_spot_is_asked() -> None:

@@ -79,7 +79,7 @@ def test_both_doubtful_zones_are_used_evenly() -> None:
 @pytest.mark.parametrize(("for_s", "expected"), [(300, {}), (0, {A: 1})])
 def test_pods_that_need_the_zone_wait_for_its_probe(for_s: int, expected: dict[str, int]) -> None:
     made = plan(3, State(zones=(failed(for_s=for_s), joined())), zone=A)
-    assert (shares(made), made.refused) == (expected, 3 - sum(expected.values()))
+    assert (shares(made), made.unplaced) == (expected, 3 - sum(expected.values()))
 
 
 def test_while_a_probe_is_under_way_there_is_no_second_one() -> None:
@@ -93,7 +93,7 @@ def test_without_capacity_elsewhere_the_zone_is_probed_no_sooner() -> None:
         failures=1,
     )  # fmt: skip
     made = plan(2, State(zones=(failed(), joined()), backoffs=(out_of_b,)))
-    assert (shares(made), made.refused) == ({}, 2)
+    assert (shares(made), made.unplaced) == ({}, 2)
 
 
 def test_it_is_told_in_words() -> None:
@@ -110,7 +110,7 @@ def test_it_is_told_in_words() -> None:
     nowhere = msgspec.structs.replace(state, zones=(failed(), failed(B), joined("us-east-1c")))
     decision = decided(seen, nowhere)
     refused = with_plan(decision, plan(2, nowhere))
-    assert (refused.action, refused.reason) == (Action.REFUSED, "zone_backoff")
+    assert (refused.action, refused.reason) == (Action.HELD_BACK, "zone_backoff")
     assert f"{A}: {why}" in refused.message
 
 

@@ -81,7 +81,7 @@ def test_growth_and_its_limits(
 def test_everything_that_lives_counts_against_max(extra: Machine) -> None:
     at_max = [*(full(n) for n in range(1, 4)), extra]
     decision = decided(snapshot(at_max, waiting_pods(2, cpu=1900)), its_policy=policy(high=4))
-    assert (decision.action, decision.reason) == (Action.REFUSED, "at_max")
+    assert (decision.action, decision.reason) == (Action.HELD_BACK, "at_max")
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_no_operation_is_opened_beyond_the_limit() -> None:
     machines = [full(1), full(2), *(bare(100 + n, launched_at_s=NOW_S - 5) for n in range(MAX_OPEN_OPERATIONS))]
     pods = waiting_pods(200)
     decision = decided(snapshot(machines, pods), State(launches=launches), policy(high=100))
-    assert (decision.action, decision.reason) == (Action.REFUSED, "state_full")
+    assert (decision.action, decision.reason) == (Action.HELD_BACK, "state_full")
     assert len(decision.state.launches) == MAX_OPEN_OPERATIONS
 
 
@@ -163,7 +163,7 @@ def test_partial_metrics_still_grow_for_pods_that_wait() -> None:
 def test_an_unknown_cluster_is_never_computed_from() -> None:
     seen = snapshot(0, waiting_pods(9), status=MetricsStatus.PARTIAL, known=False, utilisation=use(cpu=1.0))
     decision = decided(seen)
-    assert (decision.action, decision.reason, decision.growth) == (Action.REFUSED, "metrics_partial", None)
+    assert (decision.action, decision.reason, decision.growth) == (Action.HELD_BACK, "metrics_partial", None)
 
 
 # ------------------------------------------------------------------------------------------------- take back, not Ready

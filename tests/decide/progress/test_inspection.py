@@ -100,7 +100,7 @@ def test_its_word_counts_without_metrics_too(status: MetricsStatus) -> None:
 def test_one_that_stays_is_told_and_not_asked_about_at_every_look() -> None:
     decision, _ = look(answer(local_volumes=DATA), reason="not_ready", machine=worker(1, **NOT_READY))
     assert "worker-i-001 stays: 1 node-local volumes live on it (pvc-7)" in decision.events
-    [refusal] = decision.state.refusals
+    [refusal] = decision.state.held_workers
     assert (refusal.node_name, refusal.until_s > NOW_S) == ("worker-i-001", True)
     again = decided(snapshot([*FLEET, worker(1, **NOT_READY)], utilisation=use(cpu=0.5)), decision.state)
     assert again.state.removals == ()
@@ -138,7 +138,7 @@ def test_the_node_that_goes_after_is_the_one_that_was_inspected(reason: str, exp
 @pytest.mark.parametrize("result", [None, NO_NODE, answer(), answer(ready=True), answer(local_volumes=DATA)])
 def test_a_question_of_a_teardown_that_was_given_up_ends_nobody(result: CommandResult | None) -> None:
     decision, left = look(result, reason="teardown", machine=bare(1, launched_at_s=NOW_S - 60))
-    assert (left, decision.state.removals, decision.state.refusals) == (None, (), ())
+    assert (left, decision.state.removals, decision.state.held_workers) == (None, (), ())
     assert any("the teardown that asked about it was given up" in event for event in decision.events)
 
 
@@ -230,4 +230,4 @@ def test_what_a_server_said_is_held_against_each_further_look(
     seen = snapshot([*FLEET, machine], utilisation=use(cpu=0.5), servers=())
     after = decided(seen, State(fence=9, removals=(operation,))).state
     assert [r.phase for r in after.removals] == ([expected] if expected else [])
-    assert len(after.refusals) == (machine.node is not None and machine.node.ready is True), "no word, no refusal"
+    assert len(after.held_workers) == (machine.node is not None and machine.node.ready is True), "no word, no refusal"

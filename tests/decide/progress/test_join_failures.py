@@ -8,10 +8,10 @@ from autoscaler.model import (
     Action,
     CommandOutcome,
     Decision,
+    HeldWorker,
     InstanceState,
     JoinFailures,
     OwnerLaunches,
-    Refusal,
     RemovalPhase,
     Removed,
     State,
@@ -101,7 +101,7 @@ def test_why_ec2_ended_it_is_told_counted_with_it_and_named_while_launches_wait(
     assert decision.events == (f"instance i-001 ended (terminated: {KMS}) before its Node was Ready",)
     assert decision.state.join_failures is not None
     assert (decision.state.join_failures.failures, decision.state.join_failures.cause) == (2, KMS)
-    assert (decision.action, decision.reason) == (Action.REFUSED, "join_backoff")
+    assert (decision.action, decision.reason) == (Action.HELD_BACK, "join_backoff")
     assert f"(EC2 ended the last: {KMS})" in decision.message
 
 
@@ -261,14 +261,14 @@ def test_nobody_is_drained_onto_a_worker_that_no_pod_can_use() -> None:
     young = ScaleDown(cool_down_s=0, min_age_s=0)
     its_policy = policy(low=1, down=young)
     empty_stay = {f"worker-i-00{n}" for n in (3, 4)}
-    refusals = tuple(Refusal(node_name=n, reason="x", until_s=NOW_S + 99) for n in sorted(empty_stay))
+    held = tuple(HeldWorker(node_name=n, reason="x", until_s=NOW_S + 99) for n in sorted(empty_stay))
     stuck = waiting("stuck", for_s=500, cpu=500, owner_name="odd")
     record = OwnerLaunches(
         owner="shop/ReplicaSet/odd", launched_at_s=NOW_S - 300, zones=(), unhelped=2, retry_at_s=NOW_S + 600
     )
-    alone = decided(snapshot(machines), State(fence=9, refusals=refusals), its_policy)
+    alone = decided(snapshot(machines), State(fence=9, held_workers=held), its_policy)
     assert [r.instance_id for r in alone.state.removals] == ["i-001"], "its pod fits on an empty one"
-    beside = decided(snapshot(machines, [stuck]), State(fence=9, refusals=refusals, owners=(record,)), its_policy)
+    beside = decided(snapshot(machines, [stuck]), State(fence=9, held_workers=held, owners=(record,)), its_policy)
     assert beside.state.removals == ()
     assert {b.subject: b.reason for b in beside.blocked}["worker-i-001"].startswith("no_room")
     empties = decided(snapshot(machines, [stuck]), State(fence=9, owners=(record,)), its_policy)

@@ -71,7 +71,7 @@ def test_a_success_counts_as_far_as_the_present_look_bears_it_out(
     decision = look(removal(1, age_s=age_s), machine, commands=told(Outcome.SUCCEEDED), **changes)
     assert phase_of(decision) is expected
     if expected is Phase.UNCORDONING:
-        assert decision.state.refusals[0].node_name == "worker-i-001"
+        assert decision.state.held_workers[0].node_name == "worker-i-001"
 
 
 @pytest.mark.parametrize(

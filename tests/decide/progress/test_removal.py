@@ -105,7 +105,7 @@ def test_who_is_terminated_without_a_drain(
 @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.TIMED_OUT, Outcome.BLOCKED_BY_BUDGET])
 def test_a_failed_drain_is_remembered_with_its_reason(outcome: Outcome) -> None:
     decision = look(removal(1), commands=told(outcome, rule="budget shop/web"))
-    [refusal] = decision.state.refusals
+    [refusal] = decision.state.held_workers
     assert (refusal.node_name, refusal.until_s) == ("worker-i-001", NOW_S + 1800)
     assert refusal.reason == f"drain {outcome.value} (budget shop/web)"
 
@@ -180,7 +180,7 @@ def test_a_drain_that_came_too_late_has_judged_nothing_and_is_sent_again() -> No
     left = left_of(decision)
     assert left is not None
     assert (left.phase, left.command, left.attempts, left.not_after_s) == (Phase.DRAINING, None, 1, NOW_S + 120)
-    assert decision.state.refusals == ()
+    assert decision.state.held_workers == ()
 
 
 # ----------------------------------------------------------------------------------------------- deadlines and attempts
@@ -278,7 +278,7 @@ def test_a_reclaimed_worker_whose_drain_was_fenced_off_is_drained_with_a_higher_
 def test_pods_that_it_could_take_bring_a_worker_back(operation: RemovalOperation, expected: Phase) -> None:
     decision = look(operation, worker(1, cordoned=True), pods=waiting_pods(2), commands=told(Outcome.RUNNING))
     assert phase_of(decision) is expected
-    assert bool(decision.state.refusals) == (expected is Phase.UNCORDONING)
+    assert bool(decision.state.held_workers) == (expected is Phase.UNCORDONING)
 
 
 def test_a_worker_comes_back_after_its_drain_and_before_its_end() -> None:

@@ -9,10 +9,10 @@ from autoscaler.model import (
     Action,
     CommandOutcome,
     Decision,
+    HeldWorker,
     InstanceState,
     JoinFailures,
     MetricsStatus,
-    Refusal,
     RemovalPhase,
     Removed,
     Replacement,
@@ -173,8 +173,8 @@ def test_the_next_one_is_tried_where_the_first_may_not_go() -> None:
 
 
 def test_a_worker_that_was_refused_lately_waits() -> None:
-    refused = Refusal(node_name="worker-i-001", reason="budget", until_s=NOW_S + 60)
-    decision = look(TWO, State(fence=9, refusals=(refused,)))
+    refused = HeldWorker(node_name="worker-i-001", reason="budget", until_s=NOW_S + 60)
+    decision = look(TWO, State(fence=9, held_workers=(refused,)))
     assert why_not(decision) == "max_age: refused: budget; asked again in 60 s"
 
 

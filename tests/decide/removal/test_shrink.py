@@ -9,9 +9,9 @@ from autoscaler.model import (
     Action,
     CommandOutcome,
     Decision,
+    HeldWorker,
     InstanceState,
     MetricsStatus,
-    Refusal,
     RemovalPhase,
     State,
     Utilisation,
@@ -211,8 +211,8 @@ def test_a_movable_pod_that_says_no_itself_stays() -> None:
 
 def test_a_refused_worker_is_not_asked_again_before_its_time() -> None:
     def seen_after(seconds: int) -> Decision:
-        refusal = Refusal(node_name="worker-i-001", reason="drain refused (budget)", until_s=NOW_S + 10)
-        return decided(snapshot(IDLE, at_s=NOW_S + seconds), State(refusals=(refusal,)))
+        refusal = HeldWorker(node_name="worker-i-001", reason="drain refused (budget)", until_s=NOW_S + 10)
+        return decided(snapshot(IDLE, at_s=NOW_S + seconds), State(held_workers=(refusal,)))
 
     assert going(seen_after(9)) == ["i-002"]
     assert reasons(seen_after(9))["worker-i-001"] == "refused: drain refused (budget); asked again in 1 s"
@@ -221,9 +221,9 @@ def test_a_refused_worker_is_not_asked_again_before_its_time() -> None:
 
 
 def test_one_that_was_refused_comes_after_all_that_were_not() -> None:
-    refusals = tuple(Refusal(node_name=f"worker-i-00{n}", reason="x", until_s=0, failures=3 - n) for n in (1, 2))
-    assert going(decided(snapshot(IDLE), State(refusals=refusals))) == ["i-003"]
-    assert going(decided(snapshot(IDLE[:2]), State(refusals=refusals), policy(low=1))) == ["i-002"], "the rarer first"
+    held = tuple(HeldWorker(node_name=f"worker-i-00{n}", reason="x", until_s=0, failures=3 - n) for n in (1, 2))
+    assert going(decided(snapshot(IDLE), State(held_workers=held))) == ["i-003"]
+    assert going(decided(snapshot(IDLE[:2]), State(held_workers=held), policy(low=1))) == ["i-002"], "the rarer first"
 
 
 # ------------------------------------------------------------------------------------------------------ how many, whom

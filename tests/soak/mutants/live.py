@@ -36,7 +36,7 @@ def last_good_one_forgotten() -> None:
     def dropped(state: Any, offered: Any, deployed: Any) -> Any:
         new = taken_up(state, offered, deployed)
         override = new.policy_override
-        if override is None or not override.refused_version:
+        if override is None or not override.invalid_version:
             return new
         return replace(new, policy_override=replace(override, version=0, text=""))
 
@@ -48,9 +48,9 @@ def older_policy_wins() -> None:
 
     def hasty(state: Any, offered: Any, deployed: Any) -> Any:
         held = state.policy_override
-        seen = held and replace(held, changed_at_s=0, version=-1, refused_version=0)
+        seen = held and replace(held, changed_at_s=0, version=-1, invalid_version=0)
         new = taken_up(replace(state, policy_override=seen), offered, deployed).policy_override
-        if new is not None and held is not None and new.refused_version:
+        if new is not None and held is not None and new.invalid_version:
             new = replace(new, version=held.version)
         return replace(state, policy_override=new)
 
