@@ -70,5 +70,5 @@ def _waits_at_a_limit(document: Mapping[str, Any]) -> bool:
 
 
 def _blocked_by(document: Mapping[str, Any], *codes: str) -> list[Any]:
-    """Rows of `blocked` of these kinds of reason."""
-    return [row for row in document.get("blocked") or () if row["reason"].partition(":")[0] in codes]
+    """Rows of `blocked` with these codes."""
+    return [row for row in document.get("blocked") or () if row["code"] in codes]

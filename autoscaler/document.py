@@ -35,7 +35,7 @@ FAILED_LAUNCHES_KEPT_S: Final = 3600
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What the effects came to, in sentences."""
 
-    events: tuple[str, ...] = ()
+    done: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
     fresh_failure: bool = False
     """Whether a failure is one that people do not know of yet."""
@@ -46,19 +46,19 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 def with_more(outcome: Outcome, more: Outcome) -> Outcome:
     """Both, the second first: it came before the look."""
     return msgspec.structs.replace(
-        outcome, events=(*more.events, *outcome.events), failures=(*more.failures, *outcome.failures)
+        outcome, done=(*more.done, *outcome.done), failures=(*more.failures, *outcome.failures)
     )
 
 
 def blocked_in_words(blocked: Iterable[Blocked]) -> list[dict[str, Any]]:
-    """A row for each subject, up to `ROWS_OF_A_KIND` of one kind of reason (what stands before its colon).
+    """A row for each subject, up to `ROWS_OF_A_KIND` of one code.
 
     Further ones are `others` of the kind's last row: the next `OTHERS_NAMED` by name, the rest counted. A fleet of
     which nobody may go says much the same of each worker, and a calm look's line must not grow with it.
     """
     kinds: dict[str, list[Blocked]] = {}
     for one in dict.fromkeys(blocked):
-        kinds.setdefault(one.reason.partition(":")[0], []).append(one)
+        kinds.setdefault(one.code, []).append(one)
     rows: list[dict[str, Any]] = []
     for alike in kinds.values():
         rows += msgspec.to_builtins(alike[:ROWS_OF_A_KIND])
@@ -102,7 +102,7 @@ def decision_document(
         "signals": msgspec.to_builtins(decision.signals),
         "forecast": msgspec.to_builtins(decision.foreseen),
         "blocked": blocked_in_words(decision.blocked),
-        "events": [*decision.events, *outcome.events],
+        "done": [*decision.done, *outcome.done],
         "failures": list(outcome.failures),
         "operations": open_operations_in_words(state, policy, now_s=now_s),
         "failed_launches": _failed_launches(state, now_s),
@@ -219,7 +219,7 @@ def paused_decision(policy: Policy, state: State) -> Decision:
         ),
         signals=(),
         blocked=(),
-        events=(),
+        done=(),
         growth=None,
         state=state,
     )

@@ -31,7 +31,11 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     for failure in _some(document.get("failures")):
         yield f"failed    {failure}"
     for row in _some(document.get("blocked")):
-        yield f"held back {row.get('subject')}: {row.get('reason')}" if isinstance(row, Mapping) else f"held back {row}"
+        yield (
+            f"held back {row.get('subject')}: {row.get('code')}: {row.get('text')}"
+            if isinstance(row, Mapping)
+            else f"held back {row}"
+        )
     if document.get("policy_problem"):
         yield f"policy    {document['policy_problem']}"
     if document.get("withheld"):

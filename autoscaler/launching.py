@@ -33,7 +33,7 @@ def open_launches(
     except FleetUnavailable as error:
         code = error.code or NO_CODE
         waiting = back_off(unanswered, [(LAUNCH_PATH, code)], now_s=now_s, policy=policy, spread=spread_of(decision_id))
-        blocked = (Blocked(subject="ec2", reason=f"launch_context: {error}"),)
+        blocked = (Blocked(subject="ec2", code="launch_context", text=str(error)),)
         return with_plan(decision, msgspec.structs.replace(nothing, state=waiting, codes=(code,)), blocked=blocked)
     plan = plan_launch(
         decision.growth,

@@ -99,11 +99,11 @@ def policy_told(state: State, offered: OfferedPolicy) -> Outcome:
     """What people are told once of what was offered: that it holds, or why it does not."""
     held = state.policy_override
     if held is None:
-        return Outcome(events=("the policy's parameter is gone: the deployed policy holds alone",))
+        return Outcome(done=("the policy's parameter is gone: the deployed policy holds alone",))
     if held.invalid_version == offered.version:
         return Outcome(failures=(_refusal(held),), fresh_failure=True)
     if held.version == offered.version:
-        return Outcome(events=(f"version {held.version} of the policy's parameter holds",))
+        return Outcome(done=(f"version {held.version} of the policy's parameter holds",))
     return Outcome()
 
 

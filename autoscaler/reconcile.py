@@ -285,7 +285,7 @@ class _Run:
             actor.failures.append(f"stopped: {error}")
             lost = True
         outcome = Outcome(
-            events=tuple(actor.events),
+            done=tuple(actor.done),
             failures=tuple(actor.failures),
             fresh_failure=actor.fresh_failure or lost,
             in_vain=actor.in_vain and not lost,
@@ -356,7 +356,7 @@ class _Run:
         began = outcome is not None and (begun or decision.news)
         news = began or fresh_refusal or of_policy.fresh_failure or (outcome is not None and outcome.fresh_failure)
         first_seen = mode is Mode.OBSERVE and self.news.first_observed(decision, state)
-        if news or first_seen or of_policy.events or (outcome is not None and document["events"]):
+        if news or first_seen or of_policy.done or (outcome is not None and document["done"]):
             self.news.record(decision_id, document)
         if news:
             self.news.tell(document, self.policy.notify, state)

@@ -1,7 +1,7 @@
 """What the service tells about itself: JSON log lines and a metric, made in one place.
 
 The decision document is one log line whose top-level fields are the document's (docs/operations.md lists them); each
-sentence of its `events` and `failures` is a line too. Metrics cost money by their number: there is one, which all
+sentence of its `done` and `failures` is a line too. Metrics cost money by their number: there is one, which all
 alarms on our own doings share (autoscaler/conditions.py); what only a chart needs is asked of the log.
 """
 
@@ -24,7 +24,7 @@ SERVICE: Final = "k3s-autoscaler"
 NAMESPACE: Final = "k3s-autoscaler"
 CONDITIONS_METRIC: Final = "Conditions"
 LONG_FIELDS: Final = (
-    "conditions", "signals", "metrics_problems", "failures", "events", "operations", "blocked", "earlier",
+    "conditions", "signals", "metrics_problems", "failures", "done", "operations", "blocked", "earlier",
 )  # fmt: skip
 """Lists stand at the end of a line: Logs Insights finds the first 200 fields of a JSON line and no more, and each entry
 of a list is a field or several (CloudWatch Logs User Guide, "Supported logs and discovered fields")."""
@@ -72,7 +72,7 @@ class Telemetry:
     def _steps(self, document: Mapping[str, Any]) -> None:
         """What happened, a line a sentence: then a query can count and take apart each of them."""
         of = {"of_decision": document.get("decision_id"), "reason": "step"}
-        for sentence in document.get("events") or ():
+        for sentence in document.get("done") or ():
             self.logger.info(str(sentence), extra={**of, "step": "done"})
         for sentence in document.get("failures") or ():
             self.logger.warning(str(sentence), extra={**of, "step": "failed"})

@@ -23,7 +23,11 @@ def refused(reason: str, count: int | None) -> dict[str, Any]:
 
 
 def blocked(*reasons: str) -> dict[str, Any]:
-    return {"blocked": [{"subject": "x", "reason": reason} for reason in reasons]}
+    return {
+        "blocked": [
+            {"subject": "x", **dict(zip(("code", "text"), f"{one}: ".split(": ", 1), strict=True))} for one in reasons
+        ]
+    }
 
 
 @pytest.mark.parametrize(

@@ -169,10 +169,12 @@ def test_another_invocations_clock_may_be_ahead() -> None:
 
 
 def test_what_is_blocked_is_told_by_kinds_and_does_not_grow_with_the_fleet() -> None:
-    workers = [Blocked(subject=f"worker-{n}", reason=f"no_room: shop/web-{n} fits on no other") for n in range(1, 41)]
-    rows = blocked_in_words([Blocked(subject="shop/giant", reason="unfittable: a lot"), *workers, workers[0]])
+    workers = [
+        Blocked(subject=f"worker-{n}", code="no_room", text=f"shop/web-{n} fits on no other") for n in range(1, 41)
+    ]
+    rows = blocked_in_words([Blocked(subject="shop/giant", code="unfittable", text="a lot"), *workers, workers[0]])
     assert [row["subject"] for row in rows] == ["shop/giant", "worker-1", "worker-2", "worker-3"]
-    assert rows[1] == {"subject": "worker-1", "reason": "no_room: shop/web-1 fits on no other"}
+    assert rows[1] == {"subject": "worker-1", "code": "no_room", "text": "shop/web-1 fits on no other"}
     assert rows[3]["others"] == [*(f"worker-{n}" for n in range(4, 9)), "32 more"]
     assert "others" not in blocked_in_words(workers[:3])[2]
     assert blocked_in_words(workers[:8])[2]["others"][-1] == "worker-8", "as many as are named leave nothing to count"

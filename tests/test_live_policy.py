@@ -150,8 +150,8 @@ def test_a_deployment_that_the_changes_do_not_fit_holds_alone() -> None:
 
 
 def test_what_people_are_told_of_each_version_once() -> None:
-    assert policy_told(after(GOOD), GOOD).events == ("version 7 of the policy's parameter holds",)
+    assert policy_told(after(GOOD), GOOD).done == ("version 7 of the policy's parameter holds",)
     refused = policy_told(after(GOOD, BAD), BAD)
     assert (len(refused.failures), refused.fresh_failure) == (1, True)
     assert policy_told(after(GOOD, BAD), GOOD).failures == (), "an older event says nothing of the newer version"
-    assert "is gone" in policy_told(after(GOOD, GONE), GONE).events[0]
+    assert "is gone" in policy_told(after(GOOD, GONE), GONE).done[0]

@@ -85,7 +85,7 @@ class Actor:
         self._clock = clock
         self._policy = policy
         self._fallbacks = {fallback.of: fallback for fallback in fallbacks}
-        self.events: list[str] = []
+        self.done: list[str] = []
         self.failures: list[str] = []
         self.told: list[tuple[str, str]] = []
         """Operation ids with the fresh cause of their failure: to be saved once people have heard of it."""
@@ -114,12 +114,12 @@ class Actor:
             effect = left.popleft()
             needed_s = LAUNCH_TIMEOUT_S if isinstance(effect, SendLaunch) else EFFECT_TIMEOUT_S
             if self._clock.remaining_s() <= needed_s:
-                self.events.append("the time of this invocation is used up; the next look goes on")
+                self.done.append("the time of this invocation is used up; the next look goes on")
                 return
             mode = effective_mode(self._holder.state, self._policy, self._clock.now_s())
             if mode is not under:
                 # An operator's word came while we acted: a save that met it brought it here.
-                self.events.append(
+                self.done.append(
                     f"the mode became {mode.value} meanwhile: what is left waits until it is {under.value}"
                 )
                 return
@@ -152,7 +152,7 @@ class Actor:
         got = len(result.instance_ids)
         if got:
             self.launched = True
-            self.events.append(f"EC2 launched {got} of {request.count} workers: {', '.join(result.instance_ids)}")
+            self.done.append(f"EC2 launched {got} of {request.count} workers: {', '.join(result.instance_ids)}")
         if got < request.count:
             words = dict(result.words)
             codes = sorted({code for code, _, _ in result.errors}) or [NO_CODE]
@@ -177,7 +177,7 @@ class Actor:
         wanted = fallback.operation.operation_id
         opened = [launch for launch in self._holder.state.launches if launch.operation_id == wanted]
         for launch in opened:
-            self.events.append(f"what Spot did not give is launched on demand: {launch.request.count} workers")
+            self.done.append(f"what Spot did not give is launched on demand: {launch.request.count} workers")
         return [SendLaunch(operation=launch) for launch in opened]
 
     def _launch_failed(self, operation: LaunchOperation, error: FleetUnavailable) -> None:
@@ -219,7 +219,7 @@ class Actor:
             return
         sent = CommandRef(command_id=command_id, server_id=effect.server_id, sent_at_s=self._clock.now_s())
         self._holder.apply(lambda state: command_sent(state, operation.operation_id, operation.phase, sent))
-        self.events.append(f"{what} was sent to {effect.server_id}")
+        self.done.append(f"{what} was sent to {effect.server_id}")
 
     def _terminate(self, effect: Terminate) -> None:
         operation = effect.operation
@@ -237,7 +237,7 @@ class Actor:
             return
         if operation.told_failure or operation.retry_at_s is not None:
             self._holder.apply(lambda state: end_taken(state, operation.operation_id))
-        self.events.append(f"terminate of {operation.instance_id} was sent")
+        self.done.append(f"terminate of {operation.instance_id} was sent")
 
     def _hand_back(self, operation: RemovalOperation, *, protected: bool) -> None:
         """EC2 will not end the worker: it goes on working, and is asked again much later."""
@@ -248,7 +248,7 @@ class Actor:
         self._holder.apply(
             lambda state: hand_back(state, operation.operation_id, why, now_s=now_s, policy=self._policy)
         )
-        self.events.append(f"{title} is given back: {why}; {mend}")
+        self.done.append(f"{title} is given back: {why}; {mend}")
 
     def _failed(self, operation: LaunchOperation | RemovalOperation, sentence: str, error: PortError) -> None:
         cause = error.code or "no answer"

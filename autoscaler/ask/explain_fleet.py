@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import msgspec
 
-from autoscaler.ask.lines import Line, line, row
-from autoscaler.decide.removal.holds import Hold, all_holds
+from autoscaler.ask.lines import Line, line, of, row
+from autoscaler.decide.removal.holds import all_holds
 from autoscaler.decide.steps import Course
 from autoscaler.decide.words import count
-from autoscaler.model import Blocked, Signal, State
+from autoscaler.model import Blocked, Signal, State, Why
 from autoscaler.policy import Policy
 
 _RATIOS = frozenset({"cpu_utilisation", "memory_utilisation"})
@@ -57,7 +57,7 @@ def removal_holds(course: Course) -> tuple[Line, ...]:
     if course.shrink.candidates:
         names = ", ".join(worker.title for worker in course.shrink.candidates)
         return (Line(about=course.shrink.reason, says=f"nothing: {names} would be drained", fields=("scale_down",)),)
-    held = [line(hold.code, hold.says, code=hold.code, until_s=hold.until_s) for hold in _holds_of(course)]
+    held = [of(hold) for hold in _holds_of(course)]
     if held or not course.look.snapshot.cluster_known:
         return tuple(held)
     code, says = course.shrink.reason, f"nothing holds all of them; {course.shrink.message}"
@@ -73,7 +73,7 @@ def settled_state(course: Course) -> State:
     return course.before if course.shrink.candidates or course.repaired else course.state
 
 
-def _holds_of(course: Course) -> Iterator[Hold]:
+def _holds_of(course: Course) -> Iterator[Why]:
     look = course.look
     return all_holds(
         look.snapshot,

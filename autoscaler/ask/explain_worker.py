@@ -3,14 +3,14 @@
 import msgspec
 
 from autoscaler.ask.explain_fleet import removal_holds, settled_state
-from autoscaler.ask.lines import Line, line, of_reason
+from autoscaler.ask.lines import Line, of
 from autoscaler.decide.demand.custom import kept_by_signals
 from autoscaler.decide.demand.keeping import Keeping, most_kept
 from autoscaler.decide.fleet import Standing, Worker
 from autoscaler.decide.removal.holds import all_that_keeps
 from autoscaler.decide.removal.shrink import bonds_of, turns
 from autoscaler.decide.steps import Course
-from autoscaler.model import Asks, Snapshot
+from autoscaler.model import Asks, Snapshot, Why
 
 
 class WorkerAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,8 +68,8 @@ def explain_worker(course: Course, worker: Worker) -> WorkerAnswer:
         standing=worker.standing.value,
         facts=_facts(worker, look.now_s),
         under_way=_under_way(worker, look.now_s),
-        own=tuple(line(hold.code, hold.says, code=hold.code, until_s=hold.until_s) for hold in own),
-        demand=tuple(of_reason(bond) for bond in bonds),
+        own=tuple(of(why) for why in own),
+        demand=tuple(of(bond) for bond in bonds),
         everybody=removal_holds(course),
         turn=None if place is None else place + 1,
         before=tuple(titles[: place or 0]),
@@ -78,7 +78,7 @@ def explain_worker(course: Course, worker: Worker) -> WorkerAnswer:
     )
 
 
-def _bonds(course: Course, worker: Worker) -> tuple[Asks, list[str]]:
+def _bonds(course: Course, worker: Worker) -> tuple[Asks, list[Why]]:
     look = course.look
     return bonds_of(
         worker,

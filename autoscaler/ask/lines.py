@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from autoscaler.decide.scheduling.filters.refusal import Plugin
-from autoscaler.model import Blocked
+from autoscaler.model import Blocked, Why
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +60,8 @@ _OF_CODES: Final[dict[str, _Lever]] = {
     "launch_refused": _LAUNCH,
     "zone_backoff": _LAUNCH,
     "no_subnet": _ZONES,
-    "spot": _Lever(("spot.storm_share", "spot.storm_pause_s")),
+    "spot_left_alone": _LAUNCH,
+    "spot_storm": _Lever(("spot.storm_share", "spot.storm_pause_s")),
     # What holds every removal.
     "metrics_partial": _METRICS,
     "metrics_unavailable": _METRICS,
@@ -91,7 +92,7 @@ _OF_CODES: Final[dict[str, _Lever]] = {
     "not_schedulable": _Lever(("workers.pools[].taints",), "or `kubectl uncordon` it"),
     "young": _Lever(("scale_down.min_age_s",)),
     "local_volume": _Lever(instead="move its data: nothing overrides a volume on the machine"),
-    "refused": _Lever(("scale_down.refused_for_s",)),
+    "held": _Lever(("scale_down.refused_for_s",)),
     "bare_pod": _Lever(instead="give the pod an owner, such as a Deployment"),
     "do_not_evict": _Lever(instead="take the annotation off the pod"),
     "critical_pod": _Lever(("scale_down.protected_priority_classes", "scale_down.movable")),
@@ -155,15 +156,14 @@ def line(about: str, says: str, *, code: str, until_s: int | None = None) -> Lin
 
 def row(blocked: Blocked) -> Line:
     """A row of a decision's `blocked`."""
-    reason = f"spot: {blocked.reason}" if blocked.subject == "spot" else blocked.reason
-    return msgspec.structs.replace(of_reason(reason), about=blocked.subject, says=blocked.reason)
+    return msgspec.structs.replace(of(Why(blocked.code, blocked.text)), about=blocked.subject, says=blocked.reason)
 
 
-def of_reason(reason: str) -> Line:
-    """A reason as decisions tell it, `code: text`."""
-    code, _, says = reason.partition(": ")
+def of(why: Why) -> Line:
+    """A reason as decisions tell it."""
+    code, says = why.code, why.text or why.code
     plugin = next((name for name in Plugin if f" by {name}: " in says), code) if code == "unhelpable" else code
-    return msgspec.structs.replace(line(code, says or code, code=plugin), about=code)
+    return line(code, says, code=plugin, until_s=why.until_s)
 
 
 def known(code: str) -> bool:

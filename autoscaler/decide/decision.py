@@ -110,7 +110,7 @@ def decision_of(course: Course, policy: Policy) -> Decision:
             *course.spot_return.blocked,
             *(storms_told(course.judged, state, policy, now_s=now_s) if grow.growth is not None else ()),
         ),
-        events=tuple(look.events),
+        done=tuple(look.done),
         news=look.news,
         growth=grow.growth,
         cost=fleet_cost(

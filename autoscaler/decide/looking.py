@@ -24,7 +24,7 @@ INSPECTED_FOR: Final = frozenset({INSTANCE_GONE, JOIN_TIMEOUT, NO_NODE, NOT_READ
 
 
 class Look:
-    """What every step of one decision shares. `events` and what is asked collect what steps say; nothing else does."""
+    """What every step of one decision shares. `done` and what is asked collect what steps say; nothing else does."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Look:
         self.fence = fence
         """The fence that this decision's commands will carry: one above the last."""
         self.decision_id = decision_id
-        self.events: list[str] = []
+        self.done: list[str] = []
         self.news = False
         """Whether one of the events is for people, although nothing begins."""
         self.asks_rooms = False

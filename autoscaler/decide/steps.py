@@ -108,7 +108,7 @@ class Course:
             self.state = open_removal(plan.state, removal, counts_as_scale_down=True)
             self.state = owners_moved(self.state, plan.moves, look.now_s)
             self.repaired = True
-            look.events.append(f"{worker.title} is drained, since {plan.why}, and what replaces it is Ready")
+            look.done.append(f"{worker.title} is drained, since {plan.why}, and what replaces it is Ready")
 
 
 def advance_launches(course: Course) -> None:
@@ -153,7 +153,7 @@ def weigh_signals(course: Course) -> None:
     look = course.look
     course.signals_aside = set_aside(course.before, look.snapshot, look.policy)
     for one in untold_failures(course.before, course.signals_aside):
-        look.events.append(f"the signal {one.name} is set aside: {one.problem}")
+        look.done.append(f"the signal {one.name} is set aside: {one.problem}")
 
 
 def weigh_forecast(course: Course) -> None:
@@ -243,7 +243,7 @@ def retire(course: Course) -> None:
         removal = new_removal(look, worker.instance, worker.node, reason="retirement", phase=RemovalPhase.DRAINING)
         course.state = open_removal(course.state, removal, counts_as_scale_down=False)
         course.repaired = True
-        look.events.append(f"{worker.title} will be retired by EC2: it is drained in time")
+        look.done.append(f"{worker.title} will be retired by EC2: it is drained in time")
 
 
 def replace(course: Course) -> None:
@@ -321,7 +321,7 @@ def return_to_spot(course: Course) -> None:
     if worker is not None and open_operations(course.state) >= MAX_OPEN_OPERATIONS:
         return
     course.state = msgspec.structs.replace(course.state, spot_return=plan.record)
-    look.events += [plan.event] if plan.event else []
+    look.done += [plan.event] if plan.event else []
     if plan.launches:
         growth = Growth(workers=plan.launches, reason=RETURN_TO_SPOT, may_fall_back=False)
         course.grow = msgspec.structs.replace(course.grow, wanted=course.fleet.ready + 1, growth=growth)

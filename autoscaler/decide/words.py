@@ -39,7 +39,7 @@ def in_words(
         why = f"{_why_grow(look, grow, pods, short_of, foreseen)}{_asks_for(grow) if grow.limit else ''}{limited}"
         return Action.SCALE_UP, grow.growth.reason, f"Launching {count(workers, 'worker')}: {why}."
     if repaired:
-        return Action.REPAIR, replaced or "repair", sentence("; ".join(look.events))
+        return Action.REPAIR, replaced or "repair", sentence("; ".join(look.done))
     if shrink.candidates:
         return Action.SCALE_DOWN, shrink.reason, sentence(f"Draining: {shrink.message}; {_why_shrink(snapshot)}")
     if grow.limit == "never_seen":
@@ -52,8 +52,8 @@ def in_words(
         return Action.HELD_BACK, "metrics_unavailable", sentence(f"Nothing is decided: {snapshot.metrics_problems[0]}")
     if not snapshot.cluster_known:
         return Action.HELD_BACK, "metrics_partial", sentence(f"Nothing is computed: {snapshot.metrics_problems[0]}")
-    if look.events:
-        return Action.NONE, "progress", sentence("; ".join(look.events))
+    if look.done:
+        return Action.NONE, "progress", sentence("; ".join(look.done))
     if fleet.joining:
         return (
             Action.NONE,

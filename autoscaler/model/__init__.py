@@ -18,6 +18,8 @@ from autoscaler.model.decided import (
     Schedule,
     Signal,
     Trigger,
+    Why,
+    blocked_by,
     fitting,
 )
 from autoscaler.model.forecast import Demand, DemandHistory, Foreseen, KeptForecast, KeptSlot, PastSlot
@@ -186,7 +188,9 @@ __all__ = [
     "Unshown",
     "Utilisation",
     "Verb",
+    "Why",
     "ZoneJoins",
+    "blocked_by",
     "cause_of",
     "fitting",
     "in_words",

@@ -1,7 +1,7 @@
 """What is decided: one look's outcome, in words and in numbers."""
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -80,11 +80,38 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     wants: int | None
 
 
+class Why(NamedTuple):
+    """A reason."""
+
+    code: str
+    """Stable: queries and alarms go by it."""
+    text: str = ""
+    """One clause for a person."""
+    until_s: int | None = None
+    """When it ends by itself, in epoch seconds; None where that depends on something else."""
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.text}" if self.text else self.code
+
+
 class Blocked(msgspec.Struct, frozen=True, kw_only=True):
     """A node or pod that was passed over, and why."""
 
     subject: str
-    reason: str
+    code: str
+    """Stable: queries and alarms go by it."""
+    text: str
+    """One clause for a person."""
+
+    @property
+    def reason(self) -> str:
+        """Both in one line."""
+        return str(Why(self.code, self.text))
+
+
+def blocked_by(subject: str, why: Why) -> Blocked:
+    """Who was passed over for this reason."""
+    return Blocked(subject=subject, code=why.code, text=why.text)
 
 
 class NewWorkers(msgspec.Struct, frozen=True):
@@ -152,14 +179,14 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     nodes: NodeCounts
     signals: tuple[Signal, ...]
     blocked: tuple[Blocked, ...]
-    events: tuple[str, ...]
+    done: tuple[str, ...]
     """One sentence for each step that open operations took in this look."""
     growth: Growth | None
     state: State
     cost: FleetCost | None = None
     """None where nobody looked."""
     news: bool = False
-    """One of the events is for people, although nothing begins."""
+    """One of these is for people, although nothing begins."""
     ec2_codes: tuple[str, ...] = ()
     """Error codes of EC2 for which a launch is refused: people hear of each once."""
     signals_aside: tuple[AsideSignal, ...] = ()

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.model import HeldWorker, JoinFailures, OwnerLaunches, Removed, State
+from autoscaler.model import HeldWorker, JoinFailures, OwnerLaunches, Removed, State, Why
 from autoscaler.policy import Policy
 from autoscaler.state.backoffs import forget_backoffs
 from autoscaler.state.modes import operators_mode
@@ -148,15 +148,12 @@ def times_refused(state: State, node_name: str) -> int:
     return next((r.failures for r in state.held_workers if r.node_name == node_name), 0)
 
 
-def refused_lately(state: State, node_name: str, now_s: int) -> str | None:
+def held_lately(state: State, node_name: str, now_s: int) -> Why | None:
     """Why this worker is left alone now; None when it may be asked again."""
-    refusal = next((r for r in state.held_workers if r.node_name == node_name and now_s < r.until_s), None)
-    return None if refusal is None else f"refused: {refusal.reason}; asked again in {refusal.until_s - now_s} s"
-
-
-def refused_until_s(state: State, node_name: str) -> int | None:
-    """Until when this worker is left alone, or was; None where no removal of it was refused."""
-    return next((r.until_s for r in state.held_workers if r.node_name == node_name), None)
+    held = next((one for one in state.held_workers if one.node_name == node_name and now_s < one.until_s), None)
+    if held is None:
+        return None
+    return Why("held", f"{held.reason}; asked again in {held.until_s - now_s} s", held.until_s)
 
 
 def no_longer_held(state: State, node_name: str) -> State:

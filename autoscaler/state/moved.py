@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.model import MovedOwner, State
+from autoscaler.model import MovedOwner, State, Why
 
 JUDGED_FOR_S: Final = 3600
 """A launch for moved pods within this time says that the removal was in vain."""
@@ -45,12 +45,13 @@ def _in_vain(record: MovedOwner, now_s: int) -> MovedOwner:
     return msgspec.structs.replace(record, moved_at_s=0, in_vain=times, until_s=until_s)
 
 
-def moved_too_often(state: State, owner: str, now_s: int) -> str | None:
+def moved_too_often(state: State, owner: str, now_s: int) -> Why | None:
     """Why pods of this owner are not moved now; None where they may be."""
     record = next((r for r in state.moved if r.owner == owner and now_s < r.until_s), None)
     if record is None:
         return None
-    return f"moved_in_vain: {owner} needed a worker again each time it was moved; not before {record.until_s - now_s} s"
+    told = f"{owner} needed a worker again each time it was moved; not before {record.until_s - now_s} s"
+    return Why("moved_in_vain", told, record.until_s)
 
 
 def still_meaning(state: State, now_s: int) -> tuple[MovedOwner, ...]:

@@ -77,7 +77,7 @@ def test_a_launch_that_gave_all() -> None:
     bench, actor = launching(ALL_TOLD)
     [operation] = bench.store.state.launches
     assert (operation.instance_ids, operation.landed, operation.unidentified) == ((iid(1), iid(2)), True, 0)
-    assert actor.events == ["EC2 launched 2 of 2 workers: i-001, i-002"]
+    assert actor.done == ["EC2 launched 2 of 2 workers: i-001, i-002"]
     assert actor.failures == []
     assert bench.fleet.requests == [operation.request], "to the letter as it was frozen"
 
@@ -241,12 +241,12 @@ def test_a_command_that_was_taken_is_noted() -> None:
         SERVER.instance_id,
         NOW_S,
     )
-    assert actor.events == ["drain of worker-i-001 was sent to i-0aaa"]
+    assert actor.done == ["drain of worker-i-001 was sent to i-0aaa"]
 
 
 def test_a_question_about_a_machine_whose_node_nobody_knows_is_told_by_its_instance() -> None:
     asking = removal(1, RemovalPhase.INSPECTING, node_name="", sent=False)
-    assert Bench(State(removals=(asking,))).perform().events == ["inspect of i-001 was sent to i-0aaa"]
+    assert Bench(State(removals=(asking,))).perform().done == ["inspect of i-001 was sent to i-0aaa"]
     mute = Commands(CommandsUnavailable("x", code="InvalidInstanceId"))
     assert Bench(State(removals=(asking,)), commands=mute).perform().failures == ["inspect of i-001: x"]
 
@@ -266,7 +266,7 @@ def test_a_command_that_was_not_taken_is_sent_again(error: CommandsUnavailable, 
     [operation] = bench.store.state.removals
     assert (operation.command, operation.attempts, operation.phase) == (None, attempts, RemovalPhase.DRAINING)
     assert actor.failures == ["drain of worker-i-001: x"]
-    assert actor.events == []
+    assert actor.done == []
 
 
 # ----------------------------------------------------------------------------------------------------------- terminate
@@ -294,7 +294,7 @@ def test_a_terminate_changes_no_state() -> None:
     bench = Bench(State(removals=(removal(1, RemovalPhase.TERMINATING, sent=False),)))
     actor = bench.perform()
     assert (bench.fleet.terminated, bench.store.saves) == ([iid(1)], [])
-    assert actor.events == ["terminate of i-001 was sent"]
+    assert actor.done == ["terminate of i-001 was sent"]
 
 
 def test_a_terminate_that_failed_is_told_and_comes_again() -> None:
@@ -351,7 +351,7 @@ def test_what_is_not_permitted_for_another_reason_is_not_told_as_protection() ->
     going = removal(1, RemovalPhase.TERMINATING, sent=False)
     bench = Bench(State(fence=7, removals=(going,)), Fleet(refuse_terminate=refusal("OperationNotPermitted")))
     actor = bench.perform()
-    assert actor.events == ["worker-i-001 is given back: EC2 does not permit its termination; EC2's own words say why"]
+    assert actor.done == ["worker-i-001 is given back: EC2 does not permit its termination; EC2's own words say why"]
     assert [r.phase for r in bench.store.state.removals] == [RemovalPhase.UNCORDONING]
 
 
@@ -367,7 +367,7 @@ def test_a_worker_that_is_protected_from_termination_is_handed_back() -> None:
     [refused] = bench.store.state.held_workers
     assert (refused.node_name, refused.until_s - NOW_S) == ("worker-i-001", 86_400), "a day"
     assert actor.fresh_failure
-    assert actor.events == [
+    assert actor.done == [
         "worker-i-001 is given back: EC2 protects it from termination; "
         "switch the protection off, or terminate it yourself"
     ]
@@ -415,7 +415,7 @@ def test_no_effect_starts_without_the_time_for_it() -> None:
     bench = Bench(state, Fleet(LaunchResult(instance_ids=(iid(9),)), LaunchResult(instance_ids=(iid(8),))))
     actor = bench.perform(clock=Clock(NOW_S, remaining_s=25.0, spends_s=20.0))
     assert len(bench.fleet.requests) == 1
-    assert actor.events[-1] == "the time of this invocation is used up; the next look goes on"
+    assert actor.done[-1] == "the time of this invocation is used up; the next look goes on"
     assert not bench.store.state.launches[1].landed
 
 
@@ -455,4 +455,4 @@ def test_a_pause_that_comes_while_we_act_stops_the_next_effect() -> None:
     actor = bench.perform()
     assert len(bench.fleet.requests) == 1
     assert bench.store.state.launches[0].landed, "what was done is saved all the same"
-    assert actor.events[-1] == "the mode became paused meanwhile: what is left waits until it is active"
+    assert actor.done[-1] == "the mode became paused meanwhile: what is left waits until it is active"

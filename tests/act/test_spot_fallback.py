@@ -73,7 +73,7 @@ def test_what_is_missing_is_launched_on_demand() -> None:
         ("l1", (iid(1),), 0),
         ("l1-od", (iid(2), iid(3)), 0),
     ]
-    assert "what Spot did not give is launched on demand: 2 workers" in actor.events
+    assert "what Spot did not give is launched on demand: 2 workers" in actor.done
     assert [b.pool for b in store.state.backoffs] == [SPOT_POOL], "and on demand is not left alone"
 
 
@@ -147,7 +147,7 @@ def test_without_time_left_it_is_open_and_the_next_look_sends_it() -> None:
     store, fleet, actor = act(short(), clock=Clock(NOW_S, spends_s=15.0))
     assert len(fleet.requests) == 1
     assert [o.operation_id for o in store.state.launches] == ["l1-od"]
-    assert any("time of this invocation" in event for event in actor.events)
+    assert any("time of this invocation" in event for event in actor.done)
     next_fleet = Fleet(gave(1, 2, 3))
     holder = Holder(store, "me", store.state, store.version)
     Actor(holder, next_fleet, Commands(), Clock(NOW_S), policy()).perform(

@@ -108,7 +108,7 @@ OWN: dict[str, tuple[Any, State, Policy, str, int | None]] = {
     ),
     "local_volume": (worker(1, local_volumes=2), State(), policy(), "move its data", None),
     "not_schedulable": (worker(1, cordoned=True), State(), policy(), "kubectl uncordon", None),
-    "refused": (
+    "held": (
         worker(1),
         State(held_workers=(HeldWorker(node_name="worker-i-001", until_s=NOW_S + 90, reason="bare_pod", failures=1),)),
         policy(), "scale_down.refused_for_s", NOW_S + 90,

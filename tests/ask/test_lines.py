@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from autoscaler.ask.lines import _OF_CODES, _OF_PLUGINS, _OF_WORDS, levers, line, of_reason, row
+from autoscaler.ask.lines import _OF_CODES, _OF_PLUGINS, _OF_WORDS, levers, line, of, row
 from autoscaler.decide.scheduling.filters.refusal import Plugin
-from autoscaler.model import Blocked
+from autoscaler.model import Blocked, Why
 from autoscaler.policy import Policy
 
 
@@ -64,13 +64,14 @@ def test_every_filter_has_its_lever() -> None:
     ],
 )
 def test_a_reason_of_a_decision_finds_its_fields(reason: str, fields: tuple[str, ...]) -> None:
-    found = of_reason(reason)
+    code, _, text = reason.partition(": ")
+    found = of(Why(code, text))
     assert found.fields == fields
     assert bool(found.instead) or bool(fields)
 
 
 def test_a_row_keeps_its_subject_and_its_words() -> None:
-    found = row(Blocked(subject="worker-1", reason="local_volume: 2 node-local volumes live on it"))
+    found = row(Blocked(subject="worker-1", code="local_volume", text="2 node-local volumes live on it"))
     assert (found.about, found.says) == ("worker-1", "local_volume: 2 node-local volumes live on it")
 
 

@@ -78,8 +78,8 @@ def test_an_error_is_a_line_and_no_look() -> None:
 
 
 def test_each_step_is_a_line_of_its_own_those_of_an_earlier_look_first() -> None:
-    earlier = {"decision_id": "00first", "events": ["EC2 launched 1 of 1 workers: i-1"]}
-    later = DOCUMENT | {"events": ["worker x is Ready"], "failures": ["terminate of i-2: no"], "earlier": [earlier]}
+    earlier = {"decision_id": "00first", "done": ["EC2 launched 1 of 1 workers: i-1"]}
+    later = DOCUMENT | {"done": ["worker x is Ready"], "failures": ["terminate of i-2: no"], "earlier": [earlier]}
     _, *steps, _ = written(later)
     told = [(line["of_decision"], line["step"], line["level"], line["message"]) for line in steps]
     assert told == [

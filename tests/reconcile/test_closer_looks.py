@@ -101,7 +101,7 @@ def test_without_rooms_nothing_grows_and_the_next_look_does(waiting: SimCluster)
     document, kinds = look(waiting, answers=1)
     assert kinds == ["sight", "rooms"]
     assert (document["action"], document["reason"], document["metrics_status"]) == (
-        "refused",
+        "held_back",
         "metrics_partial",
         "partial",
     )

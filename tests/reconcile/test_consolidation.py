@@ -7,6 +7,7 @@ from autoscaler.policy import Policy, ScaleDown, Workers
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.ec2 import Ec2Settings
 from autoscaler.simulator.metrics.faults import MetricFaults
+from tests.passed_over import why
 from tests.reconcile.conftest import deployment
 
 EVENT_S = 4
@@ -114,7 +115,7 @@ def test_a_fleet_that_is_never_idle_shrinks_with_fits_as_far_as_use_allows() -> 
     # 3.7 of 8 cores are 46 %, of 6 they are 62 %, and 60 % is allowed.
     assert len(cluster.workers()) == 4
     assert all(pod.node for pod in cluster.world.pods if pod.namespace == "shop")
-    assert "needed: cpu use would be" in documents[-1]["blocked"][0]["reason"]
+    assert "needed: cpu use would be" in why(documents[-1]["blocked"][0])
 
 
 def test_a_fleet_that_is_never_idle_stays_with_low_use() -> None:
@@ -150,7 +151,7 @@ def test_a_drain_that_is_taken_back_has_a_cool_down() -> None:
     assert cluster.sweep()["action"] == "scale_down"
     cluster.world.scale("shop/web", 20)
     cluster.run(30)
-    assert "uncordoned" in " ".join(cluster.sweep()["events"])
+    assert "uncordoned" in " ".join(cluster.sweep()["done"])
     undone_s = cluster.now_s
     cluster.world.scale("shop/web", 2)
     for document in live(cluster, 1800):

@@ -5,6 +5,7 @@ import pytest
 from autoscaler.model import Mode
 from autoscaler.policy import Policy
 from autoscaler.simulator.cluster import SimCluster
+from tests.passed_over import why
 from tests.reconcile.conftest import need_two_workers
 
 LAUNCH = ("ec2", "launch")
@@ -111,7 +112,7 @@ def test_a_launch_template_that_may_not_be_read_is_named_and_told_once(observing
     [document] = cluster.told
     assert (document["action"], document["reason"]) == ("held_back", "launch_refused")
     assert "UnauthorizedOperation: the functions' role" in document["message"]
-    assert any("launch_context" in row["reason"] for row in document["blocked"])
+    assert any("launch_context" in why(row) for row in document["blocked"])
     assert cluster.state.launches == ()
     cluster.heal()
     looks(cluster, 1900)

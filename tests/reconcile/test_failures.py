@@ -189,7 +189,7 @@ def test_an_interruption_drains_and_replaces_at_once_without_metrics_of_calm(clu
     victim = cluster.workers()[0]
     notice = Notice(kind="interruption", subject=victim, received_at_s=int(cluster.now_s))
     document = cluster.sweep(trigger=Trigger(kind="lifecycle"), facts=(notice,))
-    assert any("EC2 gave notice" in event for event in document["events"])
+    assert any("EC2 gave notice" in event for event in document["done"])
     assert [op["kind"] for op in document["operations"]] == ["launch", "removal"]
     assert len(cluster.workers()) == 3
     cluster.sweep_for(600, every_s=30)

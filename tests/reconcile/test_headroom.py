@@ -7,6 +7,7 @@ import pytest
 from autoscaler.policy import Policy, ScaleDown, Workers
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.windows import Headroom, PodShape
+from tests.passed_over import why
 from tests.reconcile.conftest import deployment
 
 CALM: Final = ScaleDown(window_s=300, cool_down_s=120, min_age_s=120)
@@ -71,7 +72,7 @@ def test_at_max_it_is_told_and_nothing_is_refused() -> None:
     documents = cluster.sweep_for(1200)
     assert len(cluster.workers()) == 3
     assert documents[-1]["action"] == "none"
-    assert [row["reason"] for row in documents[-1]["blocked"] if row["subject"] == "headroom"] == [
+    assert [why(row) for row in documents[-1]["blocked"] if row["subject"] == "headroom"] == [
         "at_max: the room of 3 new workers does not stay free; 2 more workers are wanted and 0 may come"
     ]
 

@@ -21,7 +21,7 @@ def test_a_tag_that_goes_between_drain_and_end_gives_the_worker_back(cluster: Si
     node = cluster.world.state.nodes[removal.node_name]
     assert (node.cordoned, node.ready) == (False, True)
     assert all(r.instance_id != removal.instance_id for r in cluster.state.removals)
-    events = [event for document in documents for event in document["events"]]
+    events = [event for document in documents for event in document["done"]]
     assert f"instance {removal.instance_id} is terminated" not in events
 
 

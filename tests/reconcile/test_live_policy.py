@@ -27,7 +27,7 @@ def test_a_change_holds_from_the_look_that_brings_it_on(cluster: SimCluster) -> 
     document = offered(cluster, SMALL)
     assert (document["action"], document["nodes"]["max"]) == ("scale_up", 3)
     assert (document["policy_version"], document["policy_problem"]) == (1, "")
-    assert document["events"][0] == "version 1 of the policy's parameter holds"
+    assert document["done"][0] == "version 1 of the policy's parameter holds"
     cluster.sweep_for(360)
     assert len(cluster.workers()) == 3
     later = cluster.sweep()

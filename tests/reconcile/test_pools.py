@@ -11,6 +11,7 @@ from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.ec2 import Ec2Settings
 from autoscaler.simulator.world.workload import MIB, Ask, PodTemplate, Workload
 from autoscaler.simulator.world.world import WorldSettings
+from tests.passed_over import why
 
 GPU = "nvidia.com/gpu"
 GENERAL = "{name: general, instance_types: [t3.small]}"
@@ -53,7 +54,7 @@ def settle(cluster: SimCluster, seconds: float = 300) -> list[dict[str, Any]]:
 
 
 def told(documents: list[dict[str, Any]]) -> str:
-    return " ".join(row["reason"] for document in documents for row in document["blocked"])
+    return " ".join(why(row) for document in documents for row in document["blocked"])
 
 
 # ------------------------------------------------------------------------------------------------------------ GPU pools

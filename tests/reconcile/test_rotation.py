@@ -11,6 +11,7 @@ from autoscaler.policy import Policy, Rotation, ScaleDown
 from autoscaler.ports import PortError
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.windows import Blackout
+from tests.passed_over import why
 from tests.reconcile.conftest import deployment
 from tests.reconcile.test_consolidation import live
 
@@ -114,7 +115,7 @@ def test_a_rotation_waits_for_the_end_of_a_blackout_on_both_sides_of_its_launch(
     began_s = cluster.now_s
     told = documents(cluster, 40 * 60)
     assert began(told) == [("scale_up", "rotation")], "it began two minutes before"
-    assert "its drain waits: the blackout sale holds until" in told[-1]["blocked"][0]["reason"]
+    assert "its drain waits: the blackout sale holds until" in why(told[-1]["blocked"][0])
     assert (told[-1]["reason"], len(cluster.workers())) == ("replacing", 4)
     told = documents(cluster, 30 * 60)
     assert began(told)[0] == ("repair", "rotation")
@@ -134,12 +135,12 @@ def test_new_workers_that_have_it_too_are_no_reason_to_go_on() -> None:
     cluster.world.upgrade_servers(NEW_K3S, new_workers=False)
     told = documents(cluster, 3000)
     assert began(told) == [("scale_up", "rotation")]
-    assert f"runs K3s v1.36.2+k3s1 too, not the servers' {NEW_K3S}" in " ".join(e for d in told for e in d["events"])
+    assert f"runs K3s v1.36.2+k3s1 too, not the servers' {NEW_K3S}" in " ".join(e for d in told for e in d["done"])
     assert cluster.wires.totals["ec2", "terminate"] == 0
     failed = cluster.state.replacement_failed
     assert failed is not None
     waits = "k3s_version: it is replaced later (3 more are due): the last one came to nothing (the new worker-"
-    assert any(row["reason"].startswith(waits) for row in told[-1]["blocked"])
+    assert any(why(row).startswith(waits) for row in told[-1]["blocked"])
 
 
 def test_a_launch_that_does_not_join_stops_the_rotation_and_the_next_try_is_an_hour_later() -> None:
@@ -183,7 +184,7 @@ def test_at_max_nobody_is_drained_first() -> None:
     cluster = busy(Rotation(max_age_s=3600), workers=10, history_s=3600)
     told = documents(cluster, 1200)
     assert began(told) == []
-    assert "max_age: at_max: 10 workers exist and workers.max is 10" in told[-1]["blocked"][0]["reason"]
+    assert "max_age: at_max: 10 workers exist and workers.max is 10" in why(told[-1]["blocked"][0])
 
 
 def test_idle_workers_that_are_too_old_go_without_a_replacement() -> None:

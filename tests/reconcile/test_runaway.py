@@ -18,6 +18,7 @@ from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.world.objects import Faults
 from autoscaler.simulator.world.world import NodeView
 from autoscaler.state.memory import JOIN_WAIT_S, MAX_JOIN_WAIT_S, PROVEN_AFTER_S, TOLERATED_JOIN_FAILURES
+from tests.passed_over import why
 from tests.reconcile.conftest import deployment
 
 DAY_S = 86_400
@@ -109,7 +110,7 @@ class Day:
             assert ec2.instances[instance_id].ended_at_s is None, "an old worker is never ended"
             assert not nodes[instance_id].cordoned, "nor cordoned"
         assert not [r for r in self.cluster.state.removals if r.instance_id in self.old], "nor is it intended"
-        assert not [e for e in self.documents[-1]["events"] if any(name in e for name in self.old.values())]
+        assert not [e for e in self.documents[-1]["done"] if any(name in e for name in self.old.values())]
 
     def mend(self) -> None:
         """A good image, and what people do about workers that are too many to be replaced by themselves."""
@@ -176,7 +177,7 @@ def test_workers_that_turn_not_ready_are_not_replaced_once_they_are_too_many() -
     launched, workers = day.launched, day.cluster.workers()
     day.sweep_for(6 * 3600)
     assert (day.launched, day.cluster.workers()) == (launched, workers)
-    assert any("max_unhealthy_share" in blocked["reason"] for blocked in day.documents[-1]["blocked"])
+    assert any("max_unhealthy_share" in why(blocked) for blocked in day.documents[-1]["blocked"])
 
 
 def test_failures_are_forgotten_once_a_worker_stays() -> None:
@@ -191,7 +192,7 @@ def test_failures_are_forgotten_once_a_worker_stays() -> None:
     assert day.cluster.state.join_failures is None
     assert day.documents[-1]["failed_launches"] == 0
     assert day.documents[-1]["conditions"] == []
-    assert any("launches are trusted again" in event for document in day.documents for event in document["events"])
+    assert any("launches are trusted again" in event for document in day.documents for event in document["done"])
 
 
 def test_workers_that_last_half_an_hour_are_replaced_no_oftener_than_they_last() -> None:
@@ -209,7 +210,7 @@ def test_workers_that_no_pod_can_use_are_not_launched_for_ever_nor_are_old_ones_
     day.cluster.run(15)
     day.sweep_for(DAY_S)
     assert 2 < day.launched <= 22, "the owner's retries: 600 s, doubled up to six hours, two workers each"
-    assert [b for d in day.documents for b in d["blocked"] if b["reason"].startswith("unhelped")]
+    assert [b for d in day.documents for b in d["blocked"] if why(b).startswith("unhelped")]
     assert sum(d["action"] == "scale_up" for d in day.documents[-6 * 3600 // SWEEP_S :]) <= 2
 
 
@@ -222,7 +223,7 @@ def test_old_workers_that_turn_not_ready_together_are_not_replaced() -> None:
         cluster.world.break_node(node.name)
     documents = cluster.sweep_for(6 * 3600)
     assert set(workers) <= set(cluster.workers())
-    assert any("max_unhealthy_share" in blocked["reason"] for blocked in documents[-1]["blocked"])
+    assert any("max_unhealthy_share" in why(blocked) for blocked in documents[-1]["blocked"])
 
 
 def test_an_interrupted_worker_is_no_failure_of_what_is_launched() -> None:

@@ -13,6 +13,7 @@ from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.metrics.signals import Source, constant, failing, refused, slow
 from autoscaler.state.modes import set_mode
 from autoscaler.state.signals import ASIDE_S
+from tests.passed_over import why
 
 CALM: Final = ScaleDown(window_s=300, cool_down_s=120, min_age_s=120)
 QUEUE: Final = CustomSignal(name="orders_queue", query="sum(orders_queued)", per_worker_target=200)
@@ -27,7 +28,7 @@ def shop(*signals: CustomSignal, **sources: Source) -> SimCluster:
 
 
 def reasons(document: dict[str, Any]) -> list[str]:
-    return [row["reason"] for row in document["blocked"] if row["subject"].startswith("signals.")]
+    return [why(row) for row in document["blocked"] if row["subject"].startswith("signals.")]
 
 
 def queries(cluster: SimCluster) -> int:
@@ -115,11 +116,11 @@ def test_a_bad_one_beside_a_good_one_is_told_once_and_the_good_one_works(
     document = cluster.sweep()
     assert document["action"] == "scale_up"
     assert document["reason"] == "custom_signal"
-    (event,) = [event for event in document["events"] if event.startswith("the signal age is set aside: ")]
+    (event,) = [event for event in document["done"] if event.startswith("the signal age is set aside: ")]
     documents = cluster.sweep_for(2 * ASIDE_S)
     assert len(cluster.ready_workers()) == 5
-    assert all(event not in later["events"] for later in documents)
-    assert sum("age" in str(told["events"]) for told in cluster.told) == 1
+    assert all(event not in later["done"] for later in documents)
+    assert sum("age" in str(told["done"]) for told in cluster.told) == 1
     code = "signal_refused" if bad is refused else "signal_unknown"
     assert all(reasons(later)[0].startswith(code) for later in documents)
 
@@ -178,7 +179,7 @@ def test_one_that_is_mended_works_again_and_is_news_when_it_breaks_anew() -> Non
     cluster.sweep()
     (aside,) = cluster.state.signals_aside
     assert (aside.name, aside.failure) == ("orders_queue", SignalFailure.FAILED)
-    assert "set aside" in str(cluster.told[-1]["events"])
+    assert "set aside" in str(cluster.told[-1]["done"])
 
 
 def test_another_query_of_the_same_name_is_asked_at_once() -> None:

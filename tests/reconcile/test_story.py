@@ -36,7 +36,7 @@ def test_a_worker_that_is_not_needed_is_drained_terminated_and_its_node_deleted(
     assert len(cluster.ready_workers()) == 2
     assert len([n for n in cluster.world.nodes if not n.server]) == 2
     assert cluster.state.removals == ()
-    assert any(oldest in event for document in documents for event in document["events"])
+    assert any(oldest in event for document in documents for event in document["done"])
 
 
 def test_what_was_removed_is_not_lost_however_long_the_metrics_lag(cluster: SimCluster) -> None:
@@ -151,7 +151,7 @@ def test_a_worker_that_never_joins_is_replaced(cluster: SimCluster) -> None:
     cluster.world.faults.never_join = False
     document = cluster.sweep()
     assert document["action"] in {"scale_up", "repair"}
-    assert any("did not join within 600 s" in event for event in document["events"])
+    assert any("did not join within 600 s" in event for event in document["done"])
     cluster.sweep_for(600, every_s=60)
     assert len(cluster.ready_workers()) == 4
     assert not cluster.state.launches
@@ -185,7 +185,7 @@ def test_when_nothing_joins_launches_become_rare_old_workers_stay_and_one_that_j
     cluster.world.faults.never_join = True
     need_two_workers(cluster)
     documents = cluster.sweep_for(4 * 3600)
-    launched = sum(event.count("EC2 launched 1 of 1") for document in documents for event in document["events"])
+    launched = sum(event.count("EC2 launched 1 of 1") for document in documents for event in document["done"])
     assert 3 <= launched <= 8, "without a back-off it would be 2 workers every 10 minutes: 48"
     assert {document["reason"] for document in documents} >= {"join_backoff"}
     assert set(old) <= set(cluster.workers())

@@ -3,6 +3,7 @@
 from autoscaler.model import MANAGED_BY_TAG
 from autoscaler.policy import Policy, Workers
 from autoscaler.simulator.cluster import SimCluster
+from tests.passed_over import why
 from tests.reconcile.conftest import deployment
 
 BAD, GOOD = "us-east-1a", "us-east-1b"
@@ -27,9 +28,7 @@ def test_growth_goes_where_workers_join_and_the_bad_zone_is_tried_one_at_a_time(
     assert len(cluster.ready_workers()) == 12
     assert all(pod.node for pod in cluster.world.pods), "the other zone serves them all"
     assert launched_in(cluster, BAD) - before <= 6, "in 100 minutes"
-    assert any(
-        row["subject"] == BAD and "did not join" in row["reason"] for d in cluster.decisions for row in d["blocked"]
-    )
+    assert any(row["subject"] == BAD and "did not join" in why(row) for d in cluster.decisions for row in d["blocked"])
 
     cluster.world.faults.never_join_in = ""
     cluster.run(3600)

@@ -32,7 +32,7 @@ def findings_of(answer: Mapping[str, Any]) -> Iterator[Finding]:
     else:
         yield ok("decision now", decision["message"])
     if blocked:
-        named = ", ".join(f"{row['subject']}: {row['reason']}" for row in blocked[:NAMED])
+        named = ", ".join(f"{row['subject']}: {row['code']}: {row['text']}" for row in blocked[:NAMED])
         more = f", and {len(blocked) - NAMED} more" if len(blocked) > NAMED else ""
         yield ok("held back", f"{named}{more}")
 

@@ -97,11 +97,11 @@ def _rows(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _sentences(record: Mapping[str, Any]) -> list[str]:
-    return [str(sentence) for field in ("events", "failures") for sentence in record.get(field) or ()]
+    return [str(sentence) for field in ("done", "failures") for sentence in record.get(field) or ()]
 
 
 def _row(one: Mapping[str, Any]) -> str:
-    found = row(Blocked(subject=str(one.get("subject")), reason=str(one.get("reason"))))
+    found = row(Blocked(subject=str(one.get("subject")), code=str(one.get("code")), text=str(one.get("text"))))
     others = ", ".join(str(name) for name in one.get("others", ()))
     says = f"{found.says}; so {others}" if others else found.says
     return _told(msgspec.structs.replace(found, says=says))

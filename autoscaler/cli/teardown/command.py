@@ -197,14 +197,14 @@ def _show_plan(plan: Plan, cluster_id: str, wishes: Wishes, policy: Policy, *, a
             }
             for i in plan.left
         ]
-        document = {"cluster_id": cluster_id, "dry_run": True, "workers": rows, "first": list(plan.events)}
+        document = {"cluster_id": cluster_id, "dry_run": True, "workers": rows, "first": list(plan.said)}
         typer.echo(json.dumps(document, indent=2))
         return
     together = "one after another" if wishes.at_once == 1 else f"{wishes.at_once} at a time"
     typer.echo(f"{cluster_id}: {_count(len(plan.left), 'worker')} to drain and terminate, {together}")
     for instance in plan.left:
         typer.echo(_row(instance))
-    for event in plan.events:
+    for event in plan.said:
         typer.echo(f"First: {event}")
     typer.echo("The autoscaler is paused first and stays so. Static workers and servers are left alone.")
     typer.echo(

@@ -43,7 +43,7 @@ def judge_answer(
         return _without_node(look, state, removal, instance, notes)
     if result is not None and result.outcome is CommandOutcome.REFUSED and result.rule in FIRM_RULES:
         if instance.state is InstanceState.TERMINATED:
-            look.events.append(f"{instance.instance_id} is terminated, and its Node may be left: {result.message}")
+            look.done.append(f"{instance.instance_id} is terminated, and its Node may be left: {result.message}")
             notes.clear(instance.instance_id)
             return _close(state, removal)
         return refuse_for_good(look, state, removal, result, notes)
@@ -51,7 +51,7 @@ def judge_answer(
         return _with_node(look, state, removal, instance, result.inspection, wishes=wishes, notes=notes)
     if result is not None and result.outcome is not CommandOutcome.RUNNING:
         words = f"{result.outcome.value}: {result.message}" if result.message else result.outcome.value
-        look.events.append(f"{instance.instance_id}: no server says what it holds ({words}); it is asked again")
+        look.done.append(f"{instance.instance_id}: no server says what it holds ({words}); it is asked again")
     return send_again(look, state, removal, result)
 
 
@@ -59,7 +59,7 @@ def refuse_for_good(look: Look, state: State, removal: RemovalOperation, result:
     """What a server says of its Node stands above every wish."""
     why = result.message or f"a server refuses it ({result.rule})"
     notes.refuse(removal.instance_id, why, now_s=look.now_s, firm=True)
-    look.events.append(f"{removal.instance_id} stays: {why}")
+    look.done.append(f"{removal.instance_id} stays: {why}")
     return _close(state, removal)
 
 
@@ -71,9 +71,9 @@ def _without_node(look: Look, state: State, removal: RemovalOperation, instance:
     limit_s = look.policy.workers.join_timeout_s
     if instance.state in ALIVE and look.now_s - instance.launched_at_s < limit_s:
         notes.tried_s[key] = look.now_s
-        look.events.append(f"{key} has no Node yet: it is asked again until it is {limit_s} s old")
+        look.done.append(f"{key} has no Node yet: it is asked again until it is {limit_s} s old")
         return _close(state, removal)
-    look.events.append(f"{key}: a server knows no Node of it; it is terminated")
+    look.done.append(f"{key}: a server knows no Node of it; it is terminated")
     return _enter(look, state, removal, RemovalPhase.TERMINATING)
 
 
@@ -103,14 +103,14 @@ def _with_node(
         return _refuse(look, state, removal, why, notes)
     if not runs:
         lost = _lost(seen) if forced else ""
-        look.events.append(f"{seen.node} {condition} and nothing runs on it: it is terminated{lost}")
+        look.done.append(f"{seen.node} {condition} and nothing runs on it: it is terminated{lost}")
         return _enter(look, state, named, RemovalPhase.TERMINATING)
     if late is not None and not forced:
         return _refuse(look, state, removal, late, notes)
     if notes.refused and not wishes.force:
         return _close(state, removal)  # another one stops the teardown: nothing more is emptied for it
     does = f"{seen.node} is emptied without regard to budgets and rules (--force){_lost(seen)}"
-    look.events.append(does if forced else f"draining {seen.node}")
+    look.done.append(does if forced else f"draining {seen.node}")
     drain = new_removal(look, instance, None, reason=TEARDOWN, phase=RemovalPhase.DRAINING, reclaim=forced)
     drain = msgspec.structs.replace(drain, node_name=seen.node)
     return open_removal(_close(state, removal), drain, counts_as_scale_down=False)
@@ -118,7 +118,7 @@ def _with_node(
 
 def _refuse(look: Look, state: State, removal: RemovalOperation, why: str, notes: Notes) -> State:
     notes.refuse(removal.instance_id, why, now_s=look.now_s)
-    look.events.append(f"{removal.instance_id} stays: {why}")
+    look.done.append(f"{removal.instance_id} stays: {why}")
     return _close(state, removal)
 
 

@@ -49,7 +49,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     state: State
     memory: Memory
-    events: tuple[str, ...]
+    said: tuple[str, ...]
     left: tuple[Instance, ...]
     """Workers of ours that are not terminated yet."""
     done: bool
@@ -82,7 +82,7 @@ def plan_teardown(
     return Plan(
         state=state,
         memory=notes.memory(),
-        events=tuple(look.events),
+        said=tuple(look.done),
         left=left,
         done=idle and not left and gone <= notes.cleared,
         stopped=idle and bool(left) and _stays(left, wishes, notes),
@@ -102,7 +102,7 @@ def _settle_launch(look: Look, state: State, launch: LaunchOperation) -> State:
     known = launch.landed and launch.unidentified <= len(shown - expected - set(launch.finished_ids))
     settled = look.now_s - (launch.sent_at_s or launch.created_at_s) >= SETTLE_S
     if settled or (known and expected <= look.instances.keys()):
-        look.events.append(f"launch {launch.operation_id} is over: EC2 shows what came of it")
+        look.done.append(f"launch {launch.operation_id} is over: EC2 shows what came of it")
         return update_launch(state, launch.operation_id, lambda _: None)
     return update_launch(state, launch.operation_id, lambda one: msgspec.structs.replace(one, landed=True))
 
@@ -132,7 +132,7 @@ def _advance(look: Look, state: State, removal: RemovalOperation, wishes: Wishes
     if removal.phase is RemovalPhase.DRAINING and result is not None:
         nameless = result.outcome is CommandOutcome.NO_SUCH_NODE
         if nameless and (removal.reason == TEARDOWN or not removal.reclaim):
-            look.events.append(f"there is no Node {removal.node_name} any more: its machine is asked about anew")
+            look.done.append(f"there is no Node {removal.node_name} any more: its machine is asked about anew")
             return update_removal(state, removal.operation_id, lambda _: None)
         if result.outcome is CommandOutcome.REFUSED and result.rule in FIRM_RULES:
             return refuse_for_good(look, state, removal, result, notes)
@@ -164,7 +164,7 @@ def _anew(look: Look, state: State, removal: RemovalOperation, instance: Instanc
     drained = bool(removal.node_name) and instance.state in ALIVE
     name = removal.node_name or removal.instance_id
     does = "it is drained anew" if drained else "its machine is asked about anew"
-    look.events.append(f"{name} was let go before this teardown began: {does}")
+    look.done.append(f"{name} was let go before this teardown began: {does}")
     closed = update_removal(state, removal.operation_id, lambda _: None)
     phase = RemovalPhase.DRAINING if drained else RemovalPhase.INSPECTING
     return _open(look, closed, instance, phase, node_name=removal.node_name if drained else "")
@@ -211,13 +211,13 @@ def _overrule(look: Look, state: State, removal: RemovalOperation, notes: Notes)
     closed = update_removal(state, removal.operation_id, lambda _: None)
     gone = instance is None or instance.state is InstanceState.TERMINATED
     if removal.phase is RemovalPhase.DELETING or (removal.phase is RemovalPhase.INSPECTING and gone):
-        look.events.append(f"Node {name} could not be deleted in time: it may be left in the cluster")
+        look.done.append(f"Node {name} could not be deleted in time: it may be left in the cluster")
         notes.clear(removal.instance_id)
         return closed
     if instance is None or not instance.managed:
         return state
     silent = "no server says what it holds" if removal.phase is RemovalPhase.INSPECTING else "its drain does not end"
-    look.events.append(f"{name}: {silent}; it is terminated all the same (--force)")
+    look.done.append(f"{name}: {silent}; it is terminated all the same (--force)")
     return _open(look, closed, instance, RemovalPhase.TERMINATING, node_name=removal.node_name)
 
 
@@ -236,12 +236,12 @@ def _begin(look: Look, state: State, instance: Instance, wishes: Wishes, notes: 
     if servers:
         if not _has_turn(look, state, key, wishes, notes):
             return state
-        look.events.append(f"a server is asked what {key} holds")
+        look.done.append(f"a server is asked what {key} holds")
         return _open(look, state, instance, RemovalPhase.INSPECTING)
     if not wishes.force:
         notes.refuse(key, f"{NO_SERVER}.", now_s=look.now_s)
         return state
-    look.events.append(f"{key}: {NO_SERVER}; it is terminated all the same (--force)")
+    look.done.append(f"{key}: {NO_SERVER}; it is terminated all the same (--force)")
     return _open(look, state, instance, RemovalPhase.TERMINATING)
 
 

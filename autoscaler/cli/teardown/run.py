@@ -211,7 +211,7 @@ class Teardown:
             saved = ports.store.save(intended, version)
         except Conflict:
             return  # a notice, or the mode: the next look sees it
-        for event in plan.events:
+        for event in plan.said:
             self._tell(event)
         holder = Holder(ports.store, self._owner, intended, saved)
         actor = Actor(holder, ports.fleet, ports.commands, ports.clock, self._policy)
@@ -224,7 +224,7 @@ class Teardown:
         self._record(ports, plan, holder.state, actor, snapshot)
 
     def _tell_effects(self, actor: Actor) -> None:
-        for event in actor.events:
+        for event in actor.done:
             self._tell(event)
         told = self._last_told
         for failure in actor.failures:
@@ -234,7 +234,7 @@ class Teardown:
 
     def _record(self, ports: Ports, plan: Plan, state: State, actor: Actor, snapshot: Snapshot) -> None:
         """Into the history, where the functions' own decisions stand: who looks there must find this as well."""
-        events, failures = (*plan.events, *actor.events), tuple(actor.failures)
+        events, failures = (*plan.said, *actor.done), tuple(actor.failures)
         if not events and not failures:
             return
         decision_id = ports.ids.new()
@@ -246,7 +246,7 @@ class Teardown:
             nodes=counts,
             signals=(),
             blocked=(),
-            events=plan.events,
+            done=plan.said,
             growth=None,
             state=state,
         )
@@ -259,7 +259,7 @@ class Teardown:
             policy=self._policy,
             snapshot=snapshot,
             state=state,
-            outcome=Outcome(events=tuple(actor.events), failures=failures),
+            outcome=Outcome(done=tuple(actor.done), failures=failures),
         )
         try:
             ports.store.record(ports.clock.now_s(), decision_id, document)

@@ -211,7 +211,7 @@ class _Sharing:
                 count = fitting(count, count * new.usd_at_most, _dearest(instead, self._policy))
             if instead.zones and count:
                 why = f"Spot is left alone ({', '.join(offer.codes)}): {count} of {new.instance_type} on demand instead"
-                self.blocked.append(Blocked(subject="spot", reason=why))
+                self.blocked.append(Blocked(subject="spot", code="spot_left_alone", text=why))
             codes = tuple(dict.fromkeys((*offer.codes, *instead.codes)))
             offer, instead = msgspec.structs.replace(instead, codes=codes), None
         count = count if offer.zones else 0

@@ -8,7 +8,7 @@ import msgspec
 
 from autoscaler.decide.capacity.pools import pool_named, pool_of
 from autoscaler.decide.fleet import FleetView, Standing, Worker
-from autoscaler.model import ON_DEMAND, SPOT, Blocked, NewWorkers, State
+from autoscaler.model import ON_DEMAND, SPOT, Blocked, NewWorkers, State, Why
 from autoscaler.policy import Policy
 from autoscaler.pools import WorkerPool
 from autoscaler.state.notices import INTERRUPTION
@@ -75,14 +75,15 @@ def beyond_base(fleet: FleetView, policy: Policy) -> frozenset[str]:
     return frozenset(keys)
 
 
-def needed_on_demand(worker: Worker, fleet: FleetView, policy: Policy, *, gone: Container[str]) -> str | None:
+def needed_on_demand(worker: Worker, fleet: FleetView, policy: Policy, *, gone: Container[str]) -> Why | None:
     """Why an on-demand worker of a Spot pool stays, with those in `gone` away too; None where it need not."""
     pool = pool_of(worker, policy)
     if pool is None or pool.market != SPOT or market_of(worker) == SPOT:
         return None
     mix = mix_of(pool, fleet, policy, without=gone)
     least = on_demand_of(pool, mix.total - 1)
-    return None if mix.on_demand > least else f"on_demand: {least} of {mix.total - 1} workers are to be on demand"
+    told = f"{least} of {mix.total - 1} workers are to be on demand"
+    return None if mix.on_demand > least else Why("on_demand", told)
 
 
 def in_markets(
@@ -126,7 +127,11 @@ def storms_told(fleet: FleetView, state: State, policy: Policy, *, now_s: int) -
         pool.name: _storm_until(pool, fleet, state, policy, now_s=now_s) for pool in policy.pools if pool.market == SPOT
     }
     return tuple(
-        Blocked(subject="spot", reason=f"pool {name}: EC2 takes Spot back, growth is on demand for {until_s - now_s} s")
+        Blocked(
+            subject="spot",
+            code="spot_storm",
+            text=f"pool {name}: EC2 takes Spot back, growth is on demand for {until_s - now_s} s",
+        )
         for name, until_s in until.items()
         if until_s is not None
     )

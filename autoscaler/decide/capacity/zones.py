@@ -40,7 +40,9 @@ class Zones:
 
     def told(self, zones: Iterable[str]) -> tuple[Blocked, ...]:
         """Which of these are left out, and why."""
-        return tuple(Blocked(subject=zone, reason=self._why(zone)) for zone in zones if zone in self._out)
+        return tuple(
+            Blocked(subject=zone, code="zone_left_out", text=self._why(zone)) for zone in zones if zone in self._out
+        )
 
     def _why(self, zone: str) -> str:
         record = self._out[zone]

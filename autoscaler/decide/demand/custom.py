@@ -49,7 +49,7 @@ def passed_over(snapshot: Snapshot, policy: Policy) -> Iterator[Blocked]:
     for rule, seen in _pairs(snapshot, policy):
         if seen.problem:
             code = "signal_refused" if seen.failure is SignalFailure.REFUSED else "signal_unknown"
-            yield Blocked(subject=f"{SUBJECT}{rule.name}", reason=f"{code}: {seen.problem}")
+            yield Blocked(subject=f"{SUBJECT}{rule.name}", code=code, text=seen.problem)
 
 
 def why_it_asks(snapshot: Snapshot, policy: Policy, signal: Signal) -> str:

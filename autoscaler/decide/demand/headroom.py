@@ -23,7 +23,7 @@ from autoscaler.decide.scheduling.matching import HARD
 from autoscaler.decide.scheduling.picture import Picture
 from autoscaler.decide.scheduling.placing import Template, Trial, Waiting
 from autoscaler.decide.scheduling.sizing import size
-from autoscaler.model import Asks, Blocked, NewWorkers, Resources, Snapshot, State
+from autoscaler.model import Asks, Blocked, NewWorkers, Resources, Snapshot, State, blocked_by
 from autoscaler.model.rules import PodRules, Taint, Toleration
 from autoscaler.policy import Policy
 from autoscaler.pools import WorkerPool
@@ -88,8 +88,8 @@ def headroom_demand(
     blocked = [row for one in asked for row in one.blocked]
     room = max(0, policy.workers.max - fleet.existing - pods.extra)
     if best.missing is not None and best.missing > room:
-        why = f"at_max: {best.short_of} does not stay free; {best.missing} more workers are wanted and {room} may come"
-        blocked.append(Blocked(subject=SUBJECT, reason=why))
+        why = f"{best.short_of} does not stay free; {best.missing} more workers are wanted and {room} may come"
+        blocked.append(Blocked(subject=SUBJECT, code="at_max", text=why))
         best = msgspec.structs.replace(best, missing=room)
     return msgspec.structs.replace(best, blocked=tuple(blocked))
 
@@ -129,8 +129,9 @@ class _Judged:
             whole=whole,
         )
         if missing is None:
-            reason = f"unattainable: a new worker ({self._first.instance_type}) has too little left for pods"
-            return msgspec.structs.replace(NO_HEADROOM, blocked=(Blocked(subject=SUBJECT, reason=reason),))
+            why = f"a new worker ({self._first.instance_type}) has too little left for pods"
+            row = Blocked(subject=SUBJECT, code="unattainable", text=why)
+            return msgspec.structs.replace(NO_HEADROOM, blocked=(row,))
         return HeadroomDemand(missing=missing, short_of=what)
 
     def _for_shape(self, shape: PodShape) -> HeadroomDemand:
@@ -145,7 +146,7 @@ class _Judged:
         refusal = self._fresh.refusal(rules)
         blocked: tuple[Blocked, ...] = ()
         if refusal is not None and any(group.rules == rules for group in sizing.left):
-            blocked = (Blocked(subject=SUBJECT, reason=str(refusal)),)
+            blocked = (blocked_by(SUBJECT, refusal.why),)
         beyond = Counter({_key(new): new.count for new in self._fresh.as_workers(sizing.new_nodes)})
         beyond -= Counter({_key(new): new.count for new in self._pods.new_workers})
         return HeadroomDemand(

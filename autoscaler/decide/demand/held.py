@@ -8,7 +8,7 @@ from autoscaler.decide.capacity.pools import at_max, full_pools, rooms
 from autoscaler.decide.fleet import FleetView
 from autoscaler.decide.scheduling.fresh import FreshWorkers
 from autoscaler.decide.scheduling.placing import Waiting
-from autoscaler.model import NewWorkers
+from autoscaler.model import NewWorkers, Why
 from autoscaler.model.rules import PodRules
 from autoscaler.policy import Policy
 
@@ -17,8 +17,7 @@ class HeldBack(msgspec.Struct, frozen=True, kw_only=True):
     """Pods of one class."""
 
     count: int
-    why: str
-    """One clause for a person."""
+    why: Why
 
 
 def held_by_pools(
@@ -33,5 +32,5 @@ def held_by_pools(
         if takers and takers <= full:
             why = "; ".join(at_max(name, fleet, policy) for name in sorted(takers))
             before = held[group.rules].count if group.rules in held else 0
-            held[group.rules] = HeldBack(count=before + group.count, why=f"pool_at_max: {why}")
+            held[group.rules] = HeldBack(count=before + group.count, why=Why("pool_at_max", why))
     return held

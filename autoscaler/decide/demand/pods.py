@@ -18,7 +18,7 @@ from autoscaler.decide.scheduling.fresh import FreshWorkers, NewRefusal
 from autoscaler.decide.scheduling.picture import Picture
 from autoscaler.decide.scheduling.placing import Trial, Waiting
 from autoscaler.decide.scheduling.sizing import size
-from autoscaler.model import Asks, Blocked, NewWorkers, OwnerLaunches, Pod, Snapshot, State
+from autoscaler.model import Asks, Blocked, NewWorkers, OwnerLaunches, Pod, Snapshot, State, blocked_by
 from autoscaler.model.rules import PodRules
 from autoscaler.policy import Policy
 
@@ -86,7 +86,8 @@ def pod_demand(
     daemons = [pod for pod in snapshot.pods if _waits(pod) and pod.owner_kind == "DaemonSet"]
     unbound = [pod for pod in snapshot.pods if _waits(pod) and pod.owner_kind != "DaemonSet"]
     blocked = [
-        Blocked(subject=pod.title, reason="daemonset: its node is full; a new worker cannot help") for pod in daemons
+        Blocked(subject=pod.title, code="daemonset", text="its node is full; a new worker cannot help")
+        for pod in daemons
     ]
     if not _due(unbound, policy, now_s) and not displaced:
         return msgspec.structs.replace(NO_DEMAND, waiting=len(unbound), blocked=tuple(blocked))
@@ -161,7 +162,7 @@ def _stuck(classes: Iterable[_Class], held_back: Mapping[PodRules, HeldBack]) ->
         number = min(left.get(one.rules, 0), len(one.pods))
         for pod in one.pods[len(one.pods) - number :]:
             left[one.rules] -= 1
-            yield Blocked(subject=pod.title, reason=held_back[one.rules].why)
+            yield blocked_by(pod.title, held_back[one.rules].why)
 
 
 def _without_held(
@@ -178,12 +179,7 @@ def _without_held(
 
 
 def _blocked(classes: Iterable[_Class], why: Mapping[PodRules, NewRefusal]) -> list[Blocked]:
-    return [
-        Blocked(subject=pod.title, reason=str(why[one.rules]))
-        for one in classes
-        if one.rules in why
-        for pod in one.pods
-    ]
+    return [blocked_by(pod.title, why[one.rules].why) for one in classes if one.rules in why for pod in one.pods]
 
 
 def _worth_a_worker(picture: Picture, pods: Sequence[Pod]) -> tuple[list[_Class], list[Blocked]]:
@@ -193,10 +189,10 @@ def _worth_a_worker(picture: Picture, pods: Sequence[Pod]) -> tuple[list[_Class]
     for pod in pods:
         rules = picture.book.of(pod)
         if rules.priority < EXPENDABLE_BELOW:
-            why = f"expendable: its priority {rules.priority} is below {EXPENDABLE_BELOW}; it waits for room"
-            blocked.append(Blocked(subject=pod.title, reason=why))
+            why = f"its priority {rules.priority} is below {EXPENDABLE_BELOW}; it waits for room"
+            blocked.append(Blocked(subject=pod.title, code="expendable", text=why))
         elif picture.book.is_nominated(pod):
-            blocked.append(Blocked(subject=pod.title, reason="nominated: the scheduler makes room by preemption"))
+            blocked.append(Blocked(subject=pod.title, code="nominated", text="the scheduler makes room by preemption"))
         else:
             classes.setdefault(rules, []).append(pod)
     return [_Class(rules, tuple(group)) for rules, group in classes.items()], blocked
@@ -241,7 +237,7 @@ def _judged(picture: Picture, classes: Sequence[_Class], state: State, now_s: in
             *(Waiting(one.rules, len(one.pods), elsewhere) for one in asked),
         ],
         records=records,
-        blocked=[Blocked(subject=pod.title, reason=f"unhelped: {reason}") for pod, reason in refused],
+        blocked=[Blocked(subject=pod.title, code="unhelped", text=reason) for pod, reason in refused],
     )
 
 

@@ -98,7 +98,7 @@ def _succeeded(look: Look, state: State, removal: RemovalOperation, result: Comm
     instead = _drained(look, state, removal, since_s=sent_at_s if result.ended_at_s is None else result.ended_at_s)
     if instead is not None:
         return instead
-    look.events.append(f"{removal.node_name} is drained ({result.evicted_pods} pods evicted)")
+    look.done.append(f"{removal.node_name} is drained ({result.evicted_pods} pods evicted)")
     drained = enter_phase(
         removal, RemovalPhase.DRAINED, now_s=look.now_s, fence=removal.fence, not_after_s=removal.not_after_s
     )
@@ -138,7 +138,7 @@ def _reclaim_failed(look: Look, state: State, removal: RemovalOperation, result:
     stands = result.outcome in _STANDS
     undone = result.outcome in _TRY_AGAIN or judged_anew or result.outcome is CommandOutcome.FENCED_OFF
     if _is_nearly_up(look, removal) or (removal.due_at_s is None and not undone):
-        look.events.append(f"{removal.node_name}: {why}; EC2 takes it now")
+        look.done.append(f"{removal.node_name}: {why}; EC2 takes it now")
         return terminate(look, state, removal)
     sent_at_s = removal.command.sent_at_s if removal.command is not None else look.now_s
     if result.outcome is CommandOutcome.NO_SUCH_NODE:
@@ -153,7 +153,7 @@ def _reclaim_failed(look: Look, state: State, removal: RemovalOperation, result:
 
 def _failed(look: Look, state: State, removal: RemovalOperation, result: CommandResult) -> State:
     why = _words(result)
-    look.events.append(f"{removal.node_name}: {why}")
+    look.done.append(f"{removal.node_name}: {why}")
     if look.policy.drain.force and result.outcome is CommandOutcome.TIMED_OUT:
         return terminate(look, began_to_go(state, removal, now_s=look.now_s), removal, although=why)
     state = remember_refusal(state, removal.node_name, why, now_s=look.now_s, policy=look.policy)

@@ -35,7 +35,7 @@ def judge_inspection(look: Look, state: State, removal: RemovalOperation) -> Sta
     """Let the machine go, keep it, or wait for an answer."""
     if removal.reason == TEARDOWN:
         # Nothing was begun but a question, and whoever resumed the cluster keeps it: repair asks by its own rules.
-        look.events.append(f"{_title(removal)} stays: the teardown that asked about it was given up")
+        look.done.append(f"{_title(removal)} stays: the teardown that asked about it was given up")
         return update_removal(state, removal.operation_id, lambda _: None)
     if removal.reason == INSTANCE_GONE and (lives := _lives_after_all(look, removal)) is not None:
         return _keep(look, state, removal, lives)
@@ -92,7 +92,7 @@ def _judge(look: Look, state: State, removal: RemovalOperation, seen: Inspection
     gone = removal.reason == INSTANCE_GONE
     if gone and not look.is_unknown_to_ec2(removal.instance_id) and not _is_dead(look, removal):
         return state  # EC2 has to be asked by id first
-    look.events.append(f"{_title(removal)}: a server says that it is NotReady and holds nothing that stays")
+    look.done.append(f"{_title(removal)}: a server says that it is NotReady and holds nothing that stays")
     named = msgspec.structs.replace(removal, node_name=seen.node)
     return _enter(look, state, named, RemovalPhase.DELETING if gone else RemovalPhase.TERMINATING)
 
@@ -103,7 +103,7 @@ def _without_node(look: Look, state: State, removal: RemovalOperation) -> State:
         nameless = maybe_its_node(look.snapshot.nodes, instance)
         if nameless is not None:
             return _keep(look, state, removal, f"Node {nameless} has no EC2 provider-id and may be this instance")
-    look.events.append(f"{_title(removal)}: a server knows no Node of it")
+    look.done.append(f"{_title(removal)}: a server knows no Node of it")
     if removal.reason == INSTANCE_GONE:
         return removal_ended(state, removal, now_s=look.now_s)
     return _enter(look, state, removal, RemovalPhase.TERMINATING)
@@ -125,9 +125,7 @@ def _is_dead(look: Look, removal: RemovalOperation) -> bool:
 def _ask_again(look: Look, state: State, removal: RemovalOperation, result: CommandResult) -> State:
     """No answer, or none that is understood, ends nothing; that it stays away is news once."""
     if removal.attempts + 1 == SILENCE_IS_NEWS_AFTER:
-        look.events.append(
-            f"{_title(removal)} stays: no server says what it holds, asked {SILENCE_IS_NEWS_AFTER} times"
-        )
+        look.done.append(f"{_title(removal)} stays: no server says what it holds, asked {SILENCE_IS_NEWS_AFTER} times")
         look.news = True
     return send_again(look, state, removal, result)
 
@@ -138,7 +136,7 @@ def _enter(look: Look, state: State, removal: RemovalOperation, phase: RemovalPh
 
 
 def _keep(look: Look, state: State, removal: RemovalOperation, why: str) -> State:
-    look.events.append(f"{_title(removal)} stays: {why}")
+    look.done.append(f"{_title(removal)} stays: {why}")
     state = remember_refusal(state, _title(removal), why, now_s=look.now_s, policy=look.policy)
     return update_removal(state, removal.operation_id, lambda _: None)
 

@@ -29,7 +29,7 @@ def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
         instance, node = look.instances.get(instance_id), look.nodes.get(instance_id)
         if node is not None and _has_joined(look, node, instance):
             took_s = look.now_s - launch.created_at_s
-            look.events.append(f"worker {node.name} is Ready, {took_s} s after its launch")
+            look.done.append(f"worker {node.name} is Ready, {took_s} s after its launch")
             finished.append(instance_id)
             state = joined_after(worker_joined(state), took_s)
             if (zone := _zone_of(node, instance)) is not None:
@@ -37,21 +37,19 @@ def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
         elif instance is None:
             first_s = absent.setdefault(instance_id, look.now_s)
             if look.now_s - first_s >= SETTLE_S:
-                look.events.append(
-                    f"instance {instance_id} of launch {launch.operation_id} was not seen again: given up"
-                )
+                look.done.append(f"instance {instance_id} of launch {launch.operation_id} was not seen again: given up")
                 finished.append(instance_id)
             else:
                 waiting.append(instance_id)
         elif (nameless := _nameless(look, instance, node)) is not None:
-            look.events.append(
+            look.done.append(
                 f"{instance_id} stays: Node {nameless} has no EC2 provider-id and may be this instance; "
                 "let K3s set it (provider-id), or end the worker yourself"
             )
             look.news = True
             finished.append(instance_id)
         elif (gone_because := _lost(look, instance)) is not None and open_operations(state) < MAX_OPEN_OPERATIONS:
-            look.events.append(f"instance {instance_id} {gone_because}")
+            look.done.append(f"instance {instance_id} {gone_because}")
             finished.append(instance_id)
             if _is_failure(state, instance):
                 state = _failed(look, state, launch, instance)
@@ -180,5 +178,5 @@ def _is_over(look: Look, launch: LaunchOperation) -> bool:
         return launch.unidentified == 0
     if look.now_s - launch.created_at_s < RESEND_FOR_S:
         return False
-    look.events.append(f"launch {launch.operation_id} left no trace within {RESEND_FOR_S} s: given up")
+    look.done.append(f"launch {launch.operation_id} left no trace within {RESEND_FOR_S} s: given up")
     return True

@@ -23,7 +23,7 @@ def terminate(look: Look, state: State, removal: RemovalOperation, *, although: 
 def uncordon(look: Look, state: State, removal: RemovalOperation, why: str) -> State:
     """Give the worker back to the scheduler; its higher fence stops a drain that still runs."""
     title = removal.node_name or removal.instance_id
-    look.events.append(f"{title} is uncordoned: {why}" if removal.node_name else f"{title} stays: {why}")
+    look.done.append(f"{title} is uncordoned: {why}" if removal.node_name else f"{title} stays: {why}")
     changed = enter_phase(
         removal,
         RemovalPhase.UNCORDONING,
@@ -40,13 +40,13 @@ def drain_anew(look: Look, state: State, removal: RemovalOperation, why: str) ->
     instance = look.instances.get(removal.instance_id)
     if instance is None:
         return state  # not listed: whether it is gone is being asked
-    look.events.append(f"{removal.node_name}: {why}; it is drained anew")
+    look.done.append(f"{removal.node_name}: {why}; it is drained anew")
     return _anew(look, state, removal, instance, RemovalPhase.DRAINING)
 
 
 def ask_anew(look: Look, state: State, removal: RemovalOperation, instance: Instance, why: str) -> State:
     """The same question as a new operation: what led to it has not changed, and metrics need not lead to it again."""
-    look.events.append(f"{removal.node_name or removal.instance_id}: {why}; it is asked anew")
+    look.done.append(f"{removal.node_name or removal.instance_id}: {why}; it is asked anew")
     return _anew(look, state, removal, instance, RemovalPhase.INSPECTING)
 
 

@@ -34,7 +34,7 @@ def advance_removal(look: Look, state: State, removal: RemovalOperation, *, want
         return _deleting(look, state, removal)
     instance = look.instances.get(removal.instance_id)
     if removal.reason == STOPPED and instance is not None and instance.state in ALIVE:
-        look.events.append(f"{removal.node_name or removal.instance_id} was started again: it stays")
+        look.done.append(f"{removal.node_name or removal.instance_id} was started again: it stays")
         return update_removal(state, removal.operation_id, lambda _: None)
     if removal.phase is RemovalPhase.INSPECTING and removal.reason == INSTANCE_GONE:
         return judge_inspection(look, state, removal)
@@ -98,7 +98,7 @@ def _after_death(look: Look, state: State, removal: RemovalOperation) -> State:
     instance = look.instances.get(removal.instance_id)
     if instance is not None and instance.state is not InstanceState.TERMINATED:
         return state
-    look.events.append(f"instance {removal.instance_id} is terminated")
+    look.done.append(f"instance {removal.instance_id} is terminated")
     if not removal.node_name:
         return removal_ended(state, removal, now_s=look.now_s)
     changed = enter_phase(
@@ -121,7 +121,7 @@ def _terminating(look: Look, state: State, removal: RemovalOperation) -> State:
         return _held(state, removal, None)
     title = removal.node_name or removal.instance_id
     if removal.held_since_s is None:
-        look.events.append(f"{title} is not ended for now: {why}")
+        look.done.append(f"{title} is not ended for now: {why}")
         return _held(state, removal, look.now_s)
     if look.now_s - removal.held_since_s <= (WORD_HOLDS_S if why == UNSEEN else LANDED_BY_S):
         return state
@@ -129,7 +129,7 @@ def _terminating(look: Look, state: State, removal: RemovalOperation) -> State:
         return ask_anew(look, state, removal, instance, why)
     state = remember_refusal(state, title, why, now_s=look.now_s, policy=look.policy)
     if removal.reason in INSPECTED_FOR:
-        look.events.append(f"{title} stays: {why}")
+        look.done.append(f"{title} stays: {why}")
         return update_removal(state, removal.operation_id, lambda _: None)
     return uncordon(look, undone(state, removal, now_s=look.now_s), removal, why)
 
@@ -142,11 +142,11 @@ def _held(state: State, removal: RemovalOperation, since_s: int | None) -> State
 def _deleting(look: Look, state: State, removal: RemovalOperation) -> State:
     result = result_of(look, removal)
     if result is not None and result.outcome in {CommandOutcome.SUCCEEDED, CommandOutcome.NO_SUCH_NODE}:
-        look.events.append(f"Node {removal.node_name} is deleted")
+        look.done.append(f"Node {removal.node_name} is deleted")
         return removal_ended(state, removal, now_s=look.now_s)
     unseen = look.snapshot.cluster_known and all(n.name != removal.node_name for n in look.snapshot.nodes)
     if removal.command is None and unseen:
-        look.events.append(f"Node {removal.node_name} is gone")
+        look.done.append(f"Node {removal.node_name} is gone")
         return removal_ended(state, removal, now_s=look.now_s)
     return send_again(look, state, removal, result)
 

@@ -14,7 +14,7 @@ from autoscaler.decide.scheduling.picture import Picture
 from autoscaler.decide.scheduling.placing import Waiting
 from autoscaler.decide.scheduling.refusing import Refusing
 from autoscaler.decide.scheduling.sizing import may_be_left, size
-from autoscaler.model import Asks, NewWorkers, Pod, Snapshot, State
+from autoscaler.model import Asks, NewWorkers, Pod, Snapshot, State, Why
 from autoscaler.model.rules import Budget, PodRules
 from autoscaler.policy import Policy
 from autoscaler.windows import Headroom
@@ -50,7 +50,7 @@ class Elsewhere:
         """Owners of its pods, as moves of them are remembered."""
         return [family(pod, self._picture.book.of(pod)) for pod in movable_pods(worker)]
 
-    def cannot_lose(self, worker: Worker, gone: Sequence[Worker], places: Sequence[Worker]) -> str | None:
+    def cannot_lose(self, worker: Worker, gone: Sequence[Worker], places: Sequence[Worker]) -> Why | None:
         """Why its pods have no place on `places` beside those of `gone`, which leave with it; None where all have."""
         pods = [pod for leaving in (worker, *gone) for pod in movable_pods(leaving)]
         if not pods:
@@ -66,9 +66,9 @@ class Elsewhere:
             if not left:
                 return None
             pod = next(pod for pod in pods if picture.book.of(pod) == left[0].rules)
-            return f"no_room: {pod.title} {self._found_no_place(left[0].rules, on)}"
+            return Why("no_room", f"{pod.title} {self._found_no_place(left[0].rules, on)}")
 
-    def held(self, worker: Worker) -> str | None:
+    def held(self, worker: Worker) -> Why | None:
         """The disruption budget that lets none of its pods go now, as far as a fresh answer tells."""
         return self._held_by_budget(movable_pods(worker))
 
@@ -108,27 +108,28 @@ class Elsewhere:
         told = f" ({', '.join(f'{plugin} on {count}' for plugin, count in often)})" if often else ""
         return f"fits on no other worker{told}"
 
-    def _held_by_budget(self, pods: Sequence[Pod]) -> str | None:
+    def _held_by_budget(self, pods: Sequence[Pod]) -> Why | None:
         rules = self._snapshot.scheduling_rules
         if rules is None or self._now_s - rules.answered_at_s > BUDGETS_HOLD_S:
             return None
         for budget in rules.budgets:
             if budget.allowed < 1 and (covered := self._covered(budget, pods)):
-                return f"budget: {budget.namespace}/{budget.name} allows no eviction of {covered[0].title} now"
+                told = f"{budget.namespace}/{budget.name} allows no eviction of {covered[0].title} now"
+                return Why("budget", told)
         return None
 
-    def _shares_budget(self, worker: Worker, gone: Sequence[Worker]) -> str | None:
+    def _shares_budget(self, worker: Worker, gone: Sequence[Worker]) -> Why | None:
         """Why it does not leave together with those in `gone`: the one's evictions would have the other's refused."""
         others = [pod for other in gone for pod in movable_pods(other)]
         if not others:
             return None
         rules = self._snapshot.scheduling_rules
         if rules is None or not rules.answered_at_s or "budgets" in rules.incomplete:
-            return "budget: which disruption budgets there are is not known, so it does not leave with others"
+            return Why("budget", "which disruption budgets there are is not known, so it does not leave with others")
         for budget in rules.budgets:
             mine, theirs = self._covered(budget, movable_pods(worker)), self._covered(budget, others)
             if mine and theirs:
-                return f"budget: {budget.namespace}/{budget.name} covers pods of another that leaves, too"
+                return Why("budget", f"{budget.namespace}/{budget.name} covers pods of another that leaves, too")
         return None
 
     def _covered(self, budget: Budget, pods: Sequence[Pod]) -> list[Pod]:

@@ -5,7 +5,7 @@ is told them all.
 """
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from autoscaler.decide.capacity.pools import is_open
 from autoscaler.decide.demand.schedules import Limits
@@ -13,26 +13,12 @@ from autoscaler.decide.demand.use import low_enough
 from autoscaler.decide.fleet import FleetView, Worker
 from autoscaler.decide.removal.elsewhere import movable_pods
 from autoscaler.decide.removal.pace import blackout_at, blackout_ends_s
-from autoscaler.model import MetricsStatus, Pod, RemovalOperation, RemovalPhase, Snapshot, State
+from autoscaler.model import MetricsStatus, Pod, RemovalOperation, RemovalPhase, Snapshot, State, Why
 from autoscaler.policy import Policy
-from autoscaler.state.memory import refused_lately, refused_until_s, was_removed
+from autoscaler.state.memory import held_lately, was_removed
 
 STUCK_AFTER_S: Final = 300
 """A phase that lasts this much longer than a drain may is stuck: it is alarmed, and no longer waited for."""
-
-
-class Hold(NamedTuple):
-    """One reason against a removal."""
-
-    code: str
-    """Stable."""
-    says: str
-    """One clause for a person."""
-    until_s: int | None = None
-    """When it ends by itself, in epoch seconds; None where that depends on something else."""
-
-    def __str__(self) -> str:
-        return f"{self.code}: {self.says}" if self.says else self.code
 
 
 def all_holds(
@@ -44,36 +30,36 @@ def all_holds(
     waiting_pods: int,
     now_s: int,
     limits: Limits,
-) -> Iterator[Hold]:
+) -> Iterator[Why]:
     """Why nobody leaves by choice now, whoever it would be; nothing where somebody may."""
     if snapshot.metrics_status is not MetricsStatus.OK:
         problem = f"no shrink without complete metrics: {_first_problem(snapshot)}"
-        yield Hold(f"metrics_{snapshot.metrics_status.value}", problem)
+        yield Why(f"metrics_{snapshot.metrics_status.value}", problem)
     if waiting_pods:
-        yield Hold("pods_waiting", f"{waiting_pods} pods wait for a node")
+        yield Why("pods_waiting", f"{waiting_pods} pods wait for a node")
     if state.launches or fleet.joining:
-        yield Hold("waiting_for_nodes", "workers are joining")
+        yield Why("waiting_for_nodes", "workers are joining")
     if any(holds_up_others(removal, policy, now_s) for removal in state.removals):
-        yield Hold("removal_under_way", "a removal is under way; the next worker waits for its end")
+        yield Why("removal_under_way", "a removal is under way; the next worker waits for its end")
     if fleet.ready == policy.workers.min == 0:  # nobody's use can be low then
-        yield Hold("at_min", "no worker is Ready")
+        yield Why("at_min", "no worker is Ready")
         return
     low_asked = policy.scale_down.when == "low_use" and fleet.existing <= policy.workers.max
     if low_asked and (why := low_enough(snapshot, policy)) is not None:
-        yield Hold("steady", why)
+        yield Why("steady", why)
     if fleet.ready <= policy.workers.min:
-        yield Hold("at_min", f"{fleet.ready} workers are Ready and {limits.min_by} is {policy.workers.min}")
+        yield Why("at_min", f"{fleet.ready} workers are Ready and {limits.min_by} is {policy.workers.min}")
     if (blackout := blackout_at(policy, now_s)) is not None:
         told = f"{blackout}, and nobody leaves by choice before (scale_down.blackouts)"
-        yield Hold("blackout", told, blackout_ends_s(policy, now_s))
+        yield Why("blackout", told, blackout_ends_s(policy, now_s))
     if left_s := cool_down_left_s(state, policy, now_s):
         last_s = max(state.last_scale_up_s or 0, state.last_undone_s or 0)
         what = "launch" if last_s == state.last_scale_up_s else "removal that was undone"
         told = f"the last {what} is {now_s - last_s} s ago; the cool-down ends in {left_s} s"
-        yield Hold("cooling_down", told, now_s + left_s)
+        yield Why("cooling_down", told, now_s + left_s)
     if not fleet.servers:
         told = "no running server instance with the tag k3s-autoscaler/role=server: nobody could drain"
-        yield Hold("no_server", told)
+        yield Why("no_server", told)
 
 
 def cool_down_left_s(state: State, policy: Policy, now_s: int) -> int:
@@ -95,37 +81,35 @@ def _first_problem(snapshot: Snapshot) -> str:
     return snapshot.metrics_problems[0] if snapshot.metrics_problems else "unknown"
 
 
-def keeps(worker: Worker, state: State, policy: Policy, now_s: int) -> str | None:
+def keeps(worker: Worker, state: State, policy: Policy, now_s: int) -> Why | None:
     """Why this worker stays, whatever the demand; None when it may be nominated."""
-    first = next(all_that_keeps(worker, state, policy, now_s), None)
-    return None if first is None else str(first)
+    return next(all_that_keeps(worker, state, policy, now_s), None)
 
 
-def all_that_keeps(worker: Worker, state: State, policy: Policy, now_s: int) -> Iterator[Hold]:
+def all_that_keeps(worker: Worker, state: State, policy: Policy, now_s: int) -> Iterator[Why]:
     """Every such reason. Of its pods, as far as they are known."""
     node, instance = worker.node, worker.instance
     if was_removed(state, worker.key):
-        yield Hold("removed", "EC2 has ended it, and an older answer still shows it")
+        yield Why("removed", "EC2 has ended it, and an older answer still shows it")
     if not worker.ours or instance is None:
-        yield Hold("not_ours", "it lacks the tag ManagedBy=autoscaler of this cluster")
+        yield Why("not_ours", "it lacks the tag ManagedBy=autoscaler of this cluster")
         return
     if node is None or not is_open(worker, policy):
-        yield Hold("not_schedulable", "cordoned or tainted by somebody else")
+        yield Why("not_schedulable", "cordoned or tainted by somebody else")
     if node is None:
         return
     age_s, least_s = now_s - instance.launched_at_s, policy.scale_down.min_age_s
     if age_s < least_s:
         told = f"{age_s} s old; scale_down.min_age_s is {least_s}"
-        yield Hold("young", told, instance.launched_at_s + least_s)
+        yield Why("young", told, instance.launched_at_s + least_s)
     if node.local_volumes:
-        yield Hold("local_volume", f"{node.local_volumes} node-local volumes live on it")
-    if (refused := refused_lately(state, node.name, now_s)) is not None:
-        code, _, told = refused.partition(": ")
-        yield Hold(code, told, refused_until_s(state, node.name))
+        yield Why("local_volume", f"{node.local_volumes} node-local volumes live on it")
+    if (held := held_lately(state, node.name, now_s)) is not None:
+        yield held
     for pod in movable_pods(worker):
         why = pod_keeps(pod, policy)
         if why is not None:
-            yield Hold(why, pod.title)
+            yield Why(why, pod.title)
 
 
 def pod_keeps(pod: Pod, policy: Policy) -> str | None:

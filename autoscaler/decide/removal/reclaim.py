@@ -35,18 +35,18 @@ def reclaim_noticed(look: Look, state: State, fleet: FleetView) -> tuple[State, 
             continue
         worker = workers.get(notice.subject)
         if over and worker is not None:
-            look.events.append(f"{worker.title}: EC2's notice ({notice.kind}) is out of date")
+            look.done.append(f"{worker.title}: EC2's notice ({notice.kind}) is out of date")
         if over or worker is None or worker.instance is None or not _is_to_be_reclaimed(worker) or worker.key in begun:
             state = mark_handled(state, notice.kind, notice.subject)
             continue
         if worker.removal is None and open_operations(state) >= MAX_OPEN_OPERATIONS:
-            look.events.append(f"{worker.title}: EC2 gave notice ({notice.kind}), but too many operations are open")
+            look.done.append(f"{worker.title}: EC2 gave notice ({notice.kind}), but too many operations are open")
             continue
         if worker.removal is not None:
             state = update_removal(state, worker.removal.operation_id, lambda _: None)
         state = mark_handled(state, notice.kind, notice.subject)
         state = open_removal(state, _reclaim(look, worker, worker.instance, notice), counts_as_scale_down=False)
-        look.events.append(f"{worker.title}: EC2 gave notice ({notice.kind}); draining it")
+        look.done.append(f"{worker.title}: EC2 gave notice ({notice.kind}); draining it")
         begun.append(worker.key)
     return state, tuple(begun)
 

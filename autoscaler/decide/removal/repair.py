@@ -9,9 +9,9 @@ from autoscaler.model import Blocked, InstanceState, Notice, RemovalOperation, R
 from autoscaler.policy import Policy
 from autoscaler.state.memory import (
     PROVEN_AFTER_S,
+    held_lately,
     join_failed,
     maybe_still_shown,
-    refused_lately,
     taken_by_ec2,
     was_removed,
     workers_stay,
@@ -46,10 +46,10 @@ def repair_unhealthy(look: Look, state: State, fleet: FleetView) -> tuple[State,
         if why is None and open_operations(state) >= MAX_OPEN_OPERATIONS:
             why = "state_full: too many operations are open"
         if why is not None:
-            blocked.append(Blocked(subject=worker.title, reason=f"not_ready: {why}"))
+            blocked.append(Blocked(subject=worker.title, code="not_ready", text=why))
         elif worker.instance is not None:
             removal = new_removal(look, worker.instance, worker.node, reason=NOT_READY, phase=RemovalPhase.INSPECTING)
-            look.events.append(
+            look.done.append(
                 f"{worker.title} is NotReady for {look.policy.repair.not_ready_s} s: a server is asked what it holds"
             )
             worked_until_s = look.now_s - look.policy.repair.not_ready_s
@@ -99,7 +99,8 @@ def _kept(look: Look, state: State, fleet: FleetView, title: str) -> str | None:
     """Why a server is not asked about it now: none is there, or one said lately that it has to stay."""
     if not fleet.servers:
         return "no running server instance with the tag k3s-autoscaler/role=server: nobody could say what it holds"
-    return refused_lately(state, title, look.now_s)
+    held = held_lately(state, title, look.now_s)
+    return None if held is None else str(held)
 
 
 def _delete_left_node(look: Look, state: State, fleet: FleetView, worker: Worker) -> State:
@@ -134,7 +135,7 @@ def _delete_left_node(look: Look, state: State, fleet: FleetView, worker: Worker
     )
     does = "a server is asked what it holds" if instance is None else "its Node is deleted"
     why = f" ({reason})" if instance is not None and (reason := why_ended(instance)) else ""
-    look.events.append(f"{worker.title} lost its instance{why}: {does}")
+    look.done.append(f"{worker.title} lost its instance{why}: {does}")
     if instance is not None:
         state = _lost_young(look, state, worker, worked_until_s=look.now_s)
     return open_removal(state, removal, counts_as_scale_down=False)
@@ -174,7 +175,7 @@ def trust_launches_again(look: Look, state: State, fleet: FleetView) -> State:
     for worker in fleet.having(Standing.READY):
         launched_at_s = worker.instance.launched_at_s if worker.instance is not None else look.now_s
         if worker.launched_by_us_after(failed.failed_at_s) and look.now_s - launched_at_s >= PROVEN_AFTER_S:
-            look.events.append(f"{worker.title} stays Ready: launches are trusted again")
+            look.done.append(f"{worker.title} stays Ready: launches are trusted again")
             return workers_stay(state)
     return state
 
@@ -219,11 +220,11 @@ def _end_orphans(look: Look, state: State, fleet: FleetView, blocked: list[Block
         else:
             why = _kept(look, state, fleet, key)
         if why is not None:
-            blocked.append(Blocked(subject=key, reason=f"no_node: {why}"))
+            blocked.append(Blocked(subject=key, code="no_node", text=why))
             continue
         removal = new_removal(look, instance, None, reason=NO_NODE, phase=RemovalPhase.INSPECTING)
         state = open_removal(state, removal, counts_as_scale_down=False)
-        look.events.append(f"instance {key} is a worker of ours without a Node: a server is asked whether it knows one")
+        look.done.append(f"instance {key} is a worker of ours without a Node: a server is asked whether it knows one")
     return state
 
 
@@ -243,17 +244,17 @@ def _end_stopped(look: Look, state: State, fleet: FleetView, blocked: list[Block
             noted = Notice(kind=STOPPED, subject=key, received_at_s=look.now_s, handled=True)
             state = add_notices(state, (noted,))
             hours = STOPPED_KEPT_S // 3600
-            look.events.append(f"{worker.title} is stopped: start it within {hours} hours, or it is ended")
+            look.done.append(f"{worker.title} is stopped: start it within {hours} hours, or it is ended")
             look.news = True
         elif look.now_s - since_s[key] >= STOPPED_KEPT_S:
             why = _stays_stopped(look, state, fleet, worker)
             if why is not None:
-                blocked.append(Blocked(subject=worker.title, reason=f"stopped: {why}"))
+                blocked.append(Blocked(subject=worker.title, code="stopped", text=why))
             elif worker.instance is not None:
                 removal = new_removal(look, worker.instance, worker.node, reason=STOPPED, phase=RemovalPhase.INSPECTING)
                 state = open_removal(state, removal, counts_as_scale_down=False)
                 stopped_s = look.now_s - since_s[key]
-                look.events.append(f"{worker.title} was stopped for {stopped_s} s: a server is asked what it holds")
+                look.done.append(f"{worker.title} was stopped for {stopped_s} s: a server is asked what it holds")
     return state
 
 

@@ -128,7 +128,7 @@ def begin(
         return ReplacePlan(state=state)
     if why is not None:
         more = f" ({len(wished) - 1} more are due)" if len(wished) > 1 else ""
-        row = Blocked(subject=wished[0].worker.title, reason=f"{wished[0].cause}: it is replaced later{more}: {why}")
+        row = Blocked(subject=wished[0].worker.title, code=wished[0].cause, text=f"it is replaced later{more}: {why}")
         return ReplacePlan(state=state, blocked=(row,))
     elsewhere = Elsewhere(look.snapshot, fleet, state, look.policy, now_s=look.now_s)
     blocked: list[Blocked] = []
@@ -140,7 +140,7 @@ def begin(
         if stays is None:
             return msgspec.structs.replace(_begun(look, state, fleet, wish), blocked=tuple(blocked))
         if len(blocked) < TOLD:
-            blocked.append(Blocked(subject=wish.worker.title, reason=f"{wish.cause}: {stays}"))
+            blocked.append(Blocked(subject=wish.worker.title, code=wish.cause, text=stays))
     return ReplacePlan(state=state, blocked=tuple(blocked), asks=unseen)
 
 
@@ -196,7 +196,7 @@ def _stays(look: Look, state: State, fleet: FleetView, elsewhere: Elsewhere, wis
     """Why nothing is launched for it."""
     why = keeps(wish.worker, state, look.policy, look.now_s) or elsewhere.held(wish.worker)
     if why is not None:
-        return why
+        return str(why)
     if _spares(look, state.replacement_failed, wish, fleet):
         return at_min(wish.worker, fleet, look)
     most = look.policy.workers.max
@@ -246,7 +246,7 @@ def _begun(look: Look, state: State, fleet: FleetView, wish: Wish) -> ReplacePla
     if not spares:
         why = f"{wish.worker.title} is replaced, since {wish.why}, and what replaces it comes first"
         return ReplacePlan(state=state, launches=launches, reason=wish.reason, why=why)
-    look.events.append(f"{wish.worker.title} is replaced, since {wish.why}: what was launched for another stands in")
+    look.done.append(f"{wish.worker.title} is replaced, since {wish.why}: what was launched for another stands in")
     return ReplacePlan(state=state)
 
 
@@ -274,7 +274,7 @@ def _drained(
     """What was launched is there: the worker goes, if it still may."""
     blackout = blackout_at(look.policy, look.now_s)
     if blackout is not None:
-        row = Blocked(subject=worker.title, reason=f"{replacement.cause}: its drain waits: {blackout}")
+        row = Blocked(subject=worker.title, code=replacement.cause, text=f"its drain waits: {blackout}")
         return ReplacePlan(state=state, blocked=(row,))
     why = _not_now(look, state, fleet, waiting_pods=waiting_pods)
     if why is None and worker.standing is not Standing.READY:
@@ -285,7 +285,8 @@ def _drained(
         asks = _asks(look, elsewhere, worker)
         if asks:
             return ReplacePlan(state=state, asks=asks)
-        why = keeps(worker, state, look.policy, look.now_s) or elsewhere.cannot_lose(worker, (), _places(look, fleet))
+        kept = keeps(worker, state, look.policy, look.now_s) or elsewhere.cannot_lose(worker, (), _places(look, fleet))
+        why = None if kept is None else str(kept)
     if why is None:
         # A rotation moves pods whatever they need; a cheaper place that they do not do with is not tried again soon.
         return ReplacePlan(
@@ -297,7 +298,7 @@ def _drained(
         )
     if look.now_s - replacement.began_at_s > GIVEN_UP_AFTER_S:
         return _failed(look, state, worker, f"it could not go: {why}")
-    row = Blocked(subject=worker.title, reason=f"{replacement.cause}: its drain waits: {why}")
+    row = Blocked(subject=worker.title, code=replacement.cause, text=f"its drain waits: {why}")
     return ReplacePlan(state=state, blocked=(row,))
 
 
@@ -306,7 +307,7 @@ def _failed(look: Look, state: State, worker: Worker, why: str) -> ReplacePlan:
     failed = state.replacement_failed
     if failed is not None:
         wait_s = failed.retry_at_s - look.now_s
-        look.events.append(f"{worker.title} is not replaced: {why}; the next try is in {wait_s} s")
+        look.done.append(f"{worker.title} is not replaced: {why}; the next try is in {wait_s} s")
         look.news = True
     return ReplacePlan(state=state)
 

@@ -14,7 +14,7 @@ from autoscaler.decide.removal.elsewhere import Elsewhere
 from autoscaler.decide.removal.minimum import at_min
 from autoscaler.decide.removal.reclaim import is_far
 from autoscaler.model import Asks, Blocked, MetricsStatus, NewWorkers, Notice, State
-from autoscaler.state.memory import refused_lately, was_removed
+from autoscaler.state.memory import held_lately, was_removed
 from autoscaler.state.notices import RETIREMENT
 
 
@@ -49,7 +49,7 @@ def plan_retirement(look: Look, state: State, fleet: FleetView) -> Retirement:
         if why is None:
             step = _next_step(look, state, fleet, worker, notice)
             return msgspec.structs.replace(step, blocked=tuple(blocked))
-        blocked.append(Blocked(subject=worker.title, reason=f"retirement: {why}; EC2 retires it"))
+        blocked.append(Blocked(subject=worker.title, code="retirement", text=f"{why}; EC2 retires it"))
     return Retirement(blocked=tuple(blocked))
 
 
@@ -57,7 +57,8 @@ def _stays(worker: Worker, state: State, now_s: int) -> str | None:
     """Why its removal waits until EC2 takes it, or until a person has seen to it."""
     if worker.node is not None and worker.node.local_volumes:
         return f"{worker.node.local_volumes} node-local volumes live on it, so move them"
-    return refused_lately(state, worker.title, now_s)
+    held = held_lately(state, worker.title, now_s)
+    return None if held is None else str(held)
 
 
 def _next_step(look: Look, state: State, fleet: FleetView, worker: Worker, notice: Notice) -> Retirement:

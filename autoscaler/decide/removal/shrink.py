@@ -17,7 +17,7 @@ from autoscaler.decide.removal.elsewhere import Elsewhere, movable_pods
 from autoscaler.decide.removal.holds import all_holds, keeps
 from autoscaler.decide.removal.pace import at_once
 from autoscaler.decide.removal.window import at_highest, lacks_room, not_known
-from autoscaler.model import Asks, Blocked, Snapshot, State
+from autoscaler.model import Asks, Blocked, Snapshot, State, Why, blocked_by
 from autoscaler.policy import Policy
 from autoscaler.state.memory import times_refused
 from autoscaler.state.moved import moved_too_often
@@ -27,7 +27,7 @@ SEEN_AT_ONCE = 20
 """Workers whose single pods are asked for in one question, oldest first."""
 ASKED_IN_VAIN = 3
 """After so many questions in a row without an answer it is decided by requests and selectors."""
-ONLY_EMPTY: Final = "budget: scale_down.budget lets only empty workers leave"
+ONLY_EMPTY: Final = Why("budget", "scale_down.budget lets only empty workers leave")
 _REASONS: Final = {"low_use": "low_utilisation", "fits": "consolidation"}
 
 
@@ -69,7 +69,7 @@ def plan_shrink(
     """
     hold = next(all_holds(snapshot, fleet, state, policy, waiting_pods=waiting_pods, now_s=now_s, limits=limits), None)
     if hold is not None:
-        return ShrinkPlan(candidates=(), reason=hold.code, message=hold.says, blocked=())
+        return ShrinkPlan(candidates=(), reason=hold.code, message=hold.text, blocked=())
     if not snapshot.rooms_known:
         message = "what is free on the Nodes is not known"
         return ShrinkPlan(candidates=(), reason="unseen", message=message, blocked=(), asks=Asks(rooms=True))
@@ -80,14 +80,14 @@ def plan_shrink(
         if why is None:
             eligible.append(worker)
         elif worker.ours:
-            blocked.append(Blocked(subject=worker.title, reason=why))
+            blocked.append(blocked_by(worker.title, why))
     unknown, choice = _choosing(
         snapshot, fleet, state, policy, eligible, now_s=now_s, limits=limits, distrusted=distrusted, kept=kept
     )
     if unknown is not None:
         return ShrinkPlan(candidates=(), reason="window_unknown", message=unknown, blocked=tuple(blocked))
-    if (why := choice.not_measured_yet()) is not None:
-        return ShrinkPlan(candidates=(), reason="cooling_down", message=why, blocked=tuple(blocked))
+    if (unmeasured := choice.not_measured_yet()) is not None:
+        return ShrinkPlan(candidates=(), reason="cooling_down", message=unmeasured, blocked=tuple(blocked))
     for worker in _in_turn(eligible, fleet, state, policy, leaves_at_once=choice.leaves_at_once):
         if not choice.goes_on_after(worker):
             break
@@ -129,7 +129,7 @@ def bonds_of(
     limits: Limits,
     distrusted: bool = False,
     kept: Keeping = NOBODY_KEPT,
-) -> tuple[Asks, list[str]]:
+) -> tuple[Asks, list[Why]]:
     """All that demand has against the removal of this one worker alone, and what has to be seen to know more.
 
     What keeps it whatever the demand is `all_that_keeps`; what holds every removal back is `all_holds`.
@@ -140,8 +140,8 @@ def bonds_of(
         snapshot, fleet, state, policy, [worker], now_s=now_s, limits=limits, distrusted=distrusted, kept=kept
     )
     asks, bonds = choice.all_bonds(worker)
-    first = [f"window_unknown: {unknown}"] if unknown is not None else []
-    first += [f"cooling_down: {why}"] if (why := choice.not_measured_yet()) is not None else []
+    first = [Why("window_unknown", unknown)] if unknown is not None else []
+    first += [Why("cooling_down", why)] if (why := choice.not_measured_yet()) is not None else []
     return asks, [*first, *bonds]
 
 
@@ -239,7 +239,7 @@ class _Choice:
         self.unseen: list[str] = []
         """The first Nodes whose pods have to be seen before they can be judged."""
         self.asks, self.asked_for = Asks(), ""
-        self._on_demand: dict[tuple[str, str, int], str | None] = {}
+        self._on_demand: dict[tuple[str, str, int], Why | None] = {}
         self._snapshot, self._fleet, self._state, self._policy = snapshot, fleet, state, policy
         self._places, self._now_s, self._limits = places, now_s, limits
         self._forced = forced
@@ -304,7 +304,7 @@ class _Choice:
         self.moves += self._elsewhere.families(worker)
         return self.leaves_at_once(worker) or len(self.chosen) < self._budget
 
-    def _bonds(self, worker: Worker) -> Iterator[str]:
+    def _bonds(self, worker: Worker) -> Iterator[Why]:
         """Why it stays, of all that is judged once its pods are known."""
         judges = (
             self._rules_may_come,
@@ -316,7 +316,7 @@ class _Choice:
         )
         yield from (why for judged in judges if (why := judged(worker)) is not None)
 
-    def all_bonds(self, worker: Worker) -> tuple[Asks, list[str]]:
+    def all_bonds(self, worker: Worker) -> tuple[Asks, list[Why]]:
         """Everything that keeps this worker were it the first to go, and what has to be seen before more is known."""
         found = [
             self._why_no_more() if self._spare < 1 else None,
@@ -335,7 +335,7 @@ class _Choice:
         most = self._policy.scale_down.max_empty_step if empty else self._budget
         return empty is not self.leaves_at_once(self.chosen[0]) or len(self.chosen) >= most
 
-    def _needed_on_demand(self, worker: Worker) -> str | None:
+    def _needed_on_demand(self, worker: Worker) -> Why | None:
         """What a Spot pool's base and share ask for; max comes first."""
         if self._forced:
             return None
@@ -347,47 +347,47 @@ class _Choice:
             self._on_demand[alike] = needed_on_demand(worker, self._fleet, self._policy, gone=gone)
         return self._on_demand[alike]
 
-    def _block(self, worker: Worker, why: str) -> None:
-        self.blocked.append(Blocked(subject=worker.title, reason=why))
+    def _block(self, worker: Worker, why: Why) -> None:
+        self.blocked.append(blocked_by(worker.title, why))
 
-    def _kept_by_pool(self, worker: Worker) -> str | None:
+    def _kept_by_pool(self, worker: Worker) -> Why | None:
         """Its pool's own min, whatever the fleet's."""
         pool = pool_of(worker, self._policy)
         if pool is None or not pool.min:
             return None
         gone = sum(1 for other in self.chosen if pool_of(other, self._policy) == pool)
         ready = self._ready_by_pool[pool.name]
-        return f"needed: pool {pool.name} has a min of {pool.min}" if ready - gone <= pool.min else None
+        return Why("needed", f"pool {pool.name} has a min of {pool.min}") if ready - gone <= pool.min else None
 
-    def _why_no_more(self) -> str:
+    def _why_no_more(self) -> Why:
         by = "" if self._wanted_by == OWN_MIN else f" ({self._wanted_by})"
-        return f"needed: {self._least} workers are wanted{by}"
+        return Why("needed", f"{self._least} workers are wanted{by}")
 
-    def _needed_free(self, worker: Worker) -> str | None:
+    def _needed_free(self, worker: Worker) -> Why | None:
         """What would not stay free without it. max comes first: what is too many goes whatever is to stay free."""
         if self._fleet.existing - len(self.chosen) > self._policy.workers.max:
             return None
         lost = self._elsewhere.headroom_lost(worker, self.chosen, self._places, self._limits.headroom)
-        return None if lost is None else f"needed: headroom: {lost} would not stay free"
+        return None if lost is None else Why("needed", f"headroom: {lost} would not stay free")
 
-    def _too_full(self, worker: Worker) -> str | None:
+    def _too_full(self, worker: Worker) -> Why | None:
         gone = {worker.key, *(other.key for other in self.chosen)}
         why = too_full_without(self._snapshot, self._fleet, gone, self._policy) if self._use_counts else None
-        return None if why is None else f"needed: {why}"
+        return None if why is None else Why("needed", why)
 
-    def _rules_may_come(self, worker: Worker) -> str | None:
+    def _rules_may_come(self, worker: Worker) -> Why | None:
         """A removal can wait for what could not be read just now; for a server that goes on failing it does not."""
         question = self._state.rules_question
         gave_up = question is not None and question.failures >= ASKED_IN_VAIN
         if self._snapshot.scheduling_rules is not None or gave_up or not movable_pods(worker):
             return None
-        return f"rules_unknown: {self._snapshot.rules_problem}"
+        return Why("rules_unknown", self._snapshot.rules_problem)
 
-    def _needed_in_window(self, worker: Worker) -> str | None:
+    def _needed_in_window(self, worker: Worker) -> Why | None:
         if self._forced or self.leaves_at_once(worker):
             return None
         return lacks_room((*self.chosen, worker), self._places, self._policy.scale_down.window_s)
 
-    def _moved_in_vain(self, worker: Worker) -> str | None:
+    def _moved_in_vain(self, worker: Worker) -> Why | None:
         reasons = (moved_too_often(self._state, owner, self._now_s) for owner in self._elsewhere.families(worker))
         return next((why for why in reasons if why is not None), None)

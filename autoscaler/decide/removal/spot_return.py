@@ -24,6 +24,7 @@ from autoscaler.state.memory import times_refused
 from autoscaler.state.notices import INTERRUPTION
 from autoscaler.state.zones import is_doubtful, is_left_out
 
+CODE: Final = "return_to_spot"
 LEAST_WAIT_S: Final = 600
 MAX_WAIT_S: Final = 21_600
 """After returns in vain: from `spot.return_after_s`, ten minutes at least, doubling up to six hours."""
@@ -92,14 +93,14 @@ def _begin(look: Look, state: State, fleet: FleetView, pool: WorkerPool, spare: 
     if worker is None or worker.instance is None:
         return as_it_is
     if (full := _full(look, fleet, pool)) is not None:
-        why = f"return_to_spot: {full}, and that leaves no room to launch before draining"
-        return msgspec.structs.replace(as_it_is, blocked=(Blocked(subject=worker.title, reason=why),))
+        why = f"{full}, and that leaves no room to launch before draining"
+        return msgspec.structs.replace(as_it_is, blocked=(Blocked(subject=worker.title, code=CODE, text=why),))
     kind = worker.instance.instance_type
     kind = kind if kind in pool.instance_types else pool.instance_types[0]
     wanted = NewWorkers(kind, 1, worker.instance.zone, pool=pool.name, market=SPOT)
     launches, because = within_cap((wanted,), fleet, policy)
     if not launches:
-        blocked = Blocked(subject=worker.title, reason=f"return_to_spot: {because}")
+        blocked = Blocked(subject=worker.title, code=CODE, text=because)
         return msgspec.structs.replace(as_it_is, blocked=(blocked,))
     record = msgspec.structs.replace(
         state.spot_return or SpotReturn(), instance_id=worker.key, decision_id=look.decision_id, draining=False

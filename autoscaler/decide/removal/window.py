@@ -11,7 +11,7 @@ import msgspec
 
 from autoscaler.decide.fleet import Worker
 from autoscaler.decide.removal.elsewhere import movable_pods
-from autoscaler.model import Node, Resources, Snapshot
+from autoscaler.model import Node, Resources, Snapshot, Why
 
 _NONE: Final = Resources()
 
@@ -37,7 +37,7 @@ def at_highest(snapshot: Snapshot) -> Snapshot:
 
 def lacks_room(
     leaving: Sequence[Worker], places: Sequence[Worker], window_s: int, *, new: Resources = _NONE
-) -> str | None:
+) -> Why | None:
     """Why pods that ran there in the window and do now could not all run on the places, each at its fullest.
 
     `new`: what those have free that come for the leaving.
@@ -54,10 +54,8 @@ def lacks_room(
     if need.fits_in(free):
         return None
     there = "it" if len(leaving) == 1 else "these"
-    return (
-        f"needed: in the last {window_s} s pods on {there} asked for up to {_in_words(need)}, and "
-        f"{_in_words(free)} is free on the others"
-    )
+    asked = f"in the last {window_s} s pods on {there} asked for up to {_in_words(need)}"
+    return Why("needed", f"{asked}, and {_in_words(free)} is free on the others")
 
 
 def _highest(node: Node) -> Resources | None:

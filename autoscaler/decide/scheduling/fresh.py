@@ -10,7 +10,7 @@ from autoscaler.decide.scheduling.filters import first_refusal
 from autoscaler.decide.scheduling.filters.refusal import Plugin, Refusal
 from autoscaler.decide.scheduling.picture import Picture
 from autoscaler.decide.scheduling.placing import Trial
-from autoscaler.model import NewWorkers
+from autoscaler.model import NewWorkers, Why
 from autoscaler.model.rules import PodRules
 from autoscaler.pools import WorkerPool
 
@@ -37,18 +37,19 @@ class NewRefusal(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it holds whatever other pods do."""
         return self.refusal.plugin not in _OF_OTHER_PODS and not self.unsure
 
-    def __str__(self) -> str:
-        """One clause for a person."""
+    @property
+    def why(self) -> Why:
+        """As it is told of a pod."""
         if self.unsure:
-            return f"unknown: {self.unsure}"
+            return Why("unknown", self.unsure)
         asks, new = dict(self.rules.requests), f"a new {self.instance_type}"
         if self.refusal.plugin is not Plugin.NODE_RESOURCES_FIT:
-            return f"unhelpable: {new} is refused by {self.refusal.plugin}: {self.refusal.reasons[0]}"
+            return Why("unhelpable", f"{new} is refused by {self.refusal.plugin}: {self.refusal.reasons[0]}")
         other = next((n for n in asks if n not in _OF_EVERY_POD and asks[n] > self.room.get(n, 0)), None)
         if other is not None:
-            return f"unfittable: asks {asks[other]} {other}; {new} has {self.room.get(other, 0)}"
+            return Why("unfittable", f"asks {asks[other]} {other}; {new} has {self.room.get(other, 0)}")
         largest = f"the largest worker ({self.instance_type}) gives {_cpu_and_memory(self.room)}"
-        return f"unfittable: asks {_cpu_and_memory(asks)}; {largest}"
+        return Why("unfittable", f"asks {_cpu_and_memory(asks)}; {largest}")
 
 
 def _cpu_and_memory(amounts: Mapping[str, int]) -> str:

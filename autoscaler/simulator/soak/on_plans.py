@@ -158,7 +158,7 @@ def _is_whole(document: Mapping[str, Any], count: int) -> bool:
 
 def _zones_unknown(document: Mapping[str, Any]) -> bool:
     """Whether the look could not say of a pod if a new worker would take it."""
-    return any(row["reason"].startswith("unknown: ") for row in document["blocked"])
+    return any(row["code"] == "unknown" for row in document["blocked"])
 
 
 def _joined(watch: Watch, plan: _Plan) -> list[SimNode]:

@@ -165,7 +165,7 @@ def test_a_worker_is_told_everything_that_keeps_it(calm: OnCall) -> None:
     lines = calm.lines("explain", name)
     assert lines[2].startswith(f"{name}, i-"), lines
     kept = lines[lines.index("  keeps it, whatever the demand:") + 1]
-    assert kept.strip().startswith("refused: bare pods; asked again in 600 s (until ")
+    assert kept.strip().startswith("held: bare pods; asked again in 600 s (until ")
     assert kept.endswith("[scale_down.refused_for_s]")
     assert "  holds every removal:" in lines
     by_id = calm.lines("explain", name.removeprefix("worker-"))

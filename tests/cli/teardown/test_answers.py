@@ -104,14 +104,14 @@ def test_no_answer_keeps_it_is_told_and_goes_to_the_next_server(result: CommandR
     assert under_way(done) == ASKING
     [operation] = done.state.removals
     assert (operation.command, operation.attempts) == (None, 1)
-    assert any("no server says what it holds" in event for event in done.events)
+    assert any("no server says what it holds" in event for event in done.said)
 
 
 @pytest.mark.parametrize("result", [None, CommandResult(outcome=CommandOutcome.RUNNING)])
 def test_an_answer_is_waited_for(result: CommandResult | None) -> None:
     done = answered(result, OLD)
     assert done.state.removals == (asked(),)
-    assert done.events == ()
+    assert done.said == ()
 
 
 @pytest.mark.parametrize("result", [NO_NODE, node(ready=False), node()])
@@ -123,7 +123,7 @@ def test_an_answer_to_what_another_process_asked_long_ago_says_nothing_about_now
 
 def test_a_young_worker_is_asked_about_again_and_again_until_it_had_its_time() -> None:
     done = answered(NO_NODE, YOUNG)
-    assert "i-001 has no Node yet: it is asked again until it is 600 s old" in done.events
+    assert "i-001 has no Node yet: it is asked again until it is 600 s old" in done.said
     assert (done.memory.tried_s, done.stopped, done.done) == ({iid(1): NOW_S}, False, False)
     later = plan_teardown(
         look(bare(1, **YOUNG)), done.state, policy(), Wishes(), done.memory, now_s=NOW_S + RETRY_S, decision_id="d2"
@@ -193,7 +193,7 @@ def test_force_overrules_what_held_it_for_a_drains_time_and_says_what_is_lost(
 ) -> None:
     done = answered(result, instance, wishes=FORCE, memory=HELD)
     assert under_way(done) == expected
-    assert any(event.endswith(f"; lost with it: {lost}") for event in done.events)
+    assert any(event.endswith(f"; lost with it: {lost}") for event in done.said)
 
 
 @pytest.mark.parametrize(("wishes", "memory"), [(FORCE, FRESH), (FORCE, Memory()), (Wishes(), HELD)])
@@ -224,9 +224,7 @@ def test_silence_is_overruled_by_force_alone_and_after_its_time(age_s: int) -> N
     assert under_way(answered(silent, OLD, operation=operation)) == ASKING
     forced = answered(silent, OLD, operation=operation, wishes=FORCE)
     assert under_way(forced) == (NAMELESS if age_s > 420 else ASKING)
-    assert (
-        age_s < 420 or "i-001: no server says what it holds; it is terminated all the same (--force)" in forced.events
-    )
+    assert age_s < 420 or "i-001: no server says what it holds; it is terminated all the same (--force)" in forced.said
 
 
 def test_a_forced_drain_without_any_grace_still_gets_its_moment() -> None:
@@ -241,8 +239,8 @@ def test_a_forced_drain_without_any_grace_still_gets_its_moment() -> None:
         return plan_teardown(seen, state, impatient, FORCE, HELD, now_s=NOW_S, decision_id="d1")
 
     said = "worker-i-001: its drain does not end; it is terminated all the same (--force)"
-    assert said not in after(limit_s).events
-    assert said in after(limit_s + 1).events
+    assert said not in after(limit_s).said
+    assert said in after(limit_s + 1).said
 
 
 @pytest.mark.parametrize("instance", [OLD, YOUNG, STOPPED])
@@ -252,4 +250,4 @@ def test_without_a_server_nobody_is_ended_but_by_force(instance: dict[str, Any])
     forced = plan(seen, State(), wishes=FORCE)
     [effect] = due_effects(forced.state, seen, policy())
     assert isinstance(effect, Terminate)
-    assert any("no server of the cluster is running" in event for event in forced.events)
+    assert any("no server of the cluster is running" in event for event in forced.said)

@@ -53,7 +53,7 @@ def test_it_leaves_its_trace_in_the_history(cluster: SimCluster) -> None:
     paused, *documents = cluster.decisions
     assert (paused["kind"], paused["by"], paused["mode"]) == ("mode", ME, "paused")
     assert {(d["reason"], d["trigger"]["kind"], d["mode"]) for d in documents} == {("teardown", "teardown", "paused")}
-    assert any("is drained" in event for d in documents for event in d["events"])
+    assert any("is drained" in event for d in documents for event in d["done"])
 
 
 def test_a_cluster_without_workers_of_ours_is_done_at_once() -> None:

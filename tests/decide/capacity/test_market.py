@@ -198,7 +198,7 @@ def test_growth_in_a_storm_is_on_demand() -> None:
 def test_a_storm_is_told_with_what_is_launched_in_it() -> None:
     seen = snapshot([full(1), on_spot(2)], waiting_pods(2))
     told = decided(seen, State(notices=interrupted(10, 20)), spot_policy()).blocked
-    assert [(row.subject, row.reason) for row in told] == [
+    assert [(row.subject, row.text) for row in told] == [
         ("spot", "pool general: EC2 takes Spot back, growth is on demand for 1790 s")
     ]
     calm = decided(seen, State(notices=interrupted(10)), spot_policy())

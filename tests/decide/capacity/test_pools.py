@@ -249,4 +249,4 @@ def test_a_type_of_another_architecture_never_takes_the_place_of_one() -> None:
 def test_without_a_template_nothing_is_launched_and_the_others_are() -> None:
     policy = pools("{name: general, instance_types: [t3.small]}", "{name: gpu, instance_types: [g4dn.xlarge]}")
     made = plan(policy, NewWorkers("g4dn.xlarge", 2, pool="gpu"), NewWorkers("t3.small", 1))
-    assert ([o.request.pool for o in made.opened], made.refused, made.codes) == (["general"], 2, ("NoLaunchTemplate",))
+    assert ([o.request.pool for o in made.opened], made.unplaced, made.codes) == (["general"], 2, ("NoLaunchTemplate",))

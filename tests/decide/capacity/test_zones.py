@@ -106,7 +106,7 @@ def test_it_is_told_in_words() -> None:
     )
     why = "2 launches in a row did not join there while others did elsewhere: left out for 300 s"
     told = with_plan(decision, made)
-    assert [(row.subject, row.reason) for row in told.blocked] == [(A, why)]
+    assert [(row.subject, row.text) for row in told.blocked] == [(A, why)]
     nowhere = msgspec.structs.replace(state, zones=(failed(), failed(B), joined("us-east-1c")))
     decision = decided(seen, nowhere)
     refused = with_plan(decision, plan(2, nowhere))

@@ -117,7 +117,7 @@ def test_a_burst_shorter_than_the_window_asks_for_nothing() -> None:
 def test_unknown_asks_for_nothing_and_is_told(status: MetricsStatus) -> None:
     decision = look(UNKNOWN, of=policy(QUEUE), status=status, known=True)
     assert decision.growth is None
-    told = Blocked(subject="signals.orders_queue", reason="signal_unknown: the query has no answer now")
+    told = Blocked(subject="signals.orders_queue", code="signal_unknown", text="the query has no answer now")
     assert told in decision.blocked
     assert [(s.value, s.wants) for s in decision.signals if s.name == "orders_queue"] == [(None, None)]
 

@@ -227,7 +227,7 @@ def test_a_worker_that_was_slow_to_be_ready_is_new_when_it_is_first_seen_ready()
     seen = snapshot([full(1), worker(2, created_at_s=NOW_S - 100)], [waiting("p", for_s=200)])
     decision = decided(seen, State(launches=(launch(ids=[2], age_s=150),)))
     assert decision.growth is None
-    assert decision.events == ("worker worker-i-002 is Ready, 150 s after its launch",)
+    assert decision.done == ("worker worker-i-002 is Ready, 150 s after its launch",)
 
 
 def test_a_launch_that_did_not_help_is_tried_once_more_in_another_zone_then_ever_more_rarely() -> None:

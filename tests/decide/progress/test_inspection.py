@@ -99,13 +99,13 @@ def test_its_word_counts_without_metrics_too(status: MetricsStatus) -> None:
 
 def test_one_that_stays_is_told_and_not_asked_about_at_every_look() -> None:
     decision, _ = look(answer(local_volumes=DATA), reason="not_ready", machine=worker(1, **NOT_READY))
-    assert "worker-i-001 stays: 1 node-local volumes live on it (pvc-7)" in decision.events
+    assert "worker-i-001 stays: 1 node-local volumes live on it (pvc-7)" in decision.done
     [refusal] = decision.state.held_workers
     assert (refusal.node_name, refusal.until_s > NOW_S) == ("worker-i-001", True)
     again = decided(snapshot([*FLEET, worker(1, **NOT_READY)], utilisation=use(cpu=0.5)), decision.state)
     assert again.state.removals == ()
     assert any(
-        "not_ready: refused: 1 node-local volumes live on it (pvc-7); asked again in" in b.reason for b in again.blocked
+        "not_ready: held: 1 node-local volumes live on it (pvc-7); asked again in" in b.reason for b in again.blocked
     )
 
 
@@ -139,7 +139,7 @@ def test_the_node_that_goes_after_is_the_one_that_was_inspected(reason: str, exp
 def test_a_question_of_a_teardown_that_was_given_up_ends_nobody(result: CommandResult | None) -> None:
     decision, left = look(result, reason="teardown", machine=bare(1, launched_at_s=NOW_S - 60))
     assert (left, decision.state.removals, decision.state.held_workers) == (None, (), ())
-    assert any("the teardown that asked about it was given up" in event for event in decision.events)
+    assert any("the teardown that asked about it was given up" in event for event in decision.done)
 
 
 def test_the_question_goes_to_a_server_by_provider_id_and_then_to_the_next() -> None:
@@ -188,10 +188,10 @@ def test_a_machine_that_lost_its_tags_keeps_its_node(result: CommandResult) -> N
     found: dict[str, Any] = {"looked_up": frozenset({"i-001"}), "unlisted": (living,)}
     decision, left = look(result, reason="instance_gone", machine=ghost(1, **NOT_READY), **found)
     assert left is None
-    assert any("EC2 knows i-001 (running), without the tags" in event for event in decision.events)
+    assert any("EC2 knows i-001 (running), without the tags" in event for event in decision.done)
     decision, left = look(result, reason="no_node", machine=bare(1, managed=False))
     assert left is None
-    assert "worker-i-001 stays: it does not carry the tags of ours any more" in decision.events
+    assert "worker-i-001 stays: it does not carry the tags of ours any more" in decision.done
 
 
 @pytest.mark.parametrize("reason", ["no_node", "join_timeout"])
@@ -201,7 +201,7 @@ def test_a_node_that_may_be_it_without_a_provider_id_keeps_it(reason: str) -> No
     seen = snapshot([*FLEET, bare(1), nameless], utilisation=use(cpu=0.5), commands=(("r1", NO_NODE),))
     decision = decided(seen, State(fence=9, removals=(operation,)))
     assert decision.state.removals == ()
-    assert any("Node worker-i-001 has no EC2 provider-id and may be this instance" in e for e in decision.events)
+    assert any("Node worker-i-001 has no EC2 provider-id and may be this instance" in e for e in decision.done)
 
 
 @pytest.mark.parametrize(("attempts", "news"), [(1, False), (2, True), (3, False)])

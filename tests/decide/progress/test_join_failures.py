@@ -98,7 +98,7 @@ def test_why_ec2_ended_it_is_told_counted_with_it_and_named_while_launches_wait(
     ended = bare(1, **aged(40), state=InstanceState.TERMINATED, operation_id="l1", state_reason=KMS)
     known = State(fence=9, launches=(launch("l1", ids=[1]),), join_failures=failures(1))
     decision = look(ended, state=known, pods=waiting_pods(4))
-    assert decision.events == (f"instance i-001 ended (terminated: {KMS}) before its Node was Ready",)
+    assert decision.done == (f"instance i-001 ended (terminated: {KMS}) before its Node was Ready",)
     assert decision.state.join_failures is not None
     assert (decision.state.join_failures.failures, decision.state.join_failures.cause) == (2, KMS)
     assert (decision.action, decision.reason) == (Action.HELD_BACK, "join_backoff")
@@ -109,7 +109,7 @@ def test_why_ec2_ended_one_that_was_ready_is_told() -> None:
     shortage = "Server.SpotInstanceTermination"
     ended = worker(1, of={**aged(200), "state": InstanceState.TERMINATED, "state_reason": shortage})
     decision = look(ended)
-    assert decision.events == (f"worker-i-001 lost its instance ({shortage}): its Node is deleted",)
+    assert decision.done == (f"worker-i-001 lost its instance ({shortage}): its Node is deleted",)
     assert decision.state.join_failures is not None
     assert decision.state.join_failures.cause == shortage
 
@@ -132,9 +132,7 @@ def test_one_that_we_remove_or_ec2_takes_is_no_failure(reclaim: bool) -> None:
     after = look(ended, state=deleting, commands=gone)
     assert (after.state.removals, after.state.join_failures) == ((), None)
     later = look(ended, state=after.state, at_s=NOW_S + 20)
-    assert (later.action, later.events, later.state) == (Action.NONE, (), after.state), (
-        "the metrics lag: nothing is new"
-    )
+    assert (later.action, later.done, later.state) == (Action.NONE, (), after.state), "the metrics lag: nothing is new"
 
 
 @pytest.mark.parametrize("reclaim", [True, False])
@@ -235,7 +233,7 @@ def test_a_worker_that_stays_ends_it(age_s: int, changes: dict[str, Any], *, end
     of = {**aged(age_s), **changes.pop("of", {})}
     decision = look(full(1, of=of, **changes), state=State(fence=9, join_failures=failures(4)))
     assert (decision.state.join_failures is None) is ends
-    assert any("launches are trusted again" in event for event in decision.events) is ends
+    assert any("launches are trusted again" in event for event in decision.done) is ends
 
 
 def test_one_that_joins_ends_failures_to_join_only() -> None:

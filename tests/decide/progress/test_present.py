@@ -235,7 +235,7 @@ def test_a_tag_that_goes_before_the_end(held_s: int | None, listed: bool, expect
         assert machine.instance is not None
         decision = look(operation, node_only, looked_up=frozenset({"i-001"}), unlisted=(machine.instance,))
     assert phase_of(decision) is expected
-    assert not any("is terminated" in event for event in decision.events)
+    assert not any("is terminated" in event for event in decision.done)
 
 
 def test_a_node_that_was_not_seen_yet_goes_by_its_own_name_once_it_is() -> None:
@@ -252,7 +252,7 @@ def test_what_speaks_against_the_end_holds_it_back_until_the_last_try_has_landed
     held = left_of(first)
     assert held is not None
     assert (held.phase, held.held_since_s) == (Phase.TERMINATING, NOW_S)
-    assert "worker-i-001 is not ended for now: somebody uncordoned it while it was drained" in first.events
+    assert "worker-i-001 is not ended for now: somebody uncordoned it while it was drained" in first.done
     seen = snapshot([opened])
     assert due_effects(first.state, seen, policy()) == (), "no further try"
     again = left_of(look(held, worker(1, cordoned=True), at_s=NOW_S + 60))

@@ -361,7 +361,7 @@ def test_a_node_that_is_gone_already(changes: dict[str, Any], sent: bool, expect
 def test_removals_go_on_without_metrics() -> None:
     decision = look(removal(1), status=MetricsStatus.UNAVAILABLE, commands=told(Outcome.SUCCEEDED, evicted_pods=3))
     assert phase_of(decision) is Phase.TERMINATING
-    assert "worker-i-001 is drained (3 pods evicted)" in decision.events
+    assert "worker-i-001 is drained (3 pods evicted)" in decision.done
 
 
 # ------------------------------------------------------------------------------------------------------ never backwards

@@ -282,7 +282,7 @@ def stopped(number: int, **node_changes: Any) -> Machine:
 
 def test_a_stopped_worker_is_told_once_and_ended_after_a_day() -> None:
     first = look(stopped(1))
-    assert (first.news, first.events) == (
+    assert (first.news, first.done) == (
         True,
         ("worker-i-001 is stopped: start it within 24 hours, or it is ended",),
     )

@@ -175,7 +175,7 @@ def test_the_next_one_is_tried_where_the_first_may_not_go() -> None:
 def test_a_worker_that_was_refused_lately_waits() -> None:
     refused = HeldWorker(node_name="worker-i-001", reason="budget", until_s=NOW_S + 60)
     decision = look(TWO, State(fence=9, held_workers=(refused,)))
-    assert why_not(decision) == "max_age: refused: budget; asked again in 60 s"
+    assert why_not(decision) == "max_age: held: budget; asked again in 60 s"
 
 
 # --------------------------------------------------------------------------------------------------------- it goes on
@@ -282,7 +282,7 @@ def test_a_drain_that_was_given_up_is_a_failure() -> None:
     assert decision.state.replacement is None
     assert decision.state.replacement_failed is not None
     assert decision.state.replacement_failed.why == "its drain was given up"
-    assert "worker-i-001 is not replaced: its drain was given up; the next try is in 3600 s" in decision.events
+    assert "worker-i-001 is not replaced: its drain was given up; the next try is in 3600 s" in decision.done
 
 
 def test_a_launch_that_brought_nobody_is_a_failure_once_ec2_has_settled() -> None:

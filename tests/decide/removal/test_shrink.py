@@ -215,7 +215,7 @@ def test_a_refused_worker_is_not_asked_again_before_its_time() -> None:
         return decided(snapshot(IDLE, at_s=NOW_S + seconds), State(held_workers=(refusal,)))
 
     assert going(seen_after(9)) == ["i-002"]
-    assert reasons(seen_after(9))["worker-i-001"] == "refused: drain refused (budget); asked again in 1 s"
+    assert reasons(seen_after(9))["worker-i-001"] == "held: drain refused (budget); asked again in 1 s"
     assert going(seen_after(10)) == ["i-002"], "the others come first"
     assert "worker-i-001" not in reasons(seen_after(10))
 

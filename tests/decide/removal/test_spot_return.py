@@ -223,7 +223,7 @@ def test_what_is_in_vain_backs_off(machines: list[Machine], record: SpotReturn, 
         failed = decision.state.spot_return
         assert failed is not None
         assert (failed.instance_id, failed.failures) == ("", failures + 1)
-        assert any(why in event for event in decision.events)
+        assert any(why in event for event in decision.done)
         waits.append(failed.until_s - NOW_S)
     assert waits == [1800, 3600, 7200, 14_400, 21_600, 21_600]
 
