@@ -10,6 +10,7 @@ import autoscaler.decide.removal.minimum
 import autoscaler.decide.removal.replace
 import autoscaler.decide.removal.shrink
 import autoscaler.decide.removal.spot_return
+from autoscaler.decide.capacity.pools import template_of
 from autoscaler.decide.demand.pool_minima import PoolMinima
 from tests.soak.mutants.put import Mutant, put
 
@@ -39,15 +40,13 @@ def pool_min_not_asked_for() -> None:
 
 def another_pools_template() -> None:
     """Every launch is from the first pool's template."""
-    module = autoscaler.decide.capacity.launch
-    template_of = module.template_of
 
     def first(context: Any, pool: Any, arch: str, policy: Any) -> Any:
         default = policy.default_pool
         own = template_of(context, pool, arch, policy)
         return own and template_of(context, default, default.archs[0], policy)
 
-    put(module, "template_of", first)
+    put(autoscaler.decide.capacity.launch, "template_of", first)
 
 
 def another_pools_types() -> None:
