@@ -309,3 +309,26 @@ def test_a_pod_that_runs_says_whether_it_keeps_its_worker() -> None:
     assert "keeps that worker: protected_namespace" in why.says
     assert why.fields == ("scale_down.protected_namespaces", "scale_down.movable")
     assert answer.places == ()
+
+
+def pod_told(seen: Snapshot, state: State | None = None, its_policy: Policy | None = None) -> tuple[str, str]:
+    (why,) = of_pod(course(seen, state, its_policy), "shop/w").why
+    return why.about, ", ".join((*why.fields, why.instead))
+
+
+WAITS = [waiting("w")]
+PODS: dict[str, tuple[Snapshot, State, Policy, str]] = {
+    "launching": (snapshot(2, WAITS), State(), policy(), "scale_up.pending_for_s"),
+    "at_max": (snapshot(2, WAITS), State(), policy(high=2), "workers.max"),
+    "room": (snapshot([full(1), worker(2)], WAITS), State(), policy(), "kubectl describe pod"),
+    "gated": (snapshot(2, [pod("w")]), State(), policy(), "scheduling gates"),
+    "shop/w": (snapshot(2, [waiting("w", cpu=64_000)]), State(), policy(), "workers.instance_types"),
+}
+
+
+@pytest.mark.parametrize("about", PODS)
+def test_why_a_pod_waits(about: str) -> None:
+    seen, state, its_policy, lever = PODS[about]
+    found, levers = pod_told(seen, state, its_policy)
+    assert found == about
+    assert lever in levers
