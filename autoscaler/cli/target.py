@@ -121,13 +121,13 @@ def _aimed(command: Callable[..., None], *, needs_table: bool) -> Callable[..., 
 
 
 def _typed_first(ctx: typer.Context, asked: _Asked) -> _Asked:
-    """Without the exported names of a cluster where another stage is typed."""
-    from_environment = {
-        name for name in OPTIONS if (source := ctx.get_parameter_source(name)) and source.name == "ENVIRONMENT"
-    }
-    if not asked.stage or "stage" in from_environment:
-        return asked
-    return asked._replace(**{name: "" for name in ("cluster", "table") if name in from_environment})
+    """Without the exported names of a cluster where a stage is typed, and the other way round."""
+    exported = {name for name in OPTIONS if (source := ctx.get_parameter_source(name)) and source.name == "ENVIRONMENT"}
+    if asked.stage and "stage" not in exported:
+        return asked._replace(**{name: "" for name in ("cluster", "table") if name in exported})
+    if asked.cluster and "cluster" not in exported and "stage" in exported:
+        return asked._replace(stage="")
+    return asked
 
 
 def aim(asked: _Asked, *, needs_table: bool) -> Target:

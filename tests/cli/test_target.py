@@ -101,6 +101,8 @@ def test_what_is_typed_wins_over_what_is_exported(clients: Clients, monkeypatch:
     assert aimed_at() == ("till", "till-table", "main"), "exported beside exported: the cluster's own names"
     monkeypatch.delenv("STATE_TABLE")
     assert aimed_at("--stage", "main") == ("shop", "shop-table", "main")
+    monkeypatch.delenv("CLUSTER_ID")
+    assert aimed_at("--cluster", "till") == ("till", "till-table", "other"), "typed, whatever stage is exported"
 
 
 def test_a_cluster_without_its_table_is_looked_for(clients: Clients) -> None:

@@ -67,9 +67,17 @@ def read_looks(target: Target, now_s: int) -> Looks:
         unknown = Seen(unknown=str(error))
         return Looks(by_trigger=dict.fromkeys(TRIGGERS, unknown), watchdog=unknown)
     return Looks(
-        by_trigger={kind: newest(target.clients, group, LOOKED, now_s) for kind, group in groups.items()},
-        watchdog=newest(target.clients, groups["alert"], WATCHDOG, now_s),
+        by_trigger={kind: _of(target, newest(target.clients, group, LOOKED, now_s)) for kind, group in groups.items()},
+        watchdog=_of(target, newest(target.clients, groups["alert"], WATCHDOG, now_s)),
     )
+
+
+def _of(target: Target, seen: Seen) -> Seen:
+    """Another cluster's life is none of this one: a stage that was given beside a cluster's own names may be wrong."""
+    other = seen.line.get("cluster_id", target.cluster_id)
+    if other == target.cluster_id:
+        return seen
+    return Seen(unknown=f"the stage {target.known_stage} runs the cluster {other}, not {target.cluster_id}")
 
 
 def newest(clients: Clients, group: str, pattern: str, now_s: int) -> Seen:
