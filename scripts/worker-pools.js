@@ -1,5 +1,5 @@
 // The launch templates that the policy's pools need (autoscaler/deploy/pools.py), and what else is made of them: their
-// images, and what the functions are told of them. The first is WorkerLaunchTemplate of cloudformation/workers.yml; the
+// images, what the functions are told of them, and the policy's hash. The first is WorkerLaunchTemplate of cloudformation/workers.yml; the
 // others are its copies (cloudformation/pool-templates.js).
 "use strict";
 
@@ -8,18 +8,23 @@ const { askInVariables } = require("./ask-python.js");
 
 // A policy that is not valid, or does not fit the image, stops the packaging a moment later, in the settings plugin, with
 // all that is wrong.
-const PLAIN = [{ suffix: "", pool: "general", arch: "amd64", imageId: "", imageParameter: "", volumeGb: null, subnets: [], agentArguments: [] }];
+const PLAIN = {
+  policyHash: "unknown",
+  templates: [{ suffix: "", pool: "general", arch: "amd64", imageId: "", imageParameter: "", volumeGb: null, subnets: [], agentArguments: [] }],
+};
 
 // Several files ask while one deployment's variables are resolved.
 const answers = new Map();
 
-const templatesFor = async (param) => {
+const answerFor = async (param) => {
   const image = (await param("workerImageId")) ? "" : String((await param("workerImageParameter")) ?? "");
   const question = [path.resolve((await param("policyFile")) || "policy.yml"), image];
   const key = JSON.stringify(question);
   if (!answers.has(key)) answers.set(key, ask(question));
   return answers.get(key);
 };
+
+const templatesFor = async (param) => (await answerFor(param)).templates;
 
 const ask = (question) => {
   try {
@@ -51,9 +56,10 @@ const hasPolicy = (templates) => templates.length > 1 || templates[0].subnets.le
 
 module.exports = async ({ resolveVariable }) => {
   const param = async (name) => resolveVariable(`param:${name}, ""`);
-  const templates = await templatesFor(param);
+  const { policyHash, templates } = await answerFor(param);
   const [first, ...others] = templates;
   return {
+    policyHash,
     image: imageOf(first, await param("workerImageId")),
     volumeGb: first.volumeGb ?? (await param("workerVolumeGb")),
     policy: { Ref: hasPolicy(templates) ? "PoolLaunchPolicy" : "AWS::NoValue" },

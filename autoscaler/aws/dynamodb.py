@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -25,6 +26,8 @@ DECISION_PREFIX: Final = "DECISION#"
 HISTORY_LIMIT_BYTES: Final = 300 * 1024
 """DynamoDB's own limit is 400 KB an item."""
 SCHEMA: Final = 1
+FAR_S: Final = 253_402_300_799
+"""The end of the year 9999: no record is later."""
 
 _decoder: Final = msgspec.json.Decoder(State)
 
@@ -117,13 +120,12 @@ class DynamoStateStore:
 
     def record(self, decided_at_s: int, decision_id: str, document: Mapping[str, Any]) -> None:
         """Append one decision to the history; the same decision twice is one. Raises StoreUnavailable."""
-        moment = datetime.fromtimestamp(decided_at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         with told_as(StoreUnavailable, f"record decision {decision_id}"):
             self._clients.dynamodb().put_item(
                 TableName=self._table,
                 Item={
                     "cluster_id": {"S": self._cluster_id},
-                    "record": {"S": f"{DECISION_PREFIX}{moment}#{decision_id}"},
+                    "record": {"S": f"{DECISION_PREFIX}{_moment(decided_at_s)}#{decision_id}"},
                     "action": {"S": str(document.get("action", ""))},
                     "reason": {"S": str(document.get("reason", ""))},
                     "message": {"S": str(document.get("message", ""))},
@@ -134,10 +136,10 @@ class DynamoStateStore:
 
     def history(self, *, since_s: int = 0, limit: int = 20) -> list[dict[str, Any]]:
         """Return the newest decisions first, at most `limit`, none older than `since_s`. Raises StoreUnavailable."""
-        return [document for _, document in zip(range(limit), self._decisions(since_s), strict=False)]
+        return list(islice(self.decisions(since_s=since_s), limit))
 
-    def _decisions(self, since_s: int) -> Iterator[dict[str, Any]]:
-        moment = datetime.fromtimestamp(since_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    def decisions(self, *, since_s: int, until_s: int = FAR_S) -> Iterator[dict[str, Any]]:
+        """Yield the newest first, page by page, both ends included. Raises StoreUnavailable."""
         start: dict[str, Any] = {}
         while True:
             with told_as(StoreUnavailable, f"read the history of {self._cluster_id}"):
@@ -147,8 +149,8 @@ class DynamoStateStore:
                     ExpressionAttributeNames={"#record": "record"},
                     ExpressionAttributeValues={
                         ":cluster": {"S": self._cluster_id},
-                        ":first": {"S": f"{DECISION_PREFIX}{moment}"},
-                        ":last": {"S": f"{DECISION_PREFIX}~"},
+                        ":first": {"S": f"{DECISION_PREFIX}{_moment(since_s)}"},
+                        ":last": {"S": f"{DECISION_PREFIX}{_moment(until_s)}~"},
                     },
                     ScanIndexForward=False,
                     Limit=100,
@@ -231,6 +233,10 @@ def _is(item: "Mapping[str, AttributeValueTypeDef] | None", document: str, versi
         and item.get("document", {}).get("S") == document
         and item.get("version", {}).get("N") == str(version)
     )
+
+
+def _moment(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _bounded(document: Mapping[str, Any]) -> str:

@@ -1,144 +1,82 @@
 """`k3s-autoscaler`: see what it does, stop it, let it go on."""
 
-import json
-import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from autoscaler.cli.backtest.command import backtest
-from autoscaler.cli.ending import WRONG_INPUT, end, told
-from autoscaler.cli.mode import change_mode
-from autoscaler.cli.options import AsJson, Cluster, For, PolicyFile, Region, StateTable, seconds, state_store
-from autoscaler.cli.policy.command import policy as policy_commands
+from autoscaler.cli.group import Commands
+from autoscaler.cli.history.command import history
+from autoscaler.cli.mode.command import observe, pause, resume
+from autoscaler.cli.options import examples
+from autoscaler.cli.policy.command import policy
 from autoscaler.cli.prices.command import prices
-from autoscaler.cli.report import say_mode, show_history, show_status, status_document
 from autoscaler.cli.simulate.command import simulate
+from autoscaler.cli.status.command import status
 from autoscaler.cli.teardown.command import teardown
 from autoscaler.cli.token.command import token
 from autoscaler.cli.validate import validate
 from autoscaler.cli.verify.command import verify_aws
-from autoscaler.cli.who import who
-from autoscaler.model import Mode, ModeSetting
-from autoscaler.policy import PolicyError
-from autoscaler.runtime import read_policy
+from autoscaler.cli.version import version
 
 app = typer.Typer(
+    cls=Commands,
     help="Scales the EC2 workers of a K3s cluster: see what it does, stop it, let it go on.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(token)
-app.command()(validate)
-app.command()(verify_aws)
-app.command()(teardown)
-app.command()(backtest)
-app.add_typer(prices, name="prices")
-app.add_typer(simulate, name="simulate")
-app.add_typer(policy_commands, name="policy")
 
 
-@app.command()
-def status(
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"k3s-autoscaler {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _every(
     *,
-    cluster: Cluster = "",
-    table: StateTable = "",
-    region: Region = "",
-    policy: PolicyFile = "policy.yml",
-    as_json: AsJson = False,
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=lambda wanted: _version(wanted=wanted), is_eager=True, help="The version."),
+    ] = False,
 ) -> None:
-    """Show the mode, what is under way and the last decisions."""
-    store = state_store(cluster, table, region)
-    now_s = int(time.time())
-    policy_mode = _policy_mode(policy)
-    with told():
-        state, version = store.load()
-        decisions = store.history(limit=5)
-    if as_json:
-        document = status_document(state, cluster_id=cluster, policy_mode=policy_mode, now_s=now_s, decisions=decisions)
-        typer.echo(json.dumps(document, indent=2))
-        return
-    show_status(
-        Console(highlight=False),
-        state,
-        cluster_id=cluster,
-        stored=version > 0,
-        policy_mode=policy_mode,
-        now_s=now_s,
-        decisions=decisions,
+    del show_version
+
+
+app.command(
+    epilog=examples(
+        "status --stage main",
+        "status --stage main --json | jq .cost",
+        "status --stage main --check || page-somebody",
     )
-
-
-@app.command()
-def history(
-    *,
-    cluster: Cluster = "",
-    table: StateTable = "",
-    region: Region = "",
-    since: Annotated[str, typer.Option("--since", help="How far back: 30m, 2h, 7d.")] = "1d",
-    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")] = 50,
-    as_json: AsJson = False,
-) -> None:
-    """Show decisions that acted, refused or failed, the newest first."""
-    since_s = int(time.time()) - seconds(since)
-    store = state_store(cluster, table, region)
-    with told():
-        decisions = store.history(since_s=since_s, limit=limit)
-    if as_json:
-        typer.echo(json.dumps(decisions, indent=2))
-        return
-    show_history(Console(highlight=False), decisions)
-
-
-@app.command()
-def pause(*, cluster: Cluster = "", table: StateTable = "", region: Region = "", duration: For = "") -> None:
-    """Stop until `resume`, or for a while.
-
-    Nothing is launched, drained or terminated; what EC2 and the servers are doing already goes on.
-    """
-    _set(Mode.PAUSED, cluster, table, region, duration)
-
-
-@app.command()
-def observe(*, cluster: Cluster = "", table: StateTable = "", region: Region = "", duration: For = "") -> None:
-    """Decide and tell, do nothing."""
-    _set(Mode.OBSERVE, cluster, table, region, duration)
-
-
-@app.command()
-def resume(*, cluster: Cluster = "", table: StateTable = "", region: Region = "") -> None:
-    """Decide and act."""
-    _set(Mode.ACTIVE, cluster, table, region, "")
-
-
-def _set(mode: Mode, cluster: str, table: str, region: str, duration: str) -> None:
-    now_s = int(time.time())
-    until_s = now_s + seconds(duration) if duration else None
-    store = state_store(cluster, table, region)
-    setting = ModeSetting(mode=mode, set_at_s=now_s, until_s=until_s, by=who())
-    with told():
-        change = change_mode(store, setting)
-    typer.echo(f"{cluster}: {say_mode(change.before, None, now_s)} -> {say_mode(change.after, None, now_s)}")
-    if not change.existed:
-        typer.echo(
-            f"No state was stored for {cluster} in {table} before: right for a cluster that has never scaled, "
-            "else check the name.",
-            err=True,
-        )
-
-
-def _policy_mode(path: str) -> str | None:
-    """The mode of the policy file, if there is one here: the deployed one cannot be asked."""
-    if not Path(path).is_file():
-        return None
-    try:
-        return str(read_policy(path).mode)
-    except PolicyError as error:
-        end(str(error), WRONG_INPUT)
+)(status)
+app.command(
+    epilog=examples(
+        "history --since 02:00 --until 03:00",
+        "history --since 7d --worker i-0a1b2c3d4e5f60718",
+        "history --since 30d --trigger operator",
+    )
+)(history)
+app.command(epilog=examples("pause --stage main", "pause --stage main --for 2h"))(pause)
+app.command(epilog=examples("observe --stage main --for 1d"))(observe)
+app.command(epilog=examples("resume --stage main"))(resume)
+app.add_typer(policy, name="policy")
+app.command(epilog=examples("token --stage main --if-missing", "token --stage main --drop-previous"))(token)
+app.command(epilog=examples("teardown --stage main --dry-run", "teardown --stage main --at-once 5"))(teardown)
+app.command(epilog=examples("validate policy.prod.yml --region eu-north-1"))(validate)
+app.command(epilog=examples("verify-aws --account-only --region eu-central-1"))(verify_aws)
+app.add_typer(prices, name="prices")
+app.command(
+    epilog=examples(
+        "backtest --workload ecommerce-day --preset default --preset thrifty --html report.html",
+        "backtest --prometheus http://127.0.0.1:9090 --days 14 --record last.json.gz",
+        "backtest --recorded last.json.gz --policy policy.yml --policy changed.yml --html report.html",
+    )
+)(backtest)
+app.add_typer(simulate, name="simulate")
 
 
 def main() -> None:

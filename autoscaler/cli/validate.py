@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from autoscaler.cli.ending import WRONG_INPUT, end
+from autoscaler.cli.options import REGION_VARIABLES
 from autoscaler.decide.capacity.catalogue import nominal_resources
 from autoscaler.decide.capacity.prices import price_of
 from autoscaler.instance_types import REFERENCE_REGION, arch_of
@@ -22,7 +23,7 @@ def validate(
     policy: Annotated[str, typer.Argument(help="The scaling policy.")] = "policy.yml",
     *,
     region: Annotated[
-        str, typer.Option("--region", envvar="AWS_REGION", help="Whose prices are shown.")
+        str, typer.Option("--region", envvar=REGION_VARIABLES, help="Whose prices are shown.")
     ] = REFERENCE_REGION,
 ) -> None:
     """Check a policy as the functions do, and show the instance types, sizes and prices of each pool.

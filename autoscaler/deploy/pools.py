@@ -1,7 +1,8 @@
 """The launch templates that a policy's pools need, as JSON: `python -m autoscaler.deploy.pools POLICY [IMAGE]`.
 
-scripts/worker-pools.js asks, and makes resources of them. IMAGE is the name of the public parameter that the deployment
-takes the workers' image from; empty where it names an image's id, which says nothing of its architecture.
+scripts/worker-pools.js asks, and makes resources of them; the policy's hash becomes an output of the stack. IMAGE is
+the name of the public parameter that the deployment takes the workers' image from; empty where it names an image's id,
+which says nothing of its architecture.
 """
 
 import sys
@@ -11,7 +12,7 @@ from typing import Final
 import msgspec
 
 from autoscaler.deploy.architecture import ec2_name, of_image_name
-from autoscaler.policy import Policy, PolicyError
+from autoscaler.policy import Policy, PolicyError, policy_hash
 from autoscaler.policy_files import load_policy
 from autoscaler.pools import WorkerPool, further_templates
 
@@ -115,7 +116,8 @@ def main() -> None:
         found = templates(policy, image)
     except (OSError, UnicodeDecodeError, PolicyError) as error:
         sys.exit(str(error))
-    sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+    answer = {"policyHash": policy_hash(policy), "templates": found}
+    sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def test_a_fleet_at_its_limit_is_refused_once_and_not_at_every_look() -> None:
     small = Policy(version=1, workers=Workers(max=3))
     figures, span = play_plan(SHORT, small)
     refusals = [one for one in span.decisions if one.action == "refused"]
-    assert [one.reason for one in refusals] == ["max_reached"]
+    assert [one.reason for one in refusals] == ["at_max"]
     assert figures.waiting_pod_minutes > 10, "all the while pods waited"
 
 

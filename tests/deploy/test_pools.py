@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autoscaler.deploy.pools import LaunchTemplate, templates
-from autoscaler.policy import parse_policy
+from autoscaler.policy import parse_policy, policy_hash
 from tests.monitoring.programs import ROOT
 
 AMAZON = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
@@ -88,7 +88,9 @@ def test_the_command_prints_them_as_the_packaging_reads_them(tmp_path: Path) -> 
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
     ran = run("version: 1\nworkers: {pools: [{name: a, instance_types: [t3.small], image: ami-0a0a0a0a}]}\n")
-    [one] = json.loads(ran.stdout)
+    answer = json.loads(ran.stdout)
+    assert answer["policyHash"] == policy_hash(parse_policy(policy.read_text()))
+    [one] = answer["templates"]
     assert (one["imageId"], one["imageParameter"], one["volumeGb"], one["suffix"]) == ("ami-0a0a0a0a", "", None, "")
     refused = run("version: 1\nworkers: {minimum: 2}\n")
     assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)

@@ -2,12 +2,18 @@
 
 import base64
 import json
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from autoscaler.aws.parameters import policy_parameter
+from autoscaler.cli.stacks import PREFIX
+from autoscaler.cli.status.looks import TRIGGERS
+from autoscaler.cli.status.verdict import rate_s
+from autoscaler.policy import policy_hash
+from autoscaler.runtime import read_policy
 from tests.service.conftest import ROOT, Template, without_comments
 
 FUNCTIONS = {"AlertsLambdaFunction": "alerts", "SweepLambdaFunction": "sweep", "LifecycleLambdaFunction": "lifecycle"}
@@ -238,6 +244,17 @@ def test_the_outputs_name_what_operators_need(template: Template) -> None:
         "LaunchTemplateId",
         "NodeCommandDocumentName",
     } <= set(template.body["Outputs"])
+
+
+def test_the_outputs_tell_status_what_is_deployed(template: Template, full_template: Template) -> None:
+    told = {name: row["Value"] for name, row in template.body["Outputs"].items()}
+    assert told["PolicyHash"] == policy_hash(read_policy(str(ROOT / "policy.yml")))
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\+[0-9a-f]{7,}(\.dirty)?)?", told["DeployedVersion"])
+    assert rate_s(told["SweepRate"]) == 120
+    for function in TRIGGERS.values():
+        group = template.properties(f"{function.capitalize()}LogGroup")["LogGroupName"]
+        assert group == f"/aws/lambda/{PREFIX}local-{function}", "where status reads what it did last"
+    assert rate_s(full_template.body["Outputs"]["SweepRate"]["Value"]) is not None
 
 
 def test_the_lock_file_names_no_address() -> None:

@@ -2,22 +2,21 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from autoscaler.aws.calls import Calls
-from autoscaler.aws.clients import Clients
-from autoscaler.cli.duration import say_duration
+from autoscaler.cli.change import change_state
 from autoscaler.cli.ending import FAILED, WRONG_INPUT, end, in_a_sentence, told
-from autoscaler.cli.options import AsJson, Cluster, Region, StateTable, state_store
-from autoscaler.cli.policy.change import take_up
+from autoscaler.cli.options import AsJson, examples
 from autoscaler.cli.policy.parameter import NOTHING, Overtaken, PolicyParameter, Version
-from autoscaler.live_policy import changed_policy, in_force
+from autoscaler.cli.tables import console, table
+from autoscaler.cli.target import Target, aimed
+from autoscaler.cli.times import ago
+from autoscaler.live_policy import changed_policy, in_force, taken_up
 from autoscaler.model import OfferedPolicy, State
 from autoscaler.policy import Policy, PolicyError, policy_hash
 from autoscaler.ports import StateStore
@@ -31,17 +30,16 @@ Deployed = Annotated[
 _DEFAULT: Final = "policy.yml"
 
 
-@policy.command()
+@policy.command(epilog=examples("policy show --stage main"))
+@aimed
 def show(
     *,
-    cluster: Cluster = "",
-    table: StateTable = "",
-    region: Region = "",
+    target: Target,
     file: Deployed = _DEFAULT,
     as_json: AsJson = False,
 ) -> None:
     """Show what is changed about the deployed policy, and whether all of it holds."""
-    store, parameter, deployed = _reached(cluster, table, region, file)
+    store, parameter, deployed = _reached(target, file)
     with told():
         state, offered = store.load()[0], parameter.read()
     document = _document(state, offered, deployed, parameter.name)
@@ -53,13 +51,12 @@ def show(
         typer.echo(f"\n{document['text'].rstrip()}")
 
 
-@policy.command("set")
+@policy.command("set", epilog=examples("policy set changes.yml --stage main"))
+@aimed
 def set_(
     changes: Annotated[Path, typer.Argument(metavar="FILE", help="YAML with the fields that change, and no others.")],
     *,
-    cluster: Cluster = "",
-    table: StateTable = "",
-    region: Region = "",
+    target: Target,
     file: Deployed = _DEFAULT,
     as_json: AsJson = False,
 ) -> None:
@@ -72,16 +69,15 @@ def set_(
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         end(f"{changes} could not be read: {reason}.", WRONG_INPUT)
-    store, parameter, deployed = _reached(cluster, table, region, file)
+    store, parameter, deployed = _reached(target, file)
     _write(store, parameter, deployed, text, as_json=as_json)
 
 
-@policy.command()
+@policy.command(epilog=examples("policy apply --stage main"))
+@aimed
 def apply(
     *,
-    cluster: Cluster = "",
-    table: StateTable = "",
-    region: Region = "",
+    target: Target,
     file: Deployed = _DEFAULT,
     as_json: AsJson = False,
 ) -> None:
@@ -89,23 +85,22 @@ def apply(
 
     Needed where its event was lost after an edit by hand or by another tool.
     """
-    store, parameter, deployed = _reached(cluster, table, region, file)
+    store, parameter, deployed = _reached(target, file)
     with told():
         offered = parameter.read()
     _finish(store, offered, deployed, parameter, as_json=as_json)
 
 
-@policy.command()
+@policy.command(epilog=examples("policy history --stage main"))
+@aimed
 def history(
     *,
-    cluster: Cluster = "",
-    table: StateTable = "",
-    region: Region = "",
+    target: Target,
     file: Deployed = _DEFAULT,
     as_json: AsJson = False,
 ) -> None:
     """Show the versions of the changes that Parameter Store keeps, the newest first."""
-    store, parameter, deployed = _reached(cluster, table, region, file)
+    store, parameter, deployed = _reached(target, file)
     with told():
         state, versions = store.load()[0], parameter.versions()
     holds = in_force(deployed, state.policy_override).version
@@ -113,45 +108,46 @@ def history(
         rows = [msgspec.to_builtins(one) | {"holds": one.version == holds} for one in versions]
         typer.echo(json.dumps(rows, indent=2))
         return
-    rows_of = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("version", "holds", "age", "by", "changes"):
-        rows_of.add_column(column, overflow="fold")
     now_s = int(time.time())
-    for one in versions:
-        mark = "yes" if one.version == holds else ""
-        by = one.by.rpartition(":")[2]
-        rows_of.add_row(str(one.version), mark, say_duration(now_s - one.changed_at_s), by, " ".join(one.text.split()))
-    Console(highlight=False, markup=False).print(rows_of)
+    rows = [
+        (
+            str(one.version),
+            "yes" if one.version == holds else "",
+            ago(one.changed_at_s, now_s),
+            one.by.rpartition(":")[2],
+            " ".join(one.text.split()),
+        )
+        for one in versions
+    ]
+    table(console(), "versions", ("version", "holds", "written", "by", "changes"), rows, empty="none")
 
 
-@policy.command()
+@policy.command(epilog=examples("policy rollback --stage main", "policy rollback 3 --stage main"))
+@aimed
 def rollback(
     version: Annotated[int, typer.Argument(min=0, help="The version to go back to; without it the one before.")] = 0,
     *,
-    cluster: Cluster = "",
-    table: StateTable = "",
-    region: Region = "",
+    target: Target,
     file: Deployed = _DEFAULT,
     as_json: AsJson = False,
 ) -> None:
     """Go back to an earlier version of the changes: it is written anew, as the newest one."""
-    store, parameter, deployed = _reached(cluster, table, region, file)
+    store, parameter, deployed = _reached(target, file)
     with told():
         versions = parameter.versions()
     _write(store, parameter, deployed, _earlier(versions, version, parameter.name).text, as_json=as_json)
 
 
-@policy.command()
+@policy.command(epilog=examples("policy clear --stage main"))
+@aimed
 def clear(
     *,
-    cluster: Cluster = "",
-    table: StateTable = "",
-    region: Region = "",
+    target: Target,
     file: Deployed = _DEFAULT,
     as_json: AsJson = False,
 ) -> None:
     """Take every change back: the deployed policy holds alone. The versions are kept."""
-    store, parameter, deployed = _reached(cluster, table, region, file)
+    store, parameter, deployed = _reached(target, file)
     with told():
         stands = parameter.read().text
     if stands is None:
@@ -175,11 +171,9 @@ def _earlier(versions: list[Version], wanted: int, name: str) -> Version:
     return found or msgspec.structs.replace(versions[0], text=NOTHING)
 
 
-def _reached(cluster: str, table: str, region: str, file: str) -> tuple[StateStore, PolicyParameter, Policy]:
-    clients = Clients(Calls(), region=region or None)
-    store = state_store(cluster, table, region, clients)
+def _reached(target: Target, file: str) -> tuple[StateStore, PolicyParameter, Policy]:
     try:
-        return store, PolicyParameter(clients, cluster), read_policy(file)
+        return target.store(), PolicyParameter(target.clients, target.cluster_id), read_policy(file)
     except PolicyError as error:
         end(str(error), WRONG_INPUT)
 
@@ -207,6 +201,22 @@ def _finish(
     typer.echo(json.dumps(document, indent=2) if as_json else _said(document))
     if document["problem"]:
         raise typer.Exit(FAILED)
+
+
+def take_up(
+    store: StateStore, offered: OfferedPolicy, deployed: Policy, *, sleep: Callable[[float], None] = time.sleep
+) -> State:
+    """Put what stands in the parameter into the state, from where the next look has it; returns the state then.
+
+    The lifecycle function does the same when Parameter Store's event reaches it, which it may not: both may. Raises
+    Contended, StoreUnavailable, StateMalformed.
+    """
+    return change_state(
+        store,
+        lambda state: taken_up(state, offered, deployed),
+        but="the parameter is written, and the next event or `k3s-autoscaler policy apply` takes it up.",
+        sleep=sleep,
+    ).after
 
 
 def _document(state: State, offered: OfferedPolicy, deployed: Policy, name: str) -> dict[str, Any]:

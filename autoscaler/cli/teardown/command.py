@@ -11,29 +11,18 @@ import msgspec
 import typer
 
 from autoscaler.aws.background import ThreadBackground
-from autoscaler.aws.calls import Calls
-from autoscaler.aws.clients import Clients
 from autoscaler.aws.clock import LambdaClock, SortableIds
 from autoscaler.aws.ec2 import Ec2Fleet
 from autoscaler.aws.sns import NoNotifier
 from autoscaler.aws.ssm import SsmNodeCommands
 from autoscaler.cli.duration import say_duration
 from autoscaler.cli.ending import FAILED, INTERRUPTED, WRONG_INPUT, end, told
-from autoscaler.cli.options import (
-    CLUSTER_OPTION,
-    TABLE_OPTION,
-    AsJson,
-    Cluster,
-    Region,
-    StateTable,
-    check_cluster,
-    check_given,
-    state_store,
-)
-from autoscaler.cli.report import moment
+from autoscaler.cli.options import AsJson
+from autoscaler.cli.target import Target, aimed
 from autoscaler.cli.teardown.memory import Wishes
 from autoscaler.cli.teardown.plan import NO_SERVER, Plan
 from autoscaler.cli.teardown.run import End, NoMetrics, Report, Teardown
+from autoscaler.cli.times import moment
 from autoscaler.cli.who import who
 from autoscaler.model import Instance
 from autoscaler.policy import Policy, PolicyError
@@ -42,7 +31,7 @@ from autoscaler.runtime import read_policy
 
 STEP_S: Final = 60.0
 """What one step may take: its lease outlives it by ten seconds, should this process be killed."""
-DOCUMENT_OPTION: Final = "--document (or NODE_COMMAND_DOCUMENT)"
+DOCUMENT_OUTPUT: Final = "NodeCommandDocumentName"
 MOST_AT_ONCE: Final = 40
 
 
@@ -66,14 +55,13 @@ class _Step:
         return int((self._ends_at_s - time.monotonic()) * 1000)
 
 
+@aimed
 def teardown(
     *,
-    cluster: Cluster = "",
-    table: StateTable = "",
+    target: Target,
     document: Annotated[
         str, typer.Option("--document", envvar="NODE_COMMAND_DOCUMENT", help="The stack's node-command document.")
     ] = "",
-    region: Region = "",
     policy: Annotated[
         str, typer.Option("--policy", envvar="POLICY_FILE", help="The policy whose drain and join times hold.")
     ] = "policy.yml",
@@ -94,20 +82,20 @@ def teardown(
 
     Static workers and servers stay. What is killed half-way goes on when the command is run again.
     """
-    check_given({CLUSTER_OPTION: cluster, TABLE_OPTION: table, DOCUMENT_OPTION: document})
-    check_cluster(cluster)
+    document = document or target.outputs.get(DOCUMENT_OUTPUT, "")
+    if not document:
+        end("Give --document (or NODE_COMMAND_DOCUMENT), or --stage: the stack's outputs name it.", WRONG_INPUT)
     if as_json and not dry_run and not yes:
         end("--json asks nobody: give --yes as well, or --dry-run.", WRONG_INPUT)
-    clients = Clients(Calls(), region=region or None)
-    ports = _ports(clients, cluster=cluster, table=table, region=region, document=document)
     code = conduct(
-        ports,
-        cluster_id=cluster,
+        _ports(target, document),
+        cluster_id=target.cluster_id,
         policy=_policy(policy),
         wishes=Wishes(at_once=at_once, force=force),
         manner=Manner(dry_run=dry_run, yes=yes, as_json=as_json),
         read=_read_line if sys.stdin.isatty() else None,
         sleep=time.sleep,
+        by=lambda: who(target.clients),
     )
     raise typer.Exit(code)
 
@@ -121,6 +109,7 @@ def conduct(
     manner: Manner,
     read: Callable[[str], str] | None,
     sleep: Callable[[float], None],
+    by: Callable[[], str],
 ) -> int:
     """Look, ask, remove, tell; returns the exit code. `read` asks the person; None where nobody sits there."""
     run = Teardown(ports, cluster_id=cluster_id, policy=policy, wishes=wishes, tell=_progress, sleep=sleep)
@@ -139,7 +128,7 @@ def conduct(
         _confirm(plan, cluster_id, wishes, policy, read)
     try:
         with told():
-            report = run.run(by=f"teardown by {who()}"[:64])
+            report = run.run(by=f"teardown by {by()}"[:64])
     except KeyboardInterrupt:
         end(
             "Stopped. The autoscaler is paused and what was begun stays under way: run teardown again to go on, or "
@@ -258,11 +247,11 @@ def _policy(path: str) -> Policy:
         end(str(error), WRONG_INPUT)
 
 
-def _ports(clients: Clients, *, cluster: str, table: str, region: str, document: str) -> Callable[[], Ports]:
+def _ports(target: Target, document: str) -> Callable[[], Ports]:
     """The real ports, with the caller's own credentials; each step gets a clock of its own."""
-    fleet = Ec2Fleet(clients, cluster_id=cluster, template_id="", subnet_ids=())
-    commands = SsmNodeCommands(clients, document_name=document)
-    store = state_store(cluster, table, region, clients)
+    fleet = Ec2Fleet(target.clients, cluster_id=target.cluster_id, template_id="", subnet_ids=())
+    commands = SsmNodeCommands(target.clients, document_name=document)
+    store = target.store()
     background, ids = ThreadBackground(), SortableIds()
 
     def step() -> Ports:

@@ -13,7 +13,7 @@ import msgspec
 from autoscaler.act.effects import Effect, due_effects
 from autoscaler.act.holder import Holder, LostLease
 from autoscaler.act.perform import Actor
-from autoscaler.cli.mode import change_mode
+from autoscaler.cli.mode.change import change_mode, tell_history
 from autoscaler.cli.teardown.memory import Memory, Wishes
 from autoscaler.cli.teardown.plan import Plan, plan_teardown
 from autoscaler.decide.looking import TEARDOWN
@@ -114,8 +114,18 @@ class Teardown:
         ports = self._ports()
         began_s = ports.clock.now_s()
         setting = ModeSetting(mode=Mode.PAUSED, set_at_s=began_s, by=by)
-        change_mode(ports.store, setting, sleep=self._sleep)
+        change = change_mode(ports.store, setting, sleep=self._sleep)
         self._tell("the autoscaler is paused")
+        try:
+            tell_history(
+                ports.store,
+                change,
+                cluster_id=self._cluster_id,
+                record_id=ports.ids.new(),
+                message="Paused for the teardown.",
+            )
+        except StoreUnavailable as error:
+            self._tell(f"not recorded in the history: {error}")
         failures = 0
         moved_at_s, mark = began_s, ""
         while True:

@@ -6,12 +6,12 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from autoscaler.aws.calls import Calls
 from autoscaler.aws.clients import Clients
 from autoscaler.aws.failures import told_as
 from autoscaler.aws.parameters import ParameterUnavailable
 from autoscaler.cli.ending import FAILED, WRONG_INPUT, end, in_a_sentence, told
-from autoscaler.cli.options import AsJson, Cluster, Region, check_cluster
+from autoscaler.cli.options import AsJson
+from autoscaler.cli.target import Target, aimed_without_table
 from autoscaler.cli.token.parameter import (
     TOKEN_BYTES,
     Done,
@@ -28,10 +28,10 @@ CREDENTIALS_FILE: Final = "/etc/alertmanager/webhook-token"
 NO_ADDRESS: Final = "<WebhookUrl of the stack's outputs>"
 
 
+@aimed_without_table
 def token(
     *,
-    cluster: Cluster = "",
-    region: Region = "",
+    target: Target,
     drop_previous: Annotated[
         bool, typer.Option("--drop-previous", help="End every token but the current one; make no new one.")
     ] = False,
@@ -45,11 +45,10 @@ def token(
 
     After a rotation give Alertmanager the new one, then run it with --drop-previous.
     """
-    check_cluster(cluster)
+    cluster, clients = target.cluster_id, target.clients
     if drop_previous and if_missing:
         end("--drop-previous and --if-missing exclude each other: give one of them.", WRONG_INPUT)
     wish = Wish.DROP_PREVIOUS if drop_previous else Wish.ENSURE if if_missing else Wish.ROTATE
-    clients = Clients(Calls(), region=region or None)
     parameter = SsmTokenParameter(clients, f"/k3s/{cluster}/webhook-token")
     try:
         with told():

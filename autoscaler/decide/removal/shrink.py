@@ -157,6 +157,15 @@ def _in_turn(
                 del by_zone[zone]
 
 
+def cool_down_left_s(state: State, policy: Policy, now_s: int) -> int:
+    """Seconds until a worker may leave by choice again; 0 when it is over.
+
+    A removal that ended well, without a launch and with nothing that waits now, has proved harmless: it begins none.
+    """
+    last_s = max(state.last_scale_up_s or 0, state.last_undone_s or 0)
+    return max(0, policy.scale_down.cool_down_s - (now_s - last_s))
+
+
 def _not_now(
     snapshot: Snapshot,
     fleet: FleetView,
@@ -188,10 +197,8 @@ def _not_now(
         return "at_min", f"{fleet.ready} workers are Ready and {limits.min_by} is {policy.workers.min}"
     if (blackout := blackout_at(policy, now_s)) is not None:
         return "blackout", f"{blackout}, and nobody leaves by choice before (scale_down.blackouts)"
-    # A removal that ended well, without a launch and with nothing that waits now, has proved harmless.
-    last_s = max(state.last_scale_up_s or 0, state.last_undone_s or 0)
-    if now_s - last_s < policy.scale_down.cool_down_s:
-        left_s = policy.scale_down.cool_down_s - (now_s - last_s)
+    if left_s := cool_down_left_s(state, policy, now_s):
+        last_s = max(state.last_scale_up_s or 0, state.last_undone_s or 0)
         what = "launch" if last_s == state.last_scale_up_s else "removal that was undone"
         return "cooling_down", f"the last {what} is {now_s - last_s} s ago; the cool-down ends in {left_s} s"
     if not fleet.servers:

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 from autoscaler.aws.clients import Clients
 from autoscaler.aws.dynamodb import DynamoStateStore
 from autoscaler.aws.parameters import ParameterUnavailable, read_offered
+from autoscaler.cli.change import Contended
 from autoscaler.cli.main import app
-from autoscaler.cli.mode import Contended
-from autoscaler.cli.policy.change import take_up
+from autoscaler.cli.policy.command import take_up
 from autoscaler.cli.policy.parameter import Overtaken, PolicyParameter
 from autoscaler.live_policy import in_force
 from autoscaler.model import OfferedPolicy, PolicyOverride, State
@@ -73,8 +73,8 @@ def test_set_roll_back_and_clear(store: DynamoStateStore, clients: Clients) -> N
     assert (code, holds(store)) == (0, (30, 3))
     code, out, _ = run("history")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == ["version", "3", "2", "1"]
-    assert "yes" in out.splitlines()[1]
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert [(row[1], row[2]) for row in rows] == [("3", "yes"), ("2", ""), ("1", "")]
     assert "workers: {max: 40} # the sale" in out
     assert run("rollback", "2")[0] == 0
     assert holds(store) == (40, 4)

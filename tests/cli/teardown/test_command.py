@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from autoscaler.aws.clients import Clients
 from autoscaler.cli.main import app
+from autoscaler.cli.target import Target
 from autoscaler.cli.teardown.command import Manner, _ports, conduct
 from autoscaler.cli.teardown.memory import Wishes
 from autoscaler.cli.teardown.run import POLL_S, End, Teardown
@@ -35,6 +36,7 @@ def command(
         manner=Manner(**m),
         read=read,
         sleep=cluster.run,
+        by=lambda: "ada@desk",
     )
 
 
@@ -124,6 +126,7 @@ def test_ctrl_c_says_what_stands(cluster: SimCluster, capsys: pytest.CaptureFixt
             manner=Manner(yes=True),
             read=None,
             sleep=sleep,
+            by=lambda: "ada@desk",
         )
     assert ended.value.exit_code == 130
     assert "run teardown again" in capsys.readouterr().err
@@ -176,7 +179,9 @@ def test_the_command_looks_through_the_real_ports(
 def test_the_real_ports_end_our_workers_only(fleet: tuple[str, str], clients: Clients) -> None:
     ours, foreign = fleet
     report = Teardown(
-        _ports(clients, cluster="demo", table=STATE, region="eu-central-1", document="doc"),
+        _ports(
+            Target(cluster_id="demo", table=STATE, region=None, stage=None, outputs={}, clients=clients), document="doc"
+        ),
         cluster_id="demo",
         policy=POLICY,
         wishes=Wishes(force=True),
@@ -190,7 +195,8 @@ def test_the_real_ports_end_our_workers_only(fleet: tuple[str, str], clients: Cl
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "Give --cluster (or CLUSTER_ID) and --table (or STATE_TABLE) and --document (or NODE_COMMAND_DOCUMENT): "),
+        (["--table", "t"], "Give --cluster (or CLUSTER_ID) as well, or --stage"),
+        (["--cluster", "a", "--table", "t"], "Give --document (or NODE_COMMAND_DOCUMENT), or --stage"),
         (["--cluster", "a b", "--table", "t", "--document", "d"], "'a b' is no cluster id"),
         (["--cluster", "a", "--table", "t", "--document", "d", "--json"], "--json asks nobody"),
         (["--cluster", "a", "--table", "t", "--document", "d", "--policy", "none.yml"], "There is no policy none.yml"),

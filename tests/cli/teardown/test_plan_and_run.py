@@ -50,7 +50,8 @@ def test_workers_are_emptied_one_after_another_unless_told_otherwise() -> None:
 
 def test_it_leaves_its_trace_in_the_history(cluster: SimCluster) -> None:
     run(cluster)
-    documents = cluster.decisions
+    paused, *documents = cluster.decisions
+    assert (paused["kind"], paused["by"], paused["mode"]) == ("mode", ME, "paused")
     assert {(d["reason"], d["trigger"]["kind"], d["mode"]) for d in documents} == {("teardown", "teardown", "paused")}
     assert any("is drained" in event for d in documents for event in d["events"])
 

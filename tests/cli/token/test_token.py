@@ -238,7 +238,7 @@ def test_if_missing_may_run_as_often_as_one_likes(ssm: SsmTokenParameter) -> Non
     ("arguments", "code", "says"),
     [
         (["--cluster", "a b"], 2, "'a b' is no cluster id"),
-        (["--cluster", ""], 2, "Give --cluster (or CLUSTER_ID)"),
+        (["--cluster", ""], 2, "Give --stage, or --cluster (or CLUSTER_ID): no stage is deployed in eu-central-1."),
         (["--drop-previous", "--if-missing"], 2, "--drop-previous and --if-missing exclude each other"),
         (["--drop-previous"], 1, f"{NAME}: there is no token yet"),
     ],

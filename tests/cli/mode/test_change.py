@@ -1,45 +1,14 @@
-"""Durations, and the change of the mode beside invocations that write as well."""
+"""The change of the mode beside invocations that write as well."""
 
 import msgspec
 import pytest
 
-from autoscaler.cli.duration import DurationError, parse_duration, say_duration
-from autoscaler.cli.mode import ATTEMPTS, Contended, change_mode
+from autoscaler.cli.change import ATTEMPTS, Contended
+from autoscaler.cli.mode.change import change_mode
 from autoscaler.model import Lease, Mode, ModeSetting, SchedulingRules, State
 from autoscaler.ports import Conflict, StoreUnavailable
 
 PAUSED = ModeSetting(mode=Mode.PAUSED, set_at_s=100, by="ada")
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("45s", 45),
-        ("30m", 1800),
-        ("2h", 7200),
-        ("1h30m", 5400),
-        ("1.5h", 5400),
-        ("1d", 86_400),
-        (" 1D2H ", 93_600),
-        ("365d", 31_536_000),
-    ],
-)
-def test_durations(text: str, seconds: int) -> None:
-    assert parse_duration(text) == seconds
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", " ", "2", "h", "2 hours", "-1h", "0s", "0h0m", "0.5s", "30m1h", "366d", "9" * 400 + "s", "²h", "1h\n2m"],
-)
-def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(DurationError, match="is not a duration: write"):
-        parse_duration(text)
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0s"), (-5, "0s"), (59, "59s"), (5400, "1h30m"), (90_061, "1d1h")])
-def test_saying_durations(seconds: int, text: str) -> None:
-    assert say_duration(seconds) == text
 
 
 class Contest:

@@ -1,0 +1,1 @@
+"""`k3s-autoscaler pause`, `observe` and `resume`: who may act, and until when."""

@@ -1,0 +1,1 @@
+"""`k3s-autoscaler status`: whether it is alive, what it does, and what that costs."""
