@@ -74,7 +74,7 @@ def healthy(policy: Policy = POLICY) -> SimCluster:
     """A calm cluster whose Prometheus evaluates this policy's rules."""
     made = SimCluster(policy, workers=2)
     made.recorder.rendered = rules_mark(policy, Settings())
-    made.run(700)
+    made.run(120)
     return made
 
 

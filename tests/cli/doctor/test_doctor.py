@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from autoscaler.aws.clients import Clients
 from autoscaler.cli.asked import Unanswered
 from autoscaler.cli.doctor.command import CHECKS, report
 from autoscaler.cli.main import app
@@ -19,7 +20,8 @@ from autoscaler.simulator.cluster import SimCluster
 from tests.ask.asked import Asked
 from tests.aws.loopback import closed_url
 from tests.cli.doctor.patients import alarm, built, examined, function, healthy, watchdog
-from tests.cli.verify.fake_account import instances
+from tests.cli.oncall import on_call
+from tests.cli.verify.fake_account import REGION, instances
 from tests.simulator.worlds import deployment
 
 
@@ -214,6 +216,27 @@ def test_what_stands_in_the_way_now_is_said_of_the_decision() -> None:
     told = " ".join(f.said for f in findings if f.check in {"decision now", "held back"})
     assert "9 CPU" in told or "9" in told
     assert all(finding.todo for finding in findings if finding.verdict is Verdict.PROBLEM)
+
+
+@pytest.mark.usefixtures("_moto")
+def test_what_stands_in_the_way_now(clients: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On call: `doctor`, over HTTP to the real handler: each ill on a line, what to do below it, and exit code 1."""
+    cluster = healthy()
+    mode(cluster)
+    other_rules(cluster)
+    with on_call(cluster, clients, monkeypatch) as person:
+        code, out, err = person.run("doctor", "--region", REGION)
+    lines = out.splitlines()
+    assert (code, err) == (1, "")
+    told = {line: lines[number + 1] for number, line in enumerate(lines) if line.startswith(("problem", "warning"))}
+    (rules,) = [line for line in told if line.startswith("problem  Prometheus' rules: evaluated ")]
+    assert "make rules" in told[rules]
+    (paused,) = [line for line in told if line.startswith("warning  mode: The mode is paused: ")]
+    assert "k3s-autoscaler resume" in told[paused]
+    assert [
+        line for line in lines if line.startswith("ok       from the function: Prometheus: /api/v1/query answered in ")
+    ]
+    assert lines[-1].startswith("sim: 1 problem(s), ")
 
 
 def test_a_function_that_does_not_answer_is_a_finding_and_the_account_is_looked_at_all_the_same() -> None:
