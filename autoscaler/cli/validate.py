@@ -44,7 +44,11 @@ def validate(
     Nothing is asked of AWS: prices are those of the package's table, and your own.
     """
     read, faults = faults_of(Path(policy))
-    stale = stale_rules(read, rules, Path(policy)) if read is not None and TEMPLATES.is_dir() else []
+    stale: list[str] = []
+    if read is not None and TEMPLATES.is_dir():
+        stale = stale_rules(read, rules, Path(policy))
+    elif strict:
+        stale = ["Rules cannot be compared where monitoring/templates is missing: run this in a clone."]
     if strict:
         faults, stale = [*faults, *map(Fault, stale)], []
     if as_json:
