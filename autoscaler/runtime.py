@@ -144,8 +144,9 @@ class App:
             start_mode=self.settings.start_mode,
         )
         with self._withholding():
-            answer: dict[str, Any] = questions.answer(service, asked)
-        return {name: self.redaction.clean(told) if isinstance(told, str) else told for name, told in answer.items()}
+            answered = msgspec.json.encode(questions.answer(service, asked)).decode()
+            # As a log line is cleaned: an answer quotes what Prometheus, EC2 and servers said.
+            return msgspec.json.decode(self.redaction.clean(answered), type=dict[str, Any])
 
     def look(
         self,

@@ -64,6 +64,16 @@ _OF_CODES: Final[dict[str, _Lever]] = {
     # What holds every removal.
     "metrics_partial": _METRICS,
     "metrics_unavailable": _METRICS,
+    "pods_unschedulable": _Lever(("scale_up.pending_for_s",)),
+    "cpu_high": _Lever(("scale_up.cpu_above", "scale_up.window_s")),
+    "memory_high": _Lever(("scale_up.memory_above", "scale_up.window_s")),
+    "below_min": _Lever(("workers.min",)),
+    "below_pool_min": _Lever(("workers.pools[].min",)),
+    "blind_growth": _Lever(("blind_growth.step",)),
+    "custom_signal": _Lever(("signals",)),
+    "consolidation": _Lever(("scale_down.when", "scale_down.window_s")),
+    "low_utilisation": _Lever(("scale_down.cpu_below", "scale_down.memory_below")),
+    "above_max": _Lever(("workers.max",)),
     "pods_waiting": _Lever(instead="let these pods run first: `k3s-autoscaler explain NAMESPACE/POD`"),
     "waiting_for_nodes": _Lever(("workers.join_timeout_s",)),
     "removal_under_way": _Lever(("scale_down.budget", "drain.timeout_s")),
@@ -154,6 +164,11 @@ def of_reason(reason: str) -> Line:
     code, _, says = reason.partition(": ")
     plugin = next((name for name in Plugin if f" by {name}: " in says), code) if code == "unhelpable" else code
     return msgspec.structs.replace(line(code, says or code, code=plugin), about=code)
+
+
+def known(code: str) -> bool:
+    """Whether anything is known that changes what has this code."""
+    return code in _OF_CODES
 
 
 def levers() -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 Straight from botocore: boto3's resources and transfers are never used here (docs/decisions/0005).
 """
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import botocore.session
 from botocore.config import Config
+from botocore.parsers import ResponseParserError
 
 from autoscaler.aws.calls import Calls
 
@@ -26,6 +28,7 @@ LAUNCH_READ_TIMEOUT_S = 12.0
 IDLE_S = 5.0
 """A connection that slept longer is not trusted: a frozen function does not hear the other end hang up,
 and with one attempt a call the first one afterwards would fail."""
+_PAGES = (b"<!doctype html", b"<html")
 
 
 class Clients:
@@ -104,8 +107,33 @@ class Clients:
             ),
         )
         client.meta.events.register(f"before-send.{service}.*", self._count)
+        believe_aws_alone(client)
         return client
 
     def _count(self, event_name: str, **_: Any) -> None:
         # "before-send.<service>.<operation>"; nothing is returned, so the request goes out.
         self._calls.add(event_name.split(".")[1])
+
+
+def believe_aws_alone(client: Any) -> None:
+    """Make an HTML page in an answer's place an error.
+
+    The SDK reads one that came with status 200, from a proxy or a portal, as an answer without any field: no state, no
+    workers. What was not understood is no empty answer.
+    """
+    client.meta.events.register("before-parse", _refuse_pages)
+
+
+def _refuse_pages(response_dict: dict[str, Any], **_: Any) -> None:
+    body = response_dict.get("body") or b""
+    if isinstance(body, bytes) and body[:100].lstrip().lower().startswith(_PAGES):
+        status = response_dict.get("status_code")
+        raise ResponseParserError(
+            f"an HTML page came in the place of AWS' answer (status {status}): {_title(body)}".rstrip(": ")
+        )
+
+
+def _title(page: bytes) -> str:
+    """The first words that a reader of the page sees."""
+    text = page[:4096].decode("utf-8", "replace")
+    return " ".join(re.sub(r"(?s)<(style|script)\b.*?</\1>|<[^>]*>", " ", text).split())[:120]

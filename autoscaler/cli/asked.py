@@ -90,8 +90,9 @@ def _read(payload: bytes, name: str, *, failed: bool) -> dict[str, Any]:
         found = json.loads(payload)
     except ValueError:
         found = None
-    if failed:
-        said = " ".join(str(found.get(field, "")) for field in ("errorType", "errorMessage")) if found else ""
+    if failed or (isinstance(found, dict) and "errorMessage" in found):
+        told = found if isinstance(found, dict) else {}
+        said = " ".join(str(told.get(field, "")) for field in ("errorType", "errorMessage")).strip()
         why = in_one_line(said)[:_LONGEST_TOLD] or "it says not why"
         raise Unanswered(in_a_sentence(f"the function {name} failed: {why}; its log says more"))
     if not isinstance(found, dict):
@@ -109,7 +110,7 @@ def _refused(error: ClientError, name: str) -> str:
     if code == "ResourceNotFoundException":
         return f"There is no function {name} in this account and region: check the stage, the region and the profile."
     if code == "TooManyRequestsException":
-        return f"{name} is throttled ({said}): its reserved concurrency, or the account's, is in use; ask again soon."
+        return f"The function {name} is throttled ({said}): too many run at once; ask again soon."
     if code in _EXPIRED:
         return f"Your AWS credentials have expired ({code}): sign in again, `aws sso login` for example."
     if code in _UNKNOWN_CREDENTIALS:

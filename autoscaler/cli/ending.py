@@ -7,6 +7,7 @@ from typing import Final, NoReturn
 import typer
 
 from autoscaler.cli.change import Contended
+from autoscaler.cli.mends import mend_of
 from autoscaler.ports import PortError
 
 FAILED: Final = 1
@@ -28,8 +29,15 @@ def told() -> Iterator[None]:
     """Turn a dependency's failure into one sentence and FAILED."""
     try:
         yield
-    except (PortError, Contended) as error:
+    except Contended as error:
         end(in_a_sentence(str(error)), FAILED)
+    except PortError as error:
+        tell_failure(error)
+
+
+def tell_failure(error: PortError) -> NoReturn:
+    """Say what failed and what to do about it, and end."""
+    end(f"{in_a_sentence(str(error))} {mend_of(error.code)}".rstrip(), FAILED)
 
 
 def in_a_sentence(text: str) -> str:

@@ -1,9 +1,12 @@
 """`k3s-autoscaler`: see what it does, stop it, let it go on."""
 
+from typing import Annotated
+
 import typer
 
 from autoscaler.cli.doctor.command import doctor
 from autoscaler.cli.explain.command import explain
+from autoscaler.cli.group import Commands
 from autoscaler.cli.history.command import history
 from autoscaler.cli.mode.command import observe, pause, resume
 from autoscaler.cli.next import next_decision
@@ -16,14 +19,35 @@ from autoscaler.cli.teardown.command import teardown
 from autoscaler.cli.token.command import token
 from autoscaler.cli.validate import validate
 from autoscaler.cli.verify.command import verify_aws
+from autoscaler.cli.version import version
 
 app = typer.Typer(
+    cls=Commands,
     help="Scales the EC2 workers of a K3s cluster: see what it does, stop it, let it go on.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"k3s-autoscaler {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _every(
+    *,
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=lambda wanted: _version(wanted=wanted), is_eager=True, help="The version."),
+    ] = False,
+) -> None:
+    del show_version
+
+
 app.command(
     epilog=examples(
         "status --stage main",

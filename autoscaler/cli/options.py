@@ -7,7 +7,14 @@ import typer
 from autoscaler.cli.duration import DurationError, parse_duration
 from autoscaler.cli.ending import WRONG_INPUT, end
 
-Region = Annotated[str, typer.Option("--region", help="The AWS region; without it AWS' own settings hold.")]
+REGION_VARIABLES = ["AWS_REGION", "AWS_DEFAULT_REGION"]
+"""The first wins, as in AWS' own command line; botocore by itself hears the second only."""
+Region = Annotated[
+    str, typer.Option("--region", envvar=REGION_VARIABLES, help="The AWS region; without it the profile's.")
+]
+Profile = Annotated[
+    str, typer.Option("--profile", help="A profile of ~/.aws/config; without it AWS' own settings hold.")
+]
 PolicyFile = Annotated[
     str, typer.Option("--policy", envvar="POLICY_FILE", help="The policy file that is deployed: waits are known by it.")
 ]

@@ -17,34 +17,26 @@ from autoscaler.aws.calls import Calls
 from autoscaler.aws.clients import Clients
 from autoscaler.aws.dynamodb import DynamoStateStore
 from autoscaler.cli.ending import WRONG_INPUT, end, told
+from autoscaler.cli.options import REGION_VARIABLES
 from autoscaler.cli.stacks import CLUSTER_OUTPUT, PREFIX, TABLE_OUTPUT, Stack, StackUnavailable, deployed, stack_of
 from autoscaler.runtime import CLUSTER_ID_FORM
 
-_PANEL: Final = "Which cluster"
-_OPTIONS: Final[dict[str, Any]] = {
+OPTIONS: Final[dict[str, Any]] = {
     "stage": typer.Option(
         "--stage",
         envvar="STAGE",
-        rich_help_panel=_PANEL,
         help="The deployed stage, such as main: its stack says the rest.",
     ),
-    "cluster": typer.Option(
-        "--cluster", envvar="CLUSTER_ID", rich_help_panel=_PANEL, help="The service's CLUSTER_ID, in a stage's place."
-    ),
-    "table": typer.Option(
-        "--table", envvar="STATE_TABLE", rich_help_panel=_PANEL, help="The stack's state table, in a stage's place."
-    ),
+    "cluster": typer.Option("--cluster", envvar="CLUSTER_ID", help="The service's CLUSTER_ID, in a stage's place."),
+    "table": typer.Option("--table", envvar="STATE_TABLE", help="The stack's state table, in a stage's place."),
     "region": typer.Option(
         "--region",
-        envvar=["AWS_REGION", "AWS_DEFAULT_REGION"],
-        rich_help_panel=_PANEL,
+        envvar=REGION_VARIABLES,
         help="The AWS region; without it the profile's.",
     ),
-    "profile": typer.Option(
-        "--profile", rich_help_panel=_PANEL, help="A profile of ~/.aws/config; without it AWS' own settings hold."
-    ),
+    "profile": typer.Option("--profile", help="A profile of ~/.aws/config; without it AWS' own settings hold."),
     "endpoint_url": typer.Option(
-        "--endpoint-url", rich_help_panel=_PANEL, help="Where AWS' services are reached instead, such as an emulator."
+        "--endpoint-url", help="Where AWS' services are reached instead, such as an emulator."
     ),
 }
 _CLUSTER: Final = "--cluster (or CLUSTER_ID)"
@@ -110,14 +102,14 @@ def aimed_without_table(command: Callable[..., None]) -> Callable[..., None]:
 
 def _aimed(command: Callable[..., None], *, needs_table: bool) -> Callable[..., None]:
     def with_target(ctx: typer.Context, **values: Any) -> None:
-        asked = _Asked(**{name: values.pop(name) or "" for name in _OPTIONS})
+        asked = _Asked(**{name: values.pop(name) or "" for name in OPTIONS})
         target = aim(_typed_first(ctx, asked), needs_table=needs_table)
         command(target=target, **values)
 
     own = [one for name, one in inspect.signature(command).parameters.items() if name != "target"]
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default="", annotation=Annotated[str, option])
-        for name, option in _OPTIONS.items()
+        for name, option in OPTIONS.items()
     ]
     context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     parameters = [context, *own, *added]
@@ -131,7 +123,7 @@ def _aimed(command: Callable[..., None], *, needs_table: bool) -> Callable[..., 
 def _typed_first(ctx: typer.Context, asked: _Asked) -> _Asked:
     """Without the exported names of a cluster where another stage is typed."""
     from_environment = {
-        name for name in _OPTIONS if (source := ctx.get_parameter_source(name)) and source.name == "ENVIRONMENT"
+        name for name in OPTIONS if (source := ctx.get_parameter_source(name)) and source.name == "ENVIRONMENT"
     }
     if not asked.stage or "stage" in from_environment:
         return asked

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from autoscaler.cli.ending import WRONG_INPUT
-from autoscaler.cli.options import AsJson
+from autoscaler.cli.options import REGION_VARIABLES, AsJson
 from autoscaler.decide.capacity.catalogue import nominal_resources
 from autoscaler.decide.capacity.prices import price_of
 from autoscaler.deploy.check import faults_of, stale_rules
@@ -28,11 +28,12 @@ def validate(
     policy: Annotated[str, typer.Argument(help="The scaling policy.")] = "policy.yml",
     *,
     region: Annotated[
-        str, typer.Option("--region", envvar="AWS_REGION", help="Whose prices are shown.")
+        str, typer.Option("--region", envvar=REGION_VARIABLES, help="Whose prices are shown.")
     ] = REFERENCE_REGION,
     rules: Annotated[
-        Path, typer.Option("--rules", help="The folder that `make rules` writes to: its rules are compared.")
-    ] = ROOT / "monitoring",
+        Path | None,
+        typer.Option("--rules", help="What `make rules` wrote, to compare; without it the clone's monitoring/."),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse rules of another policy too, as packaging does.")
     ] = False,
@@ -46,7 +47,7 @@ def validate(
     read, faults = faults_of(Path(policy))
     stale: list[str] = []
     if read is not None and TEMPLATES.is_dir():
-        stale = stale_rules(read, rules, Path(policy))
+        stale = stale_rules(read, rules or ROOT / "monitoring", Path(policy))
     elif strict:
         stale = ["Rules cannot be compared where monitoring/templates is missing: run this in a clone."]
     if strict:

@@ -135,6 +135,19 @@ def test_a_fault_of_the_program_escapes_and_is_no_metric() -> None:
     assert "_aws" not in desk.log.getvalue()
 
 
+def test_no_secret_stands_in_an_answer_however_deep() -> None:
+    """A proxy before Prometheus quotes the header that it refused."""
+    cluster = busy()
+    secret = 's3cret"of-the-test'
+    cluster.wires.fail("prometheus", "query", times=None, message=f"refused: Authorization: Bearer {secret}")
+    desk = Asked(cluster)
+    app = desk.app()
+    app.redaction.keep(f"Bearer {secret}")
+    answered = json.dumps(sweep.handle(app, {"ask": {"question": "next"}}, FakeContext()))
+    assert "s3cret" not in answered
+    assert "***" in answered
+
+
 COMMAND = NodeCommand(
     verb=Verb.DRAIN, node_name="n", provider_id="p", operation_id="o", fence=1, not_after_s=1, timeout_s=1
 )

@@ -21,7 +21,7 @@ DOCUMENT: dict[str, Any] = {
 @pytest.mark.usefixtures("_moto")
 def test_it_arrives_as_a_document_with_attributes_to_filter_by(clients: Clients) -> None:
     topic = clients.sns().create_topic(Name="t")["TopicArn"]
-    sqs = clients.client("sqs", 4.0)
+    sqs = clients.client("sqs")
     queue = sqs.create_queue(QueueName="q")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     clients.sns().subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)

@@ -95,14 +95,14 @@ IN_ITS_PLACE: dict[str, tuple[Answer, str]] = {
         refuse(404, "ResourceNotFoundException", "Function not found"),
         f"There is no function {NAME} in this account and region: check the stage",
     ),
-    "throttled": (refuse(429, "TooManyRequestsException", "Rate Exceeded."), f"{NAME} is throttled (Rate Exceeded.)"),
+    "throttled": (refuse(429, "TooManyRequestsException", "Rate Exceeded."), f"The function {NAME} is throttled ("),
     "expired": (refuse(403, "ExpiredTokenException", "It is expired"), "Your AWS credentials have expired"),
     "unknown": (refuse(403, "UnrecognizedClientException", "It is invalid"), "AWS does not know these credentials"),
     "another refusal": (
         refuse(502, "SubnetIPAddressLimitReachedException", "no address"),
         f"AWS refused to ask {NAME}: SubnetIPAddressLimitReachedException: no address.",
     ),
-    "a proxy's refusal": (reply(403, PAGE), "What answered in the place of Lambda is not AWS (status 403)"),
+    "a proxy's refusal": (reply(403, PAGE), "What answered in the place of Lambda is not AWS"),
     "a proxy's page": (reply(200, PAGE), f"What answered in the place of {NAME} is not it"),
     "null": (reply(200, "null"), f"What answered in the place of {NAME} is not it"),
     "an older function": (

@@ -8,12 +8,13 @@ import typer
 
 from autoscaler.cli.asked import Unanswered, answered
 from autoscaler.cli.ending import FAILED, WRONG_INPUT, end, told
-from autoscaler.cli.explain.past import decision_at, decision_of, show_recorded
+from autoscaler.cli.explain.past import decision_at, decision_of, last_decision, show_recorded, show_since
 from autoscaler.cli.explain.shown import show_answer
 from autoscaler.cli.here import Here, LocalPolicy, answered_by, source
 from autoscaler.cli.options import AsJson
 from autoscaler.cli.target import Target, aimed
 from autoscaler.cli.times import MomentError, parse_moment
+from autoscaler.ports import PortError
 
 About = Annotated[str, typer.Argument(metavar="[NODE|NAMESPACE/POD]", help="A worker or a pod; without it the fleet.")]
 At = Annotated[str, typer.Option("--at", help="The last recorded decision then or before: 2h, 14:00, 2026-11-26.")]
@@ -64,26 +65,31 @@ def _past(target: Target, about: str, at: str, decision_id: str, *, as_json: boo
         except MomentError as error:
             end(str(error), WRONG_INPUT)
     store = target.store()
+    changes: list[dict[str, Any]] = []
     with told():
-        record = decision_of(store, decision_id) if at_s is None else decision_at(store, at_s)
-    _show(record, target, about, asked_for_s=at_s, as_json=as_json)
+        if at_s is None:
+            record = decision_of(store, decision_id)
+        else:
+            record, changes = decision_at(store, at_s)
+    _show(record, target, about, as_json=as_json)
+    if at_s is not None and not as_json:
+        show_since(record, changes, at_s)
 
 
 def _last_instead(target: Target, why: str, about: str, *, as_json: bool) -> None:
     """Nobody answers: the last recorded decision, and that it is no more than that."""
     try:
-        with told():
-            records = target.store().history(limit=1)
-    except typer.Exit:
+        record = last_decision(target.store())
+    except PortError:
         end(why, FAILED)
-    if not records:
+    if record is None:
         end(f"{why} No decision is recorded either.", FAILED)
     typer.echo(f"{why} The last recorded decision instead:", err=True)
-    _show(records[0], target, about, asked_for_s=None, as_json=as_json)
+    _show(record, target, about, as_json=as_json)
 
 
-def _show(record: dict[str, Any], target: Target, about: str, *, asked_for_s: int | None, as_json: bool) -> None:
+def _show(record: dict[str, Any], target: Target, about: str, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(record, indent=2))
         return
-    show_recorded(record, cluster=target.cluster_id, about=about, asked_for_s=asked_for_s)
+    show_recorded(record, cluster=target.cluster_id, about=about)

@@ -8,15 +8,14 @@ from typing import Annotated, Any, Final
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from autoscaler.cli.change import change_state
-from autoscaler.cli.duration import say_duration
 from autoscaler.cli.ending import FAILED, WRONG_INPUT, end, in_a_sentence, told
-from autoscaler.cli.options import AsJson
+from autoscaler.cli.options import AsJson, examples
 from autoscaler.cli.policy.parameter import NOTHING, Overtaken, PolicyParameter, Version
+from autoscaler.cli.tables import console, table
 from autoscaler.cli.target import Target, aimed
+from autoscaler.cli.times import ago
 from autoscaler.deploy.reference.files import schema_text
 from autoscaler.live_policy import changed_policy, in_force, taken_up
 from autoscaler.model import OfferedPolicy, State
@@ -32,7 +31,7 @@ Deployed = Annotated[
 _DEFAULT: Final = "policy.yml"
 
 
-@policy.command()
+@policy.command(epilog=examples("policy show --stage main"))
 @aimed
 def show(
     *,
@@ -53,13 +52,13 @@ def show(
         typer.echo(f"\n{document['text'].rstrip()}")
 
 
-@policy.command()
+@policy.command(epilog=examples("policy schema > policy.schema.json"))
 def schema() -> None:
     """Print the JSON Schema of a policy file: editors complete, explain and check by it."""
     typer.echo(schema_text(), nl=False)
 
 
-@policy.command("set")
+@policy.command("set", epilog=examples("policy set changes.yml --stage main"))
 @aimed
 def set_(
     changes: Annotated[Path, typer.Argument(metavar="FILE", help="YAML with the fields that change, and no others.")],
@@ -81,7 +80,7 @@ def set_(
     _write(store, parameter, deployed, text, as_json=as_json)
 
 
-@policy.command()
+@policy.command(epilog=examples("policy apply --stage main"))
 @aimed
 def apply(
     *,
@@ -99,7 +98,7 @@ def apply(
     _finish(store, offered, deployed, parameter, as_json=as_json)
 
 
-@policy.command()
+@policy.command(epilog=examples("policy history --stage main"))
 @aimed
 def history(
     *,
@@ -116,18 +115,21 @@ def history(
         rows = [msgspec.to_builtins(one) | {"holds": one.version == holds} for one in versions]
         typer.echo(json.dumps(rows, indent=2))
         return
-    rows_of = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("version", "holds", "age", "by", "changes"):
-        rows_of.add_column(column, overflow="fold")
     now_s = int(time.time())
-    for one in versions:
-        mark = "yes" if one.version == holds else ""
-        by = one.by.rpartition(":")[2]
-        rows_of.add_row(str(one.version), mark, say_duration(now_s - one.changed_at_s), by, " ".join(one.text.split()))
-    Console(highlight=False, markup=False).print(rows_of)
+    rows = [
+        (
+            str(one.version),
+            "yes" if one.version == holds else "",
+            ago(one.changed_at_s, now_s),
+            one.by.rpartition(":")[2],
+            " ".join(one.text.split()),
+        )
+        for one in versions
+    ]
+    table(console(), "versions", ("version", "holds", "written", "by", "changes"), rows, empty="none")
 
 
-@policy.command()
+@policy.command(epilog=examples("policy rollback --stage main", "policy rollback 3 --stage main"))
 @aimed
 def rollback(
     version: Annotated[int, typer.Argument(min=0, help="The version to go back to; without it the one before.")] = 0,
@@ -143,7 +145,7 @@ def rollback(
     _write(store, parameter, deployed, _earlier(versions, version, parameter.name).text, as_json=as_json)
 
 
-@policy.command()
+@policy.command(epilog=examples("policy clear --stage main"))
 @aimed
 def clear(
     *,

@@ -7,9 +7,12 @@ from typing import Annotated, Any
 import botocore.session
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
+from autoscaler.aws.clients import believe_aws_alone
 from autoscaler.aws.failures import in_one_line
 from autoscaler.cli.ending import FAILED, WRONG_INPUT, end
+from autoscaler.cli.options import REGION_VARIABLES, examples
 from autoscaler.cli.prices.asked import on_demand, spot, types_of
 from autoscaler.decide.capacity.prices import PriceTable, price_table
 from autoscaler.deploy import catalogue
@@ -27,7 +30,9 @@ class SdkAccount:
 
     def client(self, service: str, region: str) -> Any:
         """An SDK client of the region."""
-        return self._session.create_client(service, region_name=region)
+        client = self._session.create_client(service, region_name=region)
+        believe_aws_alone(client)
+        return client
 
 
 @prices.callback()
@@ -35,11 +40,11 @@ def _several() -> None:
     """`refresh` is a word of its own, also while it is the only one."""
 
 
-@prices.command()
+@prices.command(epilog=examples("prices refresh --region eu-central-1"))
 def refresh(
     *,
     region: Annotated[
-        str, typer.Option("--region", envvar="AWS_REGION", help="The region whose prices are asked.")
+        str, typer.Option("--region", envvar=REGION_VARIABLES, help="The region whose prices are asked.")
     ] = "",
 ) -> None:
     """Ask AWS for the prices of a region, and write them into the table of this clone.
@@ -61,7 +66,7 @@ def refresh(
         }
     except NoList as error:
         end(f"Nothing is written: {error}.", FAILED)
-    except (ClientError, BotoCoreError) as error:
+    except (ClientError, BotoCoreError, ResponseParserError) as error:
         end(f"Nothing is written: AWS was asked for prices of {region}: {in_one_line(str(error))}.", FAILED)
     write(catalogue.PRICES, merged(price_table(), fresh))
     for market, listed in fresh[region].items():

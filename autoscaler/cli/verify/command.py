@@ -17,10 +17,11 @@ import msgspec
 import requests
 import typer
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ProfileNotFound
 
 from autoscaler.cli.ending import FAILED, WRONG_INPUT, end
-from autoscaler.cli.options import AsJson, Region
+from autoscaler.cli.mends import mend_of
+from autoscaler.cli.options import AsJson, Profile, Region
 from autoscaler.cli.verify.account import (
     check_concurrency,
     check_dry_runs,
@@ -143,6 +144,7 @@ def verify_aws(
         str, typer.Option("--policy", envvar="POLICY_FILE", help="The policy whose workers are to fit.")
     ] = "policy.yml",
     region: Region = "",
+    profile: Profile = "",
     account_only: Annotated[
         bool, typer.Option("--account-only", help="Only what an empty account can be asked; no template is read.")
     ] = False,
@@ -155,8 +157,11 @@ def verify_aws(
 
     Nothing is created or changed. Ends with 1 if something will not work.
     """
-    session = botocore.session.get_session()
-    known_region = region or session.get_config_variable("region")
+    session = botocore.session.Session(profile=profile or None)
+    try:
+        known_region = region or session.get_config_variable("region")
+    except ProfileNotFound as error:
+        end(f"{error}. {mend_of(type(error).__name__)}", WRONG_INPUT)
     if not known_region:
         end("No region is known: give --region, or set AWS_REGION.", WRONG_INPUT)
     try:

@@ -204,15 +204,26 @@ def test_the_past_is_the_last_decision_at_or_before_and_says_how_old_it_was(crow
     lines = crowded.lines("explain", "--at", "2027-01-15T08:30:00+00:00")
     assert lines[0].startswith("sim, 2027-01-15 08:01:")
     assert "(recorded)" in lines[0]
-    assert lines[1].startswith("the last one before 2027-01-15 08:30:00")
-    assert lines[2].startswith("refused (at_max): ")
+    assert lines[1].startswith("refused (at_max): ")
+    assert lines[1].endswith(" [workers.max]")
+    assert lines[-1].startswith("the last one recorded, 28m")
+    assert "; a look that did nothing stands in the log only" in lines[-1]
     assert crowded.json("explain", "--at", "2027-01-15T08:30:00+00:00")["reason"] == "at_max"
 
 
 def test_what_a_record_does_not_tell_is_said(crowded: OnCall) -> None:
     crowded.sweep()
     lines = crowded.lines("explain", "worker-x", "--at", "2027-01-15T08:30:00+00:00")
-    assert lines[-1].strip().startswith("it says nothing of worker-x")
+    assert [line for line in lines if line.strip().startswith("the record says nothing of worker-x")]
+
+
+def test_a_change_of_the_mode_since_then_is_told(crowded: OnCall) -> None:
+    document = crowded.sweep()
+    change = {"kind": "mode", "decision_id": "m1", "message": "active -> paused by ann"}
+    crowded.store.record(int(crowded.cluster.now_s) + 60, "m1", change)
+    lines = crowded.lines("explain", "--at", "2027-01-15T08:30:00+00:00")
+    assert document["decision_id"] in lines[0]
+    assert lines[-1].endswith(": active -> paused by ann")
 
 
 def test_where_nobody_answers_the_last_recorded_decision_is_told_as_such(

@@ -165,7 +165,8 @@ def test_a_refusal_of_aws_is_one_sentence_and_writes_nothing(account: StubbedAcc
 
 
 def test_a_region_is_needed(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("AWS_REGION", raising=False)
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
     done = CliRunner().invoke(app, ["prices", "refresh"])
     assert (done.exit_code, done.stderr) == (2, "Give --region (or AWS_REGION): prices are a region's.\n")
     assert not table.exists()
