@@ -69,7 +69,9 @@ class Spread:
         self.domains: tuple[_Domains, ...]
         if self._every_node:
             [constraint] = rules.spread
-            self.domains = (_Domains(constraint, labels, cluster.domains(constraint.topology_key)),)
+            self.domains: tuple[_Domains, ...] = (
+                _Domains(constraint, labels, cluster.domains(constraint.topology_key)),
+            )
         else:
             self.domains = tuple(map(_Domains, rules.spread, [labels] * len(rules.spread), self._nodes))
             cluster.tell_of_nodes(self)
