@@ -82,8 +82,9 @@ package: setup ## build/k3s-autoscaler.zip, what Lambda runs; no AWS, no docker,
 catalogue: setup ## EC2's instance types anew, offline (PRICES=a dated list; `k3s-autoscaler prices refresh` asks AWS)
 	@$(PYTHON_BIN) -m autoscaler.deploy.catalogue $(if $(PRICES),--prices $(PRICES))
 
-reference: setup ## write policy.schema.json and docs/policy/reference.md anew from the policy's types
+reference: setup ## write policy.schema.json, docs/policy/reference.md and docs/cli.md anew, from the code that they tell of
 	@$(PYTHON_BIN) -m autoscaler.deploy.reference
+	@$(PYTHON_BIN) -m autoscaler.cli.reference
 
 rules: setup ## render the Prometheus rules and the manifests anew from policy.yml (POLICY=policy.prod.yml: from another)
 	@$(PYTHON_BIN) -m autoscaler.deploy.rules $(addprefix --policy ,$(POLICY))

@@ -169,9 +169,7 @@ class Crowd:
                 rows = list(self._places())
             case _:
                 raise TypeError(f"no answer to {question}")
-        result = [
-            {"metric": {FAMILY: family} | dict(labels), "value": [NOW_S, value]} for family, labels, value in rows
-        ]
+        result = [_as_json(*row) for row in rows]
         return json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
 
     def _sight(self) -> Iterator["_Row"]:
@@ -285,6 +283,10 @@ class Crowd:
 
 _Row = tuple[str, Mapping[str, str], str]
 """Family, labels, value."""
+
+
+def _as_json(family: str, labels: Mapping[str, str], value: str) -> dict[str, Any]:
+    return {"metric": {**labels, FAMILY: family}, "value": [NOW_S, value]}
 
 
 def _requests(pod: Mapping[str, str], asks: Mapping[str, int]) -> Sequence[_Row]:

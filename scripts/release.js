@@ -9,7 +9,7 @@ const { version } = require("../package.json");
 
 const root = path.dirname(__dirname);
 // This clone's own, not that of a repository which it lies in.
-const clone = ["--git-dir", path.join(root, ".git"), "--work-tree", root];
+const clone = ["--no-optional-locks", "--git-dir", path.join(root, ".git"), "--work-tree", root];
 
 module.exports = async () => {
   const { status, stdout } = spawnSync("git", [...clone, "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"], { encoding: "utf8" });

@@ -1,11 +1,12 @@
 """Why a pod has no place: each worker and each new one that could be launched, with the filter that refuses it."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from autoscaler.ask.lines import Line, line, row
 from autoscaler.decide.capacity.cost import some_zone
 from autoscaler.decide.capacity.pools import usd_of
-from autoscaler.decide.demand.pods import EXPENDABLE_BELOW
 from autoscaler.decide.removal.holds import pod_keeps
 from autoscaler.decide.scheduling.asking import what_comes_first, what_is_known, what_these_need, zones_that_matter
 from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
@@ -15,6 +16,7 @@ from autoscaler.decide.scheduling.fresh import FreshWorkers
 from autoscaler.decide.scheduling.picture import Picture
 from autoscaler.decide.scheduling.placing import Template, Trial
 from autoscaler.decide.steps import Course
+from autoscaler.decide.words import count
 from autoscaler.model import Asks, Pod, Snapshot
 from autoscaler.model.rules import PodRules, unmodelled
 
@@ -85,14 +87,15 @@ def explain_pod(course: Course, pod: Pod) -> PodAnswer:
     picture = Picture(snapshot, fleet, state, policy, just_joined=course.were_joining, now_s=at_s)
     rules = picture.book.of(pod)
     since_s = pod.unschedulable_since_s
+    places = () if pod.node else (*_there(course, picture, rules), *_new(course, picture, rules))
     return PodAnswer(
         pod=pod.title,
         node=pod.node,
         waits_s=None if since_s is None else max(0, at_s - since_s),
         asks_for=_asks_for(rules),
         rules=_known(rules, snapshot),
-        why=_why(course, pod, rules, at_s),
-        places=() if pod.node else (*_there(course, picture, rules), *_new(course, picture, rules)),
+        why=_why(course, pod, places, at_s),
+        places=places,
     )
 
 
@@ -140,32 +143,40 @@ def _refusal(rules: PodRules, node: NodeInfo, cluster: Cluster) -> Line | None:
     return line(refused.plugin.value, says, code=refused.plugin.value)
 
 
-def _why(course: Course, pod: Pod, rules: PodRules, at_s: int) -> tuple[Line, ...]:
-    policy = course.look.policy
-    found = [row(one) for one in course.pods.blocked if one.subject == pod.title]
+def _why(course: Course, pod: Pod, places: Sequence[Place], at_s: int) -> tuple[Line, ...]:
+    """What the decision says of it, and what follows from its places."""
+    policy, since_s = course.look.policy, pod.unschedulable_since_s
     if pod.node:
-        code = pod_keeps(pod, policy)
-        says = f"it runs on {pod.node}" + (f", and keeps that worker: {code}" if code else ", and may be moved")
-        return (
-            line("runs", says, code=code) if code else Line(about="runs", says=says, fields=("scale_down.movable",)),
-        )
-    since_s = pod.unschedulable_since_s
+        return (_of_one_that_runs(pod, pod_keeps(pod, policy)),)
     if since_s is None:
         return (
             Line(about="gated", says="the scheduler has not judged it yet", instead="look at its scheduling gates"),
         )
+    found = [row(one) for one in course.pods.blocked if one.subject == pod.title]
     left_s = policy.scale_up.pending_for_s - (at_s - since_s)
     if left_s > 0:
         says = f"it has waited {at_s - since_s} s; scale_up.pending_for_s is {policy.scale_up.pending_for_s}"
         found.append(line("too_short", says, code="unschedulable_pods", until_s=at_s + left_s))
-    if rules.priority < EXPENDABLE_BELOW and not found:
-        found.append(line("expendable", f"its priority is {rules.priority}", code="expendable"))
-    if not found and course.grow.growth is not None:
-        says = f"a look now would launch {course.grow.growth.count} for {course.grow.growth.reason}"
-        found.append(line("launching", says, code="unschedulable_pods"))
-    if not found and course.grow.limit:
-        found.append(line(course.grow.limit, "a worker is wanted, and may not be launched", code=course.grow.limit))
-    return tuple(found)
+    if found:
+        return tuple(found)
+    room = [place.name for place in places if place.line is None and not place.new]
+    if room:
+        says = f"{room[0]} would take it: the scheduler places it there, or is held by what is not shown here"
+        return (line("room", says, code="unhelped"),)
+    if course.grow.growth is not None:
+        says = f"a look now would launch {count(course.grow.growth.count, 'worker')} for {course.grow.growth.reason}"
+        return (line("launching", says, code=course.grow.growth.reason),)
+    if course.grow.limit:
+        return (line(course.grow.limit, "a worker is wanted, and may not be launched", code=course.grow.limit),)
+    if course.judged.joining:
+        return (line("joining", "workers are on the way", code="waiting_for_nodes"),)
+    return ()
+
+
+def _of_one_that_runs(pod: Pod, code: str | None) -> Line:
+    if code is None:
+        return Line(about="runs", says=f"it runs on {pod.node}, and may be moved", fields=("scale_down.movable",))
+    return line("runs", f"it runs on {pod.node}, and keeps that worker: {code}", code=code)
 
 
 def _asks_for(rules: PodRules) -> str:

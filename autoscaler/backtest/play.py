@@ -104,8 +104,13 @@ class _Stage:
     def bring_up_to_date(self) -> None:
         world = self._cluster.world
         at_s = self._cluster.now_s - self._begin_s
+        changes: list[Change] = []
         while self._changes and self._changes[0].at_s <= at_s:
-            _change(world, self._changes.popleft())
+            changes.append(self._changes.popleft())
+        if len(changes) == 1:
+            _change(world, changes[0])
+        elif changes:
+            world.follow([(change.owner, change.replicas, change.burn_cores) for change in changes])
         while self._jobs and self._jobs[0].at_s <= at_s:
             world.apply(self._jobs.popleft().workload)
         while self._events and self._events[0].at_s <= at_s:

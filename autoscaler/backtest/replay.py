@@ -15,8 +15,8 @@ from autoscaler.simulator.world.workload import Ask, Kind, PodTemplate, Workload
 
 PIECE_S: Final = 7 * 86_400
 """Always the same, however many processors there are: the same recording gives the same report everywhere."""
-LEAD_S: Final = 86_400
-"""A later piece begins a day early, and counts from its own begin on."""
+LEAD_S: Final = 6 * 3600
+"""A later piece begins so much earlier, and counts from its own begin on: a policy looks back for some minutes."""
 SHORTEST_STEPS: Final = 2
 
 NOTES: Final = (
@@ -60,8 +60,8 @@ def notes_of(recording: Recording) -> tuple[str, ...]:
         )
     if any(plan.lead_s for plan in plans_of(recording, "")):
         told.append(
-            "What is longer than a week is cut into weeks. Each but the first begins a day early to find its fleet, "
-            "which need not be worker for worker that of the week before."
+            "What is longer than a week is cut into weeks. Each but the first begins six hours early to find its "
+            "fleet, which need not be worker for worker that of the week before."
         )
     told.append(f"What was asked is known every {recording.step_s} s: what came and went in between is not.")
     return (*told, *NOTES, *recording.notes)

@@ -73,12 +73,6 @@ app.command(
 )(explain)
 app.command("next", epilog=examples("next --stage main"))(next_decision)
 app.add_typer(simulate, name="simulate")
-app.command(
-    epilog=examples(
-        "backtest --prometheus http://127.0.0.1:9090 --days 14 --policy policy.yml --preset thrifty",
-        "backtest --workload ecommerce-day --html report.html",
-    )
-)(backtest)
 app.command(epilog=examples("doctor --stage main", "doctor --stage main --json | jq .counts"))(doctor)
 app.command(epilog=examples("pause --stage main", "pause --stage main --for 2h"))(pause)
 app.command(epilog=examples("observe --stage main --for 1d"))(observe)
@@ -89,6 +83,13 @@ app.command(epilog=examples("teardown --stage main --dry-run", "teardown --stage
 app.command(epilog=examples("validate policy.prod.yml --region eu-north-1", "validate --strict --json"))(validate)
 app.command(epilog=examples("verify-aws --account-only --region eu-central-1"))(verify_aws)
 app.add_typer(prices, name="prices")
+app.command(
+    epilog=examples(
+        "backtest --workload ecommerce-day --preset default --preset thrifty --html report.html",
+        "backtest --prometheus http://127.0.0.1:9090 --days 14 --record last.json.gz",
+        "backtest --recorded last.json.gz --policy policy.yml --policy changed.yml --html report.html",
+    )
+)(backtest)
 
 
 def main() -> None:

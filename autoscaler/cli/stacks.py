@@ -29,6 +29,11 @@ class Stack:
     """CloudFormation's own: UPDATE_COMPLETE."""
     outputs: Mapping[str, str]
 
+    @property
+    def is_named(self) -> bool:
+        """Whether it says which cluster it runs, and where that one's state is."""
+        return {CLUSTER_OUTPUT, TABLE_OUTPUT} <= set(self.outputs)
+
 
 def stack_of(clients: Clients, stage: str) -> Stack | None:
     """The stack of a stage; None where there is none. Raises StackUnavailable."""
@@ -45,12 +50,12 @@ def stack_of(clients: Clients, stage: str) -> Stack | None:
 
 
 def deployed(clients: Clients) -> list[Stack]:
-    """Every stage of the region that has a state table, by name. Raises StackUnavailable."""
+    """Every stage of the region whose stack names its cluster and table, by name. Raises StackUnavailable."""
     with told_as(StackUnavailable, "list the stacks"):
         pages = clients.client("cloudformation").get_paginator("describe_stacks").paginate()
         rows = [row for page in pages for row in page["Stacks"]]
     stacks = (_stack(row) for row in rows if row["StackName"].startswith(PREFIX))
-    return sorted((one for one in stacks if TABLE_OUTPUT in one.outputs), key=lambda one: one.stage)
+    return sorted((one for one in stacks if one.is_named), key=lambda one: one.stage)
 
 
 def _stack(row: Mapping[str, Any]) -> Stack:

@@ -139,6 +139,10 @@ def aim(asked: _Asked, *, needs_table: bool) -> Target:
         )
     if asked.table and not asked.cluster and not asked.stage:
         end(f"Give {_CLUSTER} as well, or --stage: a table may hold several clusters.", WRONG_INPUT)
+    if asked.endpoint_url and not asked.endpoint_url.startswith(("http://", "https://")):
+        end(
+            f"--endpoint-url {asked.endpoint_url} is no address: write http://127.0.0.1:4566, or https://.", WRONG_INPUT
+        )
     clients = Clients(
         Calls(),
         region=asked.region or None,
@@ -166,7 +170,7 @@ def _stack(clients: Clients, asked: _Asked, *, names: str) -> Stack:
         found = stack_of(clients, asked.stage)
         if found is None:
             end(f"There is no stage {asked.stage}{_where(asked)}: {_others(deployed(clients))}.", WRONG_INPUT)
-        if not {CLUSTER_OUTPUT, TABLE_OUTPUT} <= set(found.outputs):
+        if not found.is_named:
             end(
                 f"The stack {PREFIX}{asked.stage} is {found.status} and does not name its cluster: wait until it is "
                 f"deployed, or give {names}.",
@@ -205,5 +209,5 @@ def _where(asked: _Asked) -> str:
 def _others(stacks: list[Stack]) -> str:
     if not stacks:
         return "no stage is deployed"
-    named = [f"{one.stage} (cluster {one.outputs.get(CLUSTER_OUTPUT, 'unknown')})" for one in stacks]
+    named = [f"{one.stage} (cluster {one.outputs[CLUSTER_OUTPUT]})" for one in stacks]
     return f"deployed {'is' if len(named) == 1 else 'are'} {', '.join(named)}"

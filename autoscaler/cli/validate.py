@@ -31,8 +31,9 @@ def validate(
         str, typer.Option("--region", envvar=REGION_VARIABLES, help="Whose prices are shown.")
     ] = REFERENCE_REGION,
     rules: Annotated[
-        Path, typer.Option("--rules", help="The folder that `make rules` writes to: its rules are compared.")
-    ] = ROOT / "monitoring",
+        Path | None,
+        typer.Option("--rules", help="What `make rules` wrote, to compare; without it the clone's monitoring/."),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse rules of another policy too, as packaging does.")
     ] = False,
@@ -44,7 +45,11 @@ def validate(
     Nothing is asked of AWS: prices are those of the package's table, and your own.
     """
     read, faults = faults_of(Path(policy))
-    stale = stale_rules(read, rules, Path(policy)) if read is not None and TEMPLATES.is_dir() else []
+    stale: list[str] = []
+    if read is not None and TEMPLATES.is_dir():
+        stale = stale_rules(read, rules or ROOT / "monitoring", Path(policy))
+    elif strict:
+        stale = ["Rules cannot be compared where monitoring/templates is missing: run this in a clone."]
     if strict:
         faults, stale = [*faults, *map(Fault, stale)], []
     if as_json:

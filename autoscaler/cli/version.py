@@ -24,7 +24,7 @@ def _commit() -> str:
     """This clone's own, not that of a repository which it lies in; empty without git."""
     if not (ROOT / ".git").exists():
         return ""
-    clone = ["git", "--git-dir", str(ROOT / ".git"), "--work-tree", str(ROOT)]
+    clone = ["git", "--no-optional-locks", "--git-dir", str(ROOT / ".git"), "--work-tree", str(ROOT)]
     try:
         told = subprocess.run(
             [*clone, "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"],

@@ -11,7 +11,7 @@ import msgspec
 
 from autoscaler.model import Asks, MetricsStatus, Node, Pod, Resources, Sample, Snapshot
 from autoscaler.observe.nodes import parse_requested_most
-from autoscaler.observe.pods import parse_daemons, parse_places, parse_pods_on_nodes, parse_selectors, prefixed
+from autoscaler.observe.pods import Labels, parse_daemons, parse_places, parse_pods_on_nodes, parse_selectors, prefixed
 from autoscaler.observe.query import moving_query, places_query, rooms_query
 from autoscaler.observe.samples import Rows, sort_samples
 from autoscaler.policy import Policy
@@ -76,11 +76,13 @@ def with_rooms(snapshot: Snapshot, answer: Sequence[Sample] | MetricsUnavailable
         )
         for node in snapshot.nodes
     )
-    pods = tuple(
-        msgspec.structs.replace(pod, node_selector=selectors.get((pod.namespace, pod.name, pod.uid), ()))
-        for pod in snapshot.pods
-    )
+    pods = tuple(_with_selector(pod, selectors.get((pod.namespace, pod.name, pod.uid), ())) for pod in snapshot.pods)
     return msgspec.structs.replace(snapshot, nodes=nodes, pods=pods, rooms_known=True, daemons=parse_daemons(rows))
+
+
+def _with_selector(pod: Pod, selector: Labels) -> Pod:
+    """Most pods have none, and stay the value that they are."""
+    return pod if pod.node_selector == selector else msgspec.structs.replace(pod, node_selector=selector)
 
 
 def without_closer_look(snapshot: Snapshot, why: str) -> Snapshot:

@@ -27,24 +27,25 @@ def parse_unbound(rows: Rows) -> tuple[tuple[Pod, ...], list[str]]:
     pending = {pod_key(labels): value for labels, value in rows.of("pod_pending")}
     requests, problems = _requests(rows)
     pods: list[Pod] = []
+    described: set[PodKey] = set()
     for labels, _ in rows.of("pod_unbound"):
         key = pod_key(labels)
+        described.add(key)
         if key in deleting or pending.get(key) == 0:
             continue
-        title = f"{key[0]}/{key[1]}"
         if key not in pending:
             problems.append(
-                f"whether pod {title} has finished is not shown: let kube-state-metrics expose kube_pod_status_phase"
+                f"whether pod {key[0]}/{key[1]} has finished is not shown: "
+                "let kube-state-metrics expose kube_pod_status_phase"
             )
         since_s = None if key in gated else since.get(key)
         if since_s == UNKNOWN_SINCE_S:
             problems.append(
-                f"since when pod {title} waits is not shown: let kube-state-metrics (2.19 or newer) expose "
+                f"since when pod {key[0]}/{key[1]} waits is not shown: let kube-state-metrics (2.19 or newer) expose "
                 "kube_pod_status_unscheduled_time"
             )
             since_s = None
-        pods.append(_pod(labels, requests, since_s=None if since_s is None else int(since_s)))
-    described = {pod_key(labels) for labels, _ in rows.of("pod_unbound")}
+        pods.append(_pod(key, labels, requests, since_s=None if since_s is None else int(since_s)))
     problems.extend(
         f"pod {key[0]}/{key[1]} waits and is not described: let kube-state-metrics expose kube_pod_info"
         for key in since.keys() - described - deleting
@@ -58,8 +59,9 @@ def parse_pods_on_nodes(rows: Rows) -> tuple[tuple[Pod, ...], list[str]]:
     selectors = parse_selectors(rows)
     requests, problems = _requests(rows)
     pods = (
-        _pod(labels, requests, do_not_evict=pod_key(labels) in keep, selector=selectors.get(pod_key(labels), ()))
+        _pod(key, labels, requests, do_not_evict=key in keep, selector=selectors.get(key, ()))
         for labels, _ in rows.of("pod")
+        for key in (pod_key(labels),)
     )
     return tuple(sorted(pods, key=_order)), problems
 
@@ -124,6 +126,7 @@ def _requests(rows: Rows) -> tuple[dict[PodKey, Parts], list[str]]:
 
 
 def _pod(
+    key: PodKey,
     labels: Mapping[str, str],
     requests: Mapping[PodKey, Parts],
     *,
@@ -131,9 +134,8 @@ def _pod(
     do_not_evict: bool = False,
     selector: Labels = (),
 ) -> Pod:
-    key = pod_key(labels)
     # A pod that asks for nothing has no request series: that the family is shown at all is proven by `requested`.
-    parts = requests.get(key, {"cpu": {}, "memory": {}})
+    parts = requests.get(key) or {"cpu": {}, "memory": {}}
     return Pod(
         namespace=key[0],
         name=key[1],

@@ -1,7 +1,6 @@
 """A Prometheus answer sorted by family; what is no finite number is kept apart, by family."""
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -39,16 +38,19 @@ def sort_samples(samples: Sequence[Sample]) -> Rows | None:
     """Sort; None for an empty answer, which says nothing at all."""
     if not samples:
         return None
-    families: dict[str, list[Row]] = defaultdict(list)
+    families: dict[str, list[Row]] = {}
     garbage: dict[str, str] = {}
     for sample in samples:
-        family = sample.metric.get(FAMILY, "")
-        number = _number(sample.value[1])
+        labels, text = sample.metric, sample.value[1]
+        family = labels.get(FAMILY, "")
+        number = _number(text)
         if number is None:
-            garbage.setdefault(family, sample.value[1])
+            garbage.setdefault(family, text)
+        elif family in families:
+            families[family].append((labels, number))
         else:
-            families[family].append((sample.metric, number))
-    return Rows(float(samples[0].value[0]), dict(families), garbage)
+            families[family] = [(labels, number)]
+    return Rows(float(samples[0].value[0]), families, garbage)
 
 
 def _number(text: str) -> float | None:

@@ -84,6 +84,23 @@ def test_all_that_hold_are_told_and_not_the_first_alone() -> None:
     assert [line.about for line in found] == ["at_min", "cooling_down", "no_server"]
 
 
+@pytest.mark.parametrize("status", [MetricsStatus.UNAVAILABLE, MetricsStatus.PARTIAL])
+def test_what_is_not_known_is_not_counted_as_none(status: MetricsStatus) -> None:
+    """Of a cluster that nobody sees no worker is Ready, and none is not at its minimum for that."""
+    (line,) = removal_holds(course(snapshot(3, status=status, known=False)))
+    assert line.about == f"metrics_{status.value}"
+
+
+def test_a_limit_of_a_schedule_names_the_schedule() -> None:
+    day = Window(name="day", time_zone="UTC", from_time="07:00", to_time="20:00", min=2, max=2)
+    its_policy = policy(low=1, schedules=(day,))
+    its_course = course(snapshot(2, waiting_pods(4)), its_policy=its_policy)
+    decision = decision_of(its_course, its_policy)
+    (limit,) = growth_limits(its_course, decision.reason, decision.message)
+    assert (limit.about, limit.fields) == ("at_max", ("schedules[].max",))
+    assert told(removal_holds(its_course))["at_min"].fields == ("schedules[].min",)
+
+
 def test_who_would_be_drained_is_told_where_nothing_holds() -> None:
     spare = course(snapshot([full(1), full(2), worker(3)]))
     (line,) = removal_holds(spare)
@@ -309,3 +326,26 @@ def test_a_pod_that_runs_says_whether_it_keeps_its_worker() -> None:
     assert "keeps that worker: protected_namespace" in why.says
     assert why.fields == ("scale_down.protected_namespaces", "scale_down.movable")
     assert answer.places == ()
+
+
+def pod_told(seen: Snapshot, state: State | None = None, its_policy: Policy | None = None) -> tuple[str, str]:
+    (why,) = of_pod(course(seen, state, its_policy), "shop/w").why
+    return why.about, ", ".join((*why.fields, why.instead))
+
+
+WAITS = [waiting("w")]
+PODS: dict[str, tuple[Snapshot, State, Policy, str]] = {
+    "launching": (snapshot(2, WAITS), State(), policy(), "scale_up.pending_for_s"),
+    "at_max": (snapshot(2, WAITS), State(), policy(high=2), "workers.max"),
+    "room": (snapshot([full(1), worker(2)], WAITS), State(), policy(), "kubectl describe pod"),
+    "gated": (snapshot(2, [pod("w")]), State(), policy(), "scheduling gates"),
+    "shop/w": (snapshot(2, [waiting("w", cpu=64_000)]), State(), policy(), "workers.instance_types"),
+}
+
+
+@pytest.mark.parametrize("about", PODS)
+def test_why_a_pod_waits(about: str) -> None:
+    seen, state, its_policy, lever = PODS[about]
+    found, levers = pod_told(seen, state, its_policy)
+    assert found == about
+    assert lever in levers

@@ -16,7 +16,7 @@ from tests.monitoring.programs import run
 def cluster(policy: Policy | None = None) -> SimCluster:
     made = SimCluster(policy or Policy(version=1), workers=2)
     made.recorder.rendered = "0123456789ab"
-    made.run(700)
+    made.run(120)
     return made
 
 

@@ -91,7 +91,7 @@ def test_no_pods_are_not_the_same_as_none_known() -> None:
     assert not any("not recorded" in note for note in notes_of(empty))
 
 
-def test_a_long_one_is_cut_into_weeks_that_begin_a_day_early_and_count_every_moment_once() -> None:
+def test_a_long_one_is_cut_into_weeks_that_begin_early_and_count_every_moment_once() -> None:
     hours = 24 * 16
     long = recording(group(*(4 + hour % 3 for hour in range(hours))), step_s=3600)
     plans = plans_of(long, "it")

@@ -72,8 +72,8 @@ def test_the_decisions_of_a_noon_that_was_recorded() -> None:
 def test_a_fleet_at_its_limit_is_refused_once_and_not_at_every_look() -> None:
     small = Policy(version=1, workers=Workers(max=3))
     figures, span = play_plan(SHORT, small)
-    refusals = [one for one in span.decisions if one.action == "held_back"]
-    assert [one.reason for one in refusals] == ["max_reached"]
+    held_back = [one for one in span.decisions if one.action == "held_back"]
+    assert [one.reason for one in held_back] == ["at_max"]
     assert figures.waiting_pod_minutes > 10, "all the while pods waited"
 
 

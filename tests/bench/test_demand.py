@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from autoscaler.backtest.autoscaled import STABLE_S, SYNC_S, autoscaled, curve
+from autoscaler.backtest.demand import first_workers
 from autoscaler.backtest.plan import MIDNIGHT_S, Event, Jobs, Trouble
 from autoscaler.backtest.workloads import WORKLOADS
 from autoscaler.policy import Policy, ScaleDown, ScaleUp, Workers
@@ -159,6 +160,12 @@ def test_troubles_end() -> None:
     for *_, first, last in troubled:
         assert isinstance(first, Event)
         assert (ends[first.trouble], first.zone) == (last.trouble, last.zone)
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_a_backtest_begins_as_the_bench_does_so_its_figures_are_the_same(name: str) -> None:
+    plan = WORKLOADS[name]()
+    assert first_workers(plan, DEFAULT) == Bound(DEFAULT).paid(plan)[0][1]
 
 
 def test_a_job_that_never_ends_is_refused() -> None:

@@ -131,6 +131,7 @@ def test_the_functions_of_a_cluster_that_was_named_by_itself(clients: Clients) -
         (["--stage", "main", "--cluster", "till"], {"main": "shop"}, "The stage main runs the cluster shop, not till"),
         (["--cluster", "till"], {"main": "shop"}, f"No stack runs the cluster till in {REGION}: give --table"),
         (["--cluster", "a b"], {}, "'a b' is no cluster id"),
+        (["--endpoint-url", "localhost:4566"], {}, "--endpoint-url localhost:4566 is no address: write http://"),
         (["--table", "t"], {"main": "shop"}, "Give --cluster (or CLUSTER_ID) as well, or --stage"),
     ],
 )  # fmt: skip

@@ -11,10 +11,11 @@ from urllib.parse import urlencode
 import msgspec
 import pytest
 
-from autoscaler.deploy.rules import Settings, render, write
+from autoscaler.deploy.rules import Settings, render, rules_mark, write
 from autoscaler.model import CLUSTER_TAG, ROLE_TAG, MetricsStatus, Sample, Snapshot, State
 from autoscaler.observe.closer import with_pods_of, with_rooms
-from autoscaler.observe.query import moving_query, rooms_query, sight_query
+from autoscaler.observe.query import about_query, moving_query, rooms_query, sight_query
+from autoscaler.observe.samples import sort_samples
 from autoscaler.observe.series import FAMILY
 from autoscaler.observe.snapshot import assemble
 from autoscaler.policy import MetricsPolicy, Policy, ScaleUp
@@ -190,6 +191,11 @@ def test_a_look(tmp_path: Path) -> None:
             rules = [rule for group in groups for rule in group["rules"]]
             assert len(rules) == 14
             assert [rule for rule in rules if rule["health"] != "ok"] == []
+            # What the doctor asks: which rules record, by the mark that rendering gave them.
+            about = sort_samples(asked.query(about_query(POLICY)))
+            assert about is not None
+            assert [row["rendered"] for row, _ in about.of("rules")] == [rules_mark(POLICY, settings)]
+            assert sum(about.by("kubelets", "kubelet_version").values()) == 6
             # What the scrapes drop.
             assert asked.query('kube_pod_status_phase{phase="Failed"} or node_cpu_seconds_total{mode="user"}') == []
             firing = 'ALERTS{alertname="K3sUnschedulablePods",alertstate="firing"}'

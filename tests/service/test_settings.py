@@ -158,6 +158,18 @@ def test_a_stages_policy_is_checked_whole(clone: Path) -> None:
     )
 
 
+def test_make_up_refuses_a_wrong_policy_before_anything_is_made(clone: Path) -> None:
+    """scripts/up has both services printed first, with everything that was given."""
+    (clone / "policy.yml").write_text("version: 1\nworkers: {max: 1}\n")
+    command = [str(ROOT / "node_modules" / ".bin" / "sls"), "print", "--config", "serverless.yml"]
+    ran = subprocess.run(
+        command, cwd=clone, env=CREDENTIAL_FREE, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ran.returncode != 0
+    assert "policy.yml is not a valid policy: workers.min is 2 and workers.max is 1" in ran.stdout + ran.stderr
+    assert 'said=$(sls print "$1" "${@:2}" 2>&1)' in (ROOT / "scripts" / "up").read_text(encoding="utf-8")
+
+
 def test_a_stages_file_is_one_that_a_policy_may_extend() -> None:
     patterns = (ROOT / "scripts" / "setting-patterns.js").read_text(encoding="utf-8")
     assert f"policyFile: [/^{layers.FILE.pattern}$/," in patterns

@@ -52,10 +52,6 @@ def backtest(
     """Play a history through the decision core under one or several policies.
 
     Nothing is launched and no AWS account is asked. The first policy is the one that others are held against.
-
-    For example `--workload ecommerce-day --preset default --preset thrifty --html report.html`; or
-    `--prometheus http://127.0.0.1:9090 --days 14 --record last.json.gz`, and then as often as you like
-    `--recorded last.json.gz --policy policy.yml --policy changed.yml --html report.html`.
     """
     if record is not None and not prometheus:
         end("--record keeps what --prometheus tells: give that as well.", WRONG_INPUT)

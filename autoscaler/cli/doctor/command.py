@@ -35,6 +35,7 @@ from autoscaler.cli.verify.checks import (
     line_of,
     problem,
     run_check,
+    warning,
 )
 from autoscaler.cli.verify.image import check_image
 from autoscaler.cli.verify.network import check_dynamodb_route
@@ -47,6 +48,8 @@ from autoscaler.runtime import read_policy
 
 TIMEOUT_S: Final = 10.0
 IDENTITY: Final = "credentials"
+_LONGEST_TOLD: Final = 200
+"""Characters of what is wrong with a policy; `validate` tells all."""
 CHECKS: Final[Mapping[str, Check]] = {
     "schedule of the sweep": check_schedule,
     "HTTP API": check_http_api,
@@ -105,7 +108,7 @@ def doctor(
     The function is asked what it reaches and which rules it reads, then the account: token, route, alerts, servers,
     roles, quotas, versions. Nothing is changed. Ends with 1 if something is a problem.
     """
-    local = _policy(policy)
+    local, why_not = _policy(policy)
     account = TargetAccount(target.clients)
     with told():
         stage = target.known_stage
@@ -116,6 +119,7 @@ def doctor(
         region=_region(target),
         policy=local,
         policy_file=policy,
+        no_policy=why_not,
     )
     raise typer.Exit(report(found, target.cluster_id, as_json=as_json, tell=typer.echo))
 
@@ -128,10 +132,14 @@ def examine(
     region: str,
     policy: Policy | None,
     policy_file: str,
+    no_policy: str = "",
     artifact: Path = ARTIFACT,
     now_s: Callable[[], float] = time.time,
 ) -> Iterator[Finding]:
-    """Every finding, as soon as it is known. `policy`: the file's, if there is one; `artifact`: what was built here."""
+    """Every finding, as soon as it is known.
+
+    `policy`: the file's, None where there is none, for the reason `no_policy`; `artifact`: what was built here.
+    """
     nobody = empty_account(region=region, policy=policy or Policy(version=1))
     who = run_check(IDENTITY, check_identity, account, nobody)
     yield from who
@@ -141,10 +149,19 @@ def examine(
     try:
         reach = ask("reach")
         deployed, in_force = inside.policies_of(reach)
-        yield from inside.findings_of(reach, _expected((deployed, in_force), policy, policy_file, now_s()))
+        expected = inside.Expected(
+            now_s=int(now_s()),
+            policy_file=policy_file,
+            policy_hash=policy_hash(policy) if policy is not None else None,
+            no_policy=no_policy,
+            marks=_marks((deployed, in_force)),
+        )
+        yield from inside.findings_of(reach, expected)
         yield from today.findings_of(ask("next"))
-    except (Unanswered, CannotTell) as error:
-        yield problem("function", str(error), "Until it answers, only what the account shows is looked at.")
+    except Unanswered as error:
+        yield problem("function", str(error), "Do that and run this again; what follows is what the account shows.")
+    except CannotTell as error:
+        yield problem("function", str(error), "Mend what the findings above name, and run this again.")
     except (ValueError, KeyError, TypeError) as error:
         said = f"the function's answer is not of this version ({type(error).__name__}: {error})"
         yield problem("function", said, "Deploy this version, or run the command line of the deployed one.")
@@ -155,6 +172,9 @@ def examine(
         return ()
 
     yield from run_check("deployed service", read, account, nobody)
+    if not subjects:
+        todo = "Check --stage and --region, and what doctor needs (docs/deploy.md, What the commands need)."
+        yield warning("account", "not looked at: what is deployed could not be read", todo)
     for subject in subjects:
         for name, check in CHECKS.items():
             yield from run_check(name, check, account, subject)
@@ -182,16 +202,12 @@ def report(found: Iterator[Finding], cluster_id: str, *, as_json: bool, tell: Ca
     return FAILED if problems else 0
 
 
-def _expected(of_function: Sequence[Policy], policy: Policy | None, policy_file: str, now_s: float) -> inside.Expected:
-    """Rules may be of the policy as deployed or as it holds now, and for a Prometheus of one cluster (`--local`)."""
+def _marks(of_function: Sequence[Policy]) -> frozenset[str] | None:
+    """Of rules that may be loaded: of the policy as deployed or as it holds, for a Prometheus of one cluster too."""
+    if not TEMPLATES.is_dir():
+        return None
     settings = (Settings(local=False), Settings(local=True))
-    marks = {rules_mark(one, which) for one in of_function for which in settings} if TEMPLATES.is_dir() else None
-    return inside.Expected(
-        now_s=int(now_s),
-        policy_file=policy_file,
-        policy_hash=policy_hash(policy) if policy is not None else None,
-        marks=None if marks is None else frozenset(marks),
-    )
+    return frozenset(rules_mark(policy, which) for policy in of_function for which in settings)
 
 
 def _region(target: Target) -> str:
@@ -201,11 +217,11 @@ def _region(target: Target) -> str:
         end("No AWS region is known: give --region (or AWS_REGION).", WRONG_INPUT)
 
 
-def _policy(path: str) -> Policy | None:
-    """The policy file, if there is one here."""
+def _policy(path: str) -> tuple[Policy | None, str]:
+    """The policy of the file, or why there is none: the rest is looked at all the same."""
     if not Path(path).is_file():
-        return None
+        return None, f"there is no {path} here to compare"
     try:
-        return read_policy(path)
+        return read_policy(path), ""
     except PolicyError as error:
-        end(str(error), WRONG_INPUT)
+        return None, f"{path} here is not valid ({str(error)[:_LONGEST_TOLD]})"

@@ -26,6 +26,8 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     policy_file: str
     policy_hash: str | None
     """Of the policy file; None where there is none here."""
+    no_policy: str = ""
+    """Why there is none."""
     marks: frozenset[str] | None
     """Of rules that this version renders from the function's policy; None without a clone's templates."""
 
@@ -89,9 +91,7 @@ def _policy(policy: Mapping[str, Any], expected: Expected) -> Iterator[Finding]:
         todo = "k3s-autoscaler policy set with a valid one, or k3s-autoscaler policy rollback."
         yield problem("live policy", f"a change is refused: {policy['problem']}", todo)
     if expected.policy_hash is None:
-        yield warning(
-            name, f"{said}; there is no {expected.policy_file} here to compare", "Name the file with --policy."
-        )
+        yield warning(name, f"{said}; {expected.no_policy}", "Name the file with --policy, or see what validate says.")
     elif expected.policy_hash != policy["deployed_hash"]:
         told = f"{said}, and {expected.policy_file} is {expected.policy_hash}"
         yield warning(name, told, "Deploy it (make up, sls deploy), or name the stage's own file with --policy.")

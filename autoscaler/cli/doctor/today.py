@@ -24,7 +24,7 @@ def findings_of(answer: Mapping[str, Any]) -> Iterator[Finding]:
             "aws ec2 get-console-output of the last one tells why; the alarm's chapter in docs/operations.md has more."
         )
         yield problem("joining", said, todo)
-    refused = decision["action"] == "refused"
+    refused = decision["action"] == "held_back"
     blocked = decision["blocked"]
     if refused or decision["failures"]:
         said = "; ".join([decision["message"], *decision["failures"]])

@@ -13,4 +13,10 @@ simulate.command(
     "pods",
     epilog=examples("simulate pods checkout.yaml", "simulate pods - < checkout.yaml"),
 )(simulate_pods)
-simulate.command("policy", epilog=examples("simulate policy policy.new.yml"))(simulate_policy)
+simulate.command(
+    "policy",
+    epilog=examples(
+        "simulate policy changed.yml --prometheus http://127.0.0.1:9090",
+        "simulate policy changed.yml --workload sawtooth",
+    ),
+)(simulate_policy)

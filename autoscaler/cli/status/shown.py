@@ -85,14 +85,14 @@ def _fleet(console: Console, gathered: Gathered) -> None:
     line(console, "last growth", ago(state.last_scale_up_s, now_s))
     line(console, "last removal", ago(state.last_scale_down_s, now_s))
     for wait in gathered.waits:
-        left_s = wait["left_s"]
-        if left_s is None:
-            line(console, wait["what"], f"{UNKNOWN}: the deployed policy is not here (--policy)")
-        elif left_s:
-            line(console, wait["what"], f"wait {say_duration(left_s)} more: {wait['why']}")
-        else:
-            line(console, wait["what"], "none: it is over")
+        line(console, wait["name"], _say_wait(wait))
     line(console, "lease", _say_lease(state, now_s))
+
+
+def _say_wait(wait: dict[str, Any]) -> str:
+    if wait["left_s"] is None:
+        return f"{UNKNOWN}: the deployed policy is not here (--policy)"
+    return f"{wait['holds']} wait {say_duration(wait['left_s'])} more: {wait['why']}" if wait["left_s"] else "over"
 
 
 def _say_nodes(nodes: Any) -> str:
@@ -109,7 +109,7 @@ def say_cost(cost: dict[str, Any] | None) -> str:
     if cost is None:
         return f"{UNKNOWN}: no decision tells it"
     workers, unknown, saved = (cost.get(f) for f in ("known_workers", "unknown_workers", "saved_usd_per_hour"))
-    said = f"${cost.get('usd_per_hour', 0):.4f} an hour, ${cost['usd_per_month']:.2f} a month"
+    said = f"${cost['usd_per_hour']:.4f} an hour, ${cost['usd_per_month']:.2f} a month"
     said += f" for {workers} worker{'' if workers == 1 else 's'}"
     if unknown != 0:
         said += f", and {'others' if unknown is None else unknown} of unknown price"

@@ -90,10 +90,10 @@ def cost_of(decisions: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
     """The first cost that is told: a month is 730 hours of the same."""
     for decision in decisions:
         cost = decision.get("cost")
-        if isinstance(cost, Mapping):  # else nobody looked, or it is older than that field
-            hourly = cost.get("usd_per_hour", 0)
+        hourly = cost.get("usd_per_hour") if isinstance(cost, Mapping) else None
+        if isinstance(hourly, int | float):  # else nobody looked, or it is older than that field
             told = decision.get("decided_at") or decision.get("timestamp") or ""
-            return {**cost, "usd_per_month": round(hourly * HOURS_A_MONTH, 2), "told_at": told}
+            return {**decision["cost"], "usd_per_month": round(hourly * HOURS_A_MONTH, 2), "told_at": told}
     return None
 
 
@@ -101,19 +101,14 @@ def _waits(gathered: Gathered) -> Iterator[dict[str, Any]]:
     state, now_s = gathered.state, gathered.now_s
     policy = gathered.deployed_policy
     left_s = cool_down_left_s(state, policy, now_s) if policy is not None else None
-    last_s = max(state.last_scale_up_s or 0, state.last_undone_s or 0)
-    yield {
-        "what": "removals (cool-down)",
-        "why": "the last launch or undone removal" if last_s else "",
-        "left_s": left_s,
-    }
+    yield {"name": "cool-down", "holds": "removals", "why": "the last launch or undone removal", "left_s": left_s}
     failed = state.join_failures
     if failed is not None and failed.until_s > now_s:
         why = f"{failed.failures} in a row gave no worker that stayed"
-        yield {"what": "launches (join back-off)", "why": why, "left_s": failed.until_s - now_s}
+        yield {"name": "join back-off", "holds": "launches", "why": why, "left_s": failed.until_s - now_s}
     for one in state.backoffs:
         if one.until_s > now_s and one.pool == LAUNCH_PATH:
-            yield {"what": "every launch", "why": one.error_code, "left_s": one.until_s - now_s}
+            yield {"name": "EC2 back-off", "holds": "launches", "why": one.error_code, "left_s": one.until_s - now_s}
 
 
 def status_document(gathered: Gathered) -> dict[str, Any]:

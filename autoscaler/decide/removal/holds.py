@@ -35,6 +35,8 @@ def all_holds(
     if snapshot.metrics_status is not MetricsStatus.OK:
         problem = f"no shrink without complete metrics: {_first_problem(snapshot)}"
         yield Why(f"metrics_{snapshot.metrics_status.value}", problem)
+        if not snapshot.cluster_known:
+            return  # how many workers are Ready, and what waits, is not known either
     if waiting_pods:
         yield Why("pods_waiting", f"{waiting_pods} pods wait for a node")
     if state.launches or fleet.joining:

@@ -153,6 +153,8 @@ class Book:
         told = self._by_owner.get(pod.owner)
         if told is None:
             return None
+        if len(told) == 1:
+            return told[0]
         known = next((one for one in told if pod.name in one.pods), None)
         return known or next((one for one in told if not one.pods), told[-1])
 

@@ -240,13 +240,15 @@ def _grow_for(trial: Trial, group: Waiting, way: _Way, at_most: int) -> int:
     if way.emptiest_first:
         nodes.sort(key=lambda node: [-node.free.get(name, 0) for name, _ in group.rules.requests])
     placed = trial.fill(group.rules, group.count, nodes)
+    # With the other new nodes that have room: one domain more may let pods into the old ones.
+    others = [node for _, node in trial.opened if trial.may_ever_fit(group.rules, node)] if group.rules.spread else []
     while placed < group.count and len(trial.opened) < at_most:
         node = _open_for(trial, group.rules, group.count - placed, way)
         if node is None:
             break
-        # With the other new nodes: one domain more may let pods into the old ones.
-        nodes = [node, *(other for _, other in trial.opened if other is not node)] if group.rules.spread else [node]
-        placed += trial.fill(group.rules, group.count - placed, nodes)
+        placed += trial.fill(group.rules, group.count - placed, [node, *others])
+        if group.rules.spread:
+            others.append(node)
     return placed
 
 

@@ -303,6 +303,26 @@ class World:
         state.tell("workload", owner, f"burns {cores:g} cores a pod")
         settle(state)
 
+    def follow(self, changes: Sequence[tuple[str, int, float]]) -> None:
+        """(owner, replicas, cores a pod) of many at one moment, as `scale` and `burn` do for one. Raises KeyError.
+
+        All is settled once: the scheduler sees the pods of all of them together.
+        """
+        state = self.state
+        state.touch()
+        for owner, replicas, cores in changes:
+            workload = state.workloads[owner]
+            template = msgspec.structs.replace(workload.template, burn_cores=cores)
+            state.workloads[owner] = msgspec.structs.replace(workload, replicas=replicas, template=template)
+            if replicas != workload.replicas:
+                state.dirty_owners.add(owner)
+            if cores != workload.template.burn_cores:
+                for pod in live_pods(state, owner):
+                    pod.template = msgspec.structs.replace(pod.template, burn_cores=cores)
+                    if pod.node is not None:
+                        state.dirty_nodes.add(pod.node.name)
+        settle(state)
+
     def delete(self, owner: str) -> None:
         """Delete a workload and its pods; its volumes stay. Raises KeyError for an unknown owner."""
         self.state.touch()

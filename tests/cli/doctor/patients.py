@@ -74,7 +74,7 @@ def healthy(policy: Policy = POLICY) -> SimCluster:
     """A calm cluster whose Prometheus evaluates this policy's rules."""
     made = SimCluster(policy, workers=2)
     made.recorder.rendered = rules_mark(policy, Settings())
-    made.run(700)
+    made.run(120)
     return made
 
 
@@ -83,6 +83,7 @@ def examined(
     *,
     ask: Callable[[str], Any] | None = None,
     policy: Policy | None = POLICY,
+    no_policy: str = "",
     artifact: Path = Path("/nonexistent"),
     ahead_s: int = 0,
     status: Callable[[str, str], int] = lambda *_: 401,
@@ -98,6 +99,7 @@ def examined(
         region=REGION,
         policy=policy,
         policy_file="policy.yml",
+        no_policy=no_policy,
         artifact=artifact,
         now_s=lambda: made.now_s + ahead_s,
     )

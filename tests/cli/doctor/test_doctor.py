@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
+from autoscaler.aws.clients import Clients
 from autoscaler.cli.asked import Unanswered
 from autoscaler.cli.doctor.command import CHECKS, report
 from autoscaler.cli.main import app
@@ -19,7 +20,8 @@ from autoscaler.simulator.cluster import SimCluster
 from tests.ask.asked import Asked
 from tests.aws.loopback import closed_url
 from tests.cli.doctor.patients import alarm, built, examined, function, healthy, watchdog
-from tests.cli.verify.fake_account import instances
+from tests.cli.oncall import on_call
+from tests.cli.verify.fake_account import REGION, instances
 from tests.simulator.worlds import deployment
 
 
@@ -190,7 +192,8 @@ def test_a_policy_file_that_is_not_the_deployed_one_and_none_at_all() -> None:
     found = of(examined(policy=other), "policy")
     assert (str(found.verdict), "and policy.yml is " in found.said) == ("warning", True)
     assert "--policy" in found.todo
-    assert "there is no policy.yml here" in of(examined(policy=None), "policy").said
+    none = of(examined(policy=None, no_policy="there is no policy.yml here to compare"), "policy")
+    assert (str(none.verdict), "there is no policy.yml here" in none.said) == ("warning", True)
 
 
 def test_rules_of_the_deployed_policy_are_right_while_live_changes_hold() -> None:
@@ -216,6 +219,30 @@ def test_what_stands_in_the_way_now_is_said_of_the_decision() -> None:
     assert all(finding.todo for finding in findings if finding.verdict is Verdict.PROBLEM)
 
 
+@pytest.mark.usefixtures("_moto")
+def test_what_stands_in_the_way_now(clients: Clients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On call: `doctor`, over HTTP to the real handler: each ill on a line, what to do below it, and exit code 1."""
+    cluster = healthy()
+    mode(cluster)
+    other_rules(cluster)
+    with on_call(cluster, clients, monkeypatch) as person:
+        wrong = tmp_path / "policy.yml"
+        wrong.write_text("version: 2\n")
+        code, out, err = person.run("doctor", "--region", REGION, "--policy", str(wrong))
+    lines = out.splitlines()
+    assert (code, err) == (1, "")
+    told = {line: lines[number + 1] for number, line in enumerate(lines) if line.startswith(("problem", "warning"))}
+    (rules,) = [line for line in told if line.startswith("problem  Prometheus' rules: evaluated ")]
+    assert "make rules" in told[rules]
+    (paused,) = [line for line in told if line.startswith("warning  mode: The mode is paused: ")]
+    assert "k3s-autoscaler resume" in told[paused]
+    assert [
+        line for line in lines if line.startswith("ok       from the function: Prometheus: /api/v1/query answered in ")
+    ]
+    assert "policy.yml here is not valid" in next(line for line in lines if line.startswith("warning  policy: "))
+    assert lines[-1].startswith("sim: 1 problem(s), ")
+
+
 def test_a_function_that_does_not_answer_is_a_finding_and_the_account_is_looked_at_all_the_same() -> None:
     def silent(question: str) -> Any:
         raise Unanswered(f"There is no function to ask {question}.")
@@ -223,6 +250,8 @@ def test_a_function_that_does_not_answer_is_a_finding_and_the_account_is_looked_
     findings = examined(ask=silent)
     assert "There is no function" in of(findings, "function").said
     assert of(findings, "Watchdog").verdict is Verdict.OK
+    lost = examined(ask=silent, GetFunctionConfiguration="ResourceNotFoundException")
+    assert "not looked at" in of(lost, "account").said
     old = examined(ask=lambda _: {"reached": []})
     assert "not of this version" in of(old, "function").said
 

@@ -72,7 +72,7 @@ def test_what_happened_between_two_and_three_last_night(store: DynamoStateStore)
 def test_of_one_worker_and_by_one_trigger(store: DynamoStateStore) -> None:
     record(store, NOW - 30, "removed", operations=[{"instance_ids": ["i-1"], "node": "k3s-i-1"}])
     record(store, NOW - 20, "other", "alert", events=["draining k3s-i-12"])
-    record(store, NOW - 10, "stays", blocked=[{"subject": "k3s-i-1", "reason": "local-volume"}])
+    record(store, NOW - 10, "stays", blocked=[{"subject": "k3s-i-1", "code": "local_volume", "text": "x"}])
     assert reasons("--worker", "i-1") == ["stays", "removed"]
     assert reasons("--worker", "k3s-i-1") == ["stays", "removed"]
     assert reasons("--worker", "i-12") == ["other"]

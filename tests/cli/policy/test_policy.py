@@ -86,6 +86,20 @@ def test_set_roll_back_and_clear(store: DynamoStateStore, clients: Clients) -> N
     assert holds(store) == (40, 6)
 
 
+def test_how_do_i_roll_back(store: DynamoStateStore) -> None:
+    """On call: `policy history` says who changed what and when, `policy rollback` takes it back."""
+    set_("scale_down: {cool_down_s: 900}\n")
+    set_("workers: {max: 3}  # a slip\n")
+    _, out, _ = run("history")
+    slip, before = (line.split("\t") for line in out.splitlines())
+    assert (slip[1], slip[2], slip[-1]) == ("2", "yes", "workers: {max: 3} # a slip")
+    assert (before[1], before[2], before[-1]) == ("1", "", "scale_down: {cool_down_s: 900}")
+    code, out, err = run("rollback")
+    assert (code, err) == (0, "")
+    assert out.startswith("Version 3 of /k3s/demo/policy lies over the deployed policy: policy_hash ")
+    assert holds(store) == (20, 3)
+
+
 def test_the_first_change_can_be_rolled_back_too(store: DynamoStateStore) -> None:
     set_("workers: {max: 30}")
     assert run("rollback")[0] == 0

@@ -83,7 +83,7 @@ def test_is_it_alive_and_what_does_it_cost(store: DynamoStateStore, clients: Cli
     assert named(said, "workers").endswith("3 ready, 4 desired, 1 joining, min 2, max 10")
     assert named(said, "metrics").endswith("ok")
     assert "$0.0624 an hour, $45.55 a month for 3 workers (as of " in named(said, "cost")
-    assert "unknown: the deployed policy is not here" in named(said, "removals (cool-down)")
+    assert "unknown: the deployed policy is not here" in named(said, "cool-down")
 
 
 def test_it_is_not_alive_and_a_script_hears_it(store: DynamoStateStore, clients: Clients) -> None:
@@ -158,8 +158,8 @@ def test_what_is_stuck_and_what_waits_by_the_policy_that_is_deployed(store: Dyna
     rows = [line.split("\t") for line in said.splitlines() if line.startswith("open operations\t")]
     assert [(row[1], row[2]) for row in rows] == [("launch", "op1"), ("removal", "op2")]
     assert all(row[4].endswith(" STUCK") for row in rows)
-    assert "wait 9m more: the last launch" in named(said, "removals (cool-down)")
-    assert "wait 5m more: 2 in a row gave no worker that stayed" in named(said, "launches (join back-off)")
+    assert "removals wait 9m more: the last launch" in named(said, "cool-down")
+    assert "launches wait 5m more: 2 in a row gave no worker that stayed" in named(said, "join back-off")
     operations = json.loads(run("--json"))["operations"]
     assert [(one["operation_id"], one["stuck"]) for one in operations] == [("op1", True), ("op2", True)]
 

@@ -264,5 +264,6 @@ def test_no_credentials_and_no_connection_are_one_sentence(monkeypatch: pytest.M
     code, _, err = run("--cluster", "demo")
     assert (code, err) == (
         1,
-        f"Could not read the parameter {NAME}: NoCredentialsError: Unable to locate credentials.\n",
+        f"Could not read the parameter {NAME}: NoCredentialsError: Unable to locate credentials. Give credentials: "
+        "--profile, AWS_PROFILE, or sign in.\n",
     )

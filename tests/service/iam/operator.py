@@ -9,6 +9,7 @@ COMMANDS: dict[str, dict[str, tuple[str, ...]]] = {
         "dynamodb:GetItem": ("table",),
         "dynamodb:PutItem": ("table",),
         "dynamodb:Query": ("table",),
+        "logs:FilterLogEvents": ("log-group",),
     },
     "`policy`": {
         "dynamodb:GetItem": ("table",),

@@ -17,7 +17,7 @@ from tests.service.iam.rendered import ACCOUNT, REGION
 from tests.service.test_calls_and_roles import OF_THE_COMMAND_LINE, actions_in_code
 
 # The SDK's names of services and operations that IAM calls otherwise. Source: Service Authorization Reference.
-IN_IAM = {"apigatewayv2:GetApis": "apigateway:GET"}
+IN_IAM = {"apigatewayv2:GetApis": "apigateway:GET", "lambda:Invoke": "lambda:InvokeFunction"}
 PREFIXES = {"service-quotas": "servicequotas"}
 # Any one of the types will do for a principal; and the reference has two pages of the prefix `apigateway`, of which the
 # package keeps the one of REST APIs, without `Apis`.

@@ -362,6 +362,27 @@ def test_a_finished_pod_frees_its_room() -> None:
     assert pods_of(made, "batch/big")[0].phase == "Succeeded"
 
 
+def test_many_owners_follow_at_one_moment_as_each_would_alone() -> None:
+    def grown() -> World:
+        made = world()
+        made.see_instances([row(0)])
+        made.apply(deployment("web", replicas=2, cpu=100))
+        made.apply(deployment("api", replicas=3, cpu=100))
+        made.advance(START_S + 120)
+        return made
+
+    together, apart = grown(), grown()
+    together.follow([("shop/web", 4, 0.3), ("shop/api", 1, 0.0)])
+    apart.scale("shop/web", 4)
+    apart.burn("shop/web", 0.3)
+    apart.scale("shop/api", 1)
+    apart.burn("shop/api", 0.0)
+    for made in (together, apart):
+        made.advance(START_S + 180)
+        assert (len(pods_of(made, "shop/web")), len(pods_of(made, "shop/api"))) == (4, 1)
+    assert node(together, node_name(0)).cpu_used == pytest.approx(node(apart, node_name(0)).cpu_used)
+
+
 def test_burn_changes_running_pods() -> None:
     made = world(workers=1)
     made.apply(deployment(burn=0.2))

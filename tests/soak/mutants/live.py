@@ -18,6 +18,7 @@ from autoscaler.model import PolicyOverride
 from tests.soak.mutants.put import Mutant, put
 
 replace = msgspec.structs.replace
+UTC = ZoneInfo("UTC")
 
 
 def invalid_policy_taken() -> None:
@@ -105,7 +106,7 @@ def clocks_never_change() -> None:
 
     def in_winter(wall: Any, zone: Any, *, last: bool) -> int:
         away = zone.utcoffset(wall.replace(month=1, day=15))
-        return moment(wall - away, ZoneInfo("UTC"), last=last)
+        return moment(wall - away, UTC, last=last)
 
     put(module, "_moment", in_winter)
 

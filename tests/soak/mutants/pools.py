@@ -40,14 +40,13 @@ def pool_min_not_asked_for() -> None:
 
 def another_pools_template() -> None:
     """Every launch is from the first pool's template."""
-    module = autoscaler.decide.capacity.launch
 
     def first(context: Any, pool: Any, arch: str, policy: Any) -> Any:
         default = policy.default_pool
         own = template_of(context, pool, arch, policy)
         return own and template_of(context, default, default.archs[0], policy)
 
-    put(module, "template_of", first)
+    put(autoscaler.decide.capacity.launch, "template_of", first)
 
 
 def another_pools_types() -> None:

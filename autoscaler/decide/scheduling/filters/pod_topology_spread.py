@@ -66,10 +66,11 @@ class Spread:
         self._nodes: list[dict[str, int]] = [{} for _ in rules.spread]
         labels = dict(rules.labels)
         self._every_node = self._counts_every_node()
-        self.domains: tuple[_Domains, ...]
         if self._every_node:
             [constraint] = rules.spread
-            self.domains = (_Domains(constraint, labels, cluster.domains(constraint.topology_key)),)
+            self.domains: tuple[_Domains, ...] = (
+                _Domains(constraint, labels, cluster.domains(constraint.topology_key)),
+            )
         else:
             self.domains = tuple(map(_Domains, rules.spread, [labels] * len(rules.spread), self._nodes))
             cluster.tell_of_nodes(self)
