@@ -17,7 +17,7 @@ FAST := tests/test_*.py tests/act tests/decide tests/observe tests/reconcile tes
   tests/monitoring/test_rules_*.py tests/monitoring/test_query_*.py tests/deploy/test_rules.py
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: help demo picture playground test test-fast lint lint-templates lint-types lint-text pytest soak soak-stories soak-mutants race bench bench-policy docs package catalogue reference rules up down token verify-aws deploy-local setup lock clean
+.PHONY: help demo picture playground test test-fast lint lint-templates lint-types lint-text pytest soak soak-stories soak-mutants race bench bench-check bench-policy docs package catalogue reference rules up down token verify-aws deploy-local setup lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ race: setup ## 2 and 10 real processes evaluate one need on a real conditional s
 
 bench: setup ## the measured claims of the README and docs
 	@$(PYTHON_BIN) -m bench
+
+bench-check: setup ## a fresh run of the benches with committed ratios: 25 % worse, or another count, fails (BENCH=invocation)
+	@$(PYTHON_BIN) -m bench.check $(BENCH)
 
 bench-policy: setup ## what the policy costs under named workloads, beside other fleets (POLICY="a.yml b.yml", PRESETS="thrifty": others too)
 	@$(PYTHON_BIN) -m bench.policy $(addprefix --policy ,$(POLICY)) $(addprefix --preset ,$(PRESETS))

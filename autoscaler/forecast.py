@@ -4,8 +4,9 @@ How it is made is decide's question (decide/demand/forecast.py).
 """
 
 from collections.abc import Iterator
+from datetime import UTC, tzinfo
+from importlib import import_module
 from typing import Annotated, Final, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -38,9 +39,12 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """At most so many workers more than what runs needs now."""
 
     @property
-    def zone(self) -> ZoneInfo:
-        """Its rules. Raises ZoneInfoNotFoundError where no such zone is known: such a policy is refused."""
-        return ZoneInfo(self.time_zone)
+    def zone(self) -> tzinfo:
+        """Its rules. Raises KeyError (ZoneInfoNotFoundError) where no such zone is known: such a policy is refused."""
+        if self.time_zone == "UTC":
+            return UTC
+        found: tzinfo = import_module("zoneinfo").ZoneInfo(self.time_zone)  # loaded for another clock than UTC alone
+        return found
 
     @property
     def days_back(self) -> tuple[int, ...]:
@@ -53,7 +57,7 @@ def faults_of_forecast(forecast: Forecast) -> Iterator[str]:
     """What is wrong with it, a sentence each."""
     try:
         _ = forecast.zone
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # a path, a folder, no such file
+    except (KeyError, ValueError, OSError):  # a path, a folder, no such file
         yield (
             f"forecast.time_zone {forecast.time_zone} is unknown: give a name of the IANA database, such as "
             "Europe/Berlin"

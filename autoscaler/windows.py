@@ -5,10 +5,10 @@ When a window holds is decide's question (decide/demand/schedules.py).
 
 import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+from importlib import import_module
 from itertools import permutations
 from typing import Annotated, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -62,9 +62,9 @@ class ClockWindow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Not after `from`: on the next day. `24:00` is the end of the day."""
 
     @property
-    def zone(self) -> ZoneInfo:
-        """Its rules. Raises ZoneInfoNotFoundError where no such zone is known: such a window is refused."""
-        return ZoneInfo(self.time_zone)
+    def zone(self) -> tzinfo:
+        """Its rules. Raises KeyError (ZoneInfoNotFoundError) where no such zone is known: such a window is refused."""
+        return _zone(self.time_zone)
 
     @property
     def minutes(self) -> tuple[int, int]:
@@ -174,7 +174,7 @@ def _meet(one: Window, other: Window) -> bool:
     )
 
 
-def _offset(moment: datetime, zone: ZoneInfo) -> int:
+def _offset(moment: datetime, zone: tzinfo) -> int:
     """Minutes ahead of UTC."""
     offset = moment.astimezone(zone).utcoffset() or timedelta()
     return round(offset.total_seconds() / 60)
@@ -201,9 +201,14 @@ def _repeated(names: Sequence[str]) -> list[str]:
     return sorted({name for name in names if names.count(name) > 1})
 
 
+def _zone(name: str) -> tzinfo:
+    found: tzinfo = import_module("zoneinfo").ZoneInfo(name)  # loaded where a policy has windows
+    return found
+
+
 def _is_known(time_zone: str) -> bool:
     try:
-        ZoneInfo(time_zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):  # a path, a folder, no such file
+        _zone(time_zone)
+    except (KeyError, ValueError, OSError):  # a path, a folder, no such file
         return False
     return True

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from bench import alert_latency, cost, decide_size, evaluate, observe, server_rules, verdicts
+from bench.invocation import __main__ as invocation
 
 BENCHES: Final[dict[str, Callable[[Sequence[str]], int]]] = {
+    "invocation": invocation.main,
     "evaluate": evaluate.main,
     "alert_latency": alert_latency.main,
     "observe": observe.main,

@@ -1,7 +1,7 @@
 """One module a trigger: authenticate, parse, dedupe, reconcile, respond.
 
-Importing them makes objects by the hundred thousand, which stay: to look among them for garbage, again and again, is a
-sixth of a cold start's CPU time (docs/performance.md). So the collector rests from here until `imported`.
+Importing them makes objects by the ten thousand, which stay: to look among them for garbage, again and again, is an
+eighth of a cold start's CPU time (docs/performance.md). So the collector rests from here until `imported`.
 """
 
 import gc

@@ -6,9 +6,8 @@ what the policy's clock shows, so an offset may be an hour more or less than who
 
 import math
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -61,7 +60,7 @@ def points(policy: Policy, now_s: int) -> list[Point]:
     return found
 
 
-def _days_before(at_s: int, days: int, zone: ZoneInfo) -> int:
+def _days_before(at_s: int, days: int, zone: tzinfo) -> int:
     """When that clock showed the same time so many days earlier (PEP 495: of two such moments the same fold's)."""
     wall = datetime.fromtimestamp(at_s, zone)
     earlier = wall.replace(tzinfo=None) - timedelta(days=days)

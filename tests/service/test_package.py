@@ -166,20 +166,22 @@ outside = [file for file in files.values() if "site-packages" in file]
 collector = [gc.isenabled(), gc.get_freeze_count() > 0]
 print(json.dumps([sorted(libraries - {{"autoscaler", "handlers"}}), utilities, outside, collector, done]))
 """
-REFUSED = """
+ALERTS = """
 import os
 os.environ.update(
     CLUSTER_ID="demo", STATE_TABLE="s", IDEMPOTENCY_TABLE="i", PROMETHEUS_URL="http://127.0.0.1:9",
     LAUNCH_TEMPLATE_ID="lt-1", SUBNET_IDS="subnet-1", NODE_COMMAND_DOCUMENT="d", ALERT_TOKEN_PARAMETER="/t",
-    AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x", AWS_ENDPOINT_URL="http://127.0.0.1:1", AWS_MAX_ATTEMPTS="1",
+    AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x", AWS_ENDPOINT_URL="http://127.0.0.1:1", AWS_DEFAULT_REGION="eu-central-1",
 )
-from handlers.alerts import handler
+from handlers import alerts
 class context:
     aws_request_id = "r"
     get_remaining_time_in_millis = staticmethod(lambda: 25_000)
+"""
+REFUSED = f"""{ALERTS}
 sys.stdout, out = open(os.devnull, "w"), sys.stdout
-headers = [{}, {"authorization": "Bearer guess"}]
-done = [handler({"headers": one, "body": "{}"}, context)["statusCode"] for one in headers]
+headers = [{{}}, {{"authorization": "Bearer guess"}}]
+done = [alerts.handler({{"headers": one, "body": "{{}}"}}, context)["statusCode"] for one in headers]
 sys.stdout = out
 """
 
@@ -198,6 +200,25 @@ def test_nothing_more_is_imported_before_a_webhook_has_shown_its_token(unpacked:
     libraries, utilities, _, _, answers = run_isolated(unpacked, BEGUN.format(before=REFUSED))
     assert answers == [401, 503]
     assert (set(libraries), utilities) == (LIBRARIES, UTILITIES)
+
+
+def test_the_first_webhook_with_a_token_is_deduplicated_by_what_is_left_of_powertools(unpacked: Path) -> None:
+    code = f"""{ALERTS}
+import json
+from botocore.awsrequest import AWSResponse
+asked = []
+class Raw:
+    stream = staticmethod(lambda: iter([b"{{}}"]))
+def answer(request, **_):
+    asked.append(request.headers["X-Amz-Target"])
+    return AWSResponse(request.url, 200, {{}}, Raw)
+alerts._app().clients.dynamodb().meta.events.register("before-send.dynamodb", answer)
+answered = alerts._once()("key", context, lambda: {{"action": "none"}})
+print(json.dumps([answered, [str(one, "ascii") if isinstance(one, bytes) else one for one in asked]]))
+"""
+    answered, asked = run_isolated(unpacked, code)
+    assert answered == [{"action": "none"}, False]
+    assert [target.rpartition(".")[2] for target in asked] == ["PutItem", "UpdateItem"]
 
 
 def test_every_module_that_is_left_can_be_imported(unpacked: Path) -> None:

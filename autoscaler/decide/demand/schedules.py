@@ -10,9 +10,8 @@ none of them gives is the policy's own.
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -112,7 +111,7 @@ def spans_of(window: ClockWindow, since_s: int, until_s: int) -> Iterator[tuple[
         day += timedelta(days=1)
 
 
-def _moment(wall: datetime, zone: ZoneInfo, *, last: bool) -> int:
+def _moment(wall: datetime, zone: tzinfo, *, last: bool) -> int:
     """When the zone's clock shows this time, or jumps over it; of two such moments the first, or the last."""
     # PEP 495: the fold tells two moments of one time apart; in a gap it extrapolates from before, or from after it.
     early = round(wall.replace(tzinfo=zone, fold=0).timestamp())
