@@ -1,5 +1,6 @@
 """What holds for all clusters: the filters are total, count right whatever came and went, and know no order."""
 
+from collections import Counter
 from random import Random
 
 import msgspec
@@ -10,6 +11,8 @@ from autoscaler.decide.scheduling.cluster import Cluster
 from autoscaler.decide.scheduling.filters import first_refusal, refusals
 from autoscaler.decide.scheduling.filters.refusal import Plugin, Refusal
 from autoscaler.decide.scheduling.placing import Template, Trial, Waiting
+from autoscaler.decide.scheduling.refusing import Refusing
+from autoscaler.decide.scheduling.shelves import shelves_of
 from autoscaler.decide.scheduling.sizing import size
 from autoscaler.model.rules import NodeSpec, PodRules
 from tests.decide.scheduling import drawn
@@ -52,6 +55,31 @@ def test_every_question_has_an_answer_and_the_first_no_is_one_of_them(
         assert (first is None) == (not all_of_them)
         assert first is None or (first.plugin in all_of_them and first.reasons)
         assert Trial(cluster).fits(rules, cluster.nodes[name]) == (first is None), "the short way says the same"
+
+
+@settings(deadline=None)
+@given(nodes=NODES, placed=PLACED, rules=drawn.pods())
+def test_who_refuses_is_counted_as_node_by_node_also_once_a_node_left(
+    nodes: list[NodeSpec], placed: list[Placement], rules: PodRules
+) -> None:
+    cluster = built(nodes, placed)
+    refusing = Refusing(cluster)
+    for gone in (None, nodes[-1].name):
+        names = [name for name in cluster.nodes if name != gone]
+        first = [first_refusal(rules, cluster.nodes[name], cluster) for name in names]
+        assert refusing.count(rules, [*names, "not there"]) == Counter(one.plugin for one in first if one is not None)
+
+
+@settings(deadline=None)
+@given(nodes=NODES, placed=PLACED, pods=st.lists(drawn.pods(), min_size=1, max_size=3), emptiest_first=st.booleans())
+def test_a_shelf_hands_out_every_node_that_fits(
+    nodes: list[NodeSpec], placed: list[Placement], pods: list[PodRules], *, emptiest_first: bool
+) -> None:
+    cluster = built(nodes, placed)
+    shelf = shelves_of(cluster, [Waiting(rules, 1) for rules in pods], emptiest_first=emptiest_first)[None]
+    for rules in pods:
+        handed = {node.name for node in shelf.that_may_hold(rules)}
+        assert handed >= {name for name, node in cluster.nodes.items() if Trial(cluster).fits(rules, node)}
 
 
 @settings(deadline=None)
