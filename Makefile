@@ -11,7 +11,9 @@ STAGE ?= main
 SEEDS ?= 100
 VENV := .venv/.up-to-date
 NODE := node_modules/.up-to-date
-PYTEST := $(PYTHON_BIN) -m pytest --numprocesses=logical --maxprocesses=4 --durations=15 --durations-min=5
+# One more than there are processors: many tests mostly wait for a real program.
+WORKERS := $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
+PYTEST := $(PYTHON_BIN) -m pytest --numprocesses=$(WORKERS) --maxprocesses=5 --durations=25 --durations-min=5
 # Neither an emulator nor a process that is waited for, but promtool.
 FAST := tests/test_*.py tests/act tests/decide tests/observe tests/reconcile tests/state \
   tests/monitoring/test_rules_*.py tests/monitoring/test_query_*.py tests/deploy/test_rules.py
