@@ -12,6 +12,7 @@ Told as one list (docs/architecture.md tells the same):
 8. let go of the lease, with what was told; if notices arrived meanwhile, look again.
 """
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -72,15 +73,16 @@ def reconcile(
     policy: Policy,
     trigger: Trigger,
     facts: tuple[Notice, ...] = (),
-    offered: OfferedPolicy | None = None,
+    offered: Callable[[], OfferedPolicy] | None = None,
     start_mode: Mode | None = None,
 ) -> dict[str, Any]:
     """Look once and do what follows; returns the decision document.
 
     `policy` is the deployed one; what operators have changed about it live stands in the state. Facts, and what
-    Parameter Store offers as such changes, are saved into the state before the look. `start_mode` is the mode of a
-    cluster that has no state yet; None leaves that to the policy. Raises Busy, and the PortErrors that leave nothing
-    to decide on (StoreUnavailable, StateMalformed, FleetUnavailable).
+    Parameter Store offers as such changes (`offered` reads it; None: nothing changed there), are saved into the state
+    before the look. `start_mode` is the mode of a cluster that has no state yet; None leaves that to the policy. Raises
+    Busy, the PortErrors that leave nothing to decide on (StoreUnavailable, StateMalformed, FleetUnavailable), and what
+    `offered` raises.
     """
     run = _Run(ports, cluster_id, policy, trigger, facts, offered=offered, start_mode=start_mode)
     run.save_facts()
@@ -102,7 +104,7 @@ class _Run:
         trigger: Trigger,
         facts: tuple[Notice, ...],
         *,
-        offered: OfferedPolicy | None,
+        offered: Callable[[], OfferedPolicy] | None,
         start_mode: Mode | None,
     ) -> None:
         self.ports = ports
@@ -147,9 +149,11 @@ class _Run:
             state, version = self.ports.store.load()
             changed = fitted(add_notices(self._begun(state, version), self.facts))
             if self.offered is not None:
-                changed = taken_up(changed, self.offered, self.deployed)
+                # Read after the state, in each try: whoever wrote the state meanwhile may have read a later one.
+                offer = self.offered()
+                changed = taken_up(changed, offer, self.deployed)
                 # Also of one that was noted before: who was killed then has not told it.
-                self.of_policy = policy_told(changed, self.offered)
+                self.of_policy = policy_told(changed, offer)
             if changed == state:
                 return
             try:

@@ -84,7 +84,7 @@ class Reconcile(Protocol):
         policy: Policy,
         trigger: Trigger,
         facts: tuple[Notice, ...] = (),
-        offered: OfferedPolicy | None = None,
+        offered: Callable[[], OfferedPolicy] | None = None,
     ) -> dict[str, Any]:
         """Look once and do what follows."""
         ...
@@ -171,7 +171,7 @@ class App:
         context: Context,
         trigger: Trigger,
         facts: tuple[Notice, ...] = (),
-        offered: OfferedPolicy | None = None,
+        offered: Callable[[], OfferedPolicy] | None = None,
     ) -> dict[str, Any]:
         """Reconcile once and tell what was decided. Raises Busy and the PortErrors of reconcile."""
         document = self.reconcile(
@@ -190,7 +190,7 @@ class App:
         context: Context,
         trigger: Trigger,
         facts: tuple[Notice, ...] = (),
-        offered: OfferedPolicy | None = None,
+        offered: Callable[[], OfferedPolicy] | None = None,
     ) -> dict[str, Any]:
         """Reconcile once; where another invocation is at work, end quietly: it, or the next sweep, sees the rest."""
         try:

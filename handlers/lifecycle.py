@@ -41,7 +41,7 @@ def handle(app: App, event: Mapping[str, Any], context: Context, *, now_s: int) 
             if happening.notice_kind
         )
         # The event says only that it changed: what stands there now counts, whatever came first.
-        offered = app.offered_policy() if happening.policy_changed else None
+        offered = app.offered_policy if happening.policy_changed else None
         return app.look_or_leave(context, trigger, facts, offered)
 
 

@@ -73,10 +73,10 @@ class Recorded:
         policy: Policy,
         trigger: Trigger,
         facts: tuple[Notice, ...] = (),
-        offered: OfferedPolicy | None = None,
+        offered: Callable[[], OfferedPolicy] | None = None,
     ) -> dict[str, Any]:
         del ports, policy
-        self.offered.append(offered)
+        self.offered.append(offered() if offered is not None else None)
         assert cluster_id == "demo"
         self.looks.append((trigger, facts))
         outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]

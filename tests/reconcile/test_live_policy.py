@@ -18,7 +18,7 @@ BAD = OfferedPolicy(text="workers: {max: 1}", version=2, changed_at_s=200)
 
 def offered(cluster: SimCluster, offer: OfferedPolicy) -> dict[str, Any]:
     return reconcile(
-        cluster.ports(), cluster_id=cluster.cluster_id, policy=cluster.policy, trigger=EVENT, offered=offer
+        cluster.ports(), cluster_id=cluster.cluster_id, policy=cluster.policy, trigger=EVENT, offered=lambda: offer
     )
 
 
@@ -81,3 +81,22 @@ def test_a_change_that_could_not_be_saved_is_not_half_done() -> None:
     assert cluster.state.policy_override is None
     offered(cluster, SMALL)
     assert cluster.sweep()["nodes"]["max"] == 3
+
+
+def test_what_was_read_before_somebody_wrote_something_later_is_read_again() -> None:
+    """It was deleted, and written anew while the first one stood still between its reading and its save."""
+    cluster = SimCluster(Policy(version=1))
+    stands = [OfferedPolicy(text=None), SMALL]
+
+    def read() -> OfferedPolicy:
+        if len(stands) == 1:
+            return stands[0]
+        gone = stands.pop(0)
+        assert offered(cluster, SMALL)["policy_version"] == 1
+        return gone
+
+    offered(cluster, OfferedPolicy(text="workers: {max: 9}", version=7, changed_at_s=50))
+    document = reconcile(
+        cluster.ports(), cluster_id=cluster.cluster_id, policy=cluster.policy, trigger=EVENT, offered=read
+    )
+    assert document["policy_version"] == 1

@@ -76,7 +76,9 @@ class PlanRules:
             return None  # left out of the answer, or nonsense in it
         count = sum(operation["count"] for operation in opened)
         if _is_whole(document, count):
-            pods = frozenset(pod.uid for pod in helped)
+            # Of a pool that is full now the others wait, however many they are.
+            limited = any(pool.max is not None for pool in watch.policy.pools)
+            pods = frozenset(pod.uid for pod in (helpable(watch.cluster) if limited else helped))
             beside = frozenset(watch.truth.moments[-1].ours)
             self._plans.append(_Plan(watch.cluster.now_s, self._mark, ids, count, pods, beside))
         if waiting and not helped and watch.cluster.now_s - self._quiet_since_s > SETTLED_S:

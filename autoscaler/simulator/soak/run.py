@@ -343,7 +343,7 @@ class Run:
             policy=self.policy,
             trigger=Trigger(kind="lifecycle" if kind == POLICY else kind),
             facts=facts,
-            offered=self._read_parameter(invocation) if kind == POLICY else None,
+            offered=(lambda: self._read_parameter(invocation)) if kind == POLICY else None,
         )
 
     def _step(self, invocation: SteppedInvocation, kind: str, facts: tuple[Notice, ...], attempt: int) -> None:
