@@ -18,7 +18,7 @@ from bench.browser import ROOT, find_chromium, show
 PICTURE: Final = ROOT / "docs" / "assets" / "backtest.png"
 WORKLOAD: Final = "ecommerce-day"
 PRESETS: Final = ("default", "thrifty", "swift")
-HEIGHT: Final = 1150
+HEIGHT: Final = 1185
 COLOURS: Final = 128
 """Are enough for lines and letters, and a third of the bytes."""
 

@@ -20,6 +20,8 @@ NODES: Final = "nodes"
 WORKERS: Final = "workers"
 WAITING: Final = "waiting"
 DAEMON_SETS: Final = "DaemonSets"
+SLOWEST_SCRAPE_S: Final = 60
+"""Of node-exporter: Prometheus' own default. A machine is measured once it was scraped a step ago, give or take two."""
 NO_REQUEST: Final = "0"
 _NONE: Final = frozenset({"", "<none>"})
 """What kube-state-metrics calls the owner of a bare pod, by version."""
@@ -48,7 +50,7 @@ def questions(policy: Policy, step_s: int) -> dict[str, str]:
         f"max by (uid, namespace, created_by_kind, node) ({info}) and on (uid) {raw.alive} "
         f"unless on (uid) {raw.gated} unless {on_server}"
     )
-    use = raw.node_utilisation(step_s, policy.metrics.utilisation_interval_s)
+    use = raw.node_utilisation(step_s, SLOWEST_SCRAPE_S)
     daemons = raw.state("kube_pod_info", 'created_by_kind="DaemonSet"')
     owned = f"max by (uid, namespace, created_by_name) ({daemons} unless {on_server})"
     return {

@@ -83,7 +83,7 @@ def _world(plan: Plan) -> WorldSettings:
 def ticks_until(now_s: float, due_s: float) -> int:
     """Ticks to the first one at or after `due_s`: in between nothing happens, and nobody looks.
 
-    At least one, and at most an hour's: EC2 forgets its dead, and the meter has to have seen them.
+    At least one, and at most half an hour's: EC2 forgets its dead, and the meter has to have seen them.
     """
     ahead_s = min(due_s - now_s, LONGEST_STEP_S)
     return max(1, math.ceil(ahead_s / TICK_S))

@@ -22,7 +22,8 @@ from tests.monitoring.scrape import _LABEL, _LINE, series_text
 
 pytestmark = pytest.mark.real_programs
 
-SCRAPE_S = 60
+SCRAPE_S, PHASE_S = 60, -7
+"""The slowest that people scrape, and never at the moment that is asked about."""
 STEPS = 20
 """Of the story, each of STEP_S."""
 GROWS_AT, HIDDEN_AT = 8, range(14, 16)
@@ -38,6 +39,8 @@ SHOP = Workload(
         burn_cores=0.2,
     ),
 )
+LOOKBACK_S = 300
+"""So long Prometheus believes what was scraped last."""
 BARE = Workload(namespace="tools", name="shell", kind=Kind.POD, template=PodTemplate(request=Ask()))
 
 
@@ -68,14 +71,14 @@ def story(begin_s: int) -> dict[str, list[tuple[int, str]]]:
     cluster.apply(SHOP)
     cluster.apply(BARE)
     found: dict[str, list[tuple[int, str]]] = {}
+    hidden = range(HIDDEN_AT.start * STEP_S - LOOKBACK_S, HIDDEN_AT.stop * STEP_S - SCRAPE_S)
     # It goes on for a while: whoever asks late sees it all the same.
-    for at_s in range(begin_s - 3 * STEP_S, begin_s + (STEPS + 3) * STEP_S, SCRAPE_S):
+    for since_s in range(-3 * STEP_S + PHASE_S, (STEPS + 3) * STEP_S, SCRAPE_S):
+        at_s = begin_s + since_s
         cluster.run(at_s - cluster.now_s)
-        step = (at_s - begin_s) // STEP_S
-        if at_s == begin_s + (GROWS_AT - 1) * STEP_S + SCRAPE_S:
+        if since_s == (GROWS_AT - 1) * STEP_S + SCRAPE_S + PHASE_S:
             cluster.world.scale(SHOP.key, 14)  # twelve find room on two workers
-        # What was scraped last is believed for five minutes: the hole is that much longer.
-        if step + 1 in HIDDEN_AT or step in HIDDEN_AT:
+        if since_s in hidden:
             continue
         for series, value in pages(cluster):
             found.setdefault(series, []).append((at_s, value))
