@@ -8,15 +8,25 @@ import yaml
 _NULLS: Final = frozenset({"null", "Null", "NULL", "~"})
 
 
+class Unreadable(ValueError):
+    """The text is no YAML, or more of it than a policy needs; the message says where, `line` counts from 1."""
+
+    def __init__(self, problem: str, line: int) -> None:
+        self.line = line
+        super().__init__(problem)
+
+
 def parse(text: str, scalar: Callable[[str, bool], Any]) -> Any:
     """Maps, lists, None where `null` is written out, and `scalar(text, quoted)` of every other value.
 
-    Raises ValueError with what is wrong and where: no YAML, or more of it than a policy needs.
+    Raises Unreadable.
     """
     try:
         return _Loader(text, scalar).get_single_data()
     except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(" ".join(str(error).split()) or "it nests too deep") from error
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark is not None else 1
+        raise Unreadable(" ".join(str(error).split()) or "it nests too deep", line) from error
 
 
 class _Loader(yaml.SafeLoader):

@@ -27,6 +27,11 @@ class Scalar(msgspec.Struct, frozen=True):
 class BadYaml(ValueError):
     """The text is no YAML, or more than a policy needs of it; the message says where."""
 
+    def __init__(self, problem: str, line: int = 1) -> None:
+        self.line = line
+        """Counted from 1."""
+        super().__init__(problem)
+
 
 Tree = dict[str, Any]
 """Maps, lists and Scalars; None where `null` is written out."""
@@ -45,8 +50,8 @@ def read_yaml(text: str) -> Any:
     parsing = import_module("autoscaler.policyfile.parsing")  # loads PyYAML
     try:
         return parsing.parse(text, lambda value, quoted: Scalar(value, quoted=quoted))
-    except ValueError as error:
-        raise BadYaml(str(error)) from error
+    except parsing.Unreadable as error:
+        raise BadYaml(str(error), error.line) from error
 
 
 @cache
