@@ -14,7 +14,7 @@ from msgspec import inspect
 
 from autoscaler.policy import Policy, PolicyError, parse_policy
 from autoscaler.policyfile.reading import read
-from autoscaler.policyfile.text import read_yaml
+from autoscaler.policyfile.text import BadYaml, read_yaml
 
 HEAD: Final = "policy.yml is not a valid policy: "
 TAIL: Final = " The committed policy.yml shows every field."
@@ -242,3 +242,9 @@ def test_what_msgspec_takes_is_taken_and_read_alike(data: st.DataObject) -> None
     except msgspec.ValidationError:
         return
     assert read(Policy, tree) == (expected, ())
+
+
+def test_what_is_no_yaml_is_told_with_its_line() -> None:
+    with pytest.raises(BadYaml, match="a stands twice") as told:
+        read_yaml("a: 1\nb: 2\na: 3\n")
+    assert told.value.line == 3
