@@ -14,7 +14,8 @@ from autoscaler.decide.capacity.catalogue import UnknownInstanceType, check_inst
 from autoscaler.decide.scheduling.labels import ARCH_LABEL, labels_by_nature
 from autoscaler.document import Outcome
 from autoscaler.model import OfferedPolicy, PolicyOverride, State
-from autoscaler.policy import Policy, PolicyError, told
+from autoscaler.policy import Policy
+from autoscaler.policy_text import PolicyError, told
 from autoscaler.policyfile.layers import laid_over
 from autoscaler.policyfile.reading import read
 from autoscaler.policyfile.text import BadYaml, read_yaml

@@ -1,13 +1,12 @@
 """The operator's scaling policy: typed, validated, with the defaults of the committed `policy.yml`.
 
 Everything that is wrong is told at once, each with one sentence: which value, what is allowed. It changes nothing.
-How values may be written is the business of autoscaler/policyfile/.
+How it is read from a file is the business of autoscaler/policy_text.py.
 """
 
-import errno
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Final, Literal
 
@@ -16,25 +15,18 @@ import msgspec
 from autoscaler import pool_faults
 from autoscaler.forecast import Forecast, faults_of_forecast
 from autoscaler.instance_types import CATALOGUE, InstanceType
+from autoscaler.metrics_policy import MetricsPolicy
 from autoscaler.model import Mode
 from autoscaler.notifications import Notify
 from autoscaler.policyfile.faults import refuse
-from autoscaler.policyfile.layers import BadLayers, layered
-from autoscaler.policyfile.reading import read
-from autoscaler.policyfile.text import BadYaml
 from autoscaler.pools import GENERAL, Market, WorkerPool, default_of, resolved
+from autoscaler.ranges import Count, PositiveSeconds, Ratio, Seconds, Step, Usd
 from autoscaler.requirements import ResourceName
 from autoscaler.signals import CustomSignal
 from autoscaler.signals import faults as faults_of_signals
 from autoscaler.spot import Spot
 from autoscaler.windows import Blackout, Headroom, Window, blackout_faults, faults
 
-Seconds = Annotated[int, msgspec.Meta(ge=0, le=86_400)]
-PositiveSeconds = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
-Ratio = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
-Count = Annotated[int, msgspec.Meta(ge=0, le=1_000)]
-Step = Annotated[int, msgspec.Meta(ge=1, le=1_000)]
-Usd = Annotated[float, msgspec.Meta(ge=0.0, le=100_000.0)]
 TypeName = Annotated[
     str,
     msgspec.Meta(
@@ -45,32 +37,7 @@ TypeName = Annotated[
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 """A Kubernetes name, or two with a slash between them."""
 Names = Annotated[tuple[Name, ...], msgspec.Meta(max_length=100)]
-LabelName = Annotated[
-    str,
-    msgspec.Meta(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$", max_length=100, description="a label's name, such as cluster"),
-]
-"""A label of Prometheus' data model."""
-LabelValue = Annotated[str, msgspec.Meta(max_length=200)]
-
-
-LONGEST_QUERY_S: Final = 8.0
-"""A Prometheus that uses its whole time must leave the invocation's 25 s enough for a launch, which needs 15 s
-(act/perform.py): else nothing would ever grow while it does not answer."""
-
 _PERCENT: Final = re.compile(r"100%|[1-9]?[0-9]%")
-_OURS: Final = frozenset({"job", "node", "pod", "namespace", "uid", "instance", "resource", "bound", "le"})
-"""Labels that rules and queries select or group by."""
-
-
-class PolicyError(ValueError):
-    """The policy is not valid; the message says which value, what is allowed, and what to do."""
-
-    def __init__(self, message: str, *, faults: Sequence[str] = (), files: Sequence[tuple[str, str]] = ()) -> None:
-        super().__init__(message)
-        self.faults = tuple(faults)
-        """What the message says, a sentence for each fault; none where it is no field that is wrong."""
-        self.files = tuple(files)
-        """(path, text) of what was read, the file that counts first in front."""
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -278,54 +245,6 @@ class RulesPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """A look waits this long for the answer, then goes on without; 0: never waits."""
 
 
-class MetricsPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How Prometheus is asked, and the intervals that the rendered rules and scrapes use."""
-
-    timeout_s: Annotated[float, msgspec.Meta(ge=0.5, le=LONGEST_QUERY_S)] = 5.0
-    """A query may take this long; a launch needs the rest of an invocation."""
-    matchers: Annotated[dict[LabelName, LabelValue], msgspec.Meta(max_length=10)] = {}
-    """Labels that select one cluster of a store that holds several, in queries, rules and alerts."""
-    cluster_interval_s: PositiveSeconds = 2
-    """Scrape of kube-state-metrics and its alerts: the speed of the alert path."""
-    utilisation_interval_s: PositiveSeconds = 15
-    """Scrape of node-exporter, and what rules record for windows; each window holds two at least."""
-    cpu_rate_window_s: PositiveSeconds = 60
-    """Over which CPU use is averaged; it holds two scrapes at least."""
-    max_age_s: PositiveSeconds = 30
-    """Older series are stale, unless they are scraped less often than that."""
-
-    def __post_init__(self) -> None:
-        refuse(self._faults())
-
-    def _faults(self) -> Iterator[str]:
-        for label, value in self.matchers.items():
-            if label.startswith("__") or label in _OURS:
-                yield (
-                    f"metrics.matchers names the label {label}, which Prometheus or our own selectors use: "
-                    "choose one that tells the clusters apart"
-                )
-            # Backquotes and braces belong to Go's templates, $ to Prometheus' own replacements.
-            if not value.isprintable() or any(part in value for part in ("`", "{{", "$")):
-                yield (
-                    f"metrics.matchers.{label} is {value!r}, which the rules cannot carry: give the label a value "
-                    "without line breaks, backquotes, '$' and '{{'"
-                )
-        for name, interval_s in (
-            ("cluster_interval_s", self.cluster_interval_s),
-            ("utilisation_interval_s", self.utilisation_interval_s),
-        ):
-            if self.max_age_s < 2 * interval_s:
-                yield (
-                    f"metrics.max_age_s is {self.max_age_s} and metrics.{name} is {interval_s}: the age must be at "
-                    "least twice the interval, or every look finds stale metrics"
-                )
-        if self.cpu_rate_window_s < 2 * self.utilisation_interval_s:
-            yield (
-                f"metrics.cpu_rate_window_s is {self.cpu_rate_window_s}: "
-                "it must hold at least two scrapes (2 x metrics.utilisation_interval_s)"
-            )
-
-
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """Everything that decides."""
 
@@ -438,44 +357,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def drain_timeout_s(self, *, reclaim: bool) -> int:
         """How long a drain may take; `reclaim`: of a machine that EC2 takes away."""
         return max(LEAST_DRAIN_S, self.interruption.grace_s) if reclaim else self.drain.timeout_s
-
-
-def parse_policy(text: str, *, source: str = "policy.yml", beside: Callable[[str], str] | None = None) -> Policy:
-    """Turn YAML into a Policy. Raises PolicyError with everything that is wrong, a sentence each.
-
-    `beside` gives the text of a file that it extends, by its name, or raises OSError; without it only presets may be
-    extended.
-    """
-    try:
-        tree, sources, files = layered(text, source=source, beside=beside or _nothing_beside)
-    except BadYaml as error:
-        raise PolicyError(f"{source} is not valid YAML: {error}. Mend it and deploy again.") from error
-    except BadLayers as error:
-        raise PolicyError(f"{error.source} is not a valid policy: {error}.") from error
-    policy, wrong = read(Policy, tree)
-    workers = tree.get("workers") if isinstance(tree, dict) else None
-    if isinstance(workers, dict) and (both := pool_faults.flat_beside_pools(workers)):
-        policy, wrong = None, (*wrong, f"{both}. docs/policy/pools.md shows both forms")
-    if policy is None:
-        layers = f" with {' and '.join(sources[1:])}" if sources[1:] else ""
-        raise PolicyError(
-            f"{source}{layers} is not a valid policy: {told(wrong)} The committed policy.yml shows every field.",
-            faults=wrong,
-            files=files,
-        )
-    return policy
-
-
-def _nothing_beside(name: str) -> str:
-    raise FileNotFoundError(errno.ENOENT, "this text is no file, so nothing lies beside it", name)
-
-
-def told(faults: Sequence[str]) -> str:
-    """Faults in one line, numbered where there are several."""
-    if len(faults) > 1:
-        listed = "; ".join(f"({number}) {fault}" for number, fault in enumerate(faults, start=1))
-        faults = [f"{len(faults)} things are wrong: {listed}"]
-    return faults[0] if faults[0].endswith("?") else f"{faults[0]}."
 
 
 def policy_hash(policy: Policy) -> str:

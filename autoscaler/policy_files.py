@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from autoscaler.policy import Policy, PolicyError, parse_policy
+from autoscaler.policy import Policy
+from autoscaler.policy_text import PolicyError, parse_policy
 from autoscaler.policyfile.layers import layered
 
 

@@ -23,8 +23,9 @@ from autoscaler.aws.sns import NoNotifier, SnsNotifier
 from autoscaler.aws.ssm import SsmNodeCommands
 from autoscaler.decide.capacity.catalogue import UnknownInstanceType, check_instance_types
 from autoscaler.model import Action, Mode, Notice, OfferedPolicy, Trigger
-from autoscaler.policy import Policy, PolicyError
+from autoscaler.policy import Policy
 from autoscaler.policy_files import load_policy
+from autoscaler.policy_text import PolicyError
 from autoscaler.ports import Ports
 from autoscaler.reconcile import Busy, reconcile
 from autoscaler.redaction import CleanStdout, Redaction

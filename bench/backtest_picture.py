@@ -11,7 +11,7 @@ from PIL import Image
 from autoscaler.backtest.page import page
 from autoscaler.backtest.run import backtest
 from autoscaler.backtest.workloads import WORKLOADS
-from autoscaler.policy import parse_policy
+from autoscaler.policy_text import parse_policy
 from autoscaler.presets import preset
 from bench.browser import ROOT, find_chromium, show
 

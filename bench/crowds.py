@@ -23,7 +23,8 @@ from autoscaler.model.rules import (
     equal_to,
 )
 from autoscaler.observe.series import COUNTED, FAMILY, KUBE_STATE_METRICS, NODE_EXPORTER
-from autoscaler.policy import Policy, parse_policy
+from autoscaler.policy import Policy
+from autoscaler.policy_text import parse_policy
 from autoscaler.simulator.metrics.promql import Moving, Places, Question, Rooms, Sight
 
 CLUSTER_ID: Final = "bench"

@@ -26,11 +26,12 @@ from autoscaler.aws.calls import Calls
 from autoscaler.aws.prometheus import Prometheus
 from autoscaler.decide.decision import decide
 from autoscaler.deploy.rules import Discovery, Settings, render, write
+from autoscaler.metrics_policy import MetricsPolicy
 from autoscaler.model import Asks, Sample, Snapshot, State
 from autoscaler.observe.closer import look_closer
 from autoscaler.observe.query import NAMED_AT_MOST, sight_query
 from autoscaler.observe.snapshot import assemble
-from autoscaler.policy import MetricsPolicy, Policy, Workers
+from autoscaler.policy import Policy, Workers
 from autoscaler.simulator.stack.monitors import find_programs
 from autoscaler.simulator.stack.processes import (
     Interrupted,

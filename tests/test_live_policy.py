@@ -9,7 +9,8 @@ from yaml import safe_dump
 
 from autoscaler.live_policy import LOCKED, changed_policy, in_force, policy_told, taken_up
 from autoscaler.model import OfferedPolicy, PolicyOverride, State
-from autoscaler.policy import Policy, PolicyError, Workers, parse_policy, policy_hash
+from autoscaler.policy import Policy, Workers, policy_hash
+from autoscaler.policy_text import PolicyError, parse_policy
 from tests.test_policy_extremes import WHOLE
 
 DEPLOYED = parse_policy("version: 1\nworkers: {min: 3, max: 20}\nscale_up: {max_step: 4}")

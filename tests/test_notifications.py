@@ -9,7 +9,7 @@ from autoscaler.conditions import CONDITIONS
 from autoscaler.in_words import MOST_ROWS, plain_text
 from autoscaler.model import Notified
 from autoscaler.notifications import TRIED_ANEW, Notify, Severity, severity_of, telling
-from autoscaler.policy import PolicyError, parse_policy
+from autoscaler.policy_text import PolicyError, parse_policy
 
 NOW_S = 1_000_000
 CALM: dict[str, Any] = {"action": "scale_up", "reason": "unschedulable_pods", "metrics_status": "ok"}

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from autoscaler.decide.capacity.catalogue import MIB, UnknownInstanceType, check_instance_types, nominal_resources
-from autoscaler.policy import Policy, PolicyError, parse_policy, policy_hash
+from autoscaler.policy import Policy, policy_hash
+from autoscaler.policy_text import PolicyError, parse_policy
 
 COMMITTED = Path(__file__).parent.parent / "policy.yml"
 

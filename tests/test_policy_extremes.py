@@ -17,7 +17,8 @@ from autoscaler.act.effects import node_command
 from autoscaler.decide.capacity.catalogue import CATALOGUE, UnknownInstanceType, check_instance_types
 from autoscaler.deploy.rules import Settings, render, render_manifests
 from autoscaler.model import Mode, Notice, RemovalPhase, Verb
-from autoscaler.policy import Policy, PolicyError, parse_policy
+from autoscaler.policy import Policy
+from autoscaler.policy_text import PolicyError, parse_policy
 from autoscaler.simulator.cluster import SimCluster
 from tests.decide.builders import removal
 from tests.monitoring.programs import run

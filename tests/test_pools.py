@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from autoscaler.instance_types import CATALOGUE, generation_of
-from autoscaler.policy import Policy, PolicyError, parse_policy
+from autoscaler.policy import Policy
+from autoscaler.policy_text import PolicyError, parse_policy
 from autoscaler.pools import FLAT_FIELDS, further_templates
 from autoscaler.requirements import MOST_TYPES, Requirements, faults_of, matching
 

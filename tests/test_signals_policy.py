@@ -5,7 +5,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from autoscaler.policy import Policy, PolicyError, parse_policy
+from autoscaler.policy import Policy
+from autoscaler.policy_text import PolicyError, parse_policy
 
 GOOD: Final[dict[str, Any]] = {"name": "orders_queue", "query": "sum(orders_queued)", "per_worker_target": 200}
 

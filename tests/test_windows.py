@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from autoscaler.policy import Policy, PolicyError, parse_policy
+from autoscaler.policy import Policy
+from autoscaler.policy_text import PolicyError, parse_policy
 from autoscaler.windows import Headroom, PodShape, Window
 
 BERLIN = "time_zone: Europe/Berlin"

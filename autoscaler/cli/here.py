@@ -25,7 +25,8 @@ from autoscaler.cli.ending import FAILED, WRONG_INPUT, end, in_a_sentence
 from autoscaler.cli.target import Target
 from autoscaler.model import ALIVE, LaunchContext, LaunchRequest, LaunchResult, PoolTemplate
 from autoscaler.observe.instances import parse_instances
-from autoscaler.policy import Policy, PolicyError
+from autoscaler.policy import Policy
+from autoscaler.policy_text import PolicyError
 from autoscaler.ports import FleetUnavailable, Ports
 from autoscaler.runtime import read_policy
 

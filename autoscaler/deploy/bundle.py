@@ -18,8 +18,8 @@ import msgspec
 import typer
 
 from autoscaler.deploy.rules import ROOT, RenderError, parse_digests, render_manifests
-from autoscaler.policy import PolicyError
 from autoscaler.policy_files import load_policy
+from autoscaler.policy_text import PolicyError
 
 PIECE_CHARACTERS: Final = 4096
 """What a standard parameter holds (AWS Systems Manager endpoints and quotas: "Maximum size for parameter values")."""

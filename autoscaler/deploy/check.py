@@ -15,8 +15,9 @@ from autoscaler.deploy.architecture import of_image_name, of_workers
 from autoscaler.deploy.pools import templates
 from autoscaler.deploy.promql import unparsable_signals
 from autoscaler.deploy.rules import ROOT, RULES, RenderError, Settings, render
-from autoscaler.policy import Policy, PolicyError
+from autoscaler.policy import Policy
 from autoscaler.policy_files import files_of, load_policy
+from autoscaler.policy_text import PolicyError
 from autoscaler.policyfile.places import Fault, Places
 from autoscaler.policyfile.text import BadYaml
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from autoscaler.deploy.layout import laid_out
+from autoscaler.metrics_policy import MetricsPolicy
 from autoscaler.observe.promql import Raw
 from autoscaler.observe.requested import requested_for_windows
-from autoscaler.policy import MetricsPolicy
 
 NAMED: Final = 3
 """Waiting pods that the alert names."""

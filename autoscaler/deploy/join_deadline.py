@@ -6,8 +6,9 @@
 import sys
 from typing import Final
 
-from autoscaler.policy import Policy, PolicyError
+from autoscaler.policy import Policy
 from autoscaler.policy_files import load_policy
+from autoscaler.policy_text import PolicyError
 
 LONGEST_S: Final = 43_200
 """What is left at least of the life of a token that a worker reads (cloudformation/scripts/server-sync.sh renews it

@@ -12,8 +12,9 @@ from typing import Final
 import msgspec
 
 from autoscaler.deploy.architecture import ec2_name, of_image_name
-from autoscaler.policy import Policy, PolicyError, policy_hash
+from autoscaler.policy import Policy, policy_hash
 from autoscaler.policy_files import load_policy
+from autoscaler.policy_text import PolicyError
 from autoscaler.pools import WorkerPool, further_templates
 
 POOL_LABEL: Final = "k3s-autoscaler/pool"

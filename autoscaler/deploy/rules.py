@@ -21,8 +21,9 @@ import yaml
 from autoscaler.deploy.expressions import rule_expressions
 from autoscaler.deploy.versions import IMAGES, VersionsError, read_versions
 from autoscaler.observe.series import KUBE_STATE_METRICS, NODE_EXPORTER, PROOF_VOLUME, UTILISATION_GROUP
-from autoscaler.policy import Policy, PolicyError
+from autoscaler.policy import Policy
 from autoscaler.policy_files import load_policy
+from autoscaler.policy_text import PolicyError
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 TEMPLATES: Final = ROOT / "monitoring" / "templates"

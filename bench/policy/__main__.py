@@ -12,8 +12,9 @@ import msgspec
 
 from autoscaler.backtest.workloads import WORKLOADS
 from autoscaler.decide.capacity.catalogue import CATALOGUE, UnknownInstanceType, check_instance_types
-from autoscaler.policy import Policy, PolicyError, parse_policy
+from autoscaler.policy import Policy
 from autoscaler.policy_files import load_policy
+from autoscaler.policy_text import PolicyError, parse_policy
 from autoscaler.presets import NAMES, preset
 from bench.policy.bound import TooSmall
 from bench.policy.expectations import decides

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 from autoscaler.aws.calls import Calls
 from autoscaler.aws.prometheus import Prometheus
+from autoscaler.metrics_policy import MetricsPolicy
 from autoscaler.model import Sample
 from autoscaler.observe.query import moving_query, rooms_query, sight_query
 from autoscaler.observe.series import FAMILY
-from autoscaler.policy import MetricsPolicy, Policy
+from autoscaler.policy import Policy
 
 Labels = frozenset[tuple[str, str]]
 Rows = dict[str, dict[Labels, float]]

@@ -12,7 +12,7 @@ import yaml
 
 from autoscaler.aws.credential import parse_auth
 from autoscaler.observe.query import moving_query, rooms_query, sight_query
-from autoscaler.policy import parse_policy
+from autoscaler.policy_text import parse_policy
 from tests.attach.document import DOCUMENT, ROOT, configuration, snippet, snippets
 from tests.monitoring.programs import run
 

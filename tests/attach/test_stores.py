@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from autoscaler.observe.promql import Raw
-from autoscaler.policy import parse_policy
+from autoscaler.policy_text import parse_policy
 from autoscaler.ports import MetricsUnavailable
 from tests.attach.asking import Store, steady
 from tests.attach.conftest import World

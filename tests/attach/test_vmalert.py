@@ -9,8 +9,9 @@ from urllib.request import urlopen
 import pytest
 
 from autoscaler.deploy.rules import Settings, render, write
+from autoscaler.metrics_policy import MetricsPolicy
 from autoscaler.observe.series import PREFIX
-from autoscaler.policy import MetricsPolicy, Policy, ScaleUp
+from autoscaler.policy import Policy, ScaleUp
 from tests.attach import scrapes
 from tests.attach.asking import Labels, Store
 from tests.attach.conftest import World

@@ -9,7 +9,7 @@ from typer.testing import CliRunner, Result
 
 from autoscaler.cli.main import app
 from autoscaler.deploy.rules import Settings, render, write
-from autoscaler.policy import parse_policy
+from autoscaler.policy_text import parse_policy
 
 ROOT = Path(__file__).parents[2]
 POOLS = """

@@ -16,7 +16,7 @@ import pytest
 
 from autoscaler.deploy.bundle import PIECE_CHARACTERS, SYNC_SCRIPT, pack
 from autoscaler.deploy.rules import MANIFESTS, render_manifests
-from autoscaler.policy import parse_policy
+from autoscaler.policy_text import parse_policy
 from tests.monitoring.programs import ROOT
 
 POLICY = ROOT / "policy.yml"

@@ -11,7 +11,8 @@ import pytest
 from autoscaler.deploy.architecture import of_image_name, of_instance_type, of_workers
 from autoscaler.deploy.check import problems
 from autoscaler.deploy.rules import RULES, Settings, render, write
-from autoscaler.policy import Policy, PolicyError, Workers, parse_policy
+from autoscaler.policy import Policy, Workers
+from autoscaler.policy_text import PolicyError, parse_policy
 from tests.monitoring.programs import ROOT, program
 
 X86_IMAGE = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"

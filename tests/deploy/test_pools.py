@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from autoscaler.deploy.pools import LaunchTemplate, templates
-from autoscaler.policy import parse_policy, policy_hash
+from autoscaler.policy import policy_hash
+from autoscaler.policy_text import parse_policy
 from tests.monitoring.programs import ROOT
 
 AMAZON = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"

@@ -14,7 +14,8 @@ from autoscaler.cli.main import app
 from autoscaler.deploy.reference.fields import fields_of, section_of
 from autoscaler.deploy.reference.files import PAGE, SCHEMA, written
 from autoscaler.deploy.reference.schema import policy_schema
-from autoscaler.policy import Policy, PolicyError, parse_policy
+from autoscaler.policy import Policy
+from autoscaler.policy_text import PolicyError, parse_policy
 from autoscaler.policyfile.reading import bare
 from autoscaler.policyfile.text import plain, read_yaml
 from autoscaler.presets import NAMES, preset

@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 from autoscaler.deploy.rules import PATHS, RenderError, Settings, render, rules_mark, write
-from autoscaler.policy import MetricsPolicy, Policy, Repair, ScaleDown, ScaleUp, Workers, parse_policy
+from autoscaler.metrics_policy import MetricsPolicy
+from autoscaler.policy import Policy, Repair, ScaleDown, ScaleUp, Workers
+from autoscaler.policy_text import parse_policy
 from tests.monitoring.programs import ROOT, run
 
 UNLIKE = Policy(

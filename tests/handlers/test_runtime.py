@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from autoscaler.model import Mode, Trigger
-from autoscaler.policy import Policy, PolicyError
+from autoscaler.policy import Policy
+from autoscaler.policy_text import PolicyError
 from autoscaler.ports import Ports
 from autoscaler.runtime import SettingsError, build, read_settings
 from autoscaler.simulator.cluster import SimCluster

@@ -13,7 +13,9 @@ from kubernetes_validate import utils as kubernetes  # type: ignore[import-untyp
 
 from autoscaler.deploy.rules import MANIFESTS, RenderError, Settings, render_manifests
 from autoscaler.deploy.versions import IMAGES
-from autoscaler.policy import MetricsPolicy, Policy, ScaleUp, parse_policy
+from autoscaler.metrics_policy import MetricsPolicy
+from autoscaler.policy import Policy, ScaleUp
+from autoscaler.policy_text import parse_policy
 from tests.monitoring.manifests import FOLDER, OBJECTS, WORKLOADS, Manifest, containers, load, of_kind, one, pod
 from tests.monitoring.programs import ROOT, run
 

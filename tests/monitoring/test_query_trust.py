@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 import pytest
 
+from autoscaler.metrics_policy import MetricsPolicy
 from autoscaler.observe.query import rooms_query, sight_query
-from autoscaler.policy import MetricsPolicy, Policy
+from autoscaler.policy import Policy
 from tests.monitoring.cluster import GIB, KSM, OTHER_KSM, Labels, exporter, node, pod, target
 from tests.monitoring.promtool import Case, Cases, Vector, asked, every
 from tests.monitoring.scrape import series_text

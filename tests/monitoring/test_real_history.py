@@ -12,9 +12,10 @@ import pytest
 from autoscaler.aws.calls import Calls
 from autoscaler.aws.prometheus import Prometheus
 from autoscaler.forecast import SLOT_S, Forecast
+from autoscaler.metrics_policy import MetricsPolicy
 from autoscaler.model import Snapshot, State
 from autoscaler.observe.history import first_slot, see_history
-from autoscaler.policy import MetricsPolicy, Policy
+from autoscaler.policy import Policy
 from tests.decide.builders import ROOM, decided, snapshot, worker
 from tests.monitoring.programs import daemon, free_port, get_json, program, wait_until
 

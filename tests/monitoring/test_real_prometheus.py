@@ -12,13 +12,14 @@ import msgspec
 import pytest
 
 from autoscaler.deploy.rules import Settings, render, rules_mark, write
+from autoscaler.metrics_policy import MetricsPolicy
 from autoscaler.model import CLUSTER_TAG, ROLE_TAG, MetricsStatus, Sample, Snapshot, State
 from autoscaler.observe.closer import with_pods_of, with_rooms
 from autoscaler.observe.query import about_query, moving_query, rooms_query, sight_query
 from autoscaler.observe.samples import sort_samples
 from autoscaler.observe.series import FAMILY
 from autoscaler.observe.snapshot import assemble
-from autoscaler.policy import MetricsPolicy, Policy, ScaleUp
+from autoscaler.policy import Policy, ScaleUp
 from tests.monitoring.programs import QuietHandler, daemon, free_port, get_json, serving, wait_until
 from tests.monitoring.scrape import DATA
 

@@ -9,9 +9,10 @@ import pytest
 
 from autoscaler.aws.calls import Calls
 from autoscaler.aws.prometheus import Prometheus
+from autoscaler.metrics_policy import MetricsPolicy
 from autoscaler.model import SeenSignal, SignalFailure, State
 from autoscaler.observe.signals import see_signals, signals_query
-from autoscaler.policy import MetricsPolicy, Policy, Repair, ScaleDown, ScaleUp
+from autoscaler.policy import Policy, Repair, ScaleDown, ScaleUp
 from autoscaler.signals import CustomSignal
 from autoscaler.state.signals import set_aside
 from tests.decide.builders import snapshot

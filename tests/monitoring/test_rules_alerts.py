@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pytest
 import yaml
 
-from autoscaler.policy import MetricsPolicy, Policy, Repair, ScaleDown, ScaleUp
+from autoscaler.metrics_policy import MetricsPolicy
+from autoscaler.policy import Policy, Repair, ScaleDown, ScaleUp
 from tests.monitoring.cluster import KSM, OTHER_KSM, exporter, node, of_pod, pod, target
 from tests.monitoring.promtool import COMMITTED, Case, Cases, Firing, every
 from tests.monitoring.scrape import series_text

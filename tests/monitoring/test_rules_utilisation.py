@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from autoscaler.policy import MetricsPolicy, Policy
+from autoscaler.metrics_policy import MetricsPolicy
+from autoscaler.policy import Policy
 from tests.monitoring.cluster import KSM, exporter, node, target
 from tests.monitoring.promtool import Case, Cases, Vector, asked, every, recorded, rounded
 from tests.monitoring.scrape import series_text

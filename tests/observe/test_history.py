@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from autoscaler.forecast import AHEAD_S, REFRESH_S, SLOT_S, Forecast
+from autoscaler.metrics_policy import MetricsPolicy
 from autoscaler.model import Demand, Sample
 from autoscaler.observe.history import first_slot, history_query, parse_history, points
-from autoscaler.policy import MetricsPolicy, Policy
+from autoscaler.policy import Policy
 
 NOON_S: Final = int(datetime(2027, 1, 15, 12, 2, tzinfo=UTC).timestamp())
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from autoscaler.metrics_policy import MetricsPolicy
 from autoscaler.observe.query import (
     NAMED_AT_MOST,
     moving_query,
@@ -14,7 +15,7 @@ from autoscaler.observe.query import (
     sight_query,
 )
 from autoscaler.observe.series import COUNTED, MOVING_FAMILIES, PLACE_FAMILIES, ROOM_FAMILIES, SIGHT_FAMILIES
-from autoscaler.policy import MetricsPolicy, Policy, Repair, ScaleDown, ScaleUp
+from autoscaler.policy import Policy, Repair, ScaleDown, ScaleUp
 
 POLICY = Policy(version=1)
 SHOP = Policy(version=1, metrics=MetricsPolicy(matchers={"cluster": "shop", "env": 'a"b\\'}))

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from autoscaler.policy import Policy, PolicyError, parse_policy, policy_hash
+from autoscaler.policy import Policy, policy_hash
 from autoscaler.policy_files import load_policy
+from autoscaler.policy_text import PolicyError, parse_policy
 from autoscaler.policyfile.layers import laid_over
 
 

@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from autoscaler.decide.capacity.catalogue import check_instance_types
-from autoscaler.policy import Policy, parse_policy
+from autoscaler.policy import Policy
+from autoscaler.policy_text import parse_policy
 from autoscaler.policyfile.text import read_yaml
 from autoscaler.presets import NAMES, preset
 from bench.policy import thresholds

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from autoscaler.model.rules import Effect, Toleration
-from autoscaler.policy import Policy, parse_policy
+from autoscaler.policy import Policy
+from autoscaler.policy_text import parse_policy
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.ec2 import Ec2Settings
 from autoscaler.simulator.world.workload import MIB, Ask, PodTemplate, Workload

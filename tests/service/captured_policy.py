@@ -7,7 +7,8 @@ from typing import Final
 
 from autoscaler.forecast import Forecast
 from autoscaler.model import SPOT, OfferedPolicy
-from autoscaler.policy import Cost, Policy, Workers, parse_policy
+from autoscaler.policy import Cost, Policy, Workers
+from autoscaler.policy_text import parse_policy
 from autoscaler.signals import CustomSignal
 from autoscaler.simulator.metrics.past import requests
 from autoscaler.simulator.metrics.signals import refused

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import yaml
 
-from autoscaler.policy import Policy, parse_policy
+from autoscaler.policy import Policy
+from autoscaler.policy_text import parse_policy
 from tests.service import setting_limits as limits
 from tests.service.conftest import ROOT, Template, copy_project, sls_package, sls_package_in
 from tests.service.setting_ends import AS_MUCH_AS_FITS, CLUSTER, SERVICE, Ends

@@ -291,7 +291,7 @@ def test_time_zones_come_with_the_artifact(unpacked: Path) -> None:
     code = """
 import json, zoneinfo
 zoneinfo.reset_tzpath(to=[])
-from autoscaler.policy import parse_policy
+from autoscaler.policy_text import parse_policy
 window = "{name: a, time_zone: America/New_York, from: 09:00, to: 22:00, min: 3}"
 policy = parse_policy("version: 1\\nschedules:\\n  - " + window)
 print(json.dumps([policy.schedules[0].zone.key, zoneinfo.TZPATH]))

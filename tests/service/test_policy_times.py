@@ -14,9 +14,11 @@ from autoscaler.aws.ssm import DELIVERY_TIMEOUT_S
 from autoscaler.decide.looking import START_WITHIN_S
 from autoscaler.decide.progress.sending import GRACE_AFTER_DRAIN_S
 from autoscaler.deploy.join_deadline import join_deadline_s
+from autoscaler.metrics_policy import LONGEST_QUERY_S
 from autoscaler.model import Notice, Trigger
 from autoscaler.observe.history import LEAVES_S, TIMEOUT_S
-from autoscaler.policy import LONGEST_QUERY_S, Drain, Policy, Workers, parse_policy
+from autoscaler.policy import Drain, Policy, Workers
+from autoscaler.policy_text import parse_policy
 from autoscaler.reconcile import reconcile
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.wires import PROMETHEUS

@@ -16,7 +16,7 @@ from autoscaler.aws.ec2 import _fleet_request
 from autoscaler.cli.verify.checks import Verdict
 from autoscaler.cli.verify.roles import check_roles
 from autoscaler.model import LaunchOverride, LaunchRequest
-from autoscaler.policy import parse_policy
+from autoscaler.policy_text import parse_policy
 from autoscaler.pools import MOST_POOLS
 from autoscaler.runtime import read_settings
 from tests.service import setting_limits as limits

@@ -16,7 +16,7 @@ from autoscaler.model import (
 )
 from autoscaler.observe.query import sight_query
 from autoscaler.observe.snapshot import assemble
-from autoscaler.policy import parse_policy
+from autoscaler.policy_text import parse_policy
 from autoscaler.ports import (
     CommandsUnavailable,
     Conflict,

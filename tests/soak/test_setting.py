@@ -5,7 +5,8 @@ import pytest
 from autoscaler.decide.demand.schedules import spans_of
 from autoscaler.live_policy import changed_policy
 from autoscaler.model import SPOT, PolicyOverride
-from autoscaler.policy import Policy, PolicyError
+from autoscaler.policy import Policy
+from autoscaler.policy_text import PolicyError
 from autoscaler.simulator.cluster import START_S
 from autoscaler.simulator.soak.clockwork import CHANGES, limits_between
 from autoscaler.simulator.soak.live import Offer, Parameter

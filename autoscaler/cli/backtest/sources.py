@@ -11,7 +11,8 @@ from autoscaler.backtest.replay import notes_of, plans_of
 from autoscaler.backtest.workloads import WORKLOADS
 from autoscaler.cli.ending import WRONG_INPUT, end
 from autoscaler.decide.capacity.catalogue import CATALOGUE
-from autoscaler.policy import Policy, PolicyError, parse_policy
+from autoscaler.policy import Policy
+from autoscaler.policy_text import PolicyError, parse_policy
 from autoscaler.presets import NAMES, preset
 from autoscaler.runtime import read_policy
 

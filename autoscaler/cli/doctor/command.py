@@ -43,7 +43,8 @@ from autoscaler.cli.verify.quotas import check_quotas
 from autoscaler.cli.verify.roles import check_roles
 from autoscaler.cli.verify.service import check_http_api, check_parameters, check_servers
 from autoscaler.deploy.rules import TEMPLATES, Settings, rules_mark
-from autoscaler.policy import Policy, PolicyError, policy_hash
+from autoscaler.policy import Policy, policy_hash
+from autoscaler.policy_text import PolicyError
 from autoscaler.runtime import read_policy
 
 TIMEOUT_S: Final = 10.0

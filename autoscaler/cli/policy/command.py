@@ -19,7 +19,8 @@ from autoscaler.cli.times import ago
 from autoscaler.deploy.reference.files import schema_text
 from autoscaler.live_policy import changed_policy, in_force, taken_up
 from autoscaler.model import OfferedPolicy, State
-from autoscaler.policy import Policy, PolicyError, policy_hash
+from autoscaler.policy import Policy, policy_hash
+from autoscaler.policy_text import PolicyError
 from autoscaler.ports import StateStore
 from autoscaler.runtime import read_policy
 

@@ -15,7 +15,8 @@ from autoscaler.cli.status.shown import show_status
 from autoscaler.cli.status.values import Gathered, status_document
 from autoscaler.cli.tables import console
 from autoscaler.cli.target import Target, aimed
-from autoscaler.policy import Policy, PolicyError
+from autoscaler.policy import Policy
+from autoscaler.policy_text import PolicyError
 from autoscaler.runtime import read_policy
 
 

@@ -25,7 +25,8 @@ from autoscaler.cli.teardown.run import End, NoMetrics, Report, Teardown
 from autoscaler.cli.times import moment
 from autoscaler.cli.who import who
 from autoscaler.model import Instance
-from autoscaler.policy import Policy, PolicyError
+from autoscaler.policy import Policy
+from autoscaler.policy_text import PolicyError
 from autoscaler.ports import Ports
 from autoscaler.runtime import read_policy
 

@@ -53,7 +53,8 @@ from autoscaler.cli.verify.service import (
     check_rules,
     check_servers,
 )
-from autoscaler.policy import Policy, PolicyError
+from autoscaler.policy import Policy
+from autoscaler.policy_text import PolicyError
 from autoscaler.runtime import read_policy
 
 CHECKS: Final[dict[str, Check]] = {

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from autoscaler.policy import PolicyError
+from autoscaler.policy_text import PolicyError
 from autoscaler.simulator.stack.local import LocalStack, StackSettings, Sweeper, local_stack
 from autoscaler.simulator.stack.picture import LINES, save_picture
 from autoscaler.simulator.stack.playground import keep_up

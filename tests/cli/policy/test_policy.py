@@ -18,7 +18,8 @@ from autoscaler.cli.policy.command import take_up
 from autoscaler.cli.policy.parameter import Overtaken, PolicyParameter
 from autoscaler.live_policy import in_force
 from autoscaler.model import OfferedPolicy, PolicyOverride, State
-from autoscaler.policy import Policy, parse_policy, policy_hash
+from autoscaler.policy import Policy, policy_hash
+from autoscaler.policy_text import parse_policy
 from autoscaler.ports import Conflict, StoreUnavailable
 from tests.aws.table import STATE, create_tables
 

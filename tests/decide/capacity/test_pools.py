@@ -9,7 +9,8 @@ from autoscaler.decide.capacity.launch import plan_launch
 from autoscaler.decide.capacity.pools import coming, existing, fillers, is_open, pool_of, rooms
 from autoscaler.decide.fleet import Standing, view_fleet
 from autoscaler.model import Growth, LaunchContext, NewWorkers, PoolTemplate, State
-from autoscaler.policy import Policy, parse_policy
+from autoscaler.policy import Policy
+from autoscaler.policy_text import parse_policy
 from tests.decide.builders import (
     CONTEXT,
     DECISION_ID,

@@ -7,7 +7,8 @@ import pytest
 
 from autoscaler.decide.capacity.prices import price_table
 from autoscaler.model import ON_DEMAND, Decision, MovedOwner, Replacement, Resources, State
-from autoscaler.policy import Cost, Policy, PolicyError, ScaleDown, Size, parse_policy
+from autoscaler.policy import Cost, Policy, ScaleDown, Size
+from autoscaler.policy_text import PolicyError, parse_policy
 from autoscaler.windows import Headroom
 from tests.decide.builders import MIB, NOW_S, Machine, full, opened, pod, policy, snapshot, use, worker
 

@@ -9,7 +9,8 @@ import pytest
 from autoscaler.decide.removal.pace import at_once
 from autoscaler.model import Decision, Notice, RemovalPhase, State
 from autoscaler.model.rules import Budget
-from autoscaler.policy import PolicyError, ScaleDown, parse_policy
+from autoscaler.policy import ScaleDown
+from autoscaler.policy_text import PolicyError, parse_policy
 from autoscaler.windows import Blackout
 from tests.decide.builders import NOW_S, Machine, decided, full, notice, pod, policy, removal, snapshot, use, worker
 from tests.decide.demand.test_scheduling_rules import APP, rules, seen_with

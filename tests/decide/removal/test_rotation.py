@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from autoscaler.model import Decision, NewWorkers, Snapshot, State
-from autoscaler.policy import PolicyError, Rotation, parse_policy
+from autoscaler.policy import Rotation
+from autoscaler.policy_text import PolicyError, parse_policy
 from tests.decide.builders import NOW_S, OLD_S, Machine, decided, full, node, pod, policy, snapshot, use, worker
 
 DAY_S = 86_400

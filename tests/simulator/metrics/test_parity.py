@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from autoscaler.metrics_policy import MetricsPolicy
 from autoscaler.model import Sample
 from autoscaler.observe.query import moving_query, places_query, rooms_query, sight_query
 from autoscaler.observe.series import (
@@ -21,7 +22,7 @@ from autoscaler.observe.series import (
     SIGHT_FAMILIES,
     USE_FAMILIES,
 )
-from autoscaler.policy import MetricsPolicy, Policy, Rotation
+from autoscaler.policy import Policy, Rotation
 from autoscaler.simulator.metrics.elsewhere import ELSEWHERE
 from autoscaler.simulator.metrics.faults import MetricFaults, spoil
 from autoscaler.simulator.metrics.recorded import Recorder

@@ -8,11 +8,12 @@ from collections import defaultdict
 
 import pytest
 
+from autoscaler.metrics_policy import MetricsPolicy
 from autoscaler.model import MetricsStatus, Sample, State
 from autoscaler.observe.query import moving_query, places_query, rooms_query, sight_query
 from autoscaler.observe.series import FAMILY
 from autoscaler.observe.snapshot import assemble
-from autoscaler.policy import MetricsPolicy, Policy
+from autoscaler.policy import Policy
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.metrics.promql import Moving, Places, Reader, Rooms, Sight
 from autoscaler.simulator.metrics.rate import counter_rate
