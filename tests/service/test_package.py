@@ -169,7 +169,8 @@ import os
 os.environ.update(
     CLUSTER_ID="demo", STATE_TABLE="s", IDEMPOTENCY_TABLE="i", PROMETHEUS_URL="http://127.0.0.1:9",
     LAUNCH_TEMPLATE_ID="lt-1", SUBNET_IDS="subnet-1", NODE_COMMAND_DOCUMENT="d", ALERT_TOKEN_PARAMETER="/t",
-    AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x", AWS_ENDPOINT_URL="http://127.0.0.1:1", AWS_DEFAULT_REGION="eu-central-1",
+    AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x", AWS_ENDPOINT_URL="http://127.0.0.1:1",
+    AWS_DEFAULT_REGION="eu-central-1",
 )
 from handlers import alerts
 class context:
