@@ -31,6 +31,8 @@ NEVER_OPENED: Final = {
     "yaml/_yaml.*.so": "libyaml, 2.7 MB: the policy is read by PyYAML's own code",
     "botocore/cacert.pem": "botocore takes certifi's where that is installed",
     "dateutil/zoneinfo/*.tar.gz": "time zones by name: botocore reads times, and those name no zone",
+    "tzdata/zoneinfo/*.tab": "zones by country: zoneinfo opens a zone's own file",
+    "tzdata/zoneinfo/tzdata.zi": "the same rules once more, as text",
 }
 """Large files of what is reached, and why nothing misses them: each library goes on without its file."""
 OPERATIONS: Final = {
