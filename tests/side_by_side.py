@@ -16,8 +16,10 @@ TOGETHER: Final = {
     # waiting, which leaves the other worker a processor.
     "deployments": (
         "tests/e2e/test_ending.py",
+        "tests/e2e/test_questions.py",
         "tests/e2e/test_recorded_parity.py",
         "tests/e2e/test_story.py",
+        "tests/e2e/test_trying_it.py",
         "tests/service/test_deploy_both.py",
     ),
     # The artifact and the generated templates are made once.

@@ -67,7 +67,6 @@ def addresses(stack: LocalStack) -> dict[str, str]:
 def trials(stack: LocalStack) -> tuple[Trial, ...]:
     """Ten commands to try, in an order that tells a story."""
     cluster = stack.emulator.cluster_url
-    prometheus = stack.addresses.prometheus_url
 
     def scale(replicas: int) -> str:
         body = shlex.quote(f'{{"replicas": {replicas}}}')
@@ -82,7 +81,7 @@ def trials(stack: LocalStack) -> tuple[Trial, ...]:
         Trial(command=scale(2), shows="the sale is over: watch it shrink in Prometheus and in `status`"),
         Trial(command=f"{CLI} pause --for 5m", shows="stop it now, without a deployment"),
         Trial(command=f"{CLI} resume", shows="and let it go on"),
-        Trial(command=f"{CLI} doctor --prometheus {prometheus}", shows="what stands in its way, each with its mend"),
+        Trial(command=f"{CLI} doctor", shows="what stands in its way, each with its mend"),
         Trial(command=f"{CLI} validate demo/policy.yml", shows="a policy's pools, sizes and prices, or all its errors"),
     )
 

@@ -1,6 +1,6 @@
 """Every command that the playground tells people to try, run as they would, against the stack that stands.
 
-The first of the on-call questions are answered here for real: the deployed function is asked over Lambda's Invoke.
+The last of these tests, by its name: it changes what runs there.
 """
 
 import os
