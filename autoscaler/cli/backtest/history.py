@@ -18,7 +18,6 @@ from autoscaler.policy import Policy
 from autoscaler.ports import MetricsUnavailable
 
 STEP_S: Final = 300
-MOST_DAYS: Final = 90
 CHUNK_STEPS: Final = 72
 """Of one answer: six hours. Prometheus gives at most 11,000 points a series, and counts samples (50 million)."""
 TIMEOUT_S: Final = 120.0

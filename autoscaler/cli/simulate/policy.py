@@ -5,11 +5,7 @@ from typing import Annotated
 
 import typer
 
-from autoscaler.cli.backtest.command import DEPLOYED, Address, Auth, Days, Html, Json, Named, Recorded, chosen
-from autoscaler.cli.backtest.playing import finish, play_all, tell, write
-from autoscaler.cli.backtest.sources import check_writable, policies_of
-from autoscaler.cli.ending import WRONG_INPUT, end
-from autoscaler.policy import policy_hash
+from autoscaler.cli.backtest.command import DEPLOYED, Address, Auth, Days, Html, Json, Named, Recorded
 
 
 def simulate_policy(
@@ -31,15 +27,8 @@ def simulate_policy(
     Nothing is launched and nothing is changed: `policy set` or a deployment does that. Live changes of the deployed
     policy (`policy show`) are no part of its file.
     """
-    check_writable(html, json)
-    policies = policies_of([against, changed], [], default=None)
-    before, after = policies.values()
-    if policy_hash(before) == policy_hash(after):
-        end(f"{changed} and {against} mean the same: there is nothing to compare.", WRONG_INPUT)
-    source = chosen(
-        prometheus=prometheus, days=days, recorded=recorded, workload=workload, auth_file=auth_file, policy=before
-    )
-    report = play_all(source, policies)
-    tell(report)
-    write(report, html=html, json=json)
-    finish(report)
+    # The simulator takes half a second to load, and no other command needs it.
+    from autoscaler.cli.backtest.running import Wanted, run_comparison  # noqa: PLC0415
+
+    wanted = Wanted(prometheus=prometheus, days=days, recorded=recorded, workload=workload, auth_file=auth_file)
+    run_comparison(wanted, against, changed, html=html, json=json)
