@@ -13,7 +13,7 @@ from autoscaler.decide.fleet import FleetView, same_fleet, view_fleet
 from autoscaler.decide.looking import RETURN_TO_SPOT, Look, new_removal
 from autoscaler.decide.progress.launch import advance_launch
 from autoscaler.decide.progress.removal import advance_removal
-from autoscaler.decide.removal.cheaper import saving
+from autoscaler.decide.removal.cheaper import saves_no_more, saving
 from autoscaler.decide.removal.elsewhere import movable_pods
 from autoscaler.decide.removal.reclaim import reclaim_noticed
 from autoscaler.decide.removal.repair import repair_unhealthy, trust_launches_again
@@ -256,7 +256,9 @@ def replace(course: Course) -> None:
         course.state,
         course.fleet,
         waiting_pods=course.pods.waiting,
-        in_vain=lambda replacement, new: in_vain(look, replacement, new),
+        in_vain=lambda replacement, new: (
+            in_vain(look, replacement, new) or saves_no_more(look, course.fleet, replacement, new)
+        ),
     )
     course.replaces(plan)
 

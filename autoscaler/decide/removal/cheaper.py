@@ -18,7 +18,8 @@ from autoscaler.decide.removal.holds import keeps
 from autoscaler.decide.removal.replace import Wish
 from autoscaler.decide.removal.window import at_highest, lacks_room, not_known
 from autoscaler.decide.scheduling.machines import offered
-from autoscaler.model import ON_DEMAND, Asks, NewWorkers, Resources, State
+from autoscaler.model import ON_DEMAND, Asks, NewWorkers, Replacement, Resources, State
+from autoscaler.policy import Policy
 from autoscaler.state.memory import was_removed
 from autoscaler.state.moved import moved_too_often
 from autoscaler.state.replacing import CHEAPER
@@ -59,6 +60,28 @@ def saving(look: Look, state: State, fleet: FleetView) -> Saving:
         if wish is not None:
             return Saving(wishes=(wish,))
     return Saving()
+
+
+def saves_no_more(look: Look, fleet: FleetView, replacement: Replacement, new: Worker) -> str | None:
+    """Why one that was launched for a dearer one is not cheaper enough: prices, or the share, may be others now."""
+    if replacement.reason != CHEAPER:
+        return None
+    share = look.policy.scale_down.replace_when_saves
+    if share is None:
+        return "scale_down.replace_when_saves is not set any more"
+    old = next((worker for worker in fleet.workers if worker.key == replacement.instance_id), None)
+    before, after = (_usd(old, look.policy) if old is not None else None), _usd(new, look.policy)
+    if before is None or after is None:
+        return "what they cost is not known any more"
+    most = before * (1 - share) / replacement.count
+    if after <= most + _HAIR:
+        return None
+    return f"{new.title} costs ${after:.4f} an hour by now, and ${most:.4f} at most would save enough"
+
+
+def _usd(worker: Worker, policy: Policy) -> float | None:
+    instance = worker.instance
+    return price_of(instance.instance_type, instance.zone, instance.market, policy) if instance is not None else None
 
 
 def _promising(look: Look, state: State, fleet: FleetView, share: float) -> list[tuple[Worker, float]]:

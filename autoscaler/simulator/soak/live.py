@@ -16,6 +16,7 @@ from autoscaler.simulator.ec2 import listed_usd
 
 SEEDS: Final = 0.3
 """In so many of them somebody changes the policy while faults last."""
+MOST_OFFERS: Final = 12
 AT_ONCE_S: Final = 20.0
 """Within this time the next change comes, where somebody corrects what he wrote."""
 NOTHING: Final = "{}"
@@ -57,7 +58,7 @@ def plan_offers(policy: Policy, seed: int, *, begin_s: float, end_s: float) -> l
         return []
     offers: list[Offer] = []
     at_s = begin_s
-    for number in range(dice.choice((2, 4, 8, 12))):
+    for number in range(dice.choice((2, 4, 8, MOST_OFFERS))):
         again = bool(offers) and dice.random() < 0.3
         at_s = at_s + AT_ONCE_S * dice.random() if again else begin_s + (end_s - begin_s) * dice.random()
         offers.append(Offer(number, min(at_s, end_s), *_written(dice, policy, offers)))

@@ -134,16 +134,40 @@ def test_pods_that_were_moved_in_vain_keep_it() -> None:
     assert for_whom(look([large(1), full(2), full(3)], None, State(fence=9, moved=(record,)))) is None
 
 
+BEGUN = Replacement(
+    instance_id="i-001", reason="cheaper", cause="cheaper", why="", began_at_s=NOW_S - 90, launched_by="d0", count=3
+)
+
+
 def test_the_moves_of_its_drain_are_remembered() -> None:
-    begun = Replacement(
-        instance_id="i-001", reason="cheaper", cause="cheaper", why="", began_at_s=NOW_S - 90, launched_by="d0", count=3
-    )
     new = [worker(n, of={"operation_id": "d0-l0", "launched_at_s": NOW_S - 90}) for n in (7, 8, 9)]
-    decision = look([large(1), full(2), *new], None, State(fence=9, replacement=begun))
+    decision = look([large(1), full(2), *new], None, State(fence=9, replacement=BEGUN))
     assert [r.reason for r in decision.state.removals] == ["cheaper"]
     assert [m.owner for m in decision.state.moved] == ["shop/ReplicaSet/o1"]
-    two = look([large(1), full(2), *new[:2]], None, State(fence=9, replacement=begun))
+    two = look([large(1), full(2), *new[:2]], None, State(fence=9, replacement=BEGUN))
     assert two.state.removals == (), "all of them have to be there"
+
+
+@pytest.mark.parametrize(
+    ("its_policy", "why"),
+    [
+        pytest.param(
+            thrifty(cost=Cost(usd_per_hour={"t3.small": 0.2})),
+            "worker-i-007 costs $0.2000 an hour by now, and $0.1024 at most would save enough",
+            id="what came is dearer by now",
+        ),
+        pytest.param(
+            thrifty(None), "scale_down.replace_when_saves is not set any more", id="nobody asks for it any more"
+        ),
+    ],
+)
+def test_who_saves_no_more_is_not_drained_for(its_policy: Policy, why: str) -> None:
+    """Prices change while it joins: what came stays as an ordinary worker."""
+    new = [worker(n, of={"operation_id": "d0-l0", "launched_at_s": NOW_S - 90}) for n in (7, 8, 9)]
+    decision = look([large(1), full(2), *new], its_policy, State(fence=9, replacement=BEGUN))
+    assert (decision.state.removals, decision.state.replacement) == ((), None)
+    assert decision.state.replacement_failed is not None
+    assert decision.state.replacement_failed.why == why
 
 
 def test_what_is_not_seen_is_asked_for_where_prices_promise_something_and_nowhere_else() -> None:

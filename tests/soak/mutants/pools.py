@@ -6,7 +6,6 @@ import autoscaler.decide.capacity.launch
 import autoscaler.decide.demand.growth
 import autoscaler.decide.demand.headroom
 import autoscaler.decide.demand.pods
-import autoscaler.decide.removal.minimum
 import autoscaler.decide.removal.replace
 import autoscaler.decide.removal.shrink
 import autoscaler.decide.removal.spot_return
