@@ -99,7 +99,7 @@ class PlanRules:
     def _note(self, watch: Watch) -> None:
         fresh = watch.fault_keys[self._read :]
         self._read += len(fresh)
-        disturbed = sum(key.startswith(("episode ", "change ")) for key in fresh)
+        disturbed = sum(key.startswith(("episode ", "change ", "policy ")) for key in fresh)
         if disturbed:
             self._mark += disturbed
             self._quiet_since_s = watch.cluster.now_s

@@ -45,7 +45,12 @@ def last_good_one_forgotten() -> None:
 
 
 def older_policy_wins() -> None:
-    """Whatever comes last was written last."""
+    """The parameter is read once, before the state, and whatever comes last was written last."""
+    begin = autoscaler.reconcile._Run.__init__
+
+    def reads_first(self: Any, *args: Any, offered: Any, **more: Any) -> None:
+        kept = offered() if offered is not None else None
+        begin(self, *args, offered=None if kept is None else lambda: kept, **more)
 
     def hasty(state: Any, offered: Any, deployed: Any) -> Any:
         held = state.policy_override
@@ -55,6 +60,7 @@ def older_policy_wins() -> None:
             new = replace(new, version=held.version)
         return replace(state, policy_override=new)
 
+    put(autoscaler.reconcile._Run, "__init__", reads_first)
     put(autoscaler.reconcile, "taken_up", hasty)
 
 
