@@ -34,7 +34,7 @@ class _Plan:
     pods: frozenset[str]
     """Uids of those that a new worker would help."""
     beside: frozenset[str]
-    """Instance ids of the workers of ours that it counted on, on their way or there."""
+    """Instance ids of the workers, ours or not, that it counted on, on their way or there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class PlanRules:
             # Of a pool that is full now the others wait, however many they are.
             limited = any(pool.max is not None for pool in watch.policy.pools)
             pods = frozenset(pod.uid for pod in (helpable(watch.cluster) if limited else helped))
-            beside = frozenset(watch.truth.moments[-1].ours)
+            beside = _workers(watch)
             self._plans.append(_Plan(watch.cluster.now_s, self._mark, ids, count, pods, beside))
         if waiting and not helped and watch.cluster.now_s - self._quiet_since_s > SETTLED_S:
             return f"{count} workers are launched, and {waiting[0].title} would wait on them as well"
@@ -109,7 +109,7 @@ class PlanRules:
         state, now_s = watch.cluster.world.state, watch.cluster.now_s
         if plan.mark != self._mark or now_s - plan.at_s > WITHIN_S:
             return ""
-        if not plan.beside <= watch.truth.moments[-1].ours:
+        if not plan.beside <= _workers(watch):
             return ""  # one that it counted on did not join, or went: the next plan makes up for it
         if len(_joined(watch, plan)) < plan.count or not _all_take_pods(watch):
             return None
@@ -122,7 +122,9 @@ class PlanRules:
     def _undisturbed(watch: Watch) -> bool:
         """Whether no fault is on that bears on what joins or is told."""
         faults, ssm = watch.cluster.world.state.faults, watch.cluster.ssm
-        useless = any(node.useless for node in watch.cluster.world.state.nodes.values())
+        workers = [node for node in watch.cluster.world.state.nodes.values() if not node.machine.server]
+        # From one that is NotReady, be it stopped by a person, pods come in minutes.
+        useless = any(node.useless or not node.ready for node in workers)
         return faults == Faults() and not (useless or watch.blind() or ssm.rules_fault or watch.truth.hand_cordoned)
 
     # ------------------------------------------------------------------------------------------------------------ moves
@@ -173,11 +175,16 @@ def _joined(watch: Watch, plan: _Plan) -> list[SimNode]:
 def _all_take_pods(watch: Watch) -> bool:
     """Whether nobody is on the way any more: a plan counts on all who were.
 
-    Every living worker of ours is a Node that is Ready, open, and rid of the taints that go by themselves.
+    Every living worker is a Node that is Ready, open, and rid of the taints that go by themselves.
     """
     starts = watch.cluster.world.settings.worker_taints_for_s is not None
-    nodes = [watch.truth.node_of(instance_id) for instance_id in watch.truth.moments[-1].ours]
+    nodes = [watch.truth.node_of(instance_id) for instance_id in _workers(watch)]
     return all(n is not None and n.ready and not (n.cordoned or (starts and n.extra_taints)) for n in nodes)
+
+
+def _workers(watch: Watch) -> frozenset[str]:
+    moment = watch.truth.moments[-1]
+    return moment.ours | moment.others
 
 
 def _known_owners(watch: Watch) -> set[str]:
