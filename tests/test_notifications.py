@@ -113,7 +113,7 @@ def test_a_mail_is_a_few_plain_lines() -> None:
     assert "workers   10 ready, 0 joining, unknown draining; min 2, max 10\n" in text
     assert "cost      $0.2400 an hour, and 1 of unknown price\n" in text
     assert "failed    terminate of i-1: no\n" in text
-    assert "held back shop/web-0: unfittable: 4 CPU\n" in text
+    assert "held back shop/web-0: unfittable: asks 4 CPU\n" in text
     assert "and 2 more: the log has them" in text
     assert "4 messages were not sent" in text
     assert "explain --decision d-1\n" in text

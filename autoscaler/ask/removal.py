@@ -56,7 +56,7 @@ def answer(service: Service, arguments: Arguments) -> dict[str, Any]:
         "withheld": withheld(seen),
         "would_ask": list(seen.would_ask),
         "fits": why_not is None,
-        "why_not": why_not or "",
+        "why_not": "" if why_not is None else str(why_not),
         "moves": msgspec.to_builtins(_one_way(seen, worker, places)),
         "held": _held(told),
         "worker": msgspec.to_builtins(told),

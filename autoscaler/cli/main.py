@@ -68,7 +68,7 @@ app.command(
         "explain --stage main",
         "explain shop/web-6d4cf56db6-x2x7q",
         "explain worker-i-0a1b2c3d4e5f60718 --at 02:30",
-        "explain --prometheus http://127.0.0.1:9090 --policy policy.new.yml",
+        "explain --prometheus http://127.0.0.1:9090 --policy new.yml",
     )
 )(explain)
 app.command("next", epilog=examples("next --stage main"))(next_decision)
@@ -85,9 +85,9 @@ app.command(epilog=examples("verify-aws --account-only --region eu-central-1"))(
 app.add_typer(prices, name="prices")
 app.command(
     epilog=examples(
-        "backtest --workload ecommerce-day --preset default --preset thrifty --html report.html",
-        "backtest --prometheus http://127.0.0.1:9090 --days 14 --record last.json.gz",
-        "backtest --recorded last.json.gz --policy policy.yml --policy changed.yml --html report.html",
+        "backtest --workload sawtooth --preset swift --html page.html",
+        "backtest --prometheus http://127.0.0.1:9090 --record last.gz",
+        "backtest --recorded last.gz --policy a.yml --policy b.yml",
     )
 )(backtest)
 

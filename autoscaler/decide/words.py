@@ -140,7 +140,7 @@ def not_launched(plan: LaunchPlan) -> tuple[str, str]:
         if plan.state_full:
             return "state_full", f"{wanted} must wait: as many operations are open as the state holds."
         if plan.left_out:
-            where = "; ".join(f"{zone.subject}: {zone.reason}" for zone in plan.left_out)
+            where = "; ".join(f"{zone.subject}: {zone.text}" for zone in plan.left_out)
             return "zone_backoff", f"{wanted} must wait for zones in which launches join. {where}."
         return "no_subnet", f"{wanted} must wait: no subnet of ours lies in the zone that the pods select."
     causes = {cause_of(code) for code in plan.codes}

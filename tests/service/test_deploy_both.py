@@ -349,7 +349,8 @@ def test_the_second_run_changes_the_server_and_nothing_else(runs: Runs) -> None:
         return {name: value for name, value in deployed.cluster.items() if name != "ServerInstanceId"}
 
     assert others(runs.first) == others(runs.replaced)
-    assert runs.first.service == runs.replaced.service
+    # The second run takes the sweep's rate back.
+    assert runs.replaced.service == runs.first.service | {"SweepRate": "rate(2 minutes)"}
     assert len(runs.first.tokens) == 1
     assert runs.first.tokens == runs.replaced.tokens
 

@@ -161,7 +161,7 @@ def test_what_the_answers_say_of_the_policys_parts(template: Template, rows: lis
     versions = {(row.get("policy_version"), bool(row["policy_problem"])) for row in answer("PolicyQuery")}
     assert versions == {(None, False), (1, False), (1, True)}
     (lost,) = answer("CustomSignalsQuery")
-    assert (lost["signal"], lost["last_said"]) == ("orders_queue", "signal_unknown: the query has no answer now")
+    assert (lost["signal"], lost["last_said"]) == ("orders_queue", "the query has no answer now")
     (forecast,) = answer("ForecastErrorQuery")
     assert 0 < forecast["error_workers"] < 1 < forecast["error_percent"] < 100
     left_out = answer("LeftOutQuery")
@@ -182,7 +182,7 @@ def test_cost_is_computed_as_lambda_bills_it(template: Template) -> None:
 def test_a_long_list_hides_no_field_that_a_query_filters_by(lines: list[Line]) -> None:
     """Logs Insights discovers 200 fields of a line: a decision passes over hundreds of pods when a cluster is full."""
     whole = next(line for line in lines if '"decision_id"' in line.text and '"stuck":true' in line.text)
-    crowd = [{"subject": "shop/web", "reason": "unfittable"}] * 300
+    crowd = [{"subject": "shop/web", "code": "unfittable", "text": "x"}] * 300
     crowded = json.dumps(json.loads(whole.text) | {"blocked": crowd})  # the fields keep their order
     row = discovered(Line(whole.log_group, whole.at_ms, crowded))
     assert "blocked.0.code" in row

@@ -16,7 +16,7 @@ simulate.command(
 simulate.command(
     "policy",
     epilog=examples(
-        "simulate policy changed.yml --prometheus http://127.0.0.1:9090",
-        "simulate policy changed.yml --workload sawtooth",
+        "simulate policy new.yml --prometheus http://127.0.0.1:9090",
+        "simulate policy new.yml --workload sawtooth",
     ),
 )(simulate_policy)

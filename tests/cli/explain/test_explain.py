@@ -82,7 +82,7 @@ def put(cluster: SimCluster, **changes: object) -> None:
 def test_why_did_it_not_scale_up(crowded: OnCall) -> None:
     """`explain`: the limit, and the field that lifts it."""
     lines = crowded.lines("explain")
-    assert "refused (at_max)" in lines[1]
+    assert "held_back (at_max)" in lines[1]
     assert [line for line in lines if line.startswith("  at_max: ") and line.endswith("[workers.max]")]
     assert [
         line for line in lines if "4 pods wait that a worker could help" in line and "scale_up.pending_for_s" in line
@@ -204,7 +204,7 @@ def test_the_past_is_the_last_decision_at_or_before_and_says_how_old_it_was(crow
     lines = crowded.lines("explain", "--at", "2027-01-15T08:30:00+00:00")
     assert lines[0].startswith("sim, 2027-01-15 08:01:")
     assert "(recorded)" in lines[0]
-    assert lines[1].startswith("refused (at_max): ")
+    assert lines[1].startswith("held_back (at_max): ")
     assert lines[1].endswith(" [workers.max]")
     assert lines[-1].startswith("the last one recorded, 28m")
     assert "; a look that did nothing stands in the log only" in lines[-1]
@@ -235,7 +235,7 @@ def test_where_nobody_answers_the_last_recorded_decision_is_told_as_such(
     assert code == 0
     assert err.startswith("There is no function k3s-autoscaler-other-sweep in this account and region")
     assert err.endswith("The last recorded decision instead:\n")
-    assert "refused (at_max): " in out
+    assert "held_back (at_max): " in out
 
 
 # ----------------------------------------------------------------------------------------------------------- bad input
@@ -274,5 +274,5 @@ def test_without_the_function_the_same_core_runs_here(calm: OnCall, monkeypatch:
     policy = str(Path(__file__).resolve().parents[3] / "policy.yml")
     lines = calm.lines("explain", "--prometheus", closed_url(), "--policy", policy)
     assert "(run here, http://127.0.0.1:" in lines[0]
-    assert lines[1].startswith("now: refused (metrics_unavailable): Nothing is decided: ")
+    assert lines[1].startswith("now: held_back (metrics_unavailable): Nothing is decided: ")
     assert calm.store.load() == (State(), 0)
