@@ -2,18 +2,16 @@
 
 Lambda gives CPU in proportion to memory, one whole processor at 1,769 MB (Lambda developer guide, "Configure Lambda
 function memory"); our code runs on one at a time. So a look takes its waits, which no memory shortens, and its CPU time
-over the share. Waits are assumed (WAIT_S), everything else is measured or a list price.
+over the share. Waits are assumed (WAIT_MS), everything else is measured or a list price.
 """
 
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from bench.cost import MINUTES_A_MONTH, Prices
+from bench.measured import WAIT_MS, WHOLE_CPU_MB
 
 SIZES_MB: Final = (256, 512, 1024, 1769)
-FULL_MB: Final = 1769
-WAIT_S: Final = 0.05
-"""Of a calm look's three calls, two of them at once."""
 PROVISIONED_GB_S: Final = 0.0000033334
 """Provisioned concurrency on arm64, us-east-1, the hours that it stands ready (AWS Lambda pricing)."""
 
@@ -31,8 +29,8 @@ class Size(NamedTuple):
 def curve(look_cpu_s: float, cold_cpu_s: float) -> Iterator[Size]:
     """Seconds and dollars by memory; both CPU times as measured on a whole processor."""
     for mb in SIZES_MB:
-        share = min(1.0, mb / FULL_MB)
-        look_s = WAIT_S + look_cpu_s / share
+        share = min(1.0, mb / WHOLE_CPU_MB)
+        look_s = WAIT_MS / 1000 + look_cpu_s / share
         month = MINUTES_A_MONTH / 2 * look_s * mb / 1024 * Prices().lambda_gb_s
         yield Size(mb, look_s, cold_cpu_s / share + look_s, month)
 
