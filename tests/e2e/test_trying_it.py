@@ -5,9 +5,13 @@ The last of these tests, by its name: it changes what runs there.
 
 import os
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from autoscaler.cli.main import app
 from autoscaler.simulator.stack.log_groups import LogGroups
 from autoscaler.simulator.stack.playground import CLI, exports, guide, trials
 from autoscaler.simulator.stack.processes import repository_root
@@ -69,3 +73,65 @@ def test_each_answers(said: dict[str, subprocess.CompletedProcess[str]]) -> None
             assert wanted in everything.lower(), (command, everything)
             found.add(wanted)
     assert found == set(SAYS.values())
+
+
+# ------------------------------------------------------------------------------------------------ every other command
+
+MANIFEST = "kind: Pod\nmetadata: {name: big, namespace: shop}\nspec:\n  containers: [{name: app}]\n"
+OTHERS: dict[str, tuple[str, str, frozenset[int]]] = {
+    "policy schema": ("", "json-schema", frozenset({0})),
+    "policy show": ("", "demo", frozenset({0})),
+    "policy set": ("{folder}/changes.yml", "", frozenset({0})),
+    "policy apply": ("", "", frozenset({0})),
+    "policy history": ("", "1", frozenset({0})),
+    "policy rollback": ("", "", frozenset({0, 1})),  # of the first change there is nothing to go back to
+    "policy clear": ("", "", frozenset({0})),
+    "observe": ("--for 1m", "observe until", frozenset({0})),
+    "token": ("--if-missing", "", frozenset({0})),
+    "teardown": ("--dry-run", "", frozenset({0})),
+    "verify-aws": ("--account-only", "", frozenset({0, 1})),  # an emulated account lacks some of it
+    "simulate pods": ("{folder}/pod.yml", "shop/big", frozenset({0})),
+    "simulate removal": ("{worker}", "{worker}", frozenset({0})),
+    "simulate policy": ("demo/policy.yml --prometheus {prometheus}", "", frozenset({0, 1})),  # minutes are no history
+    "backtest": ("--prometheus {prometheus} --days 1", "", frozenset({0, 1})),
+}
+"""Command -> (arguments, what its answer holds, how it may end)."""
+NOT_RUN = {"prices refresh": "it writes the clone's own price table (tests/cli/prices)"}
+
+
+def leaves(command: object, words: tuple[str, ...] = ()) -> Iterator[str]:
+    """Every command that is no group."""
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield " ".join(words)
+    for name, one in (inner or {}).items():
+        yield from leaves(one, (*words, name))
+
+
+def test_every_command_is_run_here_or_says_why_not(played: Played) -> None:
+    tried = {trial.command.removeprefix(f"{CLI} ").split(" ")[0] for trial in trials(played.stack)}
+    assert set(leaves(get_command(app))) <= {*OTHERS, *NOT_RUN, *tried}
+
+
+@pytest.mark.parametrize("command", OTHERS)
+def test_each_other_command_answers(played: Played, command: str, tmp_path: Path) -> None:
+    (tmp_path / "changes.yml").write_text("workers: {max: 5}\n")
+    (tmp_path / "pod.yml").write_text(MANIFEST)
+    worker = next(node.name for node in played.watch.workers if node.ready)
+    names = {"folder": tmp_path, "worker": worker, "prometheus": played.stack.addresses.prometheus_url}
+    arguments, holds, codes = OTHERS[command]
+    ran = subprocess.run(
+        [CLI, *command.split(), *arguments.format(**names).split()],
+        cwd=repository_root(),
+        env=environment(played),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    everything = ran.stdout + ran.stderr
+    assert "Traceback" not in everything
+    assert ran.returncode in codes, everything
+    assert everything.strip()
+    assert holds.format(**names) in everything
