@@ -80,7 +80,7 @@ def test_each_answers(said: dict[str, subprocess.CompletedProcess[str]]) -> None
 MANIFEST = "kind: Pod\nmetadata: {name: big, namespace: shop}\nspec:\n  containers: [{name: app}]\n"
 OTHERS: dict[str, tuple[str, str, frozenset[int]]] = {
     "policy schema": ("", "json-schema", frozenset({0})),
-    "policy show": ("", "demo", frozenset({0})),
+    "policy show": ("", "deployed policy", frozenset({0})),
     "policy set": ("{folder}/changes.yml", "", frozenset({0})),
     "policy apply": ("", "", frozenset({0})),
     "policy history": ("", "1", frozenset({0})),
@@ -92,7 +92,7 @@ OTHERS: dict[str, tuple[str, str, frozenset[int]]] = {
     "verify-aws": ("--account-only", "", frozenset({0, 1})),  # an emulated account lacks some of it
     "simulate pods": ("{folder}/pod.yml", "shop/big", frozenset({0})),
     "simulate removal": ("{worker}", "{worker}", frozenset({0})),
-    "simulate policy": ("demo/policy.yml --prometheus {prometheus}", "", frozenset({0, 1})),  # minutes are no history
+    "simulate policy": ("{folder}/swift.yml --prometheus {prometheus}", "", frozenset({0, 1})),  # minutes are no history
     "backtest": ("--prometheus {prometheus} --days 1", "", frozenset({0, 1})),
 }
 """Command -> (arguments, what its answer holds, how it may end)."""
@@ -117,6 +117,7 @@ def test_every_command_is_run_here_or_says_why_not(played: Played) -> None:
 def test_each_other_command_answers(played: Played, command: str, tmp_path: Path) -> None:
     (tmp_path / "changes.yml").write_text("workers: {max: 5}\n")
     (tmp_path / "pod.yml").write_text(MANIFEST)
+    (tmp_path / "swift.yml").write_text("version: 1\nextends: swift\n")
     worker = next(node.name for node in played.watch.workers if node.ready)
     names = {"folder": tmp_path, "worker": worker, "prometheus": played.stack.addresses.prometheus_url}
     arguments, holds, codes = OTHERS[command]
