@@ -92,7 +92,8 @@ OTHERS: dict[str, tuple[str, str, frozenset[int]]] = {
     "verify-aws": ("--account-only", "", frozenset({0, 1})),  # an emulated account lacks some of it
     "simulate pods": ("{folder}/pod.yml", "shop/big", frozenset({0})),
     "simulate removal": ("{worker}", "{worker}", frozenset({0})),
-    "simulate policy": ("{folder}/swift.yml --prometheus {prometheus}", "", frozenset({0, 1})),  # minutes are no history
+    # Minutes are no history.
+    "simulate policy": ("{folder}/swift.yml --prometheus {prometheus}", "", frozenset({0, 1})),
     "backtest": ("--prometheus {prometheus} --days 1", "", frozenset({0, 1})),
 }
 """Command -> (arguments, what its answer holds, how it may end)."""

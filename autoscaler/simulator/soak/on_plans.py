@@ -154,7 +154,12 @@ class PlanRules:
 
 
 def _is_whole(document: Mapping[str, Any], count: int) -> bool:
-    """Whether all that is asked for was launched: neither max, a step, a back-off nor EC2 made it less."""
+    """Whether all that is asked for was launched: neither max, a pool's max, a step, a back-off nor EC2 made it less.
+
+    Of a pool that is full the scheduler chooses who gets the room, and it may be one that the plan did not count on.
+    """
+    if any(row["code"] == "pool_at_max" for row in document["blocked"]):
+        return False
     nodes, desired = document["nodes"], document["nodes"]["desired"]
     wanted = max(signal["wants"] or 0 for signal in document["signals"])
     return bool(wanted <= desired <= nodes["ready"] + nodes["joining"] + count)
