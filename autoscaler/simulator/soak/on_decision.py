@@ -46,8 +46,8 @@ def _voluntary(saved: Saved) -> list[RemovalOperation]:
 def no_shrink_without_complete_metrics(_watch: Watch, saved: Saved) -> str | None:
     """Partial, stale or absent metrics start no shrink, and no rotation."""
     shrunk = by_choice(saved)
-    # A rotation rests on what is there now, not on the window of requests, which the closer look shows beside it.
-    rotated = all(removal.reason == ROTATION for removal in shrunk)
+    # Who is replaced goes by what is there now: what comes for it was chosen while the window of requests was known.
+    rotated = all(removal.reason in REPLACED for removal in shrunk)
     incomplete = saved.seen.answers[:1] == [False] if rotated else saved.seen.metrics_complete is False
     if shrunk and incomplete:
         return f"{shrunk[0].instance_id} is removed on incomplete metrics"

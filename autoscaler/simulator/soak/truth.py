@@ -102,7 +102,9 @@ class Truth:
     def look(self) -> None:
         """Note the present, if anything changed."""
         state, bill = self.cluster.world.state, self.cluster.ec2.bill
-        key = (state.version, bill.launched, bill.terminated, len(self.cluster.ec2.instances))
+        instances = self.cluster.ec2.instances.values()
+        tags = sum(len(instance.tags) for instance in instances)  # taken off and given back by people
+        key = (state.version, bill.launched, bill.terminated, len(instances), tags)
         if key == self._seen:
             return
         self._seen = key
