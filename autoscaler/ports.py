@@ -5,8 +5,9 @@ simulator and AWS run the same parsers. Every method makes at most one remote ca
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
+
+import msgspec
 
 from autoscaler.model import (
     CommandResult,
@@ -189,8 +190,7 @@ class Ids(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ports:
+class Ports(msgspec.Struct, frozen=True, kw_only=True):
     """Everything outside."""
 
     metrics: Metrics

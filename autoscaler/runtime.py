@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from typing import IO, Any, Final, Protocol, cast
@@ -91,8 +90,7 @@ class Reconcile(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class App:
+class App(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a handler needs; one a process, shared by its invocations."""
 
     settings: Settings
@@ -111,7 +109,7 @@ class App:
     begin: Callable[[], None]
     """Called first in every invocation."""
     reconcile: Reconcile = reconcile
-    redaction: Redaction = field(default_factory=Redaction)
+    redaction: Redaction = msgspec.field(default_factory=Redaction)
 
     @contextmanager
     def invocation(self, trigger: Trigger, context: Context) -> Iterator[None]:

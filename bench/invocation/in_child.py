@@ -186,7 +186,7 @@ def look(app: Any, cluster: Any) -> tuple[float, dict[str, Any]]:
     """One look, its log line included."""
     named = ("metrics", "fleet", "commands", "store", "notifier")
     ports = cluster.ports()
-    ports = import_module("dataclasses").replace(ports, **{name: Apart(getattr(ports, name)) for name in named})
+    ports = import_module("msgspec").structs.replace(ports, **{name: Apart(getattr(ports, name)) for name in named})
     reconcile, model = import_module("autoscaler.reconcile").reconcile, import_module("autoscaler.model")
     Apart.spent_s, began = 0.0, time.process_time()
     document = reconcile(ports, cluster_id=cluster.cluster_id, policy=app.policy, trigger=model.Trigger(kind="sweep"))

@@ -130,7 +130,7 @@ def test_calls_are_counted_anew_in_every_invocation(monkeypatch: pytest.MonkeyPa
         return {"message": "m", "action": "none", "metrics_status": "ok"}
 
     app = build(ENVIRON)
-    app = type(app)(**{**{name: getattr(app, name) for name in app.__dataclass_fields__}, "reconcile": look})
+    app = type(app)(**{**{name: getattr(app, name) for name in app.__struct_fields__}, "reconcile": look})
     for _ in range(2):
         sweep.handle(app, {}, FakeContext())
     assert seen == [{"dynamodb": 1, "ec2": 1}] * 2

@@ -1,10 +1,10 @@
 """The scheduled look and the events: when they look, what they bring along, how they fail."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from autoscaler.aws.events import EventMalformed
 from autoscaler.model import OfferedPolicy

@@ -1,6 +1,5 @@
 """Servers that answer the verb `rules` as a test tells them to, and a decision that asks for rules."""
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -124,7 +123,7 @@ def look(
     ports = cluster.ports(invocation=invocation)
     assert isinstance(ports.commands, SimCommands)
     assert isinstance(ports.fleet, SimFleet)
-    ports = dataclasses.replace(ports, commands=servers.over(ports.commands, invocation))
+    ports = msgspec.structs.replace(ports, commands=servers.over(ports.commands, invocation))
     return reconcile(ports, cluster_id=cluster.cluster_id, policy=policy or cluster.policy, trigger=trigger)
 
 

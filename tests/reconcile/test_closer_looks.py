@@ -1,9 +1,9 @@
 """A look asks what its decision needs, and no more; what it cannot have it does not guess."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from autoscaler.asking.server import ACTING_S
@@ -36,7 +36,7 @@ class Asked:
 def look(cluster: SimCluster, *, answers: int = 9, timeout_s: float = 30.0) -> tuple[dict[str, Any], list[str]]:
     ports = cluster.ports(timeout_s=timeout_s)
     asked = Asked(ports.metrics, answers)
-    changed: Ports = dataclasses.replace(ports, metrics=asked)
+    changed: Ports = msgspec.structs.replace(ports, metrics=asked)
     document = reconcile(changed, cluster_id=cluster.cluster_id, policy=cluster.policy, trigger=SWEEP)
     return document, asked.kinds
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+import msgspec
+
 from autoscaler.model import Notice, Trigger
 from autoscaler.reconcile import reconcile
 from autoscaler.simulator.soak.assumptions import INVOCATION_S, LANDS_LATE_S
@@ -226,7 +228,8 @@ class Play:
         cluster = self.cluster
 
         def body(_process: Process) -> object:
-            ports = replace(cluster.ports(invocation=invocation), ids=RecordedIds(cluster.ids, invocation.seen.ids))
+            ids = RecordedIds(cluster.ids, invocation.seen.ids)
+            ports = msgspec.structs.replace(cluster.ports(invocation=invocation), ids=ids)
             trigger = Trigger(kind=wake.kind)
             return reconcile(
                 ports, cluster_id=cluster.cluster_id, policy=cluster.policy, trigger=trigger, facts=wake.facts

@@ -336,7 +336,7 @@ class Run:
 
     def _body(self, invocation: SteppedInvocation, kind: str, facts: tuple[Notice, ...]) -> object:
         ports = self.cluster.ports(invocation=invocation)
-        ports = replace(ports, ids=RecordedIds(self.cluster.ids, invocation.seen.ids))
+        ports = msgspec.structs.replace(ports, ids=RecordedIds(self.cluster.ids, invocation.seen.ids))
         return reconcile(
             ports,
             cluster_id=self.cluster.cluster_id,
