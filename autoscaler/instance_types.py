@@ -19,7 +19,7 @@ AMD64: Final = "amd64"
 # AWS names a Graviton type by a `g` behind the generation's number (t4g, m7gd, im4gn); a1 is older than the rule.
 # Source: EC2 user guide, "Amazon EC2 instance type naming conventions".
 _GRAVITON: Final = re.compile(r"a1|[a-z]+\d+g[a-z]*")
-_GENERATION: Final = re.compile(r"[a-z]+(\d+)")
+_GENERATION: Final = r"[a-z]+(\d+)"
 
 
 class InstanceType(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -54,7 +54,7 @@ def arch_of(instance_type: str) -> str:
 
 def generation_of(instance_type: str) -> int:
     """7 of `m7i-flex.large`; 0 where the name shows none."""
-    found = _GENERATION.match(instance_type)
+    found = re.match(_GENERATION, instance_type)
     return int(found[1]) if found is not None else 0
 
 

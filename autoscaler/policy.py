@@ -37,7 +37,7 @@ TypeName = Annotated[
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 """A Kubernetes name, or two with a slash between them."""
 Names = Annotated[tuple[Name, ...], msgspec.Meta(max_length=100)]
-_PERCENT: Final = re.compile(r"100%|[1-9]?[0-9]%")
+_PERCENT: Final = r"100%|[1-9]?[0-9]%"
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -139,7 +139,7 @@ class ScaleDown(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def __post_init__(self) -> None:
         wrong = blackout_faults(self.blackouts)
-        if isinstance(self.budget, str) and not _PERCENT.fullmatch(self.budget):
+        if isinstance(self.budget, str) and not re.fullmatch(_PERCENT, self.budget):
             wrong.append(f"scale_down.budget is {self.budget!r}: give a number of workers, or a share from 0% to 100%")
         refuse(wrong)
 

@@ -9,23 +9,24 @@ from autoscaler.model.rules import Effect
 from autoscaler.pools import FLAT_FIELDS, MOST_POOLS, MOST_SUBNETS, WorkerPool, parse_taint
 from autoscaler.requirements import faults_of, matching
 
-_TYPE: Final = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
+_TYPE: Final = r"[a-z][a-z0-9-]*\.[a-z0-9-]+"
 _NAME: Final = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
-_KEY: Final = re.compile(rf"(?:(?P<prefix>[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?)/)?{_NAME}")
+_KEY: Final = rf"(?:(?P<prefix>[a-z0-9](?:[a-z0-9.-]{{0,251}}[a-z0-9])?)/)?{_NAME}"
 """Of a label or a taint (Kubernetes documentation, "Labels and Selectors")."""
-_VALUE: Final = re.compile(rf"(?:{_NAME})?")
+_VALUE: Final = rf"(?:{_NAME})?"
 _OURS: Final = "k3s-autoscaler"
 _MAY_SET: Final = ("kubelet.kubernetes.io", "node.kubernetes.io")
 """What a kubelet may set under kubernetes.io beside what it sets by itself; with another label of that domain it does
 not start. Source: Kubernetes documentation, "NodeRestriction"."""
 _SETS_ITSELF: Final = frozenset({"node.kubernetes.io/instance-type"})
-_WORD: Final = re.compile(r"[a-zA-Z0-9_.,:=/@%+-]+")
+_WORD: Final = r"[a-zA-Z0-9_.,:=/@%+-]+"
 """As scripts/setting-patterns.js: nothing that a shell would take for its own."""
-_SETTLED: Final = re.compile(
-    r"--?(?:node-name|server|s|token|t|token-file|agent-token|node-label|node-taint)(?:=.*)?|(?:--kubelet-arg=)?provider-id=.*"
+_SETTLED: Final = (
+    r"--?(?:node-name|server|s|token|t|token-file|agent-token|node-label|node-taint)(?:=.*)?"
+    r"|(?:--kubelet-arg=)?provider-id=.*"
 )
-_IMAGE: Final = re.compile(r"ami-[0-9a-f]{8,17}|(?:/[a-zA-Z0-9_.-]+){1,15}")
-_SUBNET: Final = re.compile(r"subnet-[0-9a-f]{8,17}")
+_IMAGE: Final = r"ami-[0-9a-f]{8,17}|(?:/[a-zA-Z0-9_.-]+){1,15}"
+_SUBNET: Final = r"subnet-[0-9a-f]{8,17}"
 
 
 def flat_beside_pools(workers: Mapping[str, object]) -> str:
@@ -65,17 +66,17 @@ def _faults_of(pool: WorkerPool, types: Mapping[str, InstanceType]) -> Iterator[
     yield from _faults_of_taints(pool)
     if pool.max is not None and pool.min > pool.max:
         yield f"min is {pool.min} and max is {pool.max}: min may not exceed max"
-    if pool.image and not _IMAGE.fullmatch(pool.image):
+    if pool.image and not re.fullmatch(_IMAGE, pool.image):
         yield f"image is {pool.image!r}: give an AMI's id, or the name of a public SSM parameter that holds one"
     for subnet in pool.subnets:
-        if not _SUBNET.fullmatch(subnet):
+        if not re.fullmatch(_SUBNET, subnet):
             yield f"subnets names {subnet!r}: give the ids of subnets, subnet-0a0a0a0a"
     for subnet in _repeated(pool.subnets):
         yield f"subnets names {subnet} twice: name it once"
     for word in pool.agent_args:
-        if not _WORD.fullmatch(word):
+        if not re.fullmatch(_WORD, word):
             yield f"agent_args holds {word!r}: give a word each, of letters, digits and _ . , : = / @ % + -"
-        elif _SETTLED.fullmatch(word):
+        elif re.fullmatch(_SETTLED, word):
             name = word.partition("=")[0]
             yield f"agent_args holds {name}, which the bootstrap settles (labels and taints are fields): leave it out"
 
@@ -86,7 +87,7 @@ def _faults_of_types(pool: WorkerPool, types: Mapping[str, InstanceType]) -> Ite
         if not pool.instance_types:
             yield "it has neither instance_types nor requirements: give one of them"
         for kind in pool.instance_types:
-            if len(kind) > 40 or not _TYPE.fullmatch(kind):
+            if len(kind) > 40 or not re.fullmatch(_TYPE, kind):
                 yield f"instance_types names {kind!r}: write EC2's name of a type, such as m7i.large"
         for kind in _repeated(pool.instance_types):
             yield f"instance_types names {kind} twice: EC2 takes each type once, so name it once"
@@ -102,12 +103,12 @@ def _faults_of_labels(pool: WorkerPool) -> Iterator[str]:
     for key, value in pool.labels.items():
         if (why := _not_a_label(key)) is not None:
             yield f"labels names {key!r}{why}"
-        elif not _VALUE.fullmatch(value):
+        elif not re.fullmatch(_VALUE, value):
             yield f"labels.{key} is {value!r}: at most 63 letters, digits and . _ - are allowed"
 
 
 def _not_a_label(key: str) -> str | None:
-    found = _KEY.fullmatch(key)
+    found = re.fullmatch(_KEY, key)
     if found is None:
         return ", which is no label of Kubernetes: write name or prefix/name"
     prefix = found["prefix"] or ""
@@ -130,7 +131,7 @@ def _faults_of_taints(pool: WorkerPool) -> Iterator[str]:
             taint = parse_taint(text)
         except ValueError:
             taint = None
-        if taint is None or not _KEY.fullmatch(taint.key) or not _VALUE.fullmatch(taint.value):
+        if taint is None or not re.fullmatch(_KEY, taint.key) or not re.fullmatch(_VALUE, taint.value):
             yield f"taints holds {text!r}: write key=value:Effect, the effect being {', '.join(Effect)}"
         elif taint.key.startswith("node.kubernetes.io/"):
             yield f"taints holds {text!r}: Kubernetes sets and lifts that one by a node's state, so choose another key"

@@ -17,9 +17,7 @@ SHORTEST: Final = 6
 """Shorter ones cannot be told from ordinary text, and are no secrets either."""
 NO_SECRETS: Final = frozenset({"username", "x-scope-orgid", "thanos-tenant"})
 """Fields and headers of a credential, in lower case. A tenant is often called like its cluster."""
-_SIGNED: Final = re.compile(
-    r"""(?i)(x-amz-security-token['"]?\s*[:=]\s*(?:b?['"])?|credential=|signature=)[^\s,'"&]+"""
-)
+_SIGNED: Final = r"""(?i)(x-amz-security-token['"]?\s*[:=]\s*(?:b?['"])?|credential=|signature=)[^\s,'"&]+"""
 _SCHEMES: Final = frozenset({"bearer", "basic"})
 
 
@@ -47,7 +45,7 @@ def without_signature(text: str) -> str:
 
     AWS' SignatureDoesNotMatch quotes the whole canonical request, and with it the session token among its headers.
     """
-    return _SIGNED.sub(rf"\1{HIDDEN}", text)
+    return re.sub(_SIGNED, rf"\1{HIDDEN}", text)
 
 
 class CleanStdout:

@@ -17,7 +17,7 @@ from autoscaler.instance_types import InstanceType, arch_of, family_of, generati
 MOST_TYPES: Final = 50
 """So many types of a pool are thought of, the first ones; the list of a pool that names them is no longer either."""
 _NUMBER: Final = r"(\d{1,7}(?:\.\d{1,3})?)"
-_RANGE: Final = re.compile(rf"(?:{_NUMBER}(?:\s*-\s*{_NUMBER})?|(>=|<=)\s*{_NUMBER})(\s*GiB)?")
+_RANGE: Final = rf"(?:{_NUMBER}(?:\s*-\s*{_NUMBER})?|(>=|<=)\s*{_NUMBER})(\s*GiB)?"
 _MIB_PER_GIB: Final = 1024
 
 Range = Annotated[str, msgspec.Meta(max_length=40)] | Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
@@ -110,7 +110,7 @@ def _is_meant(name: str, pattern: str) -> bool:
 def _fault(name: str, given: Range | None, allowed: str, *, unit: bool) -> str:
     if given is None:
         return ""
-    found = _RANGE.fullmatch(str(given).strip())
+    found = re.fullmatch(_RANGE, str(given).strip())
     if found is None or bool(found[5]) is not unit:
         return f"{name} is {given!r}: write {allowed}"
     low, high = _bounds(given)
@@ -118,7 +118,7 @@ def _fault(name: str, given: Range | None, allowed: str, *, unit: bool) -> str:
 
 
 def _bounds(given: Range) -> tuple[float, float]:
-    found = _RANGE.fullmatch(str(given).strip())
+    found = re.fullmatch(_RANGE, str(given).strip())
     if found is None:
         raise ValueError(f"{given!r} is no range")
     first, last, sign, limit, _ = found.groups()

@@ -31,7 +31,7 @@ from autoscaler.redaction import CleanStdout, Redaction
 from autoscaler.telemetry import Telemetry
 
 CLUSTER_ID_FORM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_POOL_TEMPLATE: Final = re.compile(r"([a-z0-9][a-z0-9-]*)/(arm64|amd64)=(lt-\S+)")
+_POOL_TEMPLATE: Final = r"([a-z0-9][a-z0-9-]*)/(arm64|amd64)=(lt-\S+)"
 DIGEST_RECORDS: Final = 5_000
 """Of two days, the newest first; a fleet that decides more often is told of less."""
 START_MODES: Final = (Mode.OBSERVE.value, Mode.ACTIVE.value)
@@ -367,7 +367,7 @@ def _template_problem(value: str) -> str:
 
 def _pool_templates(value: str) -> tuple[tuple[str, str, str], ...] | None:
     """`gpu/amd64=lt-0a, arm/arm64=lt-0b` apart; None for what is not of this form."""
-    found = [_POOL_TEMPLATE.fullmatch(part) for part in _listed(value)]
+    found = [re.fullmatch(_POOL_TEMPLATE, part) for part in _listed(value)]
     rows = tuple((match[1], match[2], match[3]) for match in found if match is not None)
     return rows if len(rows) == len(found) else None
 

@@ -17,7 +17,7 @@ DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 MOST_WINDOWS: Final = 20
 DAY_MINUTES: Final = 24 * 60
 _WEEK_MINUTES: Final = 7 * DAY_MINUTES
-_TIME: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+_TIME: Final = r"([01]\d|2[0-3]):([0-5]\d)"
 _EVERY_WEEK: Final = tuple(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(weeks=week) for week in range(53))
 """A year in which zones show how far apart they may be: some change their clocks weeks before others do."""
 
@@ -141,9 +141,9 @@ def _faults_of_times(window: ClockWindow) -> Iterator[str]:
     if (begins is None) is not (ends is None):
         there, missing = ("to", "from") if begins is None else ("from", "to")
         yield f"it has {there} without {missing}: give both, or neither for whole days"
-    if begins is not None and not _TIME.fullmatch(begins):
+    if begins is not None and not re.fullmatch(_TIME, begins):
         yield f"from is {begins!r}: write a time of the day, such as 09:00"
-    if ends is not None and ends != "24:00" and not _TIME.fullmatch(ends):
+    if ends is not None and ends != "24:00" and not re.fullmatch(_TIME, ends):
         yield f"to is {ends!r}: write a time of the day, such as 18:00; 24:00 is the end of the day"
     if begins is not None and begins == ends:
         yield f"from and to are both {begins}: leave both out for whole days"

@@ -29,8 +29,8 @@ OURS: Final = frozenset(
     }
 )
 """Headers that the request has already, in lower case; a second opinion about them would break it."""
-_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 7230: token
-_VALUE: Final = re.compile(r"[!-~](?:[ \t!-~]*[!-~])?")  # what every server takes; no line break begins a new header
+_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 7230: token
+_VALUE: Final = r"[!-~](?:[ \t!-~]*[!-~])?"  # what every server takes; no line break begins a new header
 
 
 class _Json(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,11 +91,11 @@ def _check(headers: Mapping[str, str]) -> None:
     if len(set(names)) != len(names):
         raise MetricsUnavailable("the Prometheus credential sets one header twice: names are the same in either case")
     for place, (name, value) in enumerate(headers.items(), start=1):
-        if not _NAME.fullmatch(name):
+        if not re.fullmatch(_NAME, name):
             raise MetricsUnavailable(
                 f"header {place} of the Prometheus credential has a name that is none: letters, digits and - are usual"
             )
-        if not _VALUE.fullmatch(value):
+        if not re.fullmatch(_VALUE, value):
             raise MetricsUnavailable(
                 f"header {place} of the Prometheus credential has a value that cannot be sent: printable ASCII is "
                 "allowed, not empty, no line break, no blank at either end"

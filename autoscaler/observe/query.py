@@ -33,7 +33,7 @@ BARE: Final = "Pod"
 """The kind of a pod without an owner, as `Pod.owner` has it."""
 _POD: Final = "namespace, pod, uid"
 _OWNED_POD: Final = f"{_POD}, created_by_kind, created_by_name, priority_class"
-_SPECIAL: Final = re.compile(r"[\\.+*?()|\[\]{}^$]")
+_SPECIAL: Final = r"[\\.+*?()|\[\]{}^$]"
 _ESCAPED: Final = r"\\\g<0>"
 """Names of custom kinds may hold them (Kubernetes: path segment names)."""
 _DO_NOT_EVICT: Final = (
@@ -167,7 +167,7 @@ def _any_of(label: str, names: Iterable[str]) -> str | None:
         return None
     if len(unique) > NAMED_AT_MOST:
         return ""
-    return f"{label}=~{quoted('|'.join(_SPECIAL.sub(_ESCAPED, name) for name in unique))}"
+    return f"{label}=~{quoted('|'.join(re.sub(_SPECIAL, _ESCAPED, name) for name in unique))}"
 
 
 def _on_nodes(nodes: Sequence[str], *more: str) -> str:

@@ -36,8 +36,8 @@ class BadYaml(ValueError):
 Tree = dict[str, Any]
 """Maps, lists and Scalars; None where `null` is written out."""
 _BOOLEANS: Final = {"true": True, "false": False}
-_INT: Final = re.compile(r"[-+]?(?:0|[1-9]\d{0,30})")
-_FLOAT: Final = re.compile(r"[-+]?(?:\.\d{1,30}|\d{1,30}(?:\.\d{0,30})?)(?:[eE][-+]?\d{1,3})?")
+_INT: Final = r"[-+]?(?:0|[1-9]\d{0,30})"
+_FLOAT: Final = r"[-+]?(?:\.\d{1,30}|\d{1,30}(?:\.\d{0,30})?)(?:[eE][-+]?\d{1,3})?"
 REMEMBERED: Final = "remembered.json"
 """Beside this module, in the package alone."""
 
@@ -84,6 +84,6 @@ def plain(tree: Any) -> Any:
         return tree.text
     if tree.text in _BOOLEANS:
         return _BOOLEANS[tree.text]
-    if _INT.fullmatch(tree.text):
+    if re.fullmatch(_INT, tree.text):
         return int(tree.text)
-    return float(tree.text) if _FLOAT.fullmatch(tree.text) else tree.text
+    return float(tree.text) if re.fullmatch(_FLOAT, tree.text) else tree.text

@@ -8,7 +8,7 @@ from autoscaler.model.rules import Effect, Labels, NodeTerm, Operator, Requireme
 
 HARD: Final = frozenset({Effect.NO_SCHEDULE, Effect.NO_EXECUTE})
 _NAME_FIELD: Final = "metadata.name"
-_INTEGER: Final = re.compile(r"[+-]?[0-9]+")
+_INTEGER: Final = r"[+-]?[0-9]+"
 _INT64: Final = range(-(2**63), 2**63)
 
 
@@ -46,7 +46,9 @@ def _compares(requirement: Requirement, value: str | None) -> bool:
 
 def _integer(text: str) -> int | None:
     """As Go's strconv.ParseInt reads it: no blanks, no underscores, ASCII digits, 64 bits."""
-    if len(text) > 32 or _INTEGER.fullmatch(text) is None:  # longer ones are out of range or padded: absurd either way
+    if (
+        len(text) > 32 or re.fullmatch(_INTEGER, text) is None
+    ):  # longer ones are out of range or padded: absurd either way
         return None
     number = int(text)
     return number if number in _INT64 else None
