@@ -113,7 +113,7 @@ def _results(measured: Sequence[dict[str, Any]], exponents: dict[str, float]) ->
 
 def measure(mix: str, nodes: int, answers: Path) -> dict[str, Any]:
     """One cluster in this process."""
-    import autoscaler.runtime  # noqa: F401, PLC0415 - what a function holds beside the look
+    import handlers.sweep  # noqa: F401, PLC0415 - what a function holds beside the look, and how it collects garbage
 
     look, fresh = Look(Crowd(MIXES[mix], nodes), answers), not any(answers.iterdir())
     look.whole()
