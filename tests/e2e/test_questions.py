@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -13,6 +14,9 @@ from autoscaler.simulator.stack.processes import repository_root
 from tests.e2e.conftest import Played
 
 pytestmark = pytest.mark.real_programs
+
+SETTLES_WITHIN_S = 60
+QUIET_S = 4
 
 MANIFEST = """
 kind: Deployment
@@ -39,8 +43,22 @@ def ask(played: Played, *arguments: str, stdin: str = "") -> str:
     return done.stdout
 
 
+def settled(played: Played) -> list[dict[str, Any]]:
+    """The table once the story's last events are dealt with: nothing is under way, and nobody writes for a while."""
+    ends_s = time.monotonic() + SETTLES_WITHIN_S
+    before: list[dict[str, Any]] = []
+    while time.monotonic() < ends_s:
+        found = played.stack.account.records(played.stack.state_table)
+        (state,) = (json.loads(row["document"]) for row in found if row["record"] == "STATE")
+        if found == before and not state["launches"] and not state["removals"]:
+            return found
+        before = found
+        time.sleep(QUIET_S)
+    raise AssertionError("the story goes on")
+
+
 def test_the_deployed_function_explains_itself_and_changes_nothing(played: Played) -> None:
-    records = played.stack.account.records(played.stack.state_table)
+    records = settled(played)
     found: dict[str, Any] = json.loads(ask(played, "explain", "--json"))
     assert found["decision"]["metrics_status"] == "ok"
     assert found["decision"]["nodes"]["ready"] == played.stack.policy.workers.min
