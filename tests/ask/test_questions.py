@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from autoscaler.ask.readonly import ReadOnly, read_only
@@ -124,12 +125,11 @@ def test_a_fault_of_the_program_escapes_and_is_no_metric() -> None:
     """Lambda tells the asker that the function failed; the alarm on errors is about looks."""
     cluster = busy()
     desk = Asked(cluster)
-    app = desk.app()
 
     def broken(_: Any) -> Ports:
         raise ZeroDivisionError("x")
 
-    object.__setattr__(app, "ports", broken)
+    app = msgspec.structs.replace(desk.app(), ports=broken)
     with pytest.raises(ZeroDivisionError):
         sweep.handle(app, {"ask": {"question": "next"}}, FakeContext())
     assert "_aws" not in desk.log.getvalue()
