@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from autoscaler.model import Action, Decision, Notified, State
+from autoscaler.model import Action, Decision, Mode, Notified, State
 from autoscaler.notifications import Notify, telling
 from autoscaler.ports import Ports, StoreUnavailable
 
@@ -20,12 +20,13 @@ class News:
         self._notified: Notified | None = None
         self._observed: str | None = None
 
-    def first_observed(self, decision: Decision, state: State) -> bool:
+    def first_observed(self, decision: Decision, state: State, mode: Mode) -> bool:
         """Whether observe mode would begin something that the history does not have yet.
 
-        It would do so at each look until somebody lets it, and one record says it; when it ends, it may begin again.
+        It would do so at each look until somebody lets it, and one record says it; when it ends, or another mode has
+        held meanwhile, it may begin again.
         """
-        begins = decision.action in BEGINNINGS
+        begins = mode is Mode.OBSERVE and decision.action in BEGINNINGS
         self._observed = f"{decision.action.value}: {decision.reason}" if begins else ""
         return begins and self._observed != state.observed
 

@@ -359,7 +359,7 @@ class _Run:
         begun = decision.action in BEGINNINGS and not (outcome is not None and outcome.in_vain)
         began = outcome is not None and (begun or decision.news)
         news = began or fresh_refusal or of_policy.fresh_failure or (outcome is not None and outcome.fresh_failure)
-        first_seen = mode is Mode.OBSERVE and self.news.first_observed(decision, state)
+        first_seen = self.news.first_observed(decision, state, mode)
         if news or first_seen or of_policy.done or (outcome is not None and document["done"]):
             self.news.record(decision_id, document)
         if news:

@@ -14,7 +14,7 @@ from autoscaler.policy_text import PolicyError, parse_policy
 NOW_S = 1_000_000
 CALM: dict[str, Any] = {"action": "scale_up", "reason": "unschedulable_pods", "metrics_status": "ok"}
 AT_MAX: dict[str, Any] = {"action": "held_back", "reason": "at_max", "metrics_status": "ok", "conditions": ["at_max"]}
-COOLING: dict[str, Any] = {"action": "held_back", "reason": "cool_down", "metrics_status": "ok"}
+COOLING: dict[str, Any] = {"action": "held_back", "reason": "capacity_backoff", "metrics_status": "ok"}
 
 
 @pytest.mark.parametrize(

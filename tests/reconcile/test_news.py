@@ -50,3 +50,14 @@ def test_what_is_told_carries_its_severity_and_counts_in_its_hour() -> None:
     assert cluster.state.notified is not None
     cluster.item.data = msgspec.json.encode(cluster.state)
     assert cluster.state.notified.told == 1
+
+
+def test_another_mode_in_between_lets_it_be_told_again() -> None:
+    observing = Policy(version=1, mode=Mode.OBSERVE)
+    cluster = SimCluster(observing, workers=2)
+    cluster.apply(deployment("web", 12))
+    cluster.run(30)
+    cluster.sweep()
+    cluster.policy = msgspec.structs.replace(observing, mode=Mode.ACTIVE)
+    cluster.sweep()
+    assert cluster.state.observed == ""

@@ -97,11 +97,16 @@ def _rows(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _sentences(record: Mapping[str, Any]) -> list[str]:
-    return [str(sentence) for field in ("done", "failures") for sentence in record.get(field) or ()]
+    # `events`: so `done` was called before 0.2; the history keeps records for `history_days`.
+    fields = ("done", "events", "failures")
+    return [str(sentence) for field in fields for sentence in record.get(field) or ()]
 
 
 def _row(one: Mapping[str, Any]) -> str:
-    found = row(Blocked(subject=str(one.get("subject")), code=str(one.get("code")), text=str(one.get("text"))))
+    # Before 0.2 a row had both in one field, `code: text`.
+    code, _, text = str(one.get("reason", "")).partition(": ")
+    code, text = str(one.get("code", code)), str(one.get("text", text))
+    found = row(Blocked(subject=str(one.get("subject")), code=code, text=text))
     others = ", ".join(str(name) for name in one.get("others", ()))
     says = f"{found.says}; so {others}" if others else found.says
     return _told(msgspec.structs.replace(found, says=says))
