@@ -92,7 +92,7 @@ OTHERS: dict[str, tuple[str, str, frozenset[int]]] = {
     "verify-aws": ("--account-only", "", frozenset({0, 1})),  # an emulated account lacks some of it
     "simulate pods": ("{folder}/pod.yml", "shop/big", frozenset({0})),
     "simulate removal": ("{worker}", "{worker}", frozenset({0})),
-    # Minutes are no history.
+    # Minutes are no history, which is one sentence and 1 (tests/backtest/test_real_history.py plays a day).
     "simulate policy": ("{folder}/swift.yml --prometheus {prometheus}", "", frozenset({0, 1})),
     "backtest": ("--prometheus {prometheus} --days 1", "", frozenset({0, 1})),
 }

@@ -73,7 +73,7 @@ def of_prometheus(url: str, *, days: int, policy: Policy, auth_file: Path | None
             FAILED,
         )
     recording = recording_of(answers, begin_s=begin_s, step_s=STEP_S, steps=steps)
-    return of_recording(recording, f"the last {days} days of a cluster")
+    return of_recording(recording, f"the last {days} days of a cluster", else_code=FAILED)
 
 
 def _ask(session: requests.Session, url: str, promql: str, *, from_s: int, to_s: int, step_s: int) -> list[Series]:

@@ -47,17 +47,17 @@ def of_file(file: Path) -> Source:
         recording = read_recording(file)
     except BadRecording as error:
         end(str(error), WRONG_INPUT)
-    return of_recording(recording, file.name)
+    return of_recording(recording, file.name, else_code=WRONG_INPUT)
 
 
-def of_recording(recording: Recording, title: str) -> Source:
-    """What was recorded, or an end with WRONG_INPUT where that is nothing."""
+def of_recording(recording: Recording, title: str, *, else_code: int) -> Source:
+    """What was recorded, or an end with `else_code` where that is nothing."""
     plans = plans_of(recording, title)
     if not plans:
         end(
             f"{title} holds no two moments in a row at which everything is known, so there is nothing to play. "
             f"{' '.join(recording.notes)}".strip(),
-            WRONG_INPUT,
+            else_code,
         )
     return Source(title=title, plans=plans, notes=notes_of(recording), recording=recording)
 

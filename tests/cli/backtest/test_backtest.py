@@ -1,6 +1,8 @@
 """`k3s-autoscaler backtest` and `simulate policy`: what they print, write and refuse."""
 
+import json
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from typer.testing import CliRunner, Result
 from autoscaler.backtest.recording import write_recording
 from autoscaler.backtest.results import Report
 from autoscaler.cli.backtest import playing, sources
+from autoscaler.cli.backtest.history import STEP_S
 from autoscaler.cli.main import app
 from tests.backtest.recordings import group, recording
 from tests.backtest.reports import REPORT
@@ -157,6 +160,10 @@ class Odd(QuietHandler):
                 self.send_header("Location", "/elsewhere")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
+            case "young":
+                series = {"metric": {}, "values": [[int(time.time()) // STEP_S * STEP_S, "3"]]}
+                data = {"resultType": "matrix", "result": [series]}
+                self.answer(200, json.dumps({"status": "success", "data": data}).encode())
             case _:
                 self.answer(200, b'{"status": "success", "data": {"resultType": "matrix", "result": []}}')
 
@@ -175,6 +182,7 @@ def odd() -> Iterator[str]:
         ("part", "answered with a part of what it has: a store is away"),
         ("moved", "answered with a redirect: give the address that answers itself"),
         ("empty", "holds no kube_node_info of the last 14 days: it has to scrape kube-state-metrics"),
+        ("young", "the last 14 days of a cluster holds no two moments in a row at which everything is known"),
     ],
 )
 def test_a_prometheus_that_does_not_answer_is_one_sentence_and_1(odd: str, files: Path, path: str, words: str) -> None:
