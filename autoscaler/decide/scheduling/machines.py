@@ -211,9 +211,10 @@ class Machines:
     # ------------------------------------------------------------------------------------------------------- taints
 
     def _taints_of(self, node: Node, worker: Worker | None) -> tuple[Taint, ...]:
-        """Told ones while the metrics bear them out: a taint that is gone was taken off, one that nobody told is.
+        """Those that the metrics show, key by key: as a server told them, else as the worker's pool gives them.
 
-        Of a worker whose taints nobody told yet, its pool's, where metrics show no others.
+        One that was told and is not shown any more was taken off; of one that is shown and nobody told, only that it
+        keeps pods away.
         """
         told = self._told.get(node.name)
         lasting = tuple(t for t in told.taints if not t.key.startswith(_STATES)) if told is not None else ()
@@ -222,9 +223,13 @@ class Machines:
             return (*hard, *NOT_READY_TAINTS)
         if not node.tainted:
             return ()
-        declared = self._declared(worker)
-        unknown = set(node.taint_keys) - {taint.key for taint in declared}
-        return hard or (declared if declared and node.taint_keys and not unknown else (UNKNOWN_TAINT,))
+        if not node.taint_keys:
+            return hard or (UNKNOWN_TAINT,)
+        told_keys = {taint.key for taint in hard}
+        known = [*hard, *(taint for taint in self._declared(worker) if taint.key not in told_keys)]
+        there = [taint for taint in known if taint.key in node.taint_keys]
+        nobody_told = set(node.taint_keys) - {taint.key for taint in there}
+        return (*there, UNKNOWN_TAINT) if nobody_told else tuple(there)
 
     def _taints_of_new(self, pool: WorkerPool) -> tuple[Taint, ...]:
         """The pool's own, but for those that somebody took off all of its workers; and what all of these have.

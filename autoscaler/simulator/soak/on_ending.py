@@ -73,8 +73,7 @@ def no_step_rests_on_an_old_answer(watch: Watch, saved: Saved) -> str | None:
     for removal in _entered(saved):
         if not _needs_proof(watch, removal.instance_id) or _forced(watch, removal.operation_id):
             continue
-        # A look that lacks use alone sees what speaks for and against a drain.
-        seen = saved.seen.metrics_complete or saved.seen.only_use_missing
+        seen = saved.seen.metrics_complete or saved.seen.drains_in_sight
         told = _contradicted(watch, removal) if seen else _too_old(watch, removal)
         if told is not None:
             return f"{removal.instance_id} goes to {removal.phase}: {told}"

@@ -50,8 +50,8 @@ class Seen:
     """Whether its last look was at another cluster too, or at nothing else."""
     thin_windows: bool = False
     """Whether in its last look the rules had been evaluated too seldom to know a window."""
-    only_use_missing: bool = False
-    """Whether in its last look nothing was wrong but with use and its windows: Nodes and pods were all shown."""
+    drains_in_sight: bool = False
+    """Whether its last look lacked nothing that speaks for or against a drain: Nodes, cordons and pods were all shown."""
     alerted: bool = False
     """Whether a scale-up alert woke it."""
     offered: OfferedPolicy | None = None

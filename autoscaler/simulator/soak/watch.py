@@ -193,7 +193,7 @@ class Watch:
             if self._asks_anew(call):
                 seen.another_cluster = another_cluster
                 seen.thin_windows = faults.slow_rules
-                seen.only_use_missing = _without_use(faults) == MetricFaults()
+                seen.drains_in_sight = _beside_drains(faults) == MetricFaults()
             elif another_cluster and not seen.another_cluster:
                 # Within one look Prometheus became another cluster's: what it adds of our Nodes is nothing, and the
                 # drain's own preflight is what looks at their pods.
@@ -379,9 +379,10 @@ def _words(operation: LaunchOperation | RemovalOperation) -> str:
     return f"launch {operation.operation_id} of {operation.request.count} [{', '.join(operation.instance_ids)}]"
 
 
-def _without_use(faults: MetricFaults) -> MetricFaults:
-    """The faults, but for those that keep back use and windows alone."""
-    return replace(faults, slow_rules=False, sources_down=faults.sources_down - {NODE_EXPORTER})
+def _beside_drains(faults: MetricFaults) -> MetricFaults:
+    """The faults, but for those that keep back use, windows, labels and annotations alone."""
+    left = faults.sources_down - {NODE_EXPORTER}
+    return replace(faults, slow_rules=False, no_allow_lists=False, sources_down=left)
 
 
 def _any_fault(faults: MetricFaults) -> bool:

@@ -66,6 +66,11 @@ def new(made: Machines, pool: str, kind: str = "g4dn.xlarge") -> NodeSpec:
         ),
         pytest.param((of("gpu", 1, told={}),), set(), id="somebody takes it off"),
         pytest.param(
+            (of("gpu", 1, told={"taints": (AGENT, OWN)}, tainted=True, taint_keys=("nvidia.com/gpu",)),),
+            {OWN},
+            id="one that it had when a server told of it was taken off since",
+        ),
+        pytest.param(
             (of("gpu", 1, tainted=True, taint_keys=("nvidia.com/gpu",)),), {OWN}, id="no server told of it yet"
         ),
     ],
@@ -83,7 +88,7 @@ def test_a_pools_taints_are_lent_to_no_other_pool() -> None:
     ("keys", "expected"),
     [
         (("nvidia.com/gpu",), (OWN,)),
-        (("nvidia.com/gpu", "example.com/held"), (UNKNOWN_TAINT,)),
+        (("nvidia.com/gpu", "example.com/held"), (OWN, UNKNOWN_TAINT)),
         ((), (UNKNOWN_TAINT,)),
     ],
 )
