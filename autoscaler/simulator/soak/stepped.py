@@ -51,7 +51,7 @@ class Seen:
     thin_windows: bool = False
     """Whether in its last look the rules had been evaluated too seldom to know a window."""
     drains_in_sight: bool = False
-    """Whether its last look lacked nothing that speaks for or against a drain: Nodes, cordons and pods were all shown."""
+    """Whether its last look lacked nothing that speaks for or against a drain: Nodes, cordons and pods were shown."""
     alerted: bool = False
     """Whether a scale-up alert woke it."""
     offered: OfferedPolicy | None = None
