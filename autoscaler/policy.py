@@ -349,6 +349,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         }
         return CATALOGUE | own
 
+    @cached_property
+    def digest(self) -> str:
+        """What `policy_hash` tells."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:12]
+
     @property
     def most_workers(self) -> int:
         """The highest max that ever holds, by whatever schedule."""
@@ -361,4 +366,4 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 def policy_hash(policy: Policy) -> str:
     """Twelve hex digits that name this policy in decisions, whatever its comments and the order of its lines."""
-    return hashlib.sha256(msgspec.json.encode(policy, order="sorted")).hexdigest()[:12]
+    return policy.digest

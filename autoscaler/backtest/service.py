@@ -113,6 +113,8 @@ class Service:
         """
         cluster = self._cluster
         for instance in list(cluster.ec2.instances.values()):
+            if instance.noticed_at_s is None and instance.ended_at_s is None:
+                continue
             noticed = f"{instance.instance_id} noticed"
             if instance.noticed_at_s is not None and noticed not in self._ended:
                 self._ended.add(noticed)

@@ -36,6 +36,7 @@ _OWNED_POD: Final = f"{_POD}, created_by_kind, created_by_name, priority_class"
 _SPECIAL: Final = r"[\\.+*?()|\[\]{}^$]"
 _ESCAPED: Final = r"\\\g<0>"
 """Names of custom kinds may hold them (Kubernetes: path segment names)."""
+_SIGHTS: Final[dict[bool, tuple[Policy, str]]] = {}
 _DO_NOT_EVICT: Final = (
     'annotation_cluster_autoscaler_kubernetes_io_safe_to_evict="false"',
     'annotation_karpenter_sh_do_not_disrupt="true"',
@@ -43,8 +44,14 @@ _DO_NOT_EVICT: Final = (
 
 
 def sight_query(policy: Policy, *, with_owners: bool = False) -> str:
-    """What each look asks. `with_owners`: and when the last owner of pods came, which costs as much as all the rest."""
-    return _union(sight_operands(policy, with_owners=with_owners))
+    """What each look asks. `with_owners`: and when the last owner of pods came, which costs as much as all the rest.
+
+    The text is long and the same at each look: it is kept beside the policy that it was made of.
+    """
+    kept = _SIGHTS.get(with_owners)
+    if kept is None or kept[0] is not policy:
+        kept = _SIGHTS[with_owners] = (policy, _union(sight_operands(policy, with_owners=with_owners)))
+    return kept[1]
 
 
 def sight_operands(policy: Policy, *, with_owners: bool = False) -> dict[str, str]:

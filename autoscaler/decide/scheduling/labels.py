@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from autoscaler.instance_types import arch_of
@@ -36,6 +37,7 @@ _NOT_IN_A_NAME: Final = re.compile(r"[^a-zA-Z0-9_]")
 _REGION: Final = re.compile(r"[a-z]+(?:-[a-z]+)+-\d+")
 
 
+@lru_cache(maxsize=4096)
 def sanitised(key: str) -> str:
     """The key as kube-state-metrics writes it (`kubernetes_io_arch`)."""
     return _NOT_IN_A_NAME.sub("_", key)

@@ -160,7 +160,7 @@ class Recorder:
         grid = Grid(scraped_every_s) if scraped_every_s is not None else self._cluster
         view = self._view_at(grid.at_s(grid.last(now_s - lag_s)))
         if isinstance(question, Sight):
-            return seen(self._sight(view, now_s, grid), question)
+            return seen(self._sight(view, now_s, grid, with_owners=question.with_owners), question)
         requested = self._requested(now_s) if isinstance(question, Rooms) else ()
         return self._rare_rows(question, view, requested, now_s)
 
@@ -195,11 +195,12 @@ class Recorder:
         sight = tuple(self.rows(Sight(with_owners=True, with_versions=True), now_s))
         return Scene(self._view_at(now_s), sight, tuple(self._requested(now_s)), now_s)
 
-    def _sight(self, view: ClusterView | None, now_s: float, grid: Grid) -> list[Row]:
+    def _sight(self, view: ClusterView | None, now_s: float, grid: Grid, *, with_owners: bool) -> list[Row]:
         self._utilisation.catch_up(now_s, self.horizon_s, self._changes)
         rows: list[Row] = []
         if view is not None:
             rows.extend(view.sight)
+            rows.extend(view.youngest_owner if with_owners else ())
             rows.extend(self._unbound_long(view, self._view_at(grid.at_s(grid.last(now_s - SETTLED_WINDOW_S)))))
             rows.extend(self._ready_windows(view, now_s))
         else:
@@ -234,12 +235,18 @@ class Recorder:
             for index in grid.window(now_s, self._policy.scale_down.window_s, self._since_s)
             if (view := self._view_at(grid.at_s(index))) is not None
         )
+        # Windows overlap: what one scrape saw is summed up once. Most scrapes of a window saw the same Nodes.
+        self._requested_of = {view: self._requested_of.get(view) or requested_of(view) for view in views}
+        alike: dict[tuple[tuple[str, str], ...], list[ClusterView]] = {}
+        for view in views:
+            alike.setdefault(tuple(self._requested_of[view]), []).append(view)
         most: dict[tuple[str, str], float] = {}
         samples: Counter[tuple[str, str]] = Counter()
-        # Windows overlap: what one scrape saw is summed up once.
-        self._requested_of = {view: self._requested_of.get(view) or requested_of(view) for view in views}
-        for view, count in views.items():
-            for key, value in self._requested_of[view].items():
+        for keys, same in alike.items():
+            values = [self._requested_of[view].values() for view in same]
+            highest = values[0] if len(values) == 1 else map(max, *values)
+            count = sum(views[view] for view in same)
+            for key, value in zip(keys, highest, strict=True):
                 most[key] = max(most.get(key, value), value)
                 samples[key] += count
         for (name, resource), value in most.items():

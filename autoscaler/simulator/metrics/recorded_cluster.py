@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from autoscaler.observe.promql import CORDON_TAINT
@@ -28,6 +29,7 @@ Row = tuple[dict[str, str], str]
 PARTS: Final = (("app", "request"), ("init", "init"), ("sidecar", "sidecar"), ("overhead", "overhead"))
 """Parts of a pod's requests and the template's fields."""
 RESOURCES: Final = ("cpu", "memory")
+_STAYING: Final = frozenset({"DaemonSet", "Node"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +67,7 @@ class PodFacts:
     """Of the sight: none once a Node has it."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ClusterView:
     """What one scrape saw."""
 
@@ -80,10 +82,67 @@ class ClusterView:
     takers: dict[str, dict[str, float]]
     """Allocatable cores and bytes of the workers that take pods."""
 
+    @cached_property
+    def youngest_owner(self) -> tuple[Row, ...]:
+        """When the youngest owner's oldest pod came; of the sight, where that is asked."""
+        since: dict[tuple[str, str, str], int] = {}
+        for facts in self.pods:
+            pod = facts.pod
+            owner = pod.namespace, pod.owner_kind, pod.owner_name
+            if pod.owner_kind != "Node":
+                since[owner] = min(since.get(owner, int(pod.created_at_s)), int(pod.created_at_s))
+        return (row("owner_youngest", str(max(since.values()))),) if since else ()
+
+    @cached_property
+    def requested(self) -> "Requested":
+        """What is asked for on each Node, all parts counted."""
+        return requested_on(self, with_init=True, with_overhead=True)
+
+    @cached_property
+    def has_parts(self) -> bool:
+        """Whether any pod has init containers' requests, or overhead."""
+        return any(facts.init_requests or facts.overhead for facts in self.pods)
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """What the unfinished pods on each Node ask for; a Node without any is missing."""
+
+    millicores: dict[str, int]
+    memory_bytes: dict[str, int]
+    pods: dict[tuple[str, str], int]
+    """By Node and whether they stay: DaemonSets' and the Node's own do ("true"), others do not ("")."""
+
+
+def requested_on(view: ClusterView, *, with_init: bool, with_overhead: bool) -> Requested:
+    """What is asked for on each Node, as far as the series of these parts are read."""
+    cpu: dict[str, int] = {}
+    memory: dict[str, int] = {}
+    pods: dict[tuple[str, str], int] = {}
+    whole = with_init and with_overhead
+    for facts in view.pods:
+        name = facts.node
+        if not name or facts.finished:
+            continue
+        key = (name, "true" if facts.pod.owner_kind in _STAYING else "")
+        pods[key] = pods.get(key, 0) + 1
+        millicores, size_bytes = facts.requested
+        if not whole and (facts.init_requests or facts.overhead):
+            template = facts.pod.template
+            millicores, size_bytes = requested_by(template, with_init=with_init, with_overhead=with_overhead)
+        if millicores:
+            cpu[name] = cpu.get(name, 0) + millicores
+        if size_bytes:
+            memory[name] = memory.get(name, 0) + size_bytes
+    return Requested(cpu, memory, pods)
+
 
 def row(family: str, text: str, **labels: str) -> Row:
     """One row."""
-    return {**{key: value for key, value in labels.items() if value}, FAMILY: family}, text
+    if not all(labels.values()):
+        labels = {key: value for key, value in labels.items() if value}
+    labels[FAMILY] = family
+    return labels, text
 
 
 class ClusterRows:
@@ -125,7 +184,6 @@ class ClusterRows:
         rows.extend(counted_rows(rows))
         rows.extend(_shown_rows(node_facts, pod_facts, state.volumes.values()))
         rows.append(row("source_nodes", str(len(node_facts)), **self._target))
-        rows.extend(_youngest_owner(state.pods.values()))
         return ClusterView(
             nodes=node_facts,
             pods=pod_facts,
@@ -223,16 +281,6 @@ def _unbound_rows(pod: SimPod) -> Iterable[Row]:
     if pod.deletion_at_s is not None:
         yield row("pod_deleting", str(int(pod.deletion_at_s)), **labels)
     yield from request_rows(pod)
-
-
-def _youngest_owner(pods: Iterable[SimPod]) -> Iterable[Row]:
-    since: dict[tuple[str, str, str], int] = {}
-    for pod in pods:
-        owner = pod.namespace, pod.owner_kind, pod.owner_name
-        if pod.owner_kind != "Node":
-            since[owner] = min(since.get(owner, int(pod.created_at_s)), int(pod.created_at_s))
-    if since:
-        yield row("owner_youngest", str(max(since.values())))
 
 
 def owned_row(family: str, pod: SimPod, **more: str) -> Row:

@@ -2,8 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Final
-
 from autoscaler.simulator.metrics.exposition import pod_labels, requests_of
 from autoscaler.simulator.metrics.promql import Moving, Places, Rooms
 from autoscaler.simulator.metrics.recorded_cluster import (
@@ -12,14 +10,11 @@ from autoscaler.simulator.metrics.recorded_cluster import (
     Row,
     owned_row,
     request_rows,
-    requested_by,
+    requested_on,
     row,
     selector_row,
 )
 from autoscaler.simulator.metrics.text_format import number_text
-
-_STAYING: Final = frozenset({"DaemonSet", "Node"})
-
 
 def rooms_rows(view: ClusterView, question: Rooms, told: Mapping[str, str]) -> Iterable[Row]:
     """What is free on each Node. `told`: labels that a scrape adds beside instance and job."""
@@ -66,48 +61,27 @@ def _in(name: str, names: tuple[str, ...] | None) -> bool:
 
 def requested_of(view: ClusterView) -> dict[tuple[str, str], float]:
     """What rules record as `node_requested`: by (node, resource), the number of pods without a resource."""
-    cpu, memory, pods = _sums(view, Rooms(daemon_nodes=(), with_init=True, with_overhead=True))
+    asked = view.requested
     found: dict[tuple[str, str], float] = {}
     for node in view.nodes:
         name = node.name
-        found[name, "cpu"] = float(number_text(cpu[name] / 1000)) if name in cpu else 0.0
-        found[name, "memory"] = float(memory.get(name, 0))
-        found[name, ""] = float(pods.get((name, ""), 0))
+        found[name, "cpu"] = float(number_text(asked.millicores.get(name, 0) / 1000))
+        found[name, "memory"] = float(asked.memory_bytes.get(name, 0))
+        found[name, ""] = float(asked.pods.get((name, ""), 0))
     return found
 
 
 def _requested(view: ClusterView, question: Rooms) -> Iterable[Row]:
-    cpu, memory, pods = _sums(view, question)
-    for name, millicores in cpu.items():
+    whole = (question.with_init and question.with_overhead) or not view.has_parts
+    asked = view.requested
+    if not whole:
+        asked = requested_on(view, with_init=question.with_init, with_overhead=question.with_overhead)
+    for name, millicores in asked.millicores.items():
         yield row("requested", number_text(millicores / 1000), node=name, resource="cpu")
-    for name, size_bytes in memory.items():
+    for name, size_bytes in asked.memory_bytes.items():
         yield row("requested", number_text(size_bytes), node=name, resource="memory")
-    for (name, stays), count in pods.items():
+    for (name, stays), count in asked.pods.items():
         yield row("requested", str(count), node=name, stays=stays)
-
-
-def _sums(view: ClusterView, question: Rooms) -> tuple[dict[str, int], dict[str, int], dict[tuple[str, str], int]]:
-    """Millicores and bytes by Node, and pods by Node and whether they stay; a Node without any is missing."""
-    cpu: dict[str, int] = {}
-    memory: dict[str, int] = {}
-    pods: dict[tuple[str, str], int] = {}
-    whole = question.with_init and question.with_overhead
-    for facts in view.pods:
-        name = facts.node
-        if not name or facts.finished:
-            continue
-        key = (name, "true" if facts.pod.owner_kind in _STAYING else "")
-        pods[key] = pods.get(key, 0) + 1
-        millicores, size_bytes = facts.requested
-        if not whole and (facts.init_requests or facts.overhead):
-            millicores, size_bytes = requested_by(
-                facts.pod.template, with_init=question.with_init, with_overhead=question.with_overhead
-            )
-        if millicores:
-            cpu[name] = cpu.get(name, 0) + millicores
-        if size_bytes:
-            memory[name] = memory.get(name, 0) + size_bytes
-    return cpu, memory, pods
 
 
 def _daemon_requests(view: ClusterView, nodes: frozenset[str]) -> Iterable[Row]:

@@ -170,16 +170,18 @@ class Utilisation:
         if targets is None or view is None:
             return result
         oldest = self._exporters.grid.last(at_s - self._rate_window_s)
-        before = [self._exporters.at(index, self.since_s) for index in range(oldest - 1, oldest + 1)]
+        before = [seen.up for n in (oldest - 1, oldest) if (seen := self._exporters.at(n, self.since_s)) is not None]
+        filled = before[0].union(*before[1:]) if before else frozenset()
         within = self._scrapes(range(oldest + 1, scrape + 1))
+        every = [when_s for when_s, _ in within]
+        always = targets.up.intersection(*{id(up): up for _, up in within}.values())
         for name in only:
             # Whose Node a machine is follows from `up == 1`: one that does not answer now is measured in nothing.
             if name not in targets.up or name not in view.ready:
                 continue
             machine = targets.machines[name]
-            filled = any(seen is not None and name in seen.up for seen in before)
-            scrapes = [when_s for when_s, up in within if name in up] if filled else []
-            busy = self._busy(machine, scrapes, at_s)
+            scrapes = every if name in always else [when_s for when_s, up in within if name in up]
+            busy = self._busy(machine, scrapes if name in filled else (), at_s)
             if busy is not None:
                 result[name, "cpu"] = min(1.0, max(0.0, busy))
             used = machine.memory.rate(self._exporters.grid.at_s(scrape)) / machine.memory_bytes

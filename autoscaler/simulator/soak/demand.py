@@ -24,14 +24,15 @@ def not_yet(watch: Watch) -> list[str]:
     capped = watch.in_force.cost.max_usd_per_hour is not None
     if len(moment.ready) < limits.least_min and not capped:
         missing.append(f"{len(moment.ready)} Ready workers, min is {limits.least_min}")
+    kept = [node for node in world.nodes.values() if _keeps_a_volume(watch, node)]
+    # With a cap nobody but the core counts what there is room for; never_above_the_cost_cap holds the other side.
+    room = len(moment.ready) + len(kept) < limits.most_max and not capped
     for pool in cluster.policy.pools:
         there = len(workers_of(truth, pool, moment.ready))
-        if there < pool.min and len(moment.ready) < limits.most_max and not capped:
+        if there < pool.min and room:
             missing.append(f"{there} Ready workers of the pool {pool.name}, whose min is {pool.min}")
-    kept = [node for node in world.nodes.values() if _keeps_a_volume(watch, node)]
     waiting = [pod.title for pod in helpable(cluster)]
-    # With a cap nobody but the core counts what there is room for; never_above_the_cost_cap holds the other side.
-    if waiting and len(moment.ready) + len(kept) < limits.most_max and not capped:
+    if waiting and room:
         missing.append(f"{len(waiting)} pods wait, {waiting[0]} among them, with {len(moment.ready)} Ready workers")
     # What EC2 refused to end, for a person protects it, is left alone for a day, Ready or not.
     unready = moment.ours - moment.ready - cluster.ec2.bill.protected_terminations

@@ -69,6 +69,8 @@ class Meter:
         return True
 
     def _step(self, at_s: float) -> int:
+        if at_s >= self._times[-1]:
+            return -1
         return max(0, bisect_right(self._times, at_s) - 1)
 
     def rate(self, at_s: float) -> float:
