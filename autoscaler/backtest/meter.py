@@ -33,6 +33,8 @@ class Meter:
         self._cluster = cluster
         self.begin_s = cluster.now_s
         self._instances: dict[str, SimInstance] = {}
+        self._others: set[str] = set()
+        """Instances that are no workers."""
         self._launched_before = cluster.ec2.bill.launched
         self._waited_s = 0.0
         self.workers: Steps = []
@@ -61,13 +63,20 @@ class Meter:
     def look(self) -> None:
         """See what there is."""
         ec2, now_s = self._cluster.ec2, self._cluster.now_s
-        for instance in ec2.instances.values():
-            if _is_worker(instance):
-                self._instances.setdefault(instance.instance_id, instance)
-        alive = [i for i in ec2.instances.values() if i.ended_at_s is None and _is_worker(i)]
-        usd = sum(listed_usd(i.instance_type, i.market) for i in alive)
-        if not self.workers or self.workers[-1][1] != len(alive):
-            self.workers.append((now_s - self.begin_s, len(alive)))
+        alive, usd = 0, 0.0
+        for instance_id, instance in ec2.instances.items():
+            if instance_id in self._others:
+                continue
+            if instance_id not in self._instances:
+                if instance.tags.get(ROLE_TAG) == SERVER:
+                    self._others.add(instance_id)
+                    continue
+                self._instances[instance_id] = instance
+            if instance.ended_at_s is None:
+                alive += 1
+                usd += listed_usd(instance.instance_type, instance.market)
+        if not self.workers or self.workers[-1][1] != alive:
+            self.workers.append((now_s - self.begin_s, alive))
         if not self.usd_per_hour or self.usd_per_hour[-1][1] != usd:
             self.usd_per_hour.append((now_s - self.begin_s, usd))
 
@@ -89,7 +98,3 @@ class Meter:
     def _hours(self, instance: SimInstance) -> float:
         end_s = self._cluster.now_s if instance.ended_at_s is None else instance.ended_at_s
         return max(0.0, end_s - max(instance.launched_at_s, self.begin_s)) / 3600
-
-
-def _is_worker(instance: SimInstance) -> bool:
-    return instance.tags.get(ROLE_TAG) != SERVER

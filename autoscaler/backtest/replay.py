@@ -1,9 +1,11 @@
-"""A recording as plans: stretches without a gap, long ones cut into weeks that processors play side by side.
+"""A recording as plans: stretches without a gap, long ones cut into pieces that processors play side by side.
 
 What the record does not say is told (`notes_of`), and what is assumed in its place too.
 """
 
+import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Final
 
 from autoscaler.backtest.plan import Change, Plan
@@ -13,8 +15,11 @@ from autoscaler.simulator.metrics.past import Past
 from autoscaler.simulator.world.objects import SYSTEM_BURN_CORES, SYSTEM_MEMORY_BYTES
 from autoscaler.simulator.world.workload import Ask, Kind, PodTemplate, Workload
 
-PIECE_S: Final = 7 * 86_400
-"""Always the same, however many processors there are: the same recording gives the same report everywhere."""
+WHOLE_S: Final = 2 * 86_400
+"""A stretch that is no longer is played in one piece."""
+PIECE_S: Final = 8 * 86_400
+"""The longest piece. Where a stretch is cut depends on its length alone, however many processors there are: the same
+recording gives the same report everywhere. Equal pieces, and an even number of them: two processors end together."""
 LEAD_S: Final = 6 * 3600
 """A later piece begins so much earlier, and counts from its own begin on: a policy looks back for some minutes."""
 SHORTEST_STEPS: Final = 2
@@ -38,12 +43,19 @@ def plans_of(recording: Recording, name: str) -> list[Plan]:
     for stretch in recording.stretches():
         if len(stretch) < SHORTEST_STEPS:
             continue
-        piece, lead = max(1, PIECE_S // recording.step_s), LEAD_S // recording.step_s
-        for first in range(stretch.start, stretch.stop, piece):
-            last = min(first + piece, stretch.stop)
+        lead = LEAD_S // recording.step_s
+        edges = _edges(stretch, recording.step_s)
+        for first, last in pairwise(edges):
             ahead = min(lead, first - stretch.start)
             plans.append(_plan(recording, name, range(first - ahead, last), lead_s=float(ahead * recording.step_s)))
     return plans
+
+
+def _edges(stretch: range, step_s: int) -> list[int]:
+    """The steps at which the pieces begin, and the last one's end."""
+    length_s = len(stretch) * step_s
+    pieces = 1 if length_s <= WHOLE_S else min(2 * math.ceil(length_s / (2 * PIECE_S)), len(stretch))
+    return [stretch.start + len(stretch) * piece // pieces for piece in range(pieces + 1)]
 
 
 def notes_of(recording: Recording) -> tuple[str, ...]:
@@ -60,8 +72,8 @@ def notes_of(recording: Recording) -> tuple[str, ...]:
         )
     if any(plan.lead_s for plan in plans_of(recording, "")):
         told.append(
-            "What is longer than a week is cut into weeks. Each but the first begins six hours early to find its "
-            "fleet, which need not be worker for worker that of the week before."
+            "What is longer than two days is cut into pieces. Each but the first begins six hours early to find its "
+            "fleet, which need not be worker for worker that of the piece before."
         )
     told.append(f"What was asked is known every {recording.step_s} s: what came and went in between is not.")
     return (*told, *NOTES, *recording.notes)

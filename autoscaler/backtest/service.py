@@ -177,14 +177,17 @@ class _Alert:
 def used(cluster: SimCluster, *, over_s: float) -> tuple[float, float]:
     """CPU in use over the last `over_s` and memory in use now, as ratios, over the Ready workers; 1 without any."""
     now_s = cluster.now_s
-    workers = [node for node in cluster.world.state.nodes.values() if takes_pods(node)]
-    cores = sum(node.machine.cpus for node in workers)
-    memory_bytes = sum(node.machine.memory_bytes for node in workers)
-    if not workers:
-        return 1.0, 1.0
-    core_seconds = sum(node.machine.cpu.total(now_s) - node.machine.cpu.total(now_s - over_s) for node in workers)
-    in_use = sum(node.machine.memory.rate(now_s) for node in workers)
-    return core_seconds / over_s / cores, in_use / memory_bytes
+    before_s = now_s - over_s
+    cores = memory_bytes = 0
+    core_seconds = in_use = 0.0
+    for node in cluster.world.state.nodes.values():
+        if takes_pods(node):
+            machine = node.machine
+            cores += machine.cpus
+            memory_bytes += machine.memory_bytes
+            core_seconds += machine.cpu.total(now_s) - machine.cpu.total(before_s)
+            in_use += machine.memory.rate(now_s)
+    return (core_seconds / over_s / cores, in_use / memory_bytes) if cores else (1.0, 1.0)
 
 
 def takes_pods(node: SimNode) -> bool:

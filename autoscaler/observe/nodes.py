@@ -13,6 +13,8 @@ from autoscaler.policy import Policy
 WINDOW_COVERAGE: Final = 0.9
 """A window with fewer of its samples has a gap: what happened in it is unknown."""
 
+REQUESTED: Final = ("cpu", "memory", "")
+"""What is recorded of a Node's requests: cores, bytes, and the number of pods that a drain would move."""
 STARTUP_TAINTS: Final = frozenset(
     {
         "ebs.csi.aws.com/agent-not-ready",
@@ -104,17 +106,27 @@ def parse_requested_most(rows: Rows, nodes: Sequence[Node], policy: Policy) -> d
     interval_s = recording_interval_s(rows)
     if interval_s is None:
         return {}
-    most = {(labels.get("node", ""), labels.get("resource", "")): v for labels, v in rows.of("requested_max")}
-    counts = {(labels.get("node", ""), labels.get("resource", "")): v for labels, v in rows.of("requested_count")}
+    most, counts = _by_resource(rows, "requested_max"), _by_resource(rows, "requested_count")
     found = {}
     for node in nodes:
         # It is recorded from the first evaluation after its creation on.
         there_s = rows.at_s - node.created_at_s - interval_s if node.created_at_s is not None else math.inf
         wanted = _samples_wanted(min(policy.scale_down.window_s, max(0.0, there_s)), interval_s)
-        keys = [(node.name, resource) for resource in ("cpu", "memory", "")]
-        if all(key in most and counts.get(key, 0.0) >= wanted for key in keys):
-            cpu, memory, pods = (most[key] for key in keys)
-            found[node.name] = Resources(cpu_millicores=round(cpu * 1000), memory_bytes=round(memory), pods=round(pods))
+        own, count = most.get(node.name, {}), counts.get(node.name, {})
+        if len(own) == len(REQUESTED) == len(count) and min(count.values()) >= wanted:
+            found[node.name] = Resources(
+                cpu_millicores=round(own["cpu"] * 1000), memory_bytes=round(own["memory"]), pods=round(own[""])
+            )
+    return found
+
+
+def _by_resource(rows: Rows, family: str) -> dict[str, dict[str, float]]:
+    """Values of what is recorded of a Node's requests, by Node and resource."""
+    found: dict[str, dict[str, float]] = {}
+    for labels, value in rows.of(family):
+        resource = labels.get("resource", "")
+        if resource in REQUESTED:
+            found.setdefault(labels.get("node", ""), {})[resource] = value
     return found
 
 

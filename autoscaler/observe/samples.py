@@ -43,19 +43,14 @@ def sort_samples(samples: Sequence[Sample]) -> Rows | None:
     for sample in samples:
         labels, text = sample.metric, sample.value[1]
         family = labels.get(FAMILY, "")
-        number = _number(text)
-        if number is None:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
             garbage.setdefault(family, text)
         elif family in families:
             families[family].append((labels, number))
         else:
             families[family] = [(labels, number)]
     return Rows(float(samples[0].value[0]), families, garbage)
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None

@@ -91,18 +91,23 @@ def test_no_pods_are_not_the_same_as_none_known() -> None:
     assert not any("not recorded" in note for note in notes_of(empty))
 
 
-def test_a_long_one_is_cut_into_weeks_that_begin_early_and_count_every_moment_once() -> None:
-    hours = 24 * 16
+@pytest.mark.parametrize(
+    ("days", "pieces"), [(2.0, 1), (2.5, 2), (16.0, 2), (16.5, 4), (30.0, 4), (33.0, 6)], ids=lambda it: f"{it:g}"
+)
+def test_a_long_one_is_cut_into_equal_pieces_that_begin_early_and_count_every_moment_once(
+    days: float, pieces: int
+) -> None:
+    hours = round(24 * days)
     long = recording(group(*(4 + hour % 3 for hour in range(hours))), step_s=3600)
     plans = plans_of(long, "it")
-    assert [(plan.begin_s + plan.lead_s - BEGIN_S, plan.lead_s) for plan in plans] == [
-        (0.0, 0.0),
-        (PIECE_S, LEAD_S),
-        (2 * PIECE_S, LEAD_S),
-    ]
-    assert sum(plan.length_s - plan.lead_s for plan in plans) == hours * 3600
-    assert any("cut into weeks" in note for note in notes_of(long))
-    assert not any("cut into weeks" in note for note in notes_of(recording(group(4, 5))))
+    assert [plan.lead_s for plan in plans] == [0.0, *[LEAD_S] * (pieces - 1)]
+    begins = [plan.begin_s + plan.lead_s - BEGIN_S for plan in plans]
+    lengths = [plan.length_s - plan.lead_s for plan in plans]
+    assert begins == [sum(lengths[:number]) for number in range(pieces)]
+    assert sum(lengths) == hours * 3600
+    assert max(lengths) - min(lengths) <= 3600
+    assert max(lengths) <= PIECE_S
+    assert any("cut into pieces" in note for note in notes_of(long)) is (pieces > 1)
 
 
 # ---------------------------------------------------------------------------------------------------------------- pods

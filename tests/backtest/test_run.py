@@ -93,7 +93,7 @@ def test_cut_into_pieces_it_comes_to_nearly_the_same(monkeypatch: pytest.MonkeyP
     """The seams: what the first piece leaves is not what the second begins with, worker for worker."""
     busy = recording(group(*(3 if hour % 3 < 2 else 9 for hour in range(9))), step_s=3600)
     (whole,) = (play_plan(plan, POLICY)[0] for plan in plans_of(busy, "it"))
-    monkeypatch.setattr(replay, "PIECE_S", 5 * 3600)
+    monkeypatch.setattr(replay, "WHOLE_S", 2 * 3600)
     monkeypatch.setattr(replay, "LEAD_S", 2 * 3600)
     plans = plans_of(busy, "it")
     assert len(plans) == 2

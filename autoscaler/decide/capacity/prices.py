@@ -6,7 +6,7 @@ module is: it is refreshed by commands and a deployment, never in a look (docs/p
 
 import pkgutil
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 import msgspec
@@ -53,6 +53,12 @@ def price_of(
 
 def table_price(table: PriceTable, instance_type: str, zone: str, market: str) -> float | None:
     """By the table alone."""
-    place = _ZONE.fullmatch(zone)
-    prices = table.get(place[1], {}).get(market) if place is not None else None
+    prices = table.get(_region_of(zone), {}).get(market)
     return prices.usd_per_hour.get(instance_type) if prices is not None else None
+
+
+@lru_cache
+def _region_of(zone: str) -> str:
+    """Of a zone that has its region's prices; empty for any other."""
+    place = _ZONE.fullmatch(zone)
+    return place[1] if place is not None else ""

@@ -85,6 +85,8 @@ class Recorder:
         self._views: Runs[ClusterView] = Runs()
         self._requested_of: dict[ClusterView, dict[tuple[str, str], float]] = {}
         self._ready: dict[str, Runs[float | None]] = {}
+        self._seen_ready: dict[str, float] = {}
+        """What the last entries of `_ready` say."""
         self._changes: list[float] = [world.now_s]
         world.state.before_change.append(self._remember)
 
@@ -113,6 +115,9 @@ class Recorder:
     def _see_cluster(self, index: int) -> None:
         view = self._rows.view(self._world.state)
         self._views.set(index, view)
+        if view.ready == self._seen_ready:
+            return
+        self._seen_ready = view.ready
         evaluation = self._evaluations.first(self._cluster.at_s(index))
         for name in self._ready.keys() | view.ready.keys():
             self._ready.setdefault(name, Runs()).set(evaluation, view.ready.get(name))
@@ -270,8 +275,8 @@ class Recorder:
     def _ready_windows(self, view: ClusterView, now_s: float) -> Iterable[Row]:
         indices = self._evaluations.window(now_s, self._policy.repair.not_ready_s, self._since_s)
         for facts in view.nodes:
-            runs = self._ready.get(facts.name)
-            if facts.ready or runs is None:
+            runs = None if facts.ready else self._ready.get(facts.name)
+            if runs is None:
                 continue
             present = [(value, count) for value, count in runs.over(indices) if value is not None]
             if present:

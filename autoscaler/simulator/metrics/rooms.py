@@ -16,6 +16,7 @@ from autoscaler.simulator.metrics.recorded_cluster import (
 )
 from autoscaler.simulator.metrics.text_format import number_text
 
+
 def rooms_rows(view: ClusterView, question: Rooms, told: Mapping[str, str]) -> Iterable[Row]:
     """What is free on each Node. `told`: labels that a scrape adds beside instance and job."""
     yield from _requested(view, question)

@@ -150,15 +150,17 @@ class Utilisation:
         measured = self._nodes_at(index, only=view.takers.keys())
         result: Series = {}
         for resource in RESOURCES:
-            room = sum(allocatable[resource] for allocatable in view.takers.values())
-            if room == 0:
-                continue
-            for bound, unmeasured in BOUNDS:
-                used = sum(
-                    allocatable[resource] * measured.get((name, resource), unmeasured)
-                    for name, allocatable in view.takers.items()
-                )
-                result[resource, bound] = round(used / room, 9)
+            room = used = unmeasured = 0.0
+            for name, allocatable in view.takers.items():
+                size, share = allocatable[resource], measured.get((name, resource))
+                room += size
+                if share is None:
+                    unmeasured += size
+                else:
+                    used += size * share
+            if room:
+                for bound, counts_as in BOUNDS:
+                    result[resource, bound] = round((used + unmeasured * counts_as) / room, 9)
         return result
 
     def _nodes_at(self, index: int, *, only: Iterable[str]) -> dict[tuple[str, str], float]:
