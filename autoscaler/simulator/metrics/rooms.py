@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+
 from autoscaler.simulator.metrics.exposition import pod_labels, requests_of
 from autoscaler.simulator.metrics.promql import Moving, Places, Rooms
 from autoscaler.simulator.metrics.recorded_cluster import (
