@@ -1,6 +1,7 @@
 """Plays plans under policies, as many at once as there are processors; what is played survives an interruption."""
 
 import ctypes
+import gc
 import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,8 @@ from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.metrics.past import Past
 
 POLL_S: Final = 0.2
+BETWEEN_COLLECTIONS: Final = 50_000
+"""New objects after which the collector looks: a look makes thousands that need no collector to go."""
 Part = tuple[Figures, Span]
 """One plan under one policy."""
 
@@ -174,6 +177,8 @@ def _report(
 
 def _begin(stop: "Synchronized[bool]", done_s: "SynchronizedArray[float]") -> None:
     _shared.append(Shared(stop, done_s))
+    gc.freeze()
+    gc.set_threshold(BETWEEN_COLLECTIONS)
 
 
 def _play_task(index: int, plan: Plan, policy: Policy, recording: Recording | None) -> Part:

@@ -91,6 +91,8 @@ class SimInstance:
     stopped_at_s: float | None = None
     started_again: bool = False
     """Its launch time is then; it was listed long before."""
+    _told: tuple[tuple[InstanceState, float, dict[str, str]], dict[str, Any]] | None = None
+    """The last row, and what it was made of; the rest of an instance never changes."""
 
     def state(self, now_s: float) -> InstanceState:
         """Its state at a time."""
@@ -105,7 +107,12 @@ class SimInstance:
 
     def row(self, now_s: float) -> dict[str, Any]:
         """As boto3's DescribeInstances writes it; a terminated instance has lost its network."""
-        state = self.state(now_s)
+        mark = (self.state(now_s), self.launched_at_s, self.tags)
+        if self._told is None or self._told[0] != mark:
+            self._told = ((*mark[:2], dict(self.tags)), self._row(mark[0]))
+        return self._told[1]
+
+    def _row(self, state: InstanceState) -> dict[str, Any]:
         row: dict[str, Any] = {
             "InstanceId": self.instance_id,
             "ImageId": self.image_id,

@@ -84,6 +84,7 @@ class Recorder:
         self._rows = ClusterRows({"instance": INSTANCE, "job": KUBE_STATE_METRICS, **self._told})
         self._views: Runs[ClusterView] = Runs()
         self._requested_of: dict[ClusterView, dict[tuple[str, str], float]] = {}
+        self._requested_rows: dict[tuple[str, str, float, int], tuple[Row, Row]] = {}
         self._ready: dict[str, Runs[float | None]] = {}
         self._seen_ready: dict[str, float] = {}
         """What the last entries of `_ready` say."""
@@ -242,21 +243,25 @@ class Recorder:
         )
         # Windows overlap: what one scrape saw is summed up once. Most scrapes of a window saw the same Nodes.
         self._requested_of = {view: self._requested_of.get(view) or requested_of(view) for view in views}
-        alike: dict[tuple[tuple[str, str], ...], list[ClusterView]] = {}
+        alike: dict[tuple[str, ...], list[ClusterView]] = {}
         for view in views:
-            alike.setdefault(tuple(self._requested_of[view]), []).append(view)
+            alike.setdefault(view.names, []).append(view)
         most: dict[tuple[str, str], float] = {}
-        samples: Counter[tuple[str, str]] = Counter()
-        for keys, same in alike.items():
+        samples: dict[tuple[str, str], int] = {}
+        for same in alike.values():
             values = [self._requested_of[view].values() for view in same]
             highest = values[0] if len(values) == 1 else map(max, *values)
             count = sum(views[view] for view in same)
-            for key, value in zip(keys, highest, strict=True):
-                most[key] = max(most.get(key, value), value)
-                samples[key] += count
+            for key, value in zip(self._requested_of[same[0]], highest, strict=True):
+                most[key] = value if key not in most else max(most[key], value)
+                samples[key] = samples.get(key, 0) + count
+        # Most are what they were at the last look: their rows are kept.
+        before, self._requested_rows = self._requested_rows, {}
         for (name, resource), value in most.items():
-            yield row("requested_max", number_text(value), node=name, resource=resource)
-            yield row("requested_count", str(samples[name, resource]), node=name, resource=resource)
+            key = (name, resource, value, samples[name, resource])
+            kept = before.get(key) or _requested_rows(*key)
+            self._requested_rows[key] = kept
+            yield from kept
         yield from self._evaluated_at(now_s)
 
     @staticmethod
@@ -322,19 +327,26 @@ class Recorder:
     def _about_node_exporter(self, now_s: float) -> Iterable[Row]:
         grid = self._exporters.grid
         targets = self._exporters.at(grid.last(now_s), self._since_s)
-        samples = self._exporters.samples(now_s, INTERVAL_WINDOW_S, self._since_s).values()
+        samples = self._exporters.samples(now_s, INTERVAL_WINDOW_S, self._since_s)
         if samples:
-            yield row("scrape_interval", number_text(INTERVAL_WINDOW_S / max(samples)), source=NODE_EXPORTER)
+            yield row("scrape_interval", number_text(INTERVAL_WINDOW_S / max(samples.values())), source=NODE_EXPORTER)
         if targets is None:
             return
         if targets.up:
             yield row("scraped_at", number_text(grid.at_s(grid.last(now_s))), source=NODE_EXPORTER)
         for family, count in (
             ("targets_down", len(targets.machines) - len(targets.up)),
-            ("restarted", self._exporters.unsettled(now_s, self._since_s)),
+            ("restarted", self._exporters.unsettled(now_s, self._since_s, samples)),
         ):
             if count:
                 yield row(family, str(count), source=NODE_EXPORTER)
+
+
+def _requested_rows(name: str, resource: str, most: float, samples: int) -> tuple[Row, Row]:
+    return (
+        row("requested_max", number_text(most), node=name, resource=resource),
+        row("requested_count", str(samples), node=name, resource=resource),
+    )
 
 
 def seen(rows: Sequence[Row], question: Sight) -> Sequence[Row]:

@@ -83,6 +83,11 @@ class ClusterView:
     """Allocatable cores and bytes of the workers that take pods."""
 
     @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Its Nodes' names."""
+        return tuple(facts.name for facts in self.nodes)
+
+    @cached_property
     def youngest_owner(self) -> tuple[Row, ...]:
         """When the youngest owner's oldest pod came; of the sight, where that is asked."""
         since: dict[tuple[str, str, str], int] = {}

@@ -5,8 +5,7 @@ Nothing runs per scrape: who answered is kept as runs, and only stretches in whi
 
 import math
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,16 +52,22 @@ class Exporters:
         """The targets of one scrape; None where none was taken yet."""
         return self._targets.get(index) if self.grid.at_s(index) >= since_s else None
 
-    def samples(self, now_s: float, window_s: float, since_s: float) -> Counter[str]:
+    def samples(self, now_s: float, window_s: float, since_s: float) -> dict[str, int]:
         """`count_over_time(up[window])` by target; one that is gone counts while the window holds it."""
-        counts: Counter[str] = Counter()
+        counts: dict[str, int] = {}
         for targets, count in self._targets.over(self.grid.window(now_s, window_s, since_s)):
+            if not counts:
+                counts = dict.fromkeys(targets.machines, count)
+                continue
             for name in targets.machines:
-                counts[name] += count
+                counts[name] = counts.get(name, 0) + count
         return counts
 
-    def unsettled(self, now_s: float, since_s: float) -> int:
-        """How many targets answer now, and left or did not answer a little while ago."""
+    def unsettled(self, now_s: float, since_s: float, usually: Mapping[str, int]) -> int:
+        """How many targets answer now, and left or did not answer a little while ago.
+
+        `usually`: the samples of INTERVAL_WINDOW_S.
+        """
         now = self.at(self.grid.last(now_s), since_s)
         before = self.at(self.grid.last(now_s - SETTLED_WINDOW_S), since_s)
         if now is None:
@@ -71,8 +76,7 @@ class Exporters:
         for targets, _ in self._targets.over(self.grid.window(now_s, SETTLED_WINDOW_S, since_s)):
             settled -= targets.machines.keys() - targets.up
         lately = self.samples(now_s, SETTLED_WINDOW_S, since_s)
-        usually = self.samples(now_s, INTERVAL_WINDOW_S, since_s)
-        return len(now.up) - sum(not seldom(lately[name], usually[name]) for name in settled)
+        return len(now.up) - sum(not seldom(lately.get(name, 0), usually.get(name, 0)) for name in settled)
 
 
 def seldom(lately: int, usually: int) -> bool:

@@ -80,7 +80,8 @@ class Meter:
     def total(self, at_s: float) -> float:
         """The integral from the start to `at_s`."""
         step = self._step(at_s)
-        return self._sums[step] + self._rates[step] * max(0.0, at_s - self._times[step])
+        since_s = at_s - self._times[step]
+        return self._sums[step] + self._rates[step] * since_s if since_s > 0.0 else self._sums[step]
 
 
 @dataclass(slots=True, eq=False)
@@ -111,30 +112,31 @@ class Machine:
     pool: str = ""
     """As its instance's tag names it."""
     market: str = ON_DEMAND
+    memory_bytes: int = field(init=False)
+    """MemTotal."""
+    cpus: int = field(init=False)
+    """VCPUs."""
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """Its Node's internal addresses, IPv4 first."""
         return (self.ip, f"2a05:d014:1:2:{self.ip.replace('.', ':')}") if self.dual_stack else (self.ip,)
 
-    @property
-    def memory_bytes(self) -> int:
-        """MemTotal."""
-        return sizes_of(self.instance_type)[0].memory_bytes
-
-    @property
-    def cpus(self) -> int:
-        """VCPUs."""
-        return sizes_of(self.instance_type)[0].cpu_millicores // 1000
+    def __post_init__(self) -> None:
+        """Look its size up."""
+        capacity, _ = sizes_of(self.instance_type)
+        self.memory_bytes, self.cpus = capacity.memory_bytes, capacity.cpu_millicores // 1000
 
     def idle_seconds(self, at_s: float) -> float:
         """node_cpu_seconds_total{mode="idle"} of each CPU."""
         reset_s = self.counters_reset_at_s
-        before = self._idle_since_boot(reset_s) if reset_s is not None and at_s >= reset_s else 0.0
-        return self._idle_since_boot(at_s) - before
+        if reset_s is None or at_s < reset_s:
+            return self._idle_since_boot(at_s)
+        return self._idle_since_boot(at_s) - self._idle_since_boot(reset_s)
 
     def _idle_since_boot(self, at_s: float) -> float:
-        return max(0.0, at_s - self.booted_at_s - self.cpu.total(at_s) / self.cpus)
+        idle_s = at_s - self.booted_at_s - self.cpu.total(at_s) / self.cpus
+        return idle_s if idle_s > 0.0 else 0.0
 
     @property
     def provider_id(self) -> str:

@@ -103,12 +103,8 @@ def _choose(pod: SimPod, rules: PodRules, state: ClusterState, tried: _Tried) ->
     """
     best: tuple[float, str] | None = None
     for name, node in state.nodes.items():
-        refusal = tried.refusal(rules, name)
-        if refusal is not None:
-            if refusal.before_nodes and not refusal.reasons[0].startswith("node(s)"):
-                return None, [*refusal.reasons]
-            continue
-        if _passed_over(pod, node):
+        # What has no room is refused by one filter or another: which one, only words need to know.
+        if not _has_room(pod, node) or tried.refusal(rules, name) is not None or _passed_over(pod, node):
             continue
         scored = (score(pod, node), name)
         if best is None or scored > best:
@@ -118,11 +114,20 @@ def _choose(pod: SimPod, rules: PodRules, state: ClusterState, tried: _Tried) ->
     reasons: Counter[str] = Counter()
     for name, node in state.nodes.items():
         refusal = tried.refusal(rules, name)
+        if refusal is not None and refusal.before_nodes and not refusal.reasons[0].startswith("node(s)"):
+            return None, [*refusal.reasons]
         if why := _passed_over(pod, node):
             reasons[why] += 1
         elif refusal is not None:
             reasons.update(refusal.reasons)
     return None, sorted(f"{count} {reason}" for reason, count in reasons.items())
+
+
+def _has_room(pod: SimPod, node: SimNode) -> bool:
+    """As NodeResourcesFit has it of CPU and memory: what is asked as 0 is not checked."""
+    ask, size = pod.ask, node.allocatable
+    fits = not ask.cpu_millicores or node.asked_millicores + ask.cpu_millicores <= size.cpu_millicores
+    return fits and (not ask.memory_bytes or node.asked_bytes + ask.memory_bytes <= size.memory_bytes)
 
 
 def _passed_over(pod: SimPod, node: SimNode) -> str:

@@ -162,8 +162,8 @@ class Odd(QuietHandler):
                 self.end_headers()
             case "young":
                 series = {"metric": {}, "values": [[int(time.time()) // STEP_S * STEP_S, "3"]]}
-                data = {"resultType": "matrix", "result": [series]}
-                self.answer(200, json.dumps({"status": "success", "data": data}).encode())
+                matrix = {"resultType": "matrix", "result": [series]}
+                self.answer(200, json.dumps({"status": "success", "data": matrix}).encode())
             case _:
                 self.answer(200, b'{"status": "success", "data": {"resultType": "matrix", "result": []}}')
 
