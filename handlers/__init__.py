@@ -7,7 +7,10 @@ eighth of a cold start's CPU time (docs/performance.md). So the collector rests 
 import gc
 from typing import Final
 
+from autoscaler import patterns
+
 gc.disable()
+patterns.remember()  # before a library is imported that would compile its own
 
 
 BETWEEN_COLLECTIONS: Final = 100_000

@@ -1,6 +1,7 @@
 """Turn a folder of installed packages and our code into the Lambda artifact: prune, cut, compile, zip.
 
-Called by scripts/package with the runtime's own Python: `package_tree.py TREE ZIP`.
+Called by scripts/package with the runtime's own Python: `package_tree.py cut TREE`,
+then `package_tree.py zip TREE ZIP`.
 
 What is left out costs cold-start time and nothing else. botocore knows 400 services, and the functions call four: the
 EC2 model alone takes about 130 ms of CPU and 20 MB to load; cut to the operations used, a quarter of that. Powertools
@@ -65,8 +66,17 @@ EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 
 
 def main() -> None:
-    """Work on the two paths of the command line."""
-    tree, archive = Path(sys.argv[1]), Path(sys.argv[2])
+    """Do one of the two steps of the command line."""
+    step, tree, *archive = sys.argv[1:]
+    if step == "cut":
+        cut(Path(tree))
+    else:
+        compile_tree(Path(tree))
+        write_zip(Path(tree), Path(*archive))
+
+
+def cut(tree: Path) -> None:
+    """Leave what the functions reach, and what saves them work."""
     if sys.version_info.releaselevel != "final":
         sys.exit(
             f"package: Python {sys.version.split()[0]} is no release, and its bytecode may not be Lambda's: use one."
@@ -76,8 +86,6 @@ def main() -> None:
     cut_botocore(tree / "botocore" / "data")
     cut_boto3(tree / "boto3" / "data")
     remember_policies(tree)
-    compile_tree(tree)
-    write_zip(tree, archive)
 
 
 def prune(tree: Path) -> None:

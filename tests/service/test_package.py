@@ -20,6 +20,7 @@ import pytest
 from aws_lambda_powertools.utilities.idempotency.persistence import dynamodb as powertools_table
 from botocore import xform_name
 
+from autoscaler.policyfile import units
 from autoscaler.presets import NAMES
 from tests.service.conftest import ROOT, Template, build_artifact
 
@@ -151,7 +152,7 @@ def test_it_is_small_and_fits_lambda(artifact: Path) -> None:
 
 LIBRARIES = {
     "aws_lambda_powertools", "botocore", "certifi", "charset_normalizer", "dateutil", "idna",
-    "jmespath", "msgspec", "requests", "six", "typing_extensions", "urllib3",
+    "jmespath", "msgspec", "packaged_patterns", "requests", "six", "typing_extensions", "urllib3",
 }  # fmt: skip
 """What each handler begins by importing: boto3 comes with Powertools' idempotency, PyYAML with a policy that is new."""
 UTILITIES = ["aws_lambda_powertools.utilities.jmespath_utils"]
@@ -166,7 +167,7 @@ outside = [file for file in files.values() if "site-packages" in file]
 collector = [gc.isenabled(), gc.get_freeze_count() > 0]
 print(json.dumps([sorted(libraries - {{"autoscaler", "handlers"}}), utilities, outside, collector, done]))
 """
-ALERTS = """
+ENVIRONMENT = """
 import os
 os.environ.update(
     CLUSTER_ID="demo", STATE_TABLE="s", IDEMPOTENCY_TABLE="i", PROMETHEUS_URL="http://127.0.0.1:9",
@@ -174,6 +175,8 @@ os.environ.update(
     AWS_ACCESS_KEY_ID="x", AWS_SECRET_ACCESS_KEY="x", AWS_ENDPOINT_URL="http://127.0.0.1:1",
     AWS_DEFAULT_REGION="eu-central-1",
 )
+"""
+ALERTS = f"""{ENVIRONMENT}
 from handlers import alerts
 class context:
     aws_request_id = "r"
@@ -317,6 +320,54 @@ print(json.dumps([len(files), before, known == parsed, changed["other"] == text.
     count, loaded, same, other = run_isolated(unpacked, code)
     assert count >= 1 + len(PRESETS)
     assert (loaded, same, other) == (False, True, True)
+
+
+COMPILED = """
+import re
+from re import _compiler
+compiled, compile_pattern = [], _compiler.compile
+def compiling(pattern, flags=0):
+    compiled.append(pattern)
+    return compile_pattern(pattern, flags)
+_compiler.compile = compiling
+"""
+
+
+@pytest.mark.parametrize("name", HANDLERS)
+def test_a_start_compiles_no_patterns_but_ours(unpacked: Path, name: str) -> None:
+    """Neither the libraries nor the making of clients: packaging did it for them."""
+    code = f"""{COMPILED}{ENVIRONMENT}
+from handlers import {name}
+clients = {name}._app().clients
+clients.dynamodb(), clients.ec2(), clients.ssm()
+import json
+print(json.dumps(compiled))
+"""
+    compiled = run_isolated(unpacked, code)
+    texts = "\n".join(path.read_text(encoding="utf-8") for path in (unpacked / "autoscaler").rglob("*.py"))
+    ours = {pattern for pattern in compiled if f'"{pattern}"' in texts} | {units._FORM.pattern}
+    assert len(ours) > 1
+    assert set(compiled) == ours
+
+
+def test_the_packaged_patterns_are_what_the_runtimes_python_makes_of_them(unpacked: Path) -> None:
+    code = f"""{COMPILED}
+from autoscaler import patterns
+import packaged_patterns
+count = patterns.remember()
+import json
+kept = [re.compile(row[0], row[1]) for row in packaged_patterns.PATTERNS]
+before = len(compiled)
+re.purge()
+fresh = [re.compile(row[0], row[1]) for row in packaged_patterns.PATTERNS]
+names = [one.groupindex == other.groupindex for one, other in zip(kept, fresh)]
+print(json.dumps([count, before, len(compiled), len(kept), kept == fresh, all(names), len(re._cache)]))
+"""
+    count, before, after, packaged, same, names, remembered = run_isolated(unpacked, code)
+    assert (before, after, packaged, remembered) == (0, count, count, count)
+    assert same
+    assert names
+    assert 100 < count < 400, "re keeps 512: what is packaged must leave room for what a process compiles itself"
 
 
 def test_the_cut_botocore_makes_every_client_and_call(unpacked: Path) -> None:
