@@ -258,9 +258,9 @@ class Recorder:
         # Most are what they were at the last look: their rows are kept.
         before, self._requested_rows = self._requested_rows, {}
         for (name, resource), value in most.items():
-            key = (name, resource, value, samples[name, resource])
-            kept = before.get(key) or _requested_rows(*key)
-            self._requested_rows[key] = kept
+            mark = (name, resource, value, samples[name, resource])
+            kept = before.get(mark) or _requested_rows(*mark)
+            self._requested_rows[mark] = kept
             yield from kept
         yield from self._evaluated_at(now_s)
 

@@ -135,8 +135,7 @@ class Machine:
         return self._idle_since_boot(at_s) - self._idle_since_boot(reset_s)
 
     def _idle_since_boot(self, at_s: float) -> float:
-        idle_s = at_s - self.booted_at_s - self.cpu.total(at_s) / self.cpus
-        return idle_s if idle_s > 0.0 else 0.0
+        return max(0.0, at_s - self.booted_at_s - self.cpu.total(at_s) / self.cpus)
 
     @property
     def provider_id(self) -> str:
