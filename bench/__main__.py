@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bench import alert_latency, cost, decide_size, evaluate, observe, server_rules, verdicts
+from bench import alert_latency, backtest_speed, cost, decide_size, evaluate, observe, server_rules, verdicts
 from bench.invocation import __main__ as invocation
 
 BENCHES: Final[dict[str, Callable[[Sequence[str]], int]]] = {
@@ -17,6 +17,7 @@ BENCHES: Final[dict[str, Callable[[Sequence[str]], int]]] = {
     "server_rules": server_rules.main,
     "verdicts": verdicts.main,
     "decide_size": decide_size.main,
+    "backtest_speed": backtest_speed.main,
 }
 
 

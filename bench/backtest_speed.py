@@ -7,6 +7,7 @@ import random
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from autoscaler.backtest.recording import Group, Recording
@@ -52,13 +53,13 @@ def month(days: int, nodes: int) -> Recording:
     )
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Play it once under one policy; the seconds of the clock, and of the processors."""
     parser = argparse.ArgumentParser(prog="python -m bench.backtest_speed", description=__doc__)
     parser.add_argument("--days", type=int, default=30)
     parser.add_argument("--nodes", type=int, default=50)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     recording = month(options.days, options.nodes)
     plans = plans_of(recording, "a month")
     policy = Policy(version=1, workers=Workers(max=options.nodes + 5))

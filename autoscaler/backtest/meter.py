@@ -7,7 +7,8 @@ import msgspec
 from autoscaler.backtest.plan import Steps
 from autoscaler.model import ROLE_TAG
 from autoscaler.simulator.cluster import SimCluster
-from autoscaler.simulator.ec2 import SimInstance, listed_usd
+from autoscaler.simulator.ec2 import listed_usd
+from autoscaler.simulator.instances import SimInstance
 
 SERVER: Final = "server"
 

@@ -11,7 +11,7 @@ import msgspec
 
 from autoscaler.model import OPERATION_TAG, TEMPLATE_VERSION_TAG
 from autoscaler.policy import Drift, Policy, Rotation
-from autoscaler.simulator.ec2 import SimInstance
+from autoscaler.simulator.instances import SimInstance
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S
 from autoscaler.simulator.soak.watch import Watch
 from autoscaler.windows import Blackout

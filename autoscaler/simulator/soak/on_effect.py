@@ -3,7 +3,7 @@
 import math
 
 from autoscaler.model import CLUSTER_TAG, OPERATION_TAG, LaunchRequest, Mode, NodeCommand, RemovalPhase, Verb
-from autoscaler.simulator.ec2 import SimInstance
+from autoscaler.simulator.instances import SimInstance
 from autoscaler.simulator.soak.assumptions import NOTICED_WITHIN_S
 from autoscaler.simulator.soak.clockwork import AHEAD_S, SENT_AGAIN_S, limits_between
 from autoscaler.simulator.soak.pools import usd_of

@@ -15,7 +15,8 @@ from autoscaler.model.rules import Toleration
 from autoscaler.policy import Policy
 from autoscaler.pools import WorkerPool
 from autoscaler.requirements import Requirements
-from autoscaler.simulator.ec2 import SimInstance, listed_usd
+from autoscaler.simulator.ec2 import listed_usd
+from autoscaler.simulator.instances import SimInstance
 from autoscaler.simulator.soak.setting import DEDICATED, Change
 from autoscaler.simulator.soak.truth import Truth
 from autoscaler.simulator.world.labels import ARCH_LABEL, POOL_LABEL

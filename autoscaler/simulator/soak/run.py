@@ -12,7 +12,7 @@ import msgspec
 
 from autoscaler.model import Notice, OfferedPolicy, Trigger
 from autoscaler.reconcile import reconcile
-from autoscaler.simulator.ec2 import SimInstance
+from autoscaler.simulator.instances import SimInstance
 from autoscaler.simulator.soak.assumptions import (
     CLOCKS_DIFFER_S,
     INVOCATION_S,

@@ -7,7 +7,7 @@ from typing import Final
 
 from autoscaler.model import ALIVE, CLUSTER_TAG, MANAGED_BY_TAG, MANAGED_BY_VALUE
 from autoscaler.simulator.cluster import SimCluster
-from autoscaler.simulator.ec2 import SimInstance
+from autoscaler.simulator.instances import SimInstance
 from autoscaler.simulator.world.objects import SimNode
 from autoscaler.simulator.world.preflight import movable_pods
 
