@@ -47,12 +47,16 @@ class _Domains:
         if not self._having[pods]:
             del self._having[pods]
 
-    def full(self, domain: str) -> bool:
-        """Whether one more pod would stand out. With fewer domains than asked, an empty one is taken as given."""
+    @property
+    def emptiest(self) -> int:
+        """Selected pods in the emptiest domain. With fewer domains than asked, an empty one is taken as given."""
         domains = len(self._nodes)
         some_empty = domains < self.constraint.min_domains or domains > len(self._pods)
-        emptiest = 0 if some_empty else min(self._having)
-        return self._pods.get(domain, 0) + self.itself - emptiest > self.constraint.max_skew
+        return 0 if some_empty else min(self._having)
+
+    def full(self, domain: str) -> bool:
+        """Whether one more pod would stand out."""
+        return self._pods.get(domain, 0) + self.itself - self.emptiest > self.constraint.max_skew
 
 
 class Spread:
@@ -91,6 +95,11 @@ class Spread:
             if domains.full(value):
                 return ("node(s) didn't match pod topology spread constraints",)
         return YES
+
+    @property
+    def emptiest(self) -> tuple[int, ...]:
+        """By constraint. While these stay and no pod goes, whom it refused it goes on refusing."""
+        return tuple([domains.emptiest for domains in self.domains])
 
     def concerns(self, rules: PodRules) -> bool:
         """Whether a constraint counts such pods."""
