@@ -36,7 +36,7 @@ class Lanes:
         fitting = map(self._fitting, _by_domain(nodes, sorted(keys - {HOSTNAME_LABEL})))
         first = [(place, behind) for behind in fitting if (place := next(behind, None)) is not None]
         first.sort(key=lambda lane: lane[0])
-        self._lanes = [_Lane(self, [place], behind) for place, behind in first]
+        self._lanes = [_Lane([place], behind) for place, behind in first]
 
     def fill(self, count: int, put: Put) -> int:
         """Put up to `count` pods; returns how many found a place."""
@@ -44,7 +44,7 @@ class Lanes:
         while left and self._lanes:
             before = left
             for lane in self._lanes:
-                left -= lane.take(left, put) if left else 0
+                left -= lane.take(self, left, put) if left else 0
             if left == before:
                 break
         return count - left
@@ -56,10 +56,12 @@ class Lanes:
 
 
 class _Lane:
-    """Nodes of the same domains, by their places among all."""
+    """Nodes of the same domains, by their places among all. Whose lane it is, is told with each question.
 
-    def __init__(self, lanes: Lanes, seen: list[int], behind: Iterator[int]) -> None:
-        self._lanes = lanes
+    It keeps no word of it: thousands are made, and a circle of two stays until the garbage collector finds it.
+    """
+
+    def __init__(self, seen: list[int], behind: Iterator[int]) -> None:
         self._seen = seen
         """Those that may take a pod although their turn has come; `_behind` them are the others."""
         self._behind = behind
@@ -67,10 +69,10 @@ class _Lane:
         """Refused by a spread constraint when the emptiest domains held `_emptiest`."""
         self._emptiest: tuple[int, ...] = ()
 
-    def take(self, count: int, put: Put) -> int:
+    def take(self, lanes: Lanes, count: int, put: Put) -> int:
         """Put pods on the first nodes that take them: one pod, or as many as fit where they do not mind each other."""
-        lanes, rules, left = self._lanes, self._lanes.rules, count
-        if self._aside and not self._look_again() and lanes.alike:
+        rules, spread, left = lanes.rules, lanes.spread, count
+        if self._aside and not self._look_again(spread) and lanes.alike:
             return 0
         seen, again = iter(self._seen), []
         for place in chain(seen, self._behind):
@@ -78,8 +80,9 @@ class _Lane:
             fit = how_many_fit(rules, node)
             if not fit or (rules.host_ports and node_ports(rules, node, lanes.cluster)):
                 continue
-            if lanes.spread is not None and lanes.spread.refuses(node):
-                self._set_aside(place, lanes.spread)
+            if spread is not None and spread.refuses(node):
+                self._aside.append(place)
+                self._emptiest = spread.emptiest
                 if lanes.alike:
                     break
             elif lanes.neighbours.refuses(node):
@@ -96,13 +99,8 @@ class _Lane:
         self._seen = [*again, *seen]
         return count - left
 
-    def _set_aside(self, place: int, spread: Spread) -> None:
-        self._aside.append(place)
-        self._emptiest = spread.emptiest
-
-    def _look_again(self) -> bool:
+    def _look_again(self, spread: Spread | None) -> bool:
         """Whether those that were set aside may be accepted by now: pods come here and never go."""
-        spread = self._lanes.spread
         if spread is None or spread.emptiest == self._emptiest:
             return False
         self._seen, self._aside = sorted((*self._seen, *self._aside)), []
