@@ -4,6 +4,7 @@ Nodes of the same domains stand in one lane; lanes take turns. Nobody looks at a
 at one that a spread constraint refuses, until its emptiest domain holds more.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
@@ -116,7 +117,12 @@ def _by_domain(nodes: Sequence[NodeInfo], keys: Sequence[str]) -> list[Sequence[
     """The nodes' places, by the domains that they lie in."""
     if not keys:
         return [range(len(nodes))]
-    found: dict[tuple[str | None, ...], list[int]] = {}
-    for place, node in enumerate(nodes):
-        found.setdefault(tuple([node.labels.get(key) for key in keys]), []).append(place)
+    found: defaultdict[object, list[int]] = defaultdict(list)
+    if len(keys) == 1:  # nearly always, and asked of every node for each class
+        [key] = keys
+        for place, node in enumerate(nodes):
+            found[node.labels.get(key)].append(place)
+    else:
+        for place, node in enumerate(nodes):
+            found[tuple([node.labels.get(key) for key in keys])].append(place)
     return [*found.values()]

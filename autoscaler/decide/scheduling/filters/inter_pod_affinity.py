@@ -107,9 +107,13 @@ class Neighbours:
     def placed(self, group: Group) -> None:
         """Pods on their way out count like all others."""
         bearing = self._bearing(group.rules)
-        self._wanted.add(bearing.wanted, group.node, group.count)
-        self._avoided.add(bearing.avoided, group.node, group.count)
-        self._avoiding.add(bearing.avoiding, group.node, group.count)
+        node, count = group.node, group.count
+        if bearing.wanted:
+            self._wanted.add(bearing.wanted, node, count)
+        if bearing.avoided:
+            self._avoided.add(bearing.avoided, node, count)
+        if bearing.avoiding:
+            self._avoiding.add(bearing.avoiding, node, count)
 
     def _bearing(self, other: PodRules) -> _Bearing:
         rules = self._rules

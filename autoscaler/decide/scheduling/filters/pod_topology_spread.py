@@ -125,13 +125,14 @@ class Spread:
         if group.ending:
             return
         counted = self._counted(group.rules)
-        for place, domain in enumerate(self._domains_of(group.node)):
+        if self._every_node:
+            domain = group.node.labels.get(self._rules.spread[0].topology_key)
+            if counted[0] and domain is not None:
+                self.domains[0].pods(domain, group.count)
+            return
+        for place, domain in enumerate(self._counting[group.node]):
             if counted[place] and domain is not None:
                 self.domains[place].pods(domain, group.count)
-
-    def _domains_of(self, node: NodeInfo) -> tuple[str | None, ...]:
-        """Of a node that is there."""
-        return (node.labels.get(self._rules.spread[0].topology_key),) if self._every_node else self._counting[node]
 
     def joined(self, node: NodeInfo) -> None:
         """A node counts if it has the keys of all constraints, however full, cordoned or unfit it is otherwise."""
