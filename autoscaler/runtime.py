@@ -20,6 +20,7 @@ from autoscaler.aws.parameters import Parameters, WebhookTokens, policy_paramete
 from autoscaler.aws.prometheus import Prometheus
 from autoscaler.aws.sns import NoNotifier, SnsNotifier
 from autoscaler.aws.ssm import SsmNodeCommands
+from autoscaler.collector import collector_at_rest
 from autoscaler.decide.capacity.catalogue import UnknownInstanceType, check_instance_types
 from autoscaler.model import Action, Mode, Notice, OfferedPolicy, Trigger
 from autoscaler.policy import Policy
@@ -173,14 +174,15 @@ class App(msgspec.Struct, frozen=True, kw_only=True):
         offered: Callable[[], OfferedPolicy] | None = None,
     ) -> dict[str, Any]:
         """Reconcile once and tell what was decided. Raises Busy and the PortErrors of reconcile."""
-        document = self.reconcile(
-            self.ports(context),
-            cluster_id=self.settings.cluster_id,
-            policy=self.policy,
-            trigger=trigger,
-            facts=facts,
-            offered=offered,
-        )
+        with collector_at_rest():
+            document = self.reconcile(
+                self.ports(context),
+                cluster_id=self.settings.cluster_id,
+                policy=self.policy,
+                trigger=trigger,
+                facts=facts,
+                offered=offered,
+            )
         self.telemetry.decision(document)
         return document
 

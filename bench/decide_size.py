@@ -22,6 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from autoscaler.asking.asking import CLOSER_LOOKS
+from autoscaler.collector import collector_at_rest
 from autoscaler.decide.decision import decide
 from autoscaler.model import Asks, Decision, MetricsStatus, Sample, Snapshot
 from autoscaler.observe.closer import look_closer
@@ -163,10 +164,15 @@ class Look:
 
     def whole(self) -> tuple[float, float]:
         """Observe, decide, look closer while that is asked. Returns our CPU time, and the decisions' part, in ms."""
-        crowd, decide_ms = self.crowd, 0.0
         self._apart_ms, self.longest_ms, self.closer = 0.0, 0.0, 0
         began = time.process_time()
-        snapshot = self._first()
+        with collector_at_rest():  # as autoscaler/runtime.py looks
+            decide_ms = self._looked()
+        return (time.process_time() - began) * 1000 - self._apart_ms, decide_ms
+
+    def _looked(self) -> float:
+        """The decisions' part, in ms. What was seen is gone when it returns."""
+        crowd, decide_ms, snapshot = self.crowd, 0.0, self._first()
         while True:
             deciding = time.process_time()
             decision = decide(snapshot, crowd.state, crowd.policy, now_s=NOW_S, decision_id="bench")
@@ -180,7 +186,7 @@ class Look:
         if snapshot.metrics_status is not MetricsStatus.OK:
             raise SystemExit(f"The bench's own snapshot is not whole: {snapshot.metrics_problems[0]}.")
         self.decision = decision
-        return (time.process_time() - began) * 1000 - self._apart_ms, decide_ms
+        return decide_ms
 
     def _first(self) -> Snapshot:
         samples = self.query(sight_query(self.crowd.policy))

@@ -13,7 +13,7 @@ from autoscaler.decide.demand.disputed import judge, outwaited
 from autoscaler.decide.demand.held import HeldBack, held_by_pools
 from autoscaler.decide.fleet import FleetView
 from autoscaler.decide.scheduling.asking import what_comes_first, what_is_known, what_these_need, zones_that_matter
-from autoscaler.decide.scheduling.book import family
+from autoscaler.decide.scheduling.book import families, family
 from autoscaler.decide.scheduling.fresh import FreshWorkers, NewRefusal
 from autoscaler.decide.scheduling.picture import Picture
 from autoscaler.decide.scheduling.placing import Trial, Waiting
@@ -98,7 +98,7 @@ def pod_demand(
     if missing:
         return msgspec.structs.replace(NO_DEMAND, waiting=len(unbound), blocked=tuple(blocked), asks=missing)
     picture = Picture(snapshot, fleet, state, policy, just_joined=just_joined, now_s=now_s, known=known)
-    asking = [picture.book.of(pod) for pod in (*unbound, *displaced)]
+    asking = {picture.book.of(pod) for pod in (*unbound, *displaced)}
     fresh = FreshWorkers(
         picture,
         policy.pools,
@@ -127,7 +127,7 @@ def pod_demand(
     blocked += _blocked(lost, in_vain)
     placed = tuple(_without_held(wanted, in_vain, held_back))
     served = {group.rules for group in short} & {group.rules for group in placed}
-    owners = {family(pod, one.rules) for one in judged.classes if one.rules in served for pod in one.pods}
+    owners = {name for one in judged.classes if one.rules in served for name in families(one.pods, one.rules)}
     return PodDemand(
         waiting=len(_pods_of(judged.classes))
         - len(_pods_of(one for one in lost if not in_vain[one.rules].unsure))

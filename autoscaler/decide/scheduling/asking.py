@@ -1,6 +1,6 @@
 """What has to be seen before a placement can be judged: asked for step by step, and only where it can matter."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from autoscaler.decide.fleet import FleetView
 from autoscaler.decide.scheduling.book import Book, label_keys
@@ -34,8 +34,8 @@ def what_these_need(snapshot: Snapshot, policy: Policy, known: Known, pods: Sequ
     """
     machines, book = known
     rules, may_ask = snapshot.scheduling_rules, not snapshot.rules_problem
-    unknown = [(pod.owner, book.unknown_since_s(pod, refresh_s=policy.rules.refresh_s)) for pod in pods]
-    asked = [(owner, since_s) for owner, since_s in unknown if since_s is not None]
+    unknown = [(pod, book.unknown_since_s(pod, refresh_s=policy.rules.refresh_s)) for pod in pods]
+    asked = [(pod.owner, since_s) for pod, since_s in unknown if since_s is not None]
     if asked and may_ask:
         return Asks(
             rules_of=tuple(sorted({owner for owner, _ in asked})),
@@ -51,7 +51,7 @@ def what_these_need(snapshot: Snapshot, policy: Policy, known: Known, pods: Sequ
 
 
 def zones_that_matter(
-    snapshot: Snapshot, fleet: FleetView, machines: Machines, asking: Sequence[PodRules]
+    snapshot: Snapshot, fleet: FleetView, machines: Machines, asking: Collection[PodRules]
 ) -> tuple[str, ...]:
     """The zones of which new workers are told apart; none where no pod cares.
 

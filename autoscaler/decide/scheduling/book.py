@@ -96,7 +96,7 @@ class Book:
 
     def is_nominated(self, pod: Pod) -> bool:
         """Whether the scheduler is making room for it by preemption."""
-        return pod.title in self._nominated
+        return bool(self._nominated) and pod.title in self._nominated
 
     def companions(self, asking: Collection[PodRules]) -> tuple[str, ...]:
         """Owners whose pods' places bear on where pods of these rules may go, or on what is free there."""
@@ -187,6 +187,12 @@ def family(pod: Pod, rules: PodRules) -> str:
     if pod.owner_kind == "ReplicaSet":
         return f"{pod.namespace}/ReplicaSet/{_HASH.sub('', pod.owner_name)}"
     return pod.owner
+
+
+def families(pods: Iterable[Pod], rules: PodRules) -> set[str]:
+    """Those of all these pods, which share their rules; of an owner's many pods one is looked at."""
+    one_of_each = {(pod.namespace, pod.owner_kind, pod.owner_name or pod.name): pod for pod in pods}
+    return {family(pod, rules) for pod in one_of_each.values()}
 
 
 def label_keys(rules: PodRules) -> frozenset[str]:

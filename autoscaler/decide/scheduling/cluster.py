@@ -166,21 +166,27 @@ class Cluster:
 
     def place(self, rules: PodRules, node: NodeInfo, count: int = 1, *, ending: bool = False) -> None:
         """Put pods of a class on a node whether they fit or not; a count below zero takes them off again."""
+        free = node.free
         node.pods_left -= count
         for name, value in rules.requests:
-            node.free[name] = node.free.get(name, 0) - value * count
+            free[name] = free.get(name, 0) - value * count
         for port in rules.host_ports:
             node.ports[port] = node.ports.get(port, 0) + count
             if not node.ports[port]:
                 del node.ports[port]
-        if rules not in self._held:
-            self._held[rules] = ({}, {})
+        known = self._held.get(rules)
+        if known is None:
+            known = self._held[rules] = ({}, {})
             self._classes.add(rules)
-        held = self._held[rules][ending]
-        held[node] = held.get(node, 0) + count
-        if not held[node]:
-            del held[node]
-        watchers = self._whom_it_concerns(rules)
+        held = known[ending]
+        there = held.get(node, 0) + count
+        if there:
+            held[node] = there
+        else:
+            held.pop(node, None)
+        watchers = self._concerned.get(rules)
+        if watchers is None:
+            watchers = self._concerned[rules] = [w for w in self._watchers.values() if w.concerns(rules)]
         if watchers:
             group = Group(rules, node, count, ending)
             for watcher in watchers:
@@ -206,9 +212,3 @@ class Cluster:
                     self._concerned[placed].append(fresh)
         self._watchers[kind, rules] = fresh
         return fresh
-
-    def _whom_it_concerns(self, rules: PodRules) -> list[Watcher]:
-        known = self._concerned.get(rules)
-        if known is None:
-            known = self._concerned[rules] = [w for w in self._watchers.values() if w.concerns(rules)]
-        return known

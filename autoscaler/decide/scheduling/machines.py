@@ -5,7 +5,7 @@ the labels of an allow-list, and from what every worker of ours has by itself. W
 Cordons and free room are always the metrics': they are fresh.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
@@ -33,7 +33,7 @@ from autoscaler.decide.scheduling.labels import (
 )
 from autoscaler.decide.scheduling.matching import HARD
 from autoscaler.decide.scheduling.placing import Template
-from autoscaler.model import ON_DEMAND, SPOT, Node, Resources, SchedulingRules, SeenType, Snapshot, State
+from autoscaler.model import ON_DEMAND, SPOT, Instance, Node, Resources, SchedulingRules, SeenType, Snapshot, State
 from autoscaler.model import Pool as PlaceToLaunch
 from autoscaler.model.rules import HOSTNAME_LABEL, Amounts, Effect, NodeSpec, PodRules, Taint
 from autoscaler.policy import Policy
@@ -63,6 +63,8 @@ class Machines:
         self._told: dict[str, NodeSpec] = {node.name: node for node in rules.nodes} if rules is not None else {}
         self.names = RealNames({key for node in self._told.values() for key, _ in node.labels})
         self._daemons = _daemons(snapshot, rules)
+        self._shown: dict[str, dict[str, str]] = {}
+        self._likes: dict[tuple[str | None, str, str, str], Mapping[str, str]] = {}
         self._ours = [(worker, self._labels_of(worker.node)) for worker in fleet.workers if _is_model(worker)]
         self._zone_valued = zone_valued(labels for _, labels in self._ours)
         self.zone_keys = frozenset({ZONE_LABEL, REGION_LABEL, *OLD_ZONE_LABELS, *self._zone_valued})
@@ -76,28 +78,39 @@ class Machines:
         self._left_alone = left_alone(state, snapshot.taken_at_s)
         self._compares = len(policy.pools) > 1 or policy.pools[0].requirements is not None
         self._common: dict[str, dict[str, str]] = {}
+        self._alikes: dict[tuple[str, str], dict[str, str]] = {}
         self._new_labels: dict[tuple[str, str, str], dict[str, str]] = {}
         self._new_taints: dict[str, tuple[Taint, ...]] = {}
         self._templates: dict[tuple[str, str, str], Template] = {}
 
-    def existing(self, node: Node, worker: Worker | None, *, cordoned: bool) -> NodeSpec:
-        """A Node of the cluster: a worker, or a server (then `worker` is None). `allocatable` is what is left of it."""
-        labels = self._labels_of(node)
-        if node.name not in self._told and worker is not None and worker.instance is not None:
-            instance, pool = worker.instance, pool_of(worker, self._policy)
-            if pool is None:
-                like = labels_by_nature(instance.instance_type, instance.zone)
-            else:
-                like = self._labels_of_new(pool, instance.instance_type, instance.zone)
-                like = {**like, CAPACITY_LABEL: SPOT if instance.market == SPOT else ON_DEMAND}
-            labels = {**like, **labels}
+    def existing(
+        self, node: Node, worker: Worker | None, *, cordoned: bool, beside: Iterable[tuple[str, int]] = ()
+    ) -> NodeSpec:
+        """A Node of the cluster: a worker, or a server (then `worker` is None).
+
+        `allocatable` is what is left of it, and what stands `beside` that: of pods that are put down one by one.
+        """
+        told, instance = node.name in self._told, worker.instance if worker is not None else None
+        like = self._like(worker, instance) if worker is not None and instance is not None and not told else {}
         return NodeSpec(
             name=node.name,
-            labels=as_labels({**labels, HOSTNAME_LABEL: labels.get(HOSTNAME_LABEL, node.name)}),
+            labels=as_labels({HOSTNAME_LABEL: node.name, **like, **self._labels_of(node)}),
             taints=self._taints_of(node, worker),
             unschedulable=cordoned,
-            allocatable=self._left_of(node, worker),
+            allocatable=self._left_of(node, worker, beside),
         )
+
+    def _like(self, worker: Worker, instance: Instance) -> Mapping[str, str]:
+        """The labels that such an instance has by itself, or by its pool."""
+        pool = pool_of(worker, self._policy)
+        market = SPOT if instance.market == SPOT else ON_DEMAND
+        key = (pool.name if pool is not None else None, instance.instance_type, instance.zone, market)
+        if pool is None and key not in self._likes:
+            self._likes[key] = labels_by_nature(instance.instance_type, instance.zone)
+        elif pool is not None and key not in self._likes:
+            of_pool = self._labels_of_new(pool, instance.instance_type, instance.zone)
+            self._likes[key] = {**of_pool, CAPACITY_LABEL: market}
+        return self._likes[key]
 
     def new(self, pool: WorkerPool, instance_type: str, zone: str = "") -> Template:
         """A fresh worker, with the DaemonSets that would run there. Without a zone it lies in any."""
@@ -157,8 +170,11 @@ class Machines:
         """What was shown of this Node."""
         if node is None:
             return {}
-        told = self._told.get(node.name)
-        return dict(told.labels) if told is not None else self.names.of(node.labels)
+        known = self._shown.get(node.name)
+        if known is None:
+            told = self._told.get(node.name)
+            known = self._shown[node.name] = dict(told.labels) if told is not None else self.names.of(node.labels)
+        return known
 
     def _labels_of_new(self, pool: WorkerPool, instance_type: str, zone: str) -> dict[str, str]:
         """What it sets by itself, and what all of ours have; of the same type, also what is of the type."""
@@ -168,20 +184,26 @@ class Machines:
         return self._new_labels[key]
 
     def _learned_labels(self, pool: WorkerPool, instance_type: str, zone: str) -> dict[str, str]:
-        of_pool = self._of_pools.get(pool.name, [])
-        alike = [labels for worker, labels in of_pool if _type_of(worker, labels) == instance_type]
         common = {**self._everywhere, **self._common_of(pool)}
         common = {key: value for key, value in common.items() if key not in OF_ONE_TYPE}
         seen = self._seen(instance_type)
         remembered = dict(seen.labels) if seen is not None and not self._ours else {}
         of_pools = {key for one in self._policy.pools for key in one.labels}  # nobody noted whose they were
         remembered = {key: value for key, value in remembered.items() if key not in of_pools}
-        labels = {**remembered, **common, **implied(instance_type, zone), **shared(alike)}
+        labels = {**remembered, **common, **implied(instance_type, zone), **self._alike(pool, instance_type)}
         # Of a Spot pool the ones that its base and share ask for are on demand all the same: most are not.
         labels |= {**pool.labels, POOL_LABEL: pool.name, CAPACITY_LABEL: pool.market}
         if not zone:
             return {key: value for key, value in labels.items() if key not in self._zone_valued}
         return labels | dict.fromkeys(self._zone_valued, zone) | {ZONE_LABEL: zone, REGION_LABEL: region_of(zone)}
+
+    def _alike(self, pool: WorkerPool, instance_type: str) -> dict[str, str]:
+        """What all of its workers of this type have in common, in whichever zone."""
+        key = (pool.name, instance_type)
+        if key not in self._alikes:
+            of_pool = self._of_pools.get(pool.name, ())
+            self._alikes[key] = shared(labels for one, labels in of_pool if _type_of(one, labels) == instance_type)
+        return self._alikes[key]
 
     @cached_property
     def _of_pools(self) -> dict[str, list[tuple[Worker, dict[str, str]]]]:
@@ -195,18 +217,15 @@ class Machines:
     @cached_property
     def _everywhere(self) -> dict[str, str]:
         """What all workers of ours have in common beside what their pools give them."""
-        return shared(self._undeclared(worker, labels) for worker, labels in self._ours)
+        there = (pool for pool in self._policy.pools if pool.name in self._of_pools)
+        declared = {POOL_LABEL, *(key for pool in there for key in pool.labels)}
+        common = shared(labels for _, labels in self._ours)
+        return {key: value for key, value in common.items() if key not in declared}
 
     def _common_of(self, pool: WorkerPool) -> dict[str, str]:
         if pool.name not in self._common:
             self._common[pool.name] = shared(labels for _, labels in self._of_pools.get(pool.name, ()))
         return self._common[pool.name]
-
-    def _undeclared(self, worker: Worker, labels: Mapping[str, str]) -> dict[str, str]:
-        """Without what its pool gives to its workers alone."""
-        pool = pool_of(worker, self._policy)
-        declared = {POOL_LABEL, *(pool.labels if pool is not None else ())}
-        return {key: value for key, value in labels.items() if key not in declared}
 
     # ------------------------------------------------------------------------------------------------------- taints
 
@@ -269,11 +288,11 @@ class Machines:
         """
         if worker is None or worker.instance is None or not worker.ours or node.created_at_s is None:
             return {}
-        told = self._told.get(node.name)
+        expected = extended_of(worker.instance.instance_type, self._policy)
+        told = self._told.get(node.name) if expected else None
         if told is not None and self._told_at_s >= node.created_at_s + self._policy.workers.join_timeout_s:
             return {}
         there = dict(told.allocatable) if told is not None else {}
-        expected = extended_of(worker.instance.instance_type, self._policy)
         return {name: pieces for name, pieces in expected.items() if not there.get(name)}
 
     def to_be_told_after_s(self, resources: Container[str]) -> int:
@@ -294,17 +313,20 @@ class Machines:
     def _sizes_seen(self) -> dict[str, Resources]:
         return sizes_seen(self._fleet)
 
-    def _left_of(self, node: Node, worker: Worker | None) -> Amounts:
+    def _left_of(self, node: Node, worker: Worker | None, beside: Iterable[tuple[str, int]]) -> Amounts:
         """Allocatable less what is requested, by the metrics; what they do not show as the server told it, whole."""
         told = self._told.get(node.name)
         other = {name: value for name, value in told.allocatable if name not in METRICS_SHOW} if told else {}
         if told is None:
             other = {DISK: UNLIMITED}
         other |= self.awaited(node, worker)
-        if node.allocatable is None or node.requested is None:
-            return as_amounts({**other, "cpu": 0, "memory": 0, "pods": 0})
-        left = node.allocatable - node.requested
-        return as_amounts({**other, "cpu": left.cpu_millicores, "memory": left.memory_bytes, "pods": left.pods})
+        left = Resources()
+        if node.allocatable is not None and node.requested is not None:
+            left = node.allocatable - node.requested
+        amounts = {**other, "cpu": left.cpu_millicores, "memory": left.memory_bytes, "pods": left.pods}
+        for name, amount in beside:
+            amounts[name] += amount
+        return as_amounts(amounts)
 
     def _allocatable_of_new(self, instance_type: str) -> Amounts:
         told = [

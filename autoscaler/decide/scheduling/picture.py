@@ -3,6 +3,7 @@
 Pods are in it as what they take away, but those of owners whose places bear on a verdict: they are put down one by one.
 """
 
+from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -13,10 +14,9 @@ from autoscaler.decide.capacity.pools import pool_named, pool_of
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.scheduling.asking import Known, what_is_known
 from autoscaler.decide.scheduling.cluster import Cluster
-from autoscaler.decide.scheduling.machines import as_amounts
 from autoscaler.decide.scheduling.placing import Template
 from autoscaler.model import OwnerRules, RemovalPhase, Snapshot, State
-from autoscaler.model.rules import HOSTNAME_LABEL, NodeSpec
+from autoscaler.model.rules import HOSTNAME_LABEL, Amounts, NodeSpec
 from autoscaler.policy import Policy
 from autoscaler.pools import WorkerPool
 
@@ -46,11 +46,12 @@ class Picture:
         """Nodes where the scheduler has had its chance."""
         self.back: dict[str, str] = {}
         """Operation id of each removal that may be undone -> its Node, newest first: cordoned here."""
-        self._held: dict[str, list[tuple[OwnerRules, int]]] = {}
+        self._held: defaultdict[str, list[tuple[OwnerRules, int]]] = defaultdict(list)
+        self._shown: dict[str, tuple[int, int]] = {}
         for place in snapshot.places:
             owner = self.book.placed(place.owner)
             if owner is not None:
-                self._held.setdefault(place.node, []).append((owner, place.count))
+                self._held[place.node].append((owner, place.count))
         self._add_nodes(snapshot, fleet, just_joined, now_s)
         self._add_coming(fleet, state, policy)
 
@@ -110,24 +111,31 @@ class Picture:
             worker = workers.get(node.name)
             if worker is None:
                 # A server is a domain like any other, and no place that a worker is judged by.
-                self._set_up(self._whole(self.machines.existing(node, None, cordoned=True)))
+                self._set_up(self.machines.existing(node, None, cordoned=True, beside=self._beside(node.name)))
             elif worker.standing is not Standing.DEAD and not _is_coming(worker):
                 closed = node.cordoned is not False and worker.standing is not Standing.JOINING
                 cordoned = closed or worker.standing is Standing.LEAVING
-                self._set_up(self._whole(self.machines.existing(node, worker, cordoned=cordoned)))
+                beside = self._beside(node.name)
+                self._set_up(self.machines.existing(node, worker, cordoned=cordoned, beside=beside))
                 new = _is_new(worker, just_joined, now_s) or bool(self.machines.awaited(node, worker))
                 if worker.standing is Standing.READY and not cordoned and not new:
                     self.settled.append(node.name)
 
-    def _whole(self, spec: NodeSpec) -> NodeSpec:
-        """With what the metrics counted of the pods that are put down one by one: those take theirs themselves."""
-        left = dict(spec.allocatable)
-        for owner, count in self._held.get(spec.name, ()):
-            shown = dict(owner.shown or owner.rules.requests)
-            for name in ("cpu", "memory"):
-                left[name] = left.get(name, 0) + shown.get(name, 0) * count
-            left["pods"] = left.get("pods", 0) + count
-        return msgspec.structs.replace(spec, allocatable=as_amounts(left))
+    def _beside(self, name: str) -> Amounts:
+        """What the metrics counted there of the pods that are put down one by one: those take theirs themselves."""
+        cpu_millicores = memory_bytes = pods = 0
+        for owner, count in self._held.get(name, ()):
+            cpu, memory = self._shown.get(owner.owner) or self._shown_of(owner)
+            cpu_millicores += cpu * count
+            memory_bytes += memory * count
+            pods += count
+        return (("cpu", cpu_millicores), ("memory", memory_bytes), ("pods", pods))
+
+    def _shown_of(self, owner: OwnerRules) -> tuple[int, int]:
+        """CPU and memory that the metrics show of one of its pods."""
+        shown = dict(owner.shown or owner.rules.requests)
+        self._shown[owner.owner] = known = shown.get("cpu", 0), shown.get("memory", 0)
+        return known
 
     def _add_coming(self, fleet: FleetView, state: State, policy: Policy) -> None:
         """A node for every worker on its way, identified or not."""

@@ -6,12 +6,12 @@ import msgspec
 
 from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
 from autoscaler.decide.scheduling.filters import LASTING, OF_THE_CLUSTER
-from autoscaler.decide.scheduling.filters.inter_pod_affinity import Neighbours, inter_pod_affinity
+from autoscaler.decide.scheduling.filters.inter_pod_affinity import Neighbours
 from autoscaler.decide.scheduling.filters.node_ports import node_ports
 from autoscaler.decide.scheduling.filters.node_resources_fit import how_many_fit
-from autoscaler.decide.scheduling.filters.pod_topology_spread import pod_topology_spread
 from autoscaler.decide.scheduling.filters.refusal import Check, Plugin
 from autoscaler.decide.scheduling.filters.volumes import ZONE_KEYS
+from autoscaler.decide.scheduling.lanes import Lanes
 from autoscaler.model.rules import HOSTNAME_LABEL, BoundClaim, NodeSpec, NodeTerm, PodRules, WaitingClaim
 
 
@@ -106,22 +106,16 @@ class Trial:
             else:
                 self.cluster.place(step.rules, step.node, -step.count)
 
-    def fill(self, rules: PodRules, count: int, nodes: Iterable[NodeInfo]) -> int:
+    def fill(self, rules: PodRules, count: int, nodes: Sequence[NodeInfo]) -> int:
         """Put up to `count` pods on the nodes, first fit; returns how many found a place.
 
         Nodes of the same domains stand in one lane, and lanes take turns where a pod changes the verdict on its like.
         """
+        if not nodes or not count:
+            return 0
         if not (rules.spread or rules.affinity or rules.anti_affinity or rules.host_ports):
             return self._fill_plainly(rules, count, nodes)
-        lanes = self._lanes(rules, nodes)
-        left = count
-        while left and lanes:
-            before = left
-            for lane in lanes:
-                left -= lane.take(left) if left else 0
-            if left == before:
-                break
-        return count - left
+        return Lanes(rules, self.cluster, nodes, self._lasting_of(rules).accepts).fill(count, self.put)
 
     def minds_nobody(self, rules: PodRules) -> bool:
         """Whether no other pod, wherever it is, may change the verdict on such a pod but by the room that it takes."""
@@ -130,24 +124,16 @@ class Trial:
 
     def _fill_plainly(self, rules: PodRules, count: int, nodes: Iterable[NodeInfo]) -> int:
         """Of a class whose pods do not mind each other: as many as fit on each, and no look at the nodes behind."""
-        left = count
+        lasting, neighbours, left = self._lasting_of(rules), self.cluster.watcher(Neighbours, rules), count
         for node in nodes:
-            if not left:
-                break
             fit = how_many_fit(rules, node)
-            if fit and self._lasting_of(rules).accepts(node) and not inter_pod_affinity(rules, node, self.cluster):
+            if fit and lasting.accepts(node) and not neighbours.refuses(node):
                 portion = min(fit, left)
                 self.put(rules, node, portion)
                 left -= portion
+                if not left:
+                    break
         return count - left
-
-    def _lanes(self, rules: PodRules, nodes: Iterable[NodeInfo]) -> list["_Lane"]:
-        keys = _topology_keys(rules) - {HOSTNAME_LABEL}
-        by_domain: dict[tuple[str | None, ...], list[NodeInfo]] = {}
-        for node in nodes:
-            if self.may_ever_fit(rules, node):
-                by_domain.setdefault(tuple([node.labels.get(key) for key in keys]), []).append(node)
-        return [_Lane(self, rules, members) for members in by_domain.values()]
 
     def may_ever_fit(self, rules: PodRules, node: NodeInfo) -> bool:
         """Whether there is room, and nothing against the node that no placement changes."""
@@ -166,52 +152,6 @@ class Trial:
         if known is None:
             known = self._lasting[rules] = Lasting(rules, self.cluster)
         return known
-
-
-class _Lane:
-    """Nodes of the same domains, and one class of pods that goes on them."""
-
-    def __init__(self, trial: Trial, rules: PodRules, nodes: list[NodeInfo]) -> None:
-        self._trial, self._rules, self._nodes = trial, rules, nodes
-        self._alike = HOSTNAME_LABEL not in _topology_keys(rules)
-        """Whether a count that refuses one node refuses them all."""
-        self._singly = bool(rules.spread or rules.anti_affinity or rules.host_ports)
-        """Whether a pod may change the verdict on the next one."""
-
-    def take(self, count: int) -> int:
-        """Put pods on the first nodes that take them: one pod, or as many as fit where they do not mind each other."""
-        rules, cluster = self._rules, self._trial.cluster
-        left, waiting = count, self._nodes
-        again: list[NodeInfo] = []
-        for place, node in enumerate(waiting):
-            fit = how_many_fit(rules, node)
-            if not fit or (rules.host_ports and node_ports(rules, node, cluster)):
-                continue
-            if rules.spread and pod_topology_spread(rules, node, cluster):
-                again.append(node)
-                if self._alike:
-                    self._nodes = [*again, *waiting[place + 1 :]]
-                    return count - left
-                continue
-            if inter_pod_affinity(rules, node, cluster):
-                if rules.affinity:  # company may come; what stands against a node by anti-affinity stays
-                    again.append(node)
-                continue
-            portion = 1 if self._singly else min(fit, left)
-            self._trial.put(rules, node, portion)
-            left -= portion
-            if portion < fit:
-                again.append(node)
-            if not left or self._singly:
-                self._nodes = [*again, *waiting[place + 1 :]]
-                return count - left
-        self._nodes = again
-        return count - left
-
-
-def _topology_keys(rules: PodRules) -> set[str]:
-    """Of the counts that may refuse a node now and take it later. Anti-affinity, once it refuses, goes on refusing."""
-    return {constraint.topology_key for constraint in rules.spread} | {term.topology_key for term in rules.affinity}
 
 
 class Lasting:

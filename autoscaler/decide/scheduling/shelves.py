@@ -4,10 +4,10 @@ A large cluster is full for most of what waits: who looks for room for one class
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
-from autoscaler.decide.scheduling.placing import Waiting
+from autoscaler.decide.scheduling.placing import Trial, Waiting
 from autoscaler.model.rules import PodRules
 
 
@@ -43,14 +43,35 @@ def shelves_of(cluster: Cluster, classes: Sequence[Waiting], *, emptiest_first: 
     shelves: Shelves = {}
     for on in {group.on for group in classes}:
         named = cluster.nodes.values() if on is None else [cluster.nodes[name] for name in on if name in cluster.nodes]
-        nodes = [node for node in named if node.pods_left > 0]
-        for name, value in least:
-            if value > 0:
-                nodes = [node for node in nodes if node.free.get(name, 0) >= value]
+        nodes = _with_room(named, least)
         nodes.sort(key=lambda node: node.name)
         nodes.sort(key=lambda node: [node.free.get(name, 0) for name, _ in least], reverse=emptiest_first)
         shelves[on] = Shelf(nodes, first, emptiest_first=emptiest_first)
     return shelves
+
+
+class Opened:
+    """The new nodes of a plan in their order, but for those that are full for all of its classes: they stay so."""
+
+    def __init__(self, trial: Trial, classes: Sequence[Waiting]) -> None:
+        self._trial, self._least = trial, _least(classes)
+        self._nodes: list[NodeInfo] = []
+        self._seen = 0
+
+    def with_room(self) -> list[NodeInfo]:
+        """As they are now."""
+        new = [node for _, node in self._trial.opened[self._seen :]]
+        self._seen += len(new)
+        self._nodes = _with_room((*self._nodes, *new), self._least)
+        return self._nodes
+
+
+def _with_room(nodes: Iterable[NodeInfo], least: Sequence[tuple[str, int]]) -> list[NodeInfo]:
+    found = [node for node in nodes if node.pods_left > 0]
+    for name, value in least:
+        if value > 0:
+            found = [node for node in found if node.free.get(name, 0) >= value]
+    return found
 
 
 def _least(classes: Sequence[Waiting]) -> list[tuple[str, int]]:

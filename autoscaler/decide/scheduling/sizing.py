@@ -21,7 +21,7 @@ from autoscaler.decide.scheduling.filters.node_resources_fit import how_many_fit
 from autoscaler.decide.scheduling.guard import Budget, guaranteed
 from autoscaler.decide.scheduling.offers import Offers, Order, order_of
 from autoscaler.decide.scheduling.placing import Template, Trial, Waiting
-from autoscaler.decide.scheduling.shelves import Shelves, shelves_of
+from autoscaler.decide.scheduling.shelves import Opened, Shelves, shelves_of
 from autoscaler.model.rules import PodRules
 
 TRIED_PODS: Final = 3_000
@@ -198,10 +198,10 @@ def _without(classes: Sequence[Waiting], placed: Sequence[int]) -> list[Waiting]
 def _grow(trial: Trial, classes: list[Waiting], way: _Way, at_most: int) -> Sizing:
     """Class by class, and again as long as it helps: a pod may wait for another that was placed after it."""
     before: list[Waiting] = []
-    left = classes
+    left, opened = classes, Opened(trial, classes)
     while left and left != before:
         before = left
-        left = _without(before, [_grow_for(trial, group, way, at_most) for group in before])
+        left = _without(before, [_grow_for(trial, group, way, at_most, opened) for group in before])
     return Sizing(new_nodes=dict(sorted(trial.numbers.items())), left=tuple(left))
 
 
@@ -234,20 +234,21 @@ def _open_all(trial: Trial, templates: Sequence[Template], numbers: Mapping[str,
                 trial.open(template)
 
 
-def _grow_for(trial: Trial, group: Waiting, way: _Way, at_most: int) -> int:
+def _grow_for(trial: Trial, group: Waiting, way: _Way, at_most: int, opened: Opened) -> int:
     """Fill what was opened, then open one after the other as long as each takes a pod. Returns how many are placed."""
-    nodes = [node for _, node in trial.opened]
+    rules, nodes = group.rules, opened.with_room()
     if way.emptiest_first:
-        nodes.sort(key=lambda node: [-node.free.get(name, 0) for name, _ in group.rules.requests])
-    placed = trial.fill(group.rules, group.count, nodes)
+        nodes = sorted(nodes, key=lambda node: [-node.free.get(name, 0) for name, _ in rules.requests])
+    placed = trial.fill(rules, group.count, nodes)
     # With the other new nodes that have room: one domain more may let pods into the old ones.
-    others = [node for _, node in trial.opened if trial.may_ever_fit(group.rules, node)] if group.rules.spread else []
+    spreads = rules.spread and placed < group.count
+    others = [node for node in opened.with_room() if trial.may_ever_fit(rules, node)] if spreads else []
     while placed < group.count and len(trial.opened) < at_most:
-        node = _open_for(trial, group.rules, group.count - placed, way)
+        node = _open_for(trial, rules, group.count - placed, way)
         if node is None:
             break
-        placed += trial.fill(group.rules, group.count - placed, [node, *others])
-        if group.rules.spread:
+        placed += trial.fill(rules, group.count - placed, [node, *others])
+        if rules.spread:
             others.append(node)
     return placed
 

@@ -71,9 +71,9 @@ class Neighbours:
         """The scheduler's order: affinity, anti-affinity, the others' anti-affinity."""
         if self._rules.affinity and not self._has_company(node):
             return ("node(s) didn't match pod affinity rules",)
-        if any(self._avoided.near(term.topology_key, node) for term in self._rules.anti_affinity):
+        if self._avoided.by_key and any(self._avoided.near(t.topology_key, node) for t in self._rules.anti_affinity):
             return ("node(s) didn't match pod anti-affinity rules",)
-        if any(self._avoiding.near(key, node) for key in self._avoiding.by_key):
+        if self._avoiding.by_key and any(self._avoiding.near(key, node) for key in self._avoiding.by_key):
             return ("node(s) didn't satisfy existing pods anti-affinity rules",)
         return YES
 
@@ -107,9 +107,13 @@ class Neighbours:
     def placed(self, group: Group) -> None:
         """Pods on their way out count like all others."""
         bearing = self._bearing(group.rules)
-        self._wanted.add(bearing.wanted, group.node, group.count)
-        self._avoided.add(bearing.avoided, group.node, group.count)
-        self._avoiding.add(bearing.avoiding, group.node, group.count)
+        node, count = group.node, group.count
+        if bearing.wanted:
+            self._wanted.add(bearing.wanted, node, count)
+        if bearing.avoided:
+            self._avoided.add(bearing.avoided, node, count)
+        if bearing.avoiding:
+            self._avoiding.add(bearing.avoiding, node, count)
 
     def _bearing(self, other: PodRules) -> _Bearing:
         rules = self._rules

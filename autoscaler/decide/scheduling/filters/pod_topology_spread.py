@@ -47,12 +47,16 @@ class _Domains:
         if not self._having[pods]:
             del self._having[pods]
 
-    def full(self, domain: str) -> bool:
-        """Whether one more pod would stand out. With fewer domains than asked, an empty one is taken as given."""
+    @property
+    def emptiest(self) -> int:
+        """Selected pods in the emptiest domain. With fewer domains than asked, an empty one is taken as given."""
         domains = len(self._nodes)
         some_empty = domains < self.constraint.min_domains or domains > len(self._pods)
-        emptiest = 0 if some_empty else min(self._having)
-        return self._pods.get(domain, 0) + self.itself - emptiest > self.constraint.max_skew
+        return 0 if some_empty else min(self._having)
+
+    def full(self, domain: str) -> bool:
+        """Whether one more pod would stand out."""
+        return self._pods.get(domain, 0) + self.itself - self.emptiest > self.constraint.max_skew
 
 
 class Spread:
@@ -92,6 +96,11 @@ class Spread:
                 return ("node(s) didn't match pod topology spread constraints",)
         return YES
 
+    @property
+    def emptiest(self) -> tuple[int, ...]:
+        """By constraint. While these stay and no pod goes, whom it refused it goes on refusing."""
+        return tuple([domains.emptiest for domains in self.domains])
+
     def concerns(self, rules: PodRules) -> bool:
         """Whether a constraint counts such pods."""
         return any(self._counted(rules))
@@ -116,13 +125,14 @@ class Spread:
         if group.ending:
             return
         counted = self._counted(group.rules)
-        for place, domain in enumerate(self._domains_of(group.node)):
+        if self._every_node:
+            domain = group.node.labels.get(self._rules.spread[0].topology_key)
+            if counted[0] and domain is not None:
+                self.domains[0].pods(domain, group.count)
+            return
+        for place, domain in enumerate(self._counting[group.node]):
             if counted[place] and domain is not None:
                 self.domains[place].pods(domain, group.count)
-
-    def _domains_of(self, node: NodeInfo) -> tuple[str | None, ...]:
-        """Of a node that is there."""
-        return (node.labels.get(self._rules.spread[0].topology_key),) if self._every_node else self._counting[node]
 
     def joined(self, node: NodeInfo) -> None:
         """A node counts if it has the keys of all constraints, however full, cordoned or unfit it is otherwise."""
