@@ -110,7 +110,8 @@ def pod_key(labels: Mapping[str, str]) -> PodKey:
 
 def prefixed(labels: Mapping[str, str], prefix: str) -> Labels:
     """The labels of that prefix, without it."""
-    return tuple(sorted((k.removeprefix(prefix), v) for k, v in labels.items() if k.startswith(prefix)))
+    begin = len(prefix)
+    return tuple(sorted([(key[begin:], value) for key, value in labels.items() if key.startswith(prefix)]))
 
 
 def _requests(rows: Rows) -> tuple[dict[PodKey, Parts], list[str]]:

@@ -6,6 +6,7 @@ Only what is no answer at all is refused. An owner whose lines do not read is na
 import gzip
 import zlib
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -217,8 +218,12 @@ def pack_kept(rules: SchedulingRules) -> bytes:
     return packed
 
 
+@lru_cache(maxsize=2)
 def unpack_kept(packed: bytes) -> SchedulingRules:
-    """Raises BadRules for a record that does not read, of another version for example: it is asked for again."""
+    """Raises BadRules for a record that does not read, of another version for example: it is asked for again.
+
+    Rules stay as they are for hours: whoever looks again has them at hand.
+    """
     try:
         return msgspec.json.decode(gzip.decompress(packed), type=SchedulingRules)
     except (OSError, EOFError, zlib.error, msgspec.MsgspecError) as error:

@@ -43,9 +43,15 @@ class _Search:
         self._trial, self._waiting, self._budget, self._beat = trial, waiting, budget, beat
         kinds: dict[str, int] = {}
         named = [*((f"old {node.name}", node) for node in existing), *((f"new {t}", node) for t, node in trial.opened)]
-        self._nodes = [(kinds.setdefault(kind, len(kinds)), node) for kind, node in named]
+        self._nodes = [(kinds.setdefault(kind, len(kinds)), node) for kind, node in named if self._may_take(node)]
         self._on = {node: [0] * len(waiting) for _, node in self._nodes}
         self._known: dict[_Situation, int] = {}
+
+    def _may_take(self, node: NodeInfo) -> bool:
+        """Whether any of them may come to fit there: a pod that is placed opens a node only to rules about others."""
+        return any(
+            group.rules.affinity or group.rules.spread or self._trial.fits(group.rules, node) for group in self._waiting
+        )
 
     def fewest(self, left: list[int], placed: int) -> int:
         """The fewest that are placed in the end, from here on."""

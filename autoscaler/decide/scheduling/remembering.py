@@ -64,7 +64,11 @@ def _labels(snapshot: Snapshot, instance_type: str, workers: Sequence[Worker]) -
     rules = snapshot.scheduling_rules
     told = {node.name: dict(node.labels) for node in rules.nodes} if rules is not None else {}
     names = RealNames(key for labels in told.values() for key in labels)
-    seen = [told.get(w.node.name) or names.of(w.node.labels) for w in workers if w.node is not None]
+    nodes = [worker.node for worker in workers if worker.node is not None]
+    seen = [told[node.name] for node in nodes if told.get(node.name)]
+    shown = [set(node.labels) for node in nodes if not told.get(node.name)]
+    if shown:  # what is common is common under either name: one translation is enough
+        seen.append(names.of(set.intersection(*shown)))
     own = implied(instance_type, "")
     labels = {k: v for k, v in shared(seen).items() if own.get(k) != v and k not in OF_ONE_NODE}
     labels.pop("topology.kubernetes.io/region", None)

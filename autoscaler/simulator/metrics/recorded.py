@@ -166,7 +166,7 @@ class Recorder:
         grid = Grid(scraped_every_s) if scraped_every_s is not None else self._cluster
         view = self._view_at(grid.at_s(grid.last(now_s - lag_s)))
         if isinstance(question, Sight):
-            return seen(self._sight(view, now_s, grid, with_owners=question.with_owners), question)
+            return self._sight(view, now_s, grid, question)
         requested = self._requested(now_s) if isinstance(question, Rooms) else ()
         return self._rare_rows(question, view, requested, now_s)
 
@@ -201,12 +201,13 @@ class Recorder:
         sight = tuple(self.rows(Sight(with_owners=True, with_versions=True), now_s))
         return Scene(self._view_at(now_s), sight, tuple(self._requested(now_s)), now_s)
 
-    def _sight(self, view: ClusterView | None, now_s: float, grid: Grid, *, with_owners: bool) -> list[Row]:
+    def _sight(self, view: ClusterView | None, now_s: float, grid: Grid, question: Sight) -> list[Row]:
         self._utilisation.catch_up(now_s, self.horizon_s, self._changes)
         rows: list[Row] = []
         if view is not None:
             rows.extend(view.sight)
-            rows.extend(view.youngest_owner if with_owners else ())
+            rows.extend(view.youngest_owner if question.with_owners else ())
+            rows.extend([facts.version_row for facts in view.nodes] if question.with_versions else ())
             rows.extend(self._unbound_long(view, self._view_at(grid.at_s(grid.last(now_s - SETTLED_WINDOW_S)))))
             rows.extend(self._ready_windows(view, now_s))
         else:
@@ -228,8 +229,8 @@ class Recorder:
         mark = {"rendered": self.rendered} if self.rendered else {}
         for labels, text in self._evaluated_at(now_s):
             yield {**labels, **mark, FAMILY: "rules"}, text
-        told = view.sight if view is not None else ()
-        versions = Counter(one["kubelet_version"] for one, _ in told if one[FAMILY] == "node_version")
+        told = [facts.version_row for facts in view.nodes] if view is not None else []
+        versions = Counter(labels["kubelet_version"] for labels, _ in told)
         for version, count in versions.items():
             yield row("kubelets", str(count), kubelet_version=version)
 

@@ -46,6 +46,8 @@ class NodeFacts:
     managed: bool
     rows: tuple[Row, ...]
     """Of the sight."""
+    version_row: Row
+    """Of the sight, where that is asked."""
     labels_row: Row
 
 
@@ -222,7 +224,6 @@ def _node_facts(node: SimNode, told: Mapping[str, str]) -> NodeFacts:
             pods=str(node.max_pods),
         )
     ]
-    rows.append(row("node_version", "1", node=name, kubelet_version=node.machine.k3s_version))
     if not node.ready:
         rows.append(row("node_not_ready", "0", node=name))
         if managed:
@@ -240,6 +241,7 @@ def _node_facts(node: SimNode, told: Mapping[str, str]) -> NodeFacts:
         addresses=sum(1 for _ in addresses(node)),
         managed=managed,
         rows=tuple(rows),
+        version_row=row("node_version", "1", node=name, kubelet_version=node.machine.k3s_version),
         labels_row=row("node_labels", "1", node=name, **told, **allowed("label", node.labels, ALLOWED_NODE_LABELS)),
     )
 

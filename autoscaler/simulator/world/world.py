@@ -318,7 +318,8 @@ class World:
                 state.dirty_owners.add(owner)
             if cores != workload.template.burn_cores:
                 for pod in live_pods(state, owner):
-                    pod.template = msgspec.structs.replace(pod.template, burn_cores=cores)
+                    alike = pod.template is workload.template
+                    pod.template = template if alike else msgspec.structs.replace(pod.template, burn_cores=cores)
                     if pod.node is not None:
                         state.dirty_nodes.add(pod.node.name)
         settle(state)
