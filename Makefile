@@ -4,6 +4,9 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
+# Images of CI set it to stay small, and then every Python that a test starts compiles boto3 and all of us anew: half of
+# what starting the command line takes.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON_BIN := .venv/bin/python
 UV := .venv/bin/uv
