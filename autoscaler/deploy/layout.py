@@ -1,6 +1,7 @@
 """Lays PromQL out over lines, for people who read the rendered rules. Nothing but blanks changes."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Final
 
 WIDTH: Final = 104
@@ -11,8 +12,12 @@ _LISTING: Final = ("on", "ignoring", "by", "without", "group_left", "group_right
 """What stands before a list of labels."""
 
 
+@lru_cache(maxsize=64)
 def laid_out(promql: str, *, width: int = WIDTH) -> str:
-    """Break what does not fit: before operators, and inside parentheses, two deeper each time."""
+    """Break what does not fit: before operators, and inside parentheses, two deeper each time.
+
+    Remembered: the doctor asks for the same expressions once a policy and once a kind of Prometheus.
+    """
     return "\n".join(_lines(_parts(promql, " \n"), width))
 
 

@@ -10,6 +10,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 from urllib.parse import urlsplit
@@ -139,7 +140,13 @@ def rules_mark(policy: Policy, settings: Settings) -> str:
 
 
 def _mark(values: Mapping[str, str]) -> str:
-    said = [yaml.safe_load(_fill(path, {**values, "rendered": ""})) for path in RULES]
+    return _mark_of(*(_fill(path, {**values, "rendered": ""}) for path in RULES))
+
+
+@lru_cache(maxsize=16)
+def _mark_of(*texts: str) -> str:
+    """Of files that are filled. Remembered: reading this much YAML takes longer than all else that a mark needs."""
+    said = [yaml.safe_load(text) for text in texts]
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
 
 
