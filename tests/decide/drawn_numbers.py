@@ -1,7 +1,6 @@
 """Custom signals and forecasts, drawn: known, unknown, absurd, refused, with a past or without."""
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from hypothesis import strategies as st
 
@@ -18,8 +17,7 @@ from autoscaler.model import (
 )
 from autoscaler.signals import CustomSignal
 from tests.decide.builders import NOW_S
-
-Draw = Callable[[st.SearchStrategy[Any]], Any]
+from tests.decide.drawing import Draw, among
 
 SIGNALS: Final = (
     (),
@@ -37,8 +35,8 @@ FORECASTS: Final = (
     Forecast(mode="on", trend=False, horizon_s=1800, max_extra=1000),
     Forecast(mode="shadow"),
 )
-values = st.sampled_from([None, -5.0, 0.0, 11.0, 250.0, 600.0, 1e15])
-amounts = st.sampled_from([None, 0, 100, 5_000, 10**15])
+values = among(None, -5.0, 0.0, 11.0, 250.0, 600.0, 1e15)
+amounts = among(None, 0, 100, 5_000, 10**15)
 demands = st.builds(
     Demand,
     cpu_requested_millicores=amounts,
@@ -58,11 +56,11 @@ def seen_signals(draw: Draw) -> tuple[SeenSignal, ...] | None:
             now=draw(values),
             least=draw(values),
             most=draw(values),
-            problem=draw(st.sampled_from(["", "no answer"])),
-            failure=draw(st.sampled_from([None, None, *SignalFailure])),
+            problem=draw(among("", "no answer")),
+            failure=draw(among(None, None, *SignalFailure)),
             asked=draw(st.booleans()),
         )
-        for name in draw(st.sets(st.sampled_from(["queue", "age", "another"])))
+        for name in draw(st.sets(among("queue", "age", "another")))
     )
 
 
@@ -80,16 +78,16 @@ def histories(draw: Draw) -> DemandHistory | None:
             for day in days
             for slot in draw(st.sets(st.integers(0, 8), max_size=2))
         ),
-        problem=draw(st.sampled_from(["", "", "", "not recorded"])),
+        problem=draw(among("", "", "", "not recorded")),
     )
 
 
 kept_forecasts = st.none() | st.builds(
     KeptForecast,
-    made_at_s=st.sampled_from([NOW_S, NOW_S - 599, NOW_S - 600, NOW_S - 9000, NOW_S + 5]),
+    made_at_s=among(NOW_S, NOW_S - 599, NOW_S - 600, NOW_S - 9000, NOW_S + 5),
     now=demands,
     slots=st.lists(
-        st.builds(KeptSlot, at_s=st.sampled_from([NOW_S - 300, NOW_S, NOW_S + 600, NOW_S + 1700]), demand=demands),
+        st.builds(KeptSlot, at_s=among(NOW_S - 300, NOW_S, NOW_S + 600, NOW_S + 1700), demand=demands),
         max_size=3,
     ).map(tuple),
     earlier_days=st.integers(0, 10),
@@ -98,11 +96,11 @@ kept_forecasts = st.none() | st.builds(
 asides = st.lists(
     st.builds(
         AsideSignal,
-        name=st.sampled_from(["queue", "gone"]),
-        fingerprint=st.sampled_from([SIGNALS[2][0].fingerprint, "00000000"]),
-        failure=st.sampled_from(list(SignalFailure)),
+        name=among("queue", "gone"),
+        fingerprint=among(SIGNALS[2][0].fingerprint, "00000000"),
+        failure=among(*SignalFailure),
         problem=st.just("refused"),
-        until_s=st.sampled_from([NOW_S - 1, NOW_S + 60]),
+        until_s=among(NOW_S - 1, NOW_S + 60),
     ),
     max_size=2,
 ).map(tuple)

@@ -1,6 +1,5 @@
 """Every snapshot, state and policy that there can be, drawn: unknown values, missing families, all phases."""
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -54,6 +53,7 @@ from tests.decide.builders import (
     waiting,
     worker,
 )
+from tests.decide.drawing import Draw, among
 from tests.decide.drawn_numbers import FORECASTS, SIGNALS, asides, histories, kept_forecasts, seen_signals
 
 HEADROOMS = (
@@ -64,13 +64,38 @@ HEADROOMS = (
     Headroom(pod=PodShape(cpu_millicores=12_000, memory_mib=1)),
 )
 
-Draw = Callable[[st.SearchStrategy[Any]], Any]
-
-maybe = st.sampled_from([True, False, None])
+maybe = among(True, False, None)
 ratios = st.one_of(st.none(), st.floats(min_value=0, max_value=1))
-ages = st.sampled_from([-5, 0, 59, 400, 601, 1799, 1800, 9000, NOW_S])
+ages = among(-5, 0, 59, 400, 601, 1799, 1800, 9000, NOW_S)
 """Seconds; a clock may be behind what it looks at, and a time may never have been set."""
-owners = st.sampled_from(["ReplicaSet", "ReplicaSet", "StatefulSet", "DaemonSet", "Node", ""])
+owners = among("ReplicaSet", "ReplicaSet", "StatefulSet", "DaemonSet", "Node", "")
+spot_prices = st.sampled_from([{}, {"t3.small": 0.007}])
+join_failures = st.none() | st.builds(
+    JoinFailures,
+    failures=st.integers(1, 40),
+    failed_at_s=among(NOW_S - 5000, NOW_S - 100, NOW_S),
+    until_s=among(NOW_S - 1, NOW_S, NOW_S + 600),
+    after_ready=st.booleans(),
+)
+replacements = st.none() | st.builds(
+    Replacement,
+    instance_id=among(*(iid(n) for n in range(1, 6))),
+    reason=among("rotation", "cheaper"),
+    cause=among("max_age", "k3s_version", "cheaper"),
+    why=st.just("it is old"),
+    began_at_s=among(NOW_S - 9000, NOW_S - 400, NOW_S),
+    launched_by=among("d0", "l1"),
+    count=st.integers(1, 2),
+    drains=st.booleans(),
+)
+spot_returns = st.none() | st.builds(
+    SpotReturn,
+    instance_id=among("", iid(1), iid(2)),
+    decision_id=among("l1", "d0"),
+    draining=st.booleans(),
+    failures=st.integers(0, 40),
+    until_s=among(0, NOW_S, NOW_S + 500),
+)
 
 
 @st.composite
@@ -78,21 +103,21 @@ def machines(draw: Draw, number: int) -> Machine:
     age_s = draw(ages)
     of: dict[str, Any] = {
         "launched_at_s": NOW_S - age_s,
-        "state": draw(st.sampled_from([InstanceState.RUNNING] * 6 + list(InstanceState))),
-        "managed": draw(st.sampled_from([True, True, True, False])),
-        "operation_id": draw(st.sampled_from([None, "l1", "l2", "of-nobody"])),
-        "instance_type": draw(st.sampled_from(["t3.small", "t3.small", "x9.unheard-of"])),
-        "market": draw(st.sampled_from([ON_DEMAND, ON_DEMAND, SPOT, "scheduled"])),
+        "state": draw(among(*[InstanceState.RUNNING] * 6, *InstanceState)),
+        "managed": draw(among(True, True, True, False)),
+        "operation_id": draw(among(None, "l1", "l2", "of-nobody")),
+        "instance_type": draw(among("t3.small", "t3.small", "x9.unheard-of")),
+        "market": draw(among(ON_DEMAND, ON_DEMAND, SPOT, "scheduled")),
     }
     of_node: dict[str, Any] = {
-        "created_at_s": draw(st.sampled_from([NOW_S - age_s, NOW_S - age_s, None])),
-        "ready": draw(st.sampled_from([True, True, True, False, None])),
+        "created_at_s": draw(among(NOW_S - age_s, NOW_S - age_s, None)),
+        "ready": draw(among(True, True, True, False, None)),
         "unready_long": draw(maybe),
-        "cordoned": draw(st.sampled_from([False, False, True, None])),
+        "cordoned": draw(among(False, False, True, None)),
         "tainted": draw(st.booleans()),
-        "local_volumes": draw(st.sampled_from([0, 0, 1, None])),
-        "managed": draw(st.sampled_from([True, True, False, None])),
-        "control_plane": draw(st.sampled_from([False] * 9 + [True])),
+        "local_volumes": draw(among(0, 0, 1, None)),
+        "managed": draw(among(True, True, False, None)),
+        "control_plane": draw(among(*[False] * 9, True)),
     }
     if draw(st.integers(0, 9)) == 0:
         of_node |= {"allocatable": None, "zone": None, "labels": ()}
@@ -101,12 +126,12 @@ def machines(draw: Draw, number: int) -> Machine:
             f"p{number}-{n}",
             cpu=cpu,
             owner_kind=draw(owners),
-            priority_class=draw(st.sampled_from(["", "", "system-node-critical"])),
-            do_not_evict=draw(st.sampled_from([False, False, False, True])),
+            priority_class=draw(among("", "", "system-node-critical")),
+            do_not_evict=draw(among(False, False, False, True)),
         )
         for n, cpu in enumerate(draw(st.lists(st.integers(0, 2500), max_size=2)))
     ]
-    kind = draw(st.sampled_from(["worker"] * 5 + ["bare", "ghost", "static", "nameless"]))
+    kind = draw(among(*["worker"] * 5, "bare", "ghost", "static", "nameless"))
     if kind == "worker":
         return worker(number, pods=pods, of=of, **of_node)
     if kind == "bare":
@@ -118,32 +143,30 @@ def machines(draw: Draw, number: int) -> Machine:
 
 @st.composite
 def waiters(draw: Draw, number: int) -> Pod:
-    zone = ("topology_kubernetes_io_zone", draw(st.sampled_from([*ZONES, "x"])))
+    zone = ("topology_kubernetes_io_zone", draw(among(*ZONES, "x")))
     found: Pod = waiting(
         f"w{number}",
-        for_s=draw(st.sampled_from([-5, 0, 9, 10, 31, 500, 100_000])),
-        cpu=draw(st.sampled_from([0, 100, 900, 1900, 12_000])),
-        owner_name=draw(st.sampled_from(["web", "api", ""])),
+        for_s=draw(among(-5, 0, 9, 10, 31, 500, 100_000)),
+        cpu=draw(among(0, 100, 900, 1900, 12_000)),
+        owner_name=draw(among("web", "api", "")),
         owner_kind=draw(owners),
-        node_selector=draw(st.sampled_from([(), (), (("pool", "gpu"),), (zone,)])),
+        node_selector=draw(among((), (), (("pool", "gpu"),), (zone,))),
     )
     return found
 
 
 @st.composite
 def snapshots(draw: Draw) -> Snapshot:
-    status = draw(st.sampled_from([MetricsStatus.OK] * 3 + list(MetricsStatus)))
+    status = draw(among(*[MetricsStatus.OK] * 3, *MetricsStatus))
     results = [
         (
             f"r{n}",
-            CommandResult(
-                outcome=draw(st.sampled_from(list(CommandOutcome))), rule=draw(st.sampled_from(["", "late"]))
-            ),
+            CommandResult(outcome=draw(among(*CommandOutcome)), rule=draw(among("", "late"))),
         )
         for n in draw(st.sets(st.integers(0, 3)))
     ]
     both = use(cpu=draw(ratios), memory=draw(ratios), high=draw(ratios))
-    missing = draw(st.sampled_from([2, 2, 2, 2, 1, 0]))
+    missing = draw(among(2, 2, 2, 2, 1, 0))
     used = tuple(
         msgspec.structs.replace(one, now_low=draw(ratios)) if draw(st.integers(0, 4)) == 0 else one
         for one in both[:missing]
@@ -155,10 +178,10 @@ def snapshots(draw: Draw) -> Snapshot:
         known=status is MetricsStatus.OK or (status is MetricsStatus.PARTIAL and draw(st.booleans())),
         utilisation=used,
         commands=results,
-        servers=draw(st.sampled_from([(SERVER,), (SERVER,), ()])),
-        gated=draw(st.sampled_from([0, 3])),
+        servers=draw(among((SERVER,), (SERVER,), ())),
+        gated=draw(among(0, 3)),
     )
-    clock_s = draw(st.sampled_from([0, 0, 0, 7, -7]))
+    clock_s = draw(among(0, 0, 0, 7, -7))
     metrics_at_s = None if seen.metrics_at_s is None else seen.metrics_at_s + clock_s
     pods_of = frozenset(name for name in sorted(seen.pods_of) if draw(st.integers(0, 4)))
     seen = msgspec.structs.replace(seen, metrics_at_s=metrics_at_s, pods_of=pods_of)
@@ -180,14 +203,14 @@ def states(draw: Draw) -> State:
     removals = tuple(
         removal(
             number,
-            draw(st.sampled_from(list(RemovalPhase))),
+            draw(among(*RemovalPhase)),
             operation_id=f"r{n}",
-            age_s=draw(st.sampled_from([-5, 0, 130, 500, 2000])),
+            age_s=draw(among(-5, 0, 130, 500, 2000)),
             sent=draw(st.booleans()),
             reclaim=draw(st.booleans()),
             attempts=draw(st.integers(0, 6)),
-            node_name=draw(st.sampled_from([f"worker-{iid(number)}"] * 3 + [""])),
-            absent_since_s=draw(st.sampled_from([None, None, NOW_S - 299, NOW_S - 300])),
+            node_name=draw(among(*[f"worker-{iid(number)}"] * 3, "")),
+            absent_since_s=draw(among(None, None, NOW_S - 299, NOW_S - 300)),
         )
         for n, number in enumerate(busy[:split])
     )
@@ -199,9 +222,9 @@ def states(draw: Draw) -> State:
             ids=ids,
             landed=draw(st.booleans()),
             unidentified=draw(st.integers(0, 2)),
-            age_s=draw(st.sampled_from([-5, 0, 301, 601])),
-            sent_at_s=draw(st.sampled_from([None, NOW_S, NOW_S - 400])),
-            for_owners=draw(st.sampled_from([(), ("shop/ReplicaSet/web",)])),
+            age_s=draw(among(-5, 0, 301, 601)),
+            sent_at_s=draw(among(None, NOW_S, NOW_S - 400)),
+            for_owners=draw(among((), ("shop/ReplicaSet/web",))),
         )
         for n, ids in enumerate([joining[:2], joining[2:]])
         if ids or draw(st.booleans())
@@ -209,28 +232,28 @@ def states(draw: Draw) -> State:
     kinds = ("interruption", "retirement", "rebalance", "blind_alert", "orphan", "stopped")
     notices = tuple(
         Notice(
-            kind=draw(st.sampled_from(kinds)),
+            kind=draw(among(*kinds)),
             subject=iid(n),
-            received_at_s=NOW_S - draw(st.sampled_from([-5, 0, 400, 4000])),
+            received_at_s=NOW_S - draw(among(-5, 0, 400, 4000)),
             handled=draw(st.booleans()),
         )
         for n in draw(st.sets(st.integers(1, 9), max_size=3))
     )
     return State(
         fence=9,
-        lease=draw(st.sampled_from([None, Lease(owner="x", expires_at_s=NOW_S + 5)])),
-        mode=draw(st.sampled_from([None, *(ModeSetting(mode=mode, set_at_s=NOW_S) for mode in Mode)])),
+        lease=draw(among(None, Lease(owner="x", expires_at_s=NOW_S + 5))),
+        mode=draw(among(None, *(ModeSetting(mode=mode, set_at_s=NOW_S) for mode in Mode))),
         launches=launches,
         removals=removals,
         notices=notices,
         backoffs=tuple(
             Backoff(
-                pool=Pool(instance_type="t3.small", zone=zone, market=draw(st.sampled_from([ON_DEMAND, SPOT]))),
+                pool=Pool(instance_type="t3.small", zone=zone, market=draw(among(ON_DEMAND, SPOT))),
                 error_code="InsufficientInstanceCapacity",
-                until_s=NOW_S + draw(st.sampled_from([-1, 0, 500])),
+                until_s=NOW_S + draw(among(-1, 0, 500)),
                 failures=3,
             )
-            for zone in draw(st.sets(st.sampled_from(ZONES)))
+            for zone in draw(st.sets(among(*ZONES)))
         ),
         held_workers=tuple(
             HeldWorker(node_name=f"worker-{iid(n)}", reason="x", until_s=NOW_S + 5)
@@ -239,7 +262,7 @@ def states(draw: Draw) -> State:
         removed=tuple(
             Removed(
                 instance_id=iid(n),
-                ended_at_s=NOW_S - draw(st.sampled_from([-5, 0, 299, 300, 4000])),
+                ended_at_s=NOW_S - draw(among(-5, 0, 299, 300, 4000)),
             )
             for n in draw(st.sets(st.integers(1, 9), max_size=2))
         ),
@@ -249,61 +272,29 @@ def states(draw: Draw) -> State:
                 launched_at_s=NOW_S - 100,
                 zones=(ZONES[0],),
                 unhelped=draw(st.integers(0, 40)),
-                retry_at_s=NOW_S + draw(st.sampled_from([-5, 100])),
+                retry_at_s=NOW_S + draw(among(-5, 100)),
             )
-            for name in draw(st.sets(st.sampled_from(["web", "api"])))
+            for name in draw(st.sets(among("web", "api")))
         ),
-        join_failures=draw(
-            st.none()
-            | st.builds(
-                JoinFailures,
-                failures=st.integers(1, 40),
-                failed_at_s=st.sampled_from([NOW_S - 5000, NOW_S - 100, NOW_S]),
-                until_s=st.sampled_from([NOW_S - 1, NOW_S, NOW_S + 600]),
-                after_ready=st.booleans(),
-            )
-        ),
-        replacement=draw(
-            st.none()
-            | st.builds(
-                Replacement,
-                instance_id=st.sampled_from([iid(n) for n in range(1, 6)]),
-                reason=st.sampled_from(["rotation", "cheaper"]),
-                cause=st.sampled_from(["max_age", "k3s_version", "cheaper"]),
-                why=st.just("it is old"),
-                began_at_s=st.sampled_from([NOW_S - 9000, NOW_S - 400, NOW_S]),
-                launched_by=st.sampled_from(["d0", "l1"]),
-                count=st.integers(1, 2),
-                drains=st.booleans(),
-            )
-        ),
+        join_failures=draw(join_failures),
+        replacement=draw(replacements),
         zones=tuple(
             ZoneJoins(
                 zone=zone,
                 failures=draw(st.integers(0, 3)),
                 since_s=NOW_S - 900,
                 failed_at_s=NOW_S - 100,
-                until_s=NOW_S + draw(st.sampled_from([-5, 0, 500])),
-                joined_at_s=draw(st.sampled_from([None, NOW_S - 1000, NOW_S - 50])),
+                until_s=NOW_S + draw(among(-5, 0, 500)),
+                joined_at_s=draw(among(None, NOW_S - 1000, NOW_S - 50)),
             )
-            for zone in draw(st.sets(st.sampled_from([*ZONES, "x"])))
+            for zone in draw(st.sets(among(*ZONES, "x")))
         ),
-        spot_return=draw(
-            st.none()
-            | st.builds(
-                SpotReturn,
-                instance_id=st.sampled_from(["", iid(1), iid(2)]),
-                decision_id=st.sampled_from(["l1", "d0"]),
-                draining=st.booleans(),
-                failures=st.integers(0, 40),
-                until_s=st.sampled_from([0, NOW_S, NOW_S + 500]),
-            )
-        ),
-        unlisted_workers=draw(st.sampled_from([None, 0, 0, 2])),
+        spot_return=draw(spot_returns),
+        unlisted_workers=draw(among(None, 0, 0, 2)),
         signals_aside=draw(asides),
         forecast=draw(kept_forecasts),
-        last_scale_up_s=draw(st.sampled_from([None, NOW_S - 10, NOW_S - 9000, NOW_S + 5])),
-        last_scale_down_s=draw(st.sampled_from([None, NOW_S - 10, NOW_S - 9000])),
+        last_scale_up_s=draw(among(None, NOW_S - 10, NOW_S - 9000, NOW_S + 5)),
+        last_scale_down_s=draw(among(None, NOW_S - 10, NOW_S - 9000)),
     )
 
 
@@ -313,41 +304,41 @@ def policies(draw: Draw) -> Policy:
     drawn: Policy = policy(
         low=low,
         high=draw(st.integers(low, 12)),
-        types=draw(st.sampled_from([("t3.small",), ("t3.small", "t3.xlarge"), ("t3.xlarge", "t3.small")])),
-        max_step=draw(st.sampled_from([None, 1, 3])),
+        types=draw(among(("t3.small",), ("t3.small", "t3.xlarge"), ("t3.xlarge", "t3.small"))),
+        max_step=draw(among(None, 1, 3)),
         down=ScaleDown(
-            cool_down_s=draw(st.sampled_from([0, 600])),
-            min_age_s=draw(st.sampled_from([0, 600])),
-            max_empty_step=draw(st.sampled_from([1, 5])),
-            budget=draw(st.sampled_from([1, 1, 0, 2, "50%"])),
-            replace_when_saves=draw(st.sampled_from([None, 0.1])),
-            protected_namespaces=draw(st.sampled_from([(), ("shop",)])),
-            movable=draw(st.sampled_from([(), ("shop/web",)])),
+            cool_down_s=draw(among(0, 600)),
+            min_age_s=draw(among(0, 600)),
+            max_empty_step=draw(among(1, 5)),
+            budget=draw(among(1, 1, 0, 2, "50%")),
+            replace_when_saves=draw(among(None, 0.1)),
+            protected_namespaces=draw(among((), ("shop",))),
+            movable=draw(among((), ("shop/web",))),
         ),
         rotation=Rotation(
-            max_age_s=draw(st.sampled_from([None, None, 3600])),
-            drift=draw(st.sampled_from([(), ("image", "template")])),
+            max_age_s=draw(among(None, None, 3600)),
+            drift=draw(among((), ("image", "template"))),
         ),
         drain=Drain(force=draw(st.booleans())),
-        repair=Repair(max_unhealthy_share=draw(st.sampled_from([0.01, 0.34, 1.0]))),
-        interruption=Interruption(grace_s=draw(st.sampled_from([0, 60]))),
-        blind_growth=BlindGrowth(step=draw(st.sampled_from([0, 1, 3]))),
-        headroom=draw(st.sampled_from(HEADROOMS)),
-        signals=draw(st.sampled_from(SIGNALS)),
-        forecast=draw(st.sampled_from(FORECASTS)),
+        repair=Repair(max_unhealthy_share=draw(among(0.01, 0.34, 1.0))),
+        interruption=Interruption(grace_s=draw(among(0, 60))),
+        blind_growth=BlindGrowth(step=draw(among(0, 1, 3))),
+        headroom=draw(among(*HEADROOMS)),
+        signals=draw(among(*SIGNALS)),
+        forecast=draw(among(*FORECASTS)),
         cost=Cost(
-            max_usd_per_hour=draw(st.sampled_from([None, None, 0.05, 0.2, 1.0])),
-            other_usd_per_hour=draw(st.sampled_from([None, 0.02])),
-            baseline_workers=draw(st.sampled_from([None, 5])),
-            spot_usd_per_hour=draw(st.sampled_from([{}, {"t3.small": 0.007}])),
+            max_usd_per_hour=draw(among(None, None, 0.05, 0.2, 1.0)),
+            other_usd_per_hour=draw(among(None, 0.02)),
+            baseline_workers=draw(among(None, 5)),
+            spot_usd_per_hour=draw(spot_prices),
         ),
-        spot=Spot(return_after_s=draw(st.sampled_from([0, 1800])), return_min_types=draw(st.sampled_from([1, 3]))),
+        spot=Spot(return_after_s=draw(among(0, 1800)), return_min_types=draw(among(1, 3))),
     )
     workers = msgspec.structs.replace(
         drawn.workers,
-        market=draw(st.sampled_from([ON_DEMAND, SPOT])),
-        on_demand_base=draw(st.sampled_from([0, 1, 4])),
-        on_demand_share=draw(st.sampled_from([0.0, 0.3, 1.0])),
+        market=draw(among(ON_DEMAND, SPOT)),
+        on_demand_base=draw(among(0, 1, 4)),
+        on_demand_share=draw(among(0.0, 0.3, 1.0)),
     )
     return msgspec.structs.replace(drawn, workers=workers)
 
@@ -356,11 +347,7 @@ contexts = st.builds(
     LaunchContext,
     template_id=st.just("lt-1"),
     template_version=st.just("7"),
-    subnet_zones=st.sampled_from(
-        [
-            (),
-            (("subnet-a", ZONES[0]),),
-            (("subnet-a", ZONES[0]), ("subnet-b", ZONES[1]), ("subnet-c", ZONES[1])),
-        ]
+    subnet_zones=among(
+        (), (("subnet-a", ZONES[0]),), (("subnet-a", ZONES[0]), ("subnet-b", ZONES[1]), ("subnet-c", ZONES[1]))
     ),
 )
