@@ -1,4 +1,4 @@
-"""The stores, each started once for all tests of this folder."""
+"""The stores, each started once for all tests of this folder, and stopped after the last of them."""
 
 import json
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ class World:
     authority: Authority
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("attach")
     trusted = authority(folder)

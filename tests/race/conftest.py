@@ -1,4 +1,4 @@
-"""One dynalite for all races."""
+"""One dynalite for all races, stopped after the last of them."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from tests.race.table import Tally
 from tests.summary import RACES, send_home
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     folder = tmp_path_factory.mktemp("race")
     with dynalite(folder) as url:
