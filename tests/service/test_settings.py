@@ -19,6 +19,7 @@ from tests.service.conftest import (
     sls_package,
     sls_package_in,
 )
+from tests.service.setting_packagings import node
 
 WRONG = {
     "a cluster id with blanks": ("clusterId", "My Cluster", "lower-case letters, digits and hyphens"),
@@ -77,26 +78,61 @@ def test_a_wrong_parameter_is_refused(refusals: list[str], name: str, value: str
     assert [line for line in refusals if line.startswith(about) and sentence in line]
 
 
-@pytest.mark.parametrize(
-    ("parameters", "sentence"),
-    [
-        ("functionSubnetIds=subnet-0a0a0a0a", "functionSubnetIds and functionSecurityGroupIds belong together"),
-        ("alarms=false alarmEmail=me@example.org", "there would be nothing to tell"),
-        ("alarms=false alarmTopicKey=true", "there would be nothing to encrypt"),
-        ("alarmTopicKey=true alarmTopicArn=arn:aws:sns:eu-west-1:111122223333:pager", "nothing to encrypt"),
-        ("alarmEmail=me@example.org alarmTopicArn=arn:aws:sns:eu-west-1:111122223333:pager", "exclude each other"),
-        (
-            "workerVolumeKeyArn=arn:aws:kms:eu-west-1:111122223333:key/mrk-0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a",
-            "names a key of eu-west-1 and the deployment is to eu-central-1",
+AT_ODDS = (
+    {
+        "functionSubnetIds=subnet-0a0a0a0a": "functionSubnetIds and functionSecurityGroupIds belong together",
+        "alarms=false alarmEmail=me@example.org": "there would be nothing to tell",
+        "alarms=false alarmTopicKey=true": "there would be nothing to encrypt",
+        "workerVolumeKeyArn=arn:aws:kms:eu-west-1:111122223333:key/mrk-0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a": (
+            "names a key of eu-west-1 and the deployment is to eu-central-1"
         ),
-        ("k3sAgentArguments=--token=abc", "k3sAgentArguments holds a secret"),
-        ("functionDualStack=true", "only functions in a VPC reach AWS by its dual-stack endpoints"),
-    ],
+    },
+    {
+        "alarmTopicKey=true alarmTopicArn=arn:aws:sns:eu-west-1:111122223333:pager": "nothing to encrypt",
+        "alarmEmail=me@example.org alarmTopicArn=arn:aws:sns:eu-west-1:111122223333:pager": "exclude each other",
+        "functionDualStack=true": "only functions in a VPC reach AWS by its dual-stack endpoints",
+    },
 )
-def test_parameters_that_need_each_other(build_folder: Path, parameters: str, sentence: str) -> None:
-    ran = sls_package(build_folder / "refused", *(f"--param={parameter}" for parameter in parameters.split()))
+"""Parameters that need each other, and the sentence; those of one run do not stand in each other's way."""
+
+
+@pytest.mark.parametrize("cases", AT_ODDS, ids=["first", "second"])
+def test_parameters_that_need_each_other(build_folder: Path, cases: dict[str, str]) -> None:
+    given = {parameter for parameters in cases for parameter in parameters.split()}
+    ran = sls_package(build_folder / "refused", *(f"--param={parameter}" for parameter in sorted(given)))
     assert ran.returncode != 0
-    assert sentence in ran.stdout + ran.stderr
+    for sentence in cases.values():
+        assert sentence in ran.stdout + ran.stderr
+
+
+@pytest.fixture(scope="module")
+def each_alone(build_folder: Path, template: Template) -> dict[str, list[str]]:
+    """What the rules say of the settings of stage `local` with each case alone, and ("") with none."""
+    assert template.body
+    state = json.loads((build_folder / "local" / "serverless-state.json").read_text(encoding="utf-8"))
+    cases = ["", *(parameters for run in AT_ODDS for parameters in run)]
+    settings = [
+        state["service"]["custom"]["settings"] | dict(parameter.split("=", 1) for parameter in parameters.split())
+        for parameters in cases
+    ]
+    program = """
+      const { together } = require("./scripts/service-settings.js");
+      const there = { stage: "local", region: "eu-central-1" };
+      console.log(JSON.stringify(given.map((one) => together.map((rule) => rule(one, there)).filter(Boolean))));
+    """
+    return dict(zip(cases, node(program, settings), strict=True))
+
+
+@pytest.mark.parametrize(("parameters", "sentence"), [case for run in AT_ODDS for case in run.items()])
+def test_each_of_them_is_refused_alone(each_alone: dict[str, list[str]], parameters: str, sentence: str) -> None:
+    assert [said for said in each_alone[parameters] if sentence in said]
+    assert each_alone[""] == []
+
+
+def test_arguments_with_a_secret_are_refused(build_folder: Path) -> None:
+    ran = sls_package(build_folder / "refused", "--param=k3sAgentArguments=--token=abc")
+    assert ran.returncode != 0
+    assert "k3sAgentArguments holds a secret" in ran.stdout + ran.stderr
 
 
 UNKNOWN = {
