@@ -395,7 +395,8 @@ def accepted(text: str) -> Policy | str:
 
 def rendered(policy: Policy) -> None:
     for path, text in (render(policy, Settings()) | render_manifests(policy, "shop", {})).items():
-        assert list(yaml.safe_load_all(text)), path
+        # libyaml: what Go's YAML was ported from, and seven times as fast.
+        assert list(yaml.load_all(text, yaml.CSafeLoader)), path
 
 
 def commanded(policy: Policy) -> None:
