@@ -3,9 +3,9 @@
 A program that begins with a signal ignored goes on ignoring it, and a shell cannot even trap it (bash(1), "trap"): so
 it is under nohup and in the background of a script. A handler that does nothing ignores as well, and is not inherited.
 
-What botocore reads once: the descriptions of AWS' services. Each session reads them anew (EC2's takes 0.1 s of CPU), and
-nearly each test that asks for a client begins a session. Here all sessions of a process share one loader, as clients of
-one session do; what a function's own first session costs is measured in processes of their own (bench/).
+What botocore reads once: the descriptions of AWS' services. Each session reads them anew (EC2's takes 0.1 s of CPU),
+and nearly each test that asks for a client begins a session. Here all sessions of a process share one loader, as
+clients of one session do; what a function's own first session costs is measured in processes of their own (bench/).
 
 How hypothesis draws: the same cases at every run in CI, so that main stays green or red; other ones elsewhere.
 
