@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from autoscaler.model import CommandOutcome
 from autoscaler.policy import Policy, ScaleDown, Workers
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.ec2 import Ec2Settings
@@ -18,10 +19,12 @@ FITS, LOW_USE = (Policy(version=1, scale_down=ScaleDown(when=when)) for when in 
 def live(cluster: SimCluster, seconds: float) -> Iterator[dict[str, Any]]:
     """Looks every two minutes, the first at once, and soon after each end of a command and each change in EC2."""
     end_s = cluster.now_s + seconds
-    sweep_s, event_s, known = cluster.now_s, end_s, _events(cluster)
+    ended: dict[str, CommandOutcome] = {}
+    sweep_s, event_s, known = cluster.now_s, end_s, _events(cluster, ended)
     while cluster.now_s < end_s:
-        if _events(cluster) != known:
-            known, event_s = _events(cluster), min(event_s, cluster.now_s + EVENT_S)
+        seen = _events(cluster, ended)
+        if seen != known:
+            known, event_s = seen, min(event_s, cluster.now_s + EVENT_S)
         if cluster.now_s >= min(sweep_s, event_s):
             if cluster.now_s >= sweep_s:
                 sweep_s += 120
@@ -30,9 +33,12 @@ def live(cluster: SimCluster, seconds: float) -> Iterator[dict[str, Any]]:
         cluster.run(1)
 
 
-def _events(cluster: SimCluster) -> tuple[object, ...]:
-    commands = (cluster.ssm.result(name, server).outcome for name, (_, server, _) in cluster.ssm.sent.items())
-    return (*commands, *(instance.state(cluster.now_s) for instance in cluster.ec2.instances.values()))
+def _events(cluster: SimCluster, ended: dict[str, CommandOutcome]) -> tuple[object, ...]:
+    """What would have come as an event, at each second of hours: a command that has `ended` is not asked for again."""
+    for name, (_, server, _) in cluster.ssm.sent.items():
+        if ended.get(name, CommandOutcome.RUNNING) in {CommandOutcome.RUNNING, CommandOutcome.UNDELIVERED}:
+            ended[name] = cluster.ssm.result(name, server).outcome
+    return (*ended.values(), *(instance.state(cluster.now_s) for instance in cluster.ec2.instances.values()))
 
 
 def swing(cluster: SimCluster, *, hours: int, every_s: int) -> tuple[int, int]:
