@@ -104,10 +104,12 @@ def _pattern(text: str) -> re.Pattern[str]:
     return re.compile("".join({"*": ".*", "?": "."}.get(letter, re.escape(letter)) for letter in text), re.DOTALL)
 
 
+@cache
 def _like(pattern: str, text: str) -> bool:
     return _pattern(pattern).fullmatch(text) is not None
 
 
+@cache
 def arn_like(pattern: str, arn: str) -> bool:
     """Whether an ARN fits a pattern: part by part, the last one with all that follows."""
     if pattern == "*":
