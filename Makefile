@@ -36,19 +36,14 @@ picture: setup ## play the demo and draw its last screen anew, for the top of th
 playground: setup ## the same stack, up until Ctrl-C: Prometheus, Alertmanager, the CLI, and ten commands to try
 	@$(PYTHON_BIN) -m autoscaler.simulator.stack.playground
 
-# mypy takes one processor for as long as the templates take: it runs beside the tests, and its complaints are shown when
-# they are made. What lint-templates does is a test (tests/service/test_template.py).
+# lint-templates is a test too (tests/service/test_template.py): here it is not done twice.
 test: lint-text ## lint and every test
-	@mkdir -p build; echo "mypy, beside the tests"; \
-	{ .venv/bin/mypy >build/.mypy.log 2>&1 || { cat build/.mypy.log >&2; exit 1; }; } & types=$$!; \
-	trap 'kill $$types 2>/dev/null || :' EXIT; \
-	failed=; $(PYTEST) || failed="pytest"; wait $$types || failed="$$failed mypy"; \
-	cat build/.mypy.log; if [ -n "$$failed" ]; then echo "make test: $$failed failed" >&2; exit 1; fi
+	@scripts/with-types $(PYTEST)
 
 test-fast: lint ## lint, the tests of the core and of the Prometheus rules, in less than 90 s
 	@$(PYTEST) $(FAST)
 
-pytest: setup ## every test, without lint; as many side by side as there are processors
+pytest: setup ## every test, without lint; one more side by side than there are processors
 	@$(PYTEST)
 
 lint: setup ## ruff, mypy, yamllint, shellcheck, cfn-lint
