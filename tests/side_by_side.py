@@ -24,6 +24,8 @@ TOGETHER: Final = {
     ),
     # The artifact and the generated templates are made once.
     "templates": (
+        "tests/service/iam/",
+        "tests/service/test_alarms.py",
         "tests/service/test_calls_and_roles.py",
         "tests/service/test_cluster_settings.py",
         "tests/service/test_cluster_template.py",
@@ -33,7 +35,9 @@ TOGETHER: Final = {
         "tests/service/test_observability.py",
         "tests/service/test_package.py",
         "tests/service/test_policy_checks.py",
+        "tests/service/test_pool_templates.py",
         "tests/service/test_saved_queries.py",
+        "tests/service/test_setting_extremes.py",
         "tests/service/test_settings.py",
         "tests/service/test_template.py",
         "tests/service/test_verify_template.py",

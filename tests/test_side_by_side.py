@@ -1,5 +1,6 @@
 """The table of what runs side by side means what it says."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,18 @@ def test_every_entry_of_the_table_is_there() -> None:
     files = [str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py")]
     assert side_by_side.missing(files) == []
     assert side_by_side.missing(files[:1]) != []
+
+
+def test_the_artifact_and_the_templates_are_made_once() -> None:
+    """In another unit they would be made again: 9 s of CPU, and 3 for each template."""
+    asks = re.compile(r"\b(artifact: Path|\w+: (Template|Rendered))\b")
+    units = {
+        path.name: unit_of(str(path.relative_to(ROOT)))
+        for path in (ROOT / "tests" / "service").rglob("test_*.py")
+        if asks.search(path.read_text(encoding="utf-8"))
+    }
+    assert {name: unit for name, unit in units.items() if unit not in {"deployments", "templates"}} == {}
+    assert len(units) > 10
 
 
 @pytest.mark.parametrize(
