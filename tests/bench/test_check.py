@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bench import check
+from bench.crowds import MIXES
 from bench.invocation.__main__ import tables
 from bench.results import path_of
 
@@ -69,3 +70,12 @@ def test_the_committed_figures_are_within_the_targets() -> None:
     assert found["calls"] == {"dynamodb": 1, "ec2": 1, "prometheus": 1}
     assert found["exact"]["requests of a calm look"] == ["DescribeInstances", "GetItem", "query"], "no write"
     assert found["warm_look_ms"] <= 25
+
+
+def test_one_decision_at_size_takes_no_second() -> None:
+    """Of the committed run, with 5,000 workers, 150,000 pods and 20,000 that wait: docs/performance.md tells it."""
+    found = json.loads(path_of("decide_size").read_text())["seconds"]
+    longest = {mix: found[f"{mix}_5000_longest"] for mix in MIXES}
+    assert max(longest.values()) <= 1, longest
+    document = (Path(__file__).parents[2] / "docs" / "performance.md").read_text()
+    assert f"`constrained` {longest['constrained']:.2f} s" in document

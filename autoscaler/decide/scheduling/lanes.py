@@ -22,37 +22,45 @@ Accepts = Callable[[NodeInfo], bool]
 
 
 class Lanes:
-    """One class, and the nodes that it may be put on in the order in which they are tried."""
+    """How pods of one class are put down. It holds for any nodes of the cluster, and as long as that lives."""
 
-    def __init__(self, rules: PodRules, cluster: Cluster, nodes: Sequence[NodeInfo], accepts: Accepts) -> None:
-        self.rules, self.cluster, self.nodes = rules, cluster, nodes
+    def __init__(self, rules: PodRules, cluster: Cluster, accepts: Accepts) -> None:
+        self.rules, self.cluster = rules, cluster
         self._accepts = accepts
         keys = _topology_keys(rules)
+        self._keys = sorted(keys - {HOSTNAME_LABEL})
         self.alike = HOSTNAME_LABEL not in keys
         """Whether a count that refuses one node of a lane refuses them all."""
         self.singly = bool(rules.spread or rules.anti_affinity or rules.host_ports)
         """Whether a pod may change the verdict on the next one."""
         self.spread = cluster.watcher(Spread, rules) if rules.spread else None
         self.neighbours = cluster.watcher(Neighbours, rules)
-        fitting = map(self._fitting, _by_domain(nodes, sorted(keys - {HOSTNAME_LABEL})))
-        first = [(place, behind) for behind in fitting if (place := next(behind, None)) is not None]
-        first.sort(key=lambda lane: lane[0])
-        self._lanes = [_Lane([place], behind) for place, behind in first]
 
-    def fill(self, count: int, put: Put) -> int:
-        """Put up to `count` pods; returns how many found a place."""
-        left = count
-        while left and self._lanes:
+    def fill(self, count: int, nodes: Sequence[NodeInfo], put: Put) -> int:
+        """Put up to `count` pods on the nodes, tried in this order; returns how many found a place."""
+        lanes, left = self._over(nodes), count
+        while left and lanes:
             before = left
-            for lane in self._lanes:
+            for lane in lanes:
                 left -= lane.take(self, left, put) if left else 0
             if left == before:
                 break
         return count - left
 
-    def _fitting(self, places: Sequence[int]) -> Iterator[int]:
+    def _over(self, nodes: Sequence[NodeInfo]) -> list["_Lane"]:
+        """Those that have a node, the one with the first first."""
+        if not self._keys:
+            behind = self._fitting(nodes, range(len(nodes)))
+            place = next(behind, None)
+            return [] if place is None else [_Lane(nodes, [place], behind)]
+        fitting = [self._fitting(nodes, places) for places in _by_domain(nodes, self._keys)]
+        first = [(place, behind) for behind in fitting if (place := next(behind, None)) is not None]
+        first.sort(key=lambda lane: lane[0])
+        return [_Lane(nodes, [place], behind) for place, behind in first]
+
+    def _fitting(self, nodes: Sequence[NodeInfo], places: Sequence[int]) -> Iterator[int]:
         """Where there is room, and nothing against the node that lasts: looked at when its turn comes."""
-        rules, nodes, accepts = self.rules, self.nodes, self._accepts
+        rules, accepts = self.rules, self._accepts
         return (place for place in places if how_many_fit(rules, nodes[place]) and accepts(nodes[place]))
 
 
@@ -62,7 +70,8 @@ class _Lane:
     It keeps no word of it: thousands are made, and a circle of two stays until the garbage collector finds it.
     """
 
-    def __init__(self, seen: list[int], behind: Iterator[int]) -> None:
+    def __init__(self, nodes: Sequence[NodeInfo], seen: list[int], behind: Iterator[int]) -> None:
+        self._nodes = nodes
         self._seen = seen
         """Those that may take a pod although their turn has come; `_behind` them are the others."""
         self._behind = behind
@@ -77,7 +86,7 @@ class _Lane:
             return 0
         seen, again = iter(self._seen), []
         for place in chain(seen, self._behind):
-            node = lanes.nodes[place]
+            node = self._nodes[place]
             fit = how_many_fit(rules, node)
             if not fit or (rules.host_ports and node_ports(rules, node, lanes.cluster)):
                 continue
@@ -113,10 +122,8 @@ def _topology_keys(rules: PodRules) -> set[str]:
     return {constraint.topology_key for constraint in rules.spread} | {term.topology_key for term in rules.affinity}
 
 
-def _by_domain(nodes: Sequence[NodeInfo], keys: Sequence[str]) -> list[Sequence[int]]:
+def _by_domain(nodes: Sequence[NodeInfo], keys: Sequence[str]) -> list[list[int]]:
     """The nodes' places, by the domains that they lie in."""
-    if not keys:
-        return [range(len(nodes))]
     found: defaultdict[object, list[int]] = defaultdict(list)
     if len(keys) == 1:  # nearly always, and asked of every node for each class
         [key] = keys

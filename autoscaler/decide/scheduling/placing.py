@@ -6,7 +6,7 @@ import msgspec
 
 from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
 from autoscaler.decide.scheduling.filters import LASTING, OF_THE_CLUSTER
-from autoscaler.decide.scheduling.filters.inter_pod_affinity import Neighbours
+from autoscaler.decide.scheduling.filters.inter_pod_affinity import Neighbours, inter_pod_affinity
 from autoscaler.decide.scheduling.filters.node_ports import node_ports
 from autoscaler.decide.scheduling.filters.node_resources_fit import how_many_fit
 from autoscaler.decide.scheduling.filters.refusal import Check, Plugin
@@ -65,6 +65,7 @@ class Trial:
         """How many were opened of each template."""
         self._steps: list[_Put | None] = []
         self._lasting: dict[PodRules, Lasting] = {}
+        self._lanes: dict[PodRules, Lanes] = {}
 
     @property
     def mark(self) -> int:
@@ -115,7 +116,10 @@ class Trial:
             return 0
         if not (rules.spread or rules.affinity or rules.anti_affinity or rules.host_ports):
             return self._fill_plainly(rules, count, nodes)
-        return Lanes(rules, self.cluster, nodes, self._lasting_of(rules).accepts).fill(count, self.put)
+        lanes = self._lanes.get(rules)
+        if lanes is None:
+            lanes = self._lanes[rules] = Lanes(rules, self.cluster, self._lasting_of(rules).accepts)
+        return lanes.fill(count, nodes, self.put)
 
     def minds_nobody(self, rules: PodRules) -> bool:
         """Whether no other pod, wherever it is, may change the verdict on such a pod but by the room that it takes."""
@@ -124,10 +128,10 @@ class Trial:
 
     def _fill_plainly(self, rules: PodRules, count: int, nodes: Iterable[NodeInfo]) -> int:
         """Of a class whose pods do not mind each other: as many as fit on each, and no look at the nodes behind."""
-        lasting, neighbours, left = self._lasting_of(rules), self.cluster.watcher(Neighbours, rules), count
+        left = count
         for node in nodes:
             fit = how_many_fit(rules, node)
-            if fit and lasting.accepts(node) and not neighbours.refuses(node):
+            if fit and self._lasting_of(rules).accepts(node) and not inter_pod_affinity(rules, node, self.cluster):
                 portion = min(fit, left)
                 self.put(rules, node, portion)
                 left -= portion

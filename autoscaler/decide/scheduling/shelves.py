@@ -5,10 +5,14 @@ A large cluster is full for most of what waits: who looks for room for one class
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
 from autoscaler.decide.scheduling.placing import Trial, Waiting
 from autoscaler.model.rules import PodRules
+
+FEW: Final = 16
+"""To sort out so many nodes costs more than to ask the full ones, too."""
 
 
 class Shelf:
@@ -51,7 +55,7 @@ def shelves_of(cluster: Cluster, classes: Sequence[Waiting], *, emptiest_first: 
 
 
 class Opened:
-    """The new nodes of a plan in their order, but for those that are full for all of its classes: they stay so."""
+    """The new nodes of a plan in their order; of many, without those that are full for all of its classes."""
 
     def __init__(self, trial: Trial, classes: Sequence[Waiting]) -> None:
         self._trial, self._least = trial, _least(classes)
@@ -59,10 +63,12 @@ class Opened:
         self._seen = 0
 
     def with_room(self) -> list[NodeInfo]:
-        """As they are now."""
+        """As they are now: who is full stays so."""
         new = [node for _, node in self._trial.opened[self._seen :]]
         self._seen += len(new)
-        self._nodes = _with_room((*self._nodes, *new), self._least)
+        self._nodes = [*self._nodes, *new] if new else self._nodes
+        if len(self._nodes) > FEW:
+            self._nodes = _with_room(self._nodes, self._least)
         return self._nodes
 
 

@@ -236,13 +236,14 @@ def _open_all(trial: Trial, templates: Sequence[Template], numbers: Mapping[str,
 
 def _grow_for(trial: Trial, group: Waiting, way: _Way, at_most: int, opened: Opened) -> int:
     """Fill what was opened, then open one after the other as long as each takes a pod. Returns how many are placed."""
-    rules, nodes = group.rules, opened.with_room()
+    rules, there = group.rules, opened.with_room()
+    nodes = there
     if way.emptiest_first:
-        nodes = sorted(nodes, key=lambda node: [-node.free.get(name, 0) for name, _ in rules.requests])
+        nodes = sorted(there, key=lambda node: [-node.free.get(name, 0) for name, _ in rules.requests])
     placed = trial.fill(rules, group.count, nodes)
     # With the other new nodes that have room: one domain more may let pods into the old ones.
     spreads = rules.spread and placed < group.count
-    others = [node for node in opened.with_room() if trial.may_ever_fit(rules, node)] if spreads else []
+    others = [node for node in there if trial.may_ever_fit(rules, node)] if spreads else []
     while placed < group.count and len(trial.opened) < at_most:
         node = _open_for(trial, rules, group.count - placed, way)
         if node is None:

@@ -8,7 +8,7 @@ from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
 from autoscaler.decide.scheduling.filters.pod_topology_spread import Spread
 from autoscaler.decide.scheduling.lanes import Lanes
 from autoscaler.decide.scheduling.placing import Trial
-from autoscaler.decide.scheduling.shelves import Opened
+from autoscaler.decide.scheduling.shelves import FEW, Opened
 from autoscaler.model.rules import NodeSpec, PodRules
 from tests.decide.scheduling.clusters import HOST, ZONE, cluster, near, node, pod, spread, template, waiting
 
@@ -81,18 +81,18 @@ def test_no_node_is_asked_before_its_turn() -> None:
         return True
 
     there = cluster(*(node(f"n{number:02}") for number in range(40)))
-    lanes = Lanes(pod(anti_affinity=(near(),)), there, list(there.nodes.values()), accepts)
-    assert lanes.fill(3, there.place) == 3
+    lanes = Lanes(pod(anti_affinity=(near(),)), there, accepts)
+    assert lanes.fill(3, list(there.nodes.values()), there.place) == 3
     assert asked == ["n00", "n01", "n02"]
 
 
-def test_new_nodes_that_are_full_for_all_are_passed_over_for_good() -> None:
+def test_of_many_new_nodes_those_that_are_full_for_all_are_passed_over_for_good() -> None:
     trial = Trial(cluster())
     large, tiny = pod(cpu=3000), pod(cpu=1100, labels={"app": "api"})
     opened = Opened(trial, [waiting(1, large), waiting(1, tiny)])
-    first, second = (trial.open(template()) for _ in range(2))
-    assert opened.with_room() == [first, second]
-    trial.put(large, first)
-    assert opened.with_room() == [second], "1,000 millicores are of use to nobody"
-    third = trial.open(template())
-    assert opened.with_room() == [second, third]
+    nodes = [trial.open(template()) for _ in range(FEW + 1)]
+    assert opened.with_room() == nodes
+    trial.put(large, nodes[0])
+    assert opened.with_room() == nodes[1:], "1,000 millicores are of use to nobody"
+    nodes.append(trial.open(template()))
+    assert opened.with_room() == nodes[1:]
