@@ -46,9 +46,11 @@ def _voluntary(saved: Saved) -> list[RemovalOperation]:
 def no_shrink_without_complete_metrics(_watch: Watch, saved: Saved) -> str | None:
     """Partial, stale or absent metrics start no shrink, and no rotation."""
     shrunk = by_choice(saved)
-    # Who is replaced goes by what is there now: what comes for it was chosen while the window of requests was known.
+    # Who is replaced goes by what is there now, not by windows of use: one that is young has none. What comes for it
+    # was chosen while the window of requests was known.
     rotated = all(removal.reason in REPLACED for removal in shrunk)
-    incomplete = saved.seen.answers[:1] == [False] if rotated else saved.seen.metrics_complete is False
+    hidden = saved.seen.answers[:1] == [False] and not saved.seen.present_in_sight
+    incomplete = hidden if rotated else saved.seen.metrics_complete is False
     if shrunk and incomplete:
         return f"{shrunk[0].instance_id} is removed on incomplete metrics"
     return None
