@@ -113,3 +113,14 @@ def test_a_launch_that_was_sent_twice_started_too_many(replays_tokens: bool, tak
     effect = Effect("launch", request, look.by, look.by.seen)
     for invariant in (one_stands_for_one, one_fleet_for_one_intent):
         assert (invariant(look.watch, effect) is not None) == wrong, invariant.__name__
+
+
+@pytest.mark.parametrize(("frozen_for_s", "in_sight"), [(10, True), (200, False)])
+def test_a_drain_is_in_sight_while_the_picture_is_young(frozen_for_s: int, *, in_sight: bool) -> None:
+    look = Look()
+    look.cluster.run(900)
+    look.cluster.freeze_metrics()
+    look.watch.frozen_since_s = look.cluster.now_s
+    look.cluster.run(frozen_for_s)
+    look.asks()
+    assert look.by.seen.drains_in_sight == in_sight

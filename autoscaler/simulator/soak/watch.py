@@ -197,7 +197,8 @@ class Watch:
                 seen.thin_windows = faults.slow_rules
                 lost = faults.dropped & WINDOW_COUNTS
                 seen.present_in_sight = seen.answers[-1] is not False or self._is_mild(str(subject), result, lost)
-                seen.drains_in_sight = _beside_drains(faults) == MetricFaults()
+                young = seen.answers[-1] is None
+                seen.drains_in_sight = _beside_drains(faults, young=young) == MetricFaults()
             elif another_cluster and not seen.another_cluster:
                 # Within one look Prometheus became another cluster's: what it adds of our Nodes is nothing, and the
                 # drain's own preflight is what looks at their pods.
@@ -388,10 +389,10 @@ def _words(operation: LaunchOperation | RemovalOperation) -> str:
     return f"launch {operation.operation_id} of {operation.request.count} [{', '.join(operation.instance_ids)}]"
 
 
-def _beside_drains(faults: MetricFaults) -> MetricFaults:
-    """The faults, but for those that keep back use, windows, labels and annotations alone."""
-    left = faults.sources_down - {NODE_EXPORTER}
-    return replace(faults, slow_rules=False, no_allow_lists=False, sources_down=left)
+def _beside_drains(faults: MetricFaults, *, young: bool) -> MetricFaults:
+    """The faults, but for a picture that is young yet, and those that keep back use, windows, labels, annotations."""
+    left, frozen = faults.sources_down - {NODE_EXPORTER}, None if young else faults.frozen
+    return replace(faults, slow_rules=False, no_allow_lists=False, sources_down=left, frozen=frozen)
 
 
 def _any_fault(faults: MetricFaults) -> bool:
