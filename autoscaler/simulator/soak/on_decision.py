@@ -34,8 +34,12 @@ HIGH_FOR_S = 90.0
 
 
 def by_choice(saved: Saved) -> list[RemovalOperation]:
-    """Those that begin now: one whose drain is too long ago is drained anew, as a new operation."""
-    going_on, chosen = {removal.instance_id for removal in saved.old.removals}, VOLUNTARY | REPLACED
+    """Those that begin now: one whose drain is too long ago is drained anew, as a new operation.
+
+    Who was being given back is chosen like anybody else.
+    """
+    going_on = {r.instance_id for r in saved.old.removals if r.phase is not RemovalPhase.UNCORDONING}
+    chosen = VOLUNTARY | REPLACED
     return [r for r in new_removals(saved) if r.reason in chosen and r.instance_id not in going_on]
 
 
