@@ -165,6 +165,19 @@ def test_a_plan_that_could_not_be_whole_is_not_judged(launch: dict[str, Any], be
     assert history.after(120) is None
 
 
+@pytest.mark.parametrize(("looked_s_ago", "judged"), [(20.0, False), (0.0, True)])
+def test_a_plan_is_not_asked_for_pods_that_came_after_its_look(looked_s_ago: float, *, judged: bool) -> None:
+    history = History()
+    history.cluster.apply(one_each(4))
+    history.cluster.run(15)
+    history.cluster.world.scale("shop/web", 5)
+    history.watch.fault_keys.append("change 1")
+    history.after(15)
+    history.watch.ending = Seen(looked_at_s=history.cluster.now_s - looked_s_ago)
+    history.launch(2)
+    assert (history.after(120) is not None) == judged
+
+
 def test_a_plan_is_judged_when_nobody_is_on_the_way_any_more() -> None:
     history = History()
     history.cluster.apply(one_each(5))

@@ -34,8 +34,12 @@ HIGH_FOR_S = 90.0
 
 
 def by_choice(saved: Saved) -> list[RemovalOperation]:
-    """Those that begin now: one whose drain is too long ago is drained anew, as a new operation."""
-    going_on, chosen = {removal.instance_id for removal in saved.old.removals}, VOLUNTARY | REPLACED
+    """Those that begin now: one whose drain is too long ago is drained anew, as a new operation.
+
+    Who was being given back is chosen like anybody else.
+    """
+    going_on = {r.instance_id for r in saved.old.removals if r.phase is not RemovalPhase.UNCORDONING}
+    chosen = VOLUNTARY | REPLACED
     return [r for r in new_removals(saved) if r.reason in chosen and r.instance_id not in going_on]
 
 
@@ -46,9 +50,11 @@ def _voluntary(saved: Saved) -> list[RemovalOperation]:
 def no_shrink_without_complete_metrics(_watch: Watch, saved: Saved) -> str | None:
     """Partial, stale or absent metrics start no shrink, and no rotation."""
     shrunk = by_choice(saved)
-    # Who is replaced goes by what is there now: what comes for it was chosen while the window of requests was known.
+    # Who is replaced goes by what is there now, not by windows of use: one that is young has none. What comes for it
+    # was chosen while the window of requests was known.
     rotated = all(removal.reason in REPLACED for removal in shrunk)
-    incomplete = saved.seen.answers[:1] == [False] if rotated else saved.seen.metrics_complete is False
+    hidden = saved.seen.answers[:1] == [False] and not saved.seen.present_in_sight
+    incomplete = hidden if rotated else saved.seen.metrics_complete is False
     if shrunk and incomplete:
         return f"{shrunk[0].instance_id} is removed on incomplete metrics"
     return None

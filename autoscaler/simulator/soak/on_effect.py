@@ -69,7 +69,7 @@ def only_ours_is_touched(watch: Watch, effect: Effect) -> str | None:
     return None
 
 
-def _lost_its_tag(watch: Watch, instance: SimInstance) -> bool:
+def lost_its_tag(watch: Watch, instance: SimInstance) -> bool:
     """Whether a person took it over: where EC2 replays no tokens, nothing shows any more that the launch landed."""
     return instance.instance_id in watch.truth.untagged_s and not watch.cluster.ec2.settings.replays_tokens
 
@@ -139,7 +139,7 @@ def one_fleet_for_one_intent(watch: Watch, effect: Effect) -> str | None:
         return None
     operation_id = dict(effect.subject.tags).get(OPERATION_TAG, "")
     known = watch.cluster.ec2.instances.values()
-    started = [i for i in known if i.tags.get(OPERATION_TAG) == operation_id and not _lost_its_tag(watch, i)]
+    started = [i for i in known if i.tags.get(OPERATION_TAG) == operation_id and not lost_its_tag(watch, i)]
     intended = watch.requests.get(operation_id)
     if intended is not None and len(started) > intended.count:
         return f"{len(started)} instances were started for {operation_id}, which intended {intended.count}"

@@ -5,6 +5,7 @@ import math
 from autoscaler.model import ON_DEMAND, OPERATION_TAG, SPOT, LaunchRequest
 from autoscaler.pools import WorkerPool
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, NOTICED_WITHIN_S
+from autoscaler.simulator.soak.on_effect import lost_its_tag
 from autoscaler.simulator.soak.on_numbers import CALM
 from autoscaler.simulator.soak.on_state import new_launches, new_removals
 from autoscaler.simulator.soak.pools import workers_of
@@ -29,7 +30,8 @@ def one_stands_for_one(watch: Watch, effect: Effect) -> str | None:
     asked = operation_id.removesuffix(FALLBACK)
     wanted = watch.requests.get(asked)
     known = watch.cluster.ec2.instances.values()
-    started = [i for i in known if i.tags.get(OPERATION_TAG) in {asked, f"{asked}{FALLBACK}"}]
+    tags = {asked, f"{asked}{FALLBACK}"}
+    started = [i for i in known if i.tags.get(OPERATION_TAG) in tags and not lost_its_tag(watch, i)]
     if wanted is not None and len(started) > wanted.count:
         return f"{len(started)} workers were started for {asked} and in its place, which wanted {wanted.count}"
     return None

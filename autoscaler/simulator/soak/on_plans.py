@@ -75,7 +75,8 @@ class PlanRules:
         if not {owner_key(pod) for pod in waiting} <= _known_owners(watch) or _zones_unknown(document):
             return None  # left out of the answer, or nonsense in it
         count = sum(operation["count"] for operation in opened)
-        if _is_whole(document, count):
+        # What changed after its look the launch cannot have counted on.
+        if _is_whole(document, count) and self._quiet_since_s <= watch.ending.looked_at_s:
             # Of a pool that is full now the others wait, however many they are.
             limited = any(pool.max is not None for pool in watch.policy.pools)
             pods = frozenset(pod.uid for pod in (helpable(watch.cluster) if limited else helped))

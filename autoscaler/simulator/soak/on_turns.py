@@ -7,6 +7,7 @@ from typing import Any, Final
 from autoscaler.model import RemovalOperation, RemovalPhase
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, NOTICED_WITHIN_S
 from autoscaler.simulator.soak.on_decision import VOLUNTARY
+from autoscaler.simulator.soak.on_market import FALLBACK
 from autoscaler.simulator.soak.on_state import new_launches, new_removals
 from autoscaler.simulator.soak.watch import Saved, Watch
 from autoscaler.simulator.world.controllers import evictable_pods
@@ -48,7 +49,9 @@ class TurnRules:
 
     def a_retirement_is_replaced_once(self, watch: Watch, saved: Saved) -> str | None:
         """However often a worker that EC2 will retire is refused, one other is launched in its place."""
-        self._replacements += sum(launch.reason == "retirement" for launch in new_launches(saved))
+        # What is launched on demand for Spot that gave nothing is no second one (one_stands_for_one).
+        launched = [o for o in new_launches(saved) if not o.operation_id.endswith(FALLBACK)]
+        self._replacements += sum(launch.reason == "retirement" for launch in launched)
         announced = watch.truth.announced.total()
         if self._replacements > announced:
             return f"{self._replacements} workers were launched for {announced} retirements"

@@ -46,10 +46,14 @@ class Seen:
     mode: Mode = Mode.ACTIVE
     answers: list[bool | None] = field(default_factory=list)
     """Whether each answer of Prometheus to its last look was the whole truth; None: not to be judged."""
+    looked_at_s: float = 0.0
+    """When its last look began to ask Prometheus."""
     another_cluster: bool = False
     """Whether its last look was at another cluster too, or at nothing else."""
     thin_windows: bool = False
     """Whether in its last look the rules had been evaluated too seldom to know a window."""
+    present_in_sight: bool = False
+    """Whether its last look was shown all that is there now: it lacked counts of a window's samples at most."""
     drains_in_sight: bool = False
     """Whether its last look lacked nothing that speaks for or against a drain: Nodes, cordons and pods were shown."""
     alerted: bool = False
@@ -58,6 +62,12 @@ class Seen:
     """What it read in the parameter of the policy's live changes."""
     late_effects: bool = False
     """Whether one of its calls took effect after it had given the call up."""
+
+    def looks_anew(self, now_s: float) -> None:
+        """What an earlier look was shown counts no more."""
+        self.looked_at_s = now_s
+        self.present_in_sight = False
+        self.answers.clear()
 
     @property
     def metrics_complete(self) -> bool | None:

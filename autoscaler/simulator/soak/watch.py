@@ -47,6 +47,8 @@ ANSWERS: Final = {
     Moving: MOVING_FAMILIES,
     Places: PLACE_FAMILIES,
 }
+WINDOW_COUNTS: Final = frozenset({"use_grow_count", "use_shrink_count", "ready_count"})
+"""Of the look's query. Without one a window is unknown, and what is there now is shown all the same."""
 HIDDEN_BY_ALLOW_LISTS: Final = frozenset({"node_local_volumes", "node_managed"})
 ENDINGS: Final = frozenset({RemovalPhase.TERMINATING, RemovalPhase.DELETING})
 SIMULTANEOUS: Final = 200
@@ -175,7 +177,7 @@ class Watch:
         """The request leaves the caller."""
         if call.service == PROMETHEUS and not self._asks_for_numbers(call):
             if self._asks_anew(call):
-                invocation.seen.answers.clear()
+                invocation.seen.looks_anew(self.cluster.now_s)
             invocation.seen.answers.append(False)  # until its answer is there
         if call.name in EFFECTS:
             effect = Effect(call.name, call.subject, invocation, invocation.seen)
@@ -193,7 +195,10 @@ class Watch:
             if self._asks_anew(call):
                 seen.another_cluster = another_cluster
                 seen.thin_windows = faults.slow_rules
-                seen.drains_in_sight = _beside_drains(faults) == MetricFaults()
+                lost = faults.dropped & WINDOW_COUNTS
+                seen.present_in_sight = seen.answers[-1] is not False or self._is_mild(str(subject), result, lost)
+                young = seen.answers[-1] is None
+                seen.drains_in_sight = _beside_drains(faults, young=young) == MetricFaults()
             elif another_cluster and not seen.another_cluster:
                 # Within one look Prometheus became another cluster's: what it adds of our Nodes is nothing, and the
                 # drain's own preflight is what looks at their pods.
@@ -352,11 +357,16 @@ class Watch:
         whole = self.cluster.recorder.query(promql, self.cluster.now_s)
         if result == whole:
             return True
+        return None if self._is_mild(promql, result) else False
+
+    def _is_mild(self, promql: str, result: object, dropped: Iterable[str] = ()) -> bool:
+        """Whether the answer is what harmless faults, and these families alone, would leave of the whole one."""
+        faults = self.cluster.metric_faults
         asked = ANSWERS[type(self.cluster.recorder.reader.read(promql))]
         harmless = faults.missing.intersection(asked) <= HIDDEN_BY_ALLOW_LISTS
         # Another fault may have struck what is not there: a family of which there was nothing to drop.
-        mild = MetricFaults(**{name: getattr(faults, name) for name in HARMLESS})
-        return None if harmless and result == spoil(mild, self.cluster.recorder, promql, self.cluster.now_s) else False
+        mild = replace(MetricFaults(**{name: getattr(faults, name) for name in HARMLESS}), dropped=set(dropped))
+        return harmless and result == spoil(mild, self.cluster.recorder, promql, self.cluster.now_s)
 
     def _tell_difference(self, saved: Saved) -> None:
         who = saved.by.process.name
@@ -379,10 +389,10 @@ def _words(operation: LaunchOperation | RemovalOperation) -> str:
     return f"launch {operation.operation_id} of {operation.request.count} [{', '.join(operation.instance_ids)}]"
 
 
-def _beside_drains(faults: MetricFaults) -> MetricFaults:
-    """The faults, but for those that keep back use, windows, labels and annotations alone."""
-    left = faults.sources_down - {NODE_EXPORTER}
-    return replace(faults, slow_rules=False, no_allow_lists=False, sources_down=left)
+def _beside_drains(faults: MetricFaults, *, young: bool) -> MetricFaults:
+    """The faults, but for a picture that is young yet, and those that keep back use, windows, labels, annotations."""
+    left, frozen = faults.sources_down - {NODE_EXPORTER}, None if young else faults.frozen
+    return replace(faults, slow_rules=False, no_allow_lists=False, sources_down=left, frozen=frozen)
 
 
 def _any_fault(faults: MetricFaults) -> bool:
