@@ -6,8 +6,12 @@ For few pods all choices are followed; equal nodes count as one, so are equal si
 
 from collections.abc import Sequence
 
+import msgspec
+
 from autoscaler.decide.scheduling.cluster import NodeInfo
+from autoscaler.decide.scheduling.filters.node_resources_fit import how_many_fit
 from autoscaler.decide.scheduling.placing import Trial, Waiting
+from autoscaler.model.rules import PodRules
 
 _Situation = tuple[tuple[int, tuple[int, ...]], ...]
 
@@ -33,7 +37,34 @@ def guaranteed(
     template for one another. The trial stands afterwards where it stood before. When the budget is spent the answer is
     `beat`: nothing is promised that was not proven.
     """
+    nodes = [*existing, *(node for _, node in trial.opened)]
+    if _are_interchangeable(trial, waiting, nodes):
+        rules = waiting[0].rules
+        room = sum(how_many_fit(rules, node) for node in nodes if trial.fits(rules, node))
+        return min(room, sum(group.count for group in waiting))
     return _Search(trial, waiting, existing, budget, beat).fewest([group.count for group in waiting], 0)
+
+
+def _are_interchangeable(trial: Trial, waiting: Sequence[Waiting], nodes: Sequence[NodeInfo]) -> bool:
+    """Whether each takes the room of one of the others, wherever it goes: then no choice is better than another.
+
+    They ask the same, look at no other pods, and each fits wherever the first of them does.
+    """
+    if not waiting:
+        return False
+    first = waiting[0].rules
+    if first.affinity or first.anti_affinity or first.spread or first.host_ports or first.claims:
+        return False
+    nameless = _nameless(first)
+    if any(_nameless(group.rules) != nameless for group in waiting[1:]):
+        return False
+    roomy = [node for node in nodes if how_many_fit(first, node)]
+    there = [trial.fits(first, node) for node in roomy]
+    return all([trial.fits(group.rules, node) for node in roomy] == there for group in waiting[1:])
+
+
+def _nameless(rules: PodRules) -> PodRules:
+    return msgspec.structs.replace(rules, namespace="", labels=())
 
 
 class _Search:

@@ -7,17 +7,19 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoscaler.decide.scheduling.cluster import Cluster
+from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
 from autoscaler.decide.scheduling.filters import first_refusal, refusals
 from autoscaler.decide.scheduling.filters.refusal import Plugin, Refusal
+from autoscaler.decide.scheduling.guard import Budget, guaranteed
 from autoscaler.decide.scheduling.placing import Template, Trial, Waiting
 from autoscaler.decide.scheduling.refusing import Refusing
 from autoscaler.decide.scheduling.shelves import shelves_of
 from autoscaler.decide.scheduling.sizing import size
-from autoscaler.model.rules import NodeSpec, PodRules
+from autoscaler.model.rules import Labels, NodeSpec, PodRules
 from tests.decide.scheduling import drawn
 from tests.decide.scheduling.clusters import HOST, ZONE
 
+SEARCHED = 1_000_000
 NAMESPACES = {"shop": {"app": "a"}, "lab": {}}
 Placement = tuple[int, PodRules, bool]
 
@@ -219,3 +221,37 @@ def test_a_place_is_found_where_every_filter_agrees(
         if found < group.count:
             fitting = [n for n in cluster.nodes.values() if first_refusal(group.rules, n, cluster) is None]
             assert not fitting, "a pod was left over that would have fitted"
+
+
+def fewest_placed(trial: Trial, groups: list[Waiting], nodes: list[NodeInfo]) -> int:
+    """How many of the pods are placed when every choice is the unluckiest: each order, each node that fits."""
+    worst: int | None = None
+    for number, group in enumerate(groups):
+        for node in nodes:
+            if trial.fits(group.rules, node):
+                mark = trial.mark
+                trial.put(group.rules, node)
+                rest = [Waiting(one.rules, one.count - (n == number)) for n, one in enumerate(groups)]
+                placed = 1 + fewest_placed(trial, [one for one in rest if one.count], nodes)
+                trial.undo(mark)
+                worst = placed if worst is None else min(worst, placed)
+    return worst or 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    nodes=NODES,
+    placed=PLACED,
+    rules=drawn.pods(claims=False),
+    others=st.lists(st.tuples(drawn.NAMESPACES, drawn.LABELS), min_size=1, max_size=2),
+)
+def test_the_fewest_that_are_placed_are_those_of_the_unluckiest_choices(
+    nodes: list[NodeSpec], placed: list[Placement], rules: PodRules, others: list[tuple[str, Labels]]
+) -> None:
+    cluster = built(nodes, placed)
+    alike = [msgspec.structs.replace(rules, namespace=name, labels=labels) for name, labels in others]
+    groups = [Waiting(one, 1) for one in dict.fromkeys([rules, *alike])]
+    groups[0] = Waiting(rules, 2)
+    trial, there = Trial(cluster), [*cluster.nodes.values()]
+    found = guaranteed(trial, groups, there, Budget(SEARCHED), beat=-1)
+    assert found == fewest_placed(trial, groups, there)

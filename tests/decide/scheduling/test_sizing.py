@@ -133,10 +133,19 @@ def test_one_template_is_packed_like_the_estimator_packs() -> None:
 def test_what_cannot_be_proven_is_not_promised() -> None:
     trial = Trial(cluster())
     trial.open(AB[0])
-    assert guaranteed(trial, [waiting(3, pod())], [], Budget(1_000), beat=-1) == 3
+    two_sizes = [waiting(2, pod()), waiting(1, HALF)]
+    assert guaranteed(trial, two_sizes, [], Budget(1_000), beat=-1) == 3
     spent = Budget(2)
-    assert guaranteed(trial, [waiting(3, pod())], [], spent, beat=-1) == -1
+    assert guaranteed(trial, two_sizes, [], spent, beat=-1) == -1
     assert spent.spent
+
+
+def test_pods_that_differ_by_name_alone_need_no_search() -> None:
+    trial = Trial(cluster())
+    trial.open(AB[0])
+    asked = Budget(0)
+    assert guaranteed(trial, [waiting(1, HALF), waiting(4, pod("lab", cpu=900))], [], asked, beat=-1) == 4
+    assert not asked.left
 
 
 def test_a_crowd_is_shared_out_over_the_zones() -> None:
