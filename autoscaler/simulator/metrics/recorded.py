@@ -96,7 +96,8 @@ class Recorder:
         now_s = self._world.now_s
         self._world.state.touch()
         self._utilisation.catch_up(now_s, self.horizon_s, self._changes)
-        self._since_s = self._utilisation.since_s = now_s
+        self._utilisation.forget_all(now_s)
+        self._since_s = now_s
         self._changes.append(now_s)
 
     # --------------------------------------------------------------------------------------------------------- history

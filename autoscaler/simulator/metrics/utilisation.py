@@ -102,6 +102,8 @@ class Utilisation:
         self._rate_window_s = rate_window_s
         self._view_at = view_at
         self._workers: Runs[Series] = Runs()
+        self._measured: tuple[int, frozenset[str], dict[tuple[str, str], float]] = (-1, frozenset(), {})
+        """The last evaluation that was looked at, of which Nodes, and what they used."""
         self._evaluated: int | None = None
         """The last evaluation that `_workers` knows."""
 
@@ -129,6 +131,11 @@ class Utilisation:
         """Drop what is older."""
         self._workers.forget(self.evaluations.last(before_s))
 
+    def forget_all(self, now_s: float) -> None:
+        """Counters hold nothing of before."""
+        self.since_s = now_s
+        self._measured = (-1, frozenset(), {})
+
     def workers(self, index: int) -> Series:
         """workers_utilisation of one evaluation."""
         return self._workers.get(index) or {}
@@ -139,7 +146,9 @@ class Utilisation:
 
     def unmeasured(self, index: int, view: ClusterView) -> dict[tuple[str, str], float]:
         """Allocatable of the workers that take pods and have no node_utilisation since that evaluation."""
-        measured = self._nodes_at(index, only=view.takers.keys())
+        known_at, names, measured = self._measured
+        if known_at != index or not names >= view.takers.keys():
+            measured = self._nodes_at(index, only=view.takers.keys())
         return {
             (name, resource): allocatable[resource]
             for name, allocatable in view.takers.items()
@@ -152,6 +161,7 @@ class Utilisation:
         if view is None:
             return {}
         measured = self._nodes_at(index, only=view.takers.keys())
+        self._measured = index, frozenset(view.takers), measured
         result: Series = {}
         for resource in RESOURCES:
             room = used = unmeasured = 0.0
