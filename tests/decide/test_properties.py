@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from autoscaler.decide.capacity.launch import plan_launch
@@ -49,7 +49,7 @@ from tests.decide.builders import (
 )
 from tests.decide.generators import contexts, policies, snapshots, states, unseen_rooms
 
-QUICK = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=100)
 WIDE = settings(QUICK, max_examples=150)
 SAME_ZONE = {"zone": "us-east-1a"}
 SHRINKS = frozenset({"low_utilisation", "consolidation", "above_max"})

@@ -28,7 +28,7 @@ CURRENT = "current-t0ken-5c1d7e88"
 PREVIOUS = "previous-t0ken-a90b3f12"
 SAMPLES = ("firing", "firing-repeat", "firing-truncated", "resolved")
 MARK = "mark-of-the-body-81c2"
-MANY = settings(max_examples=150, deadline=None)
+MANY = settings(max_examples=150)
 
 json_values = st.recursive(
     st.none()
@@ -286,7 +286,7 @@ def _changed(body: Any, path: tuple[Any, ...], *values: object) -> Any:
     return changed
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.data())
 def test_a_real_body_with_one_place_changed_is_understood_or_refused(data: st.DataObject) -> None:
     body = sample(data.draw(st.sampled_from(SAMPLES)))

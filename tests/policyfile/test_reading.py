@@ -213,7 +213,7 @@ def drawn(kind: Any) -> st.SearchStrategy[int | float]:
     return st.integers(int(low * 1000) + 1, int(high * 1000) - 1).map(lambda thousandths: thousandths / 1000)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_a_policy_in_peoples_units_is_the_plain_one(data: st.DataObject) -> None:
     """Or is refused with the same faults: those that remain are of values that do not fit together."""
@@ -229,7 +229,7 @@ def test_a_policy_in_peoples_units_is_the_plain_one(data: st.DataObject) -> None
     assert read(Policy, read_yaml(yaml.safe_dump(written))) == read(Policy, read_yaml(yaml.safe_dump(plain)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_what_msgspec_takes_is_taken_and_read_alike(data: st.DataObject) -> None:
     tree: dict[str, Any] = {"version": 1}

@@ -1,7 +1,7 @@
 """Observed or paused, a cluster is left alone: whatever happens in it, only reads, and the state stays as it was."""
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler.model import Mode, ModeSetting, Notice, Trigger, Verb
@@ -38,7 +38,7 @@ def _happen(cluster: SimCluster, what: str) -> tuple[Notice, ...]:
     return ()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(
     st.sampled_from([Mode.OBSERVE, Mode.PAUSED]),
     st.booleans(),

@@ -21,7 +21,7 @@ from autoscaler.decide.capacity.pools import fillers
 from autoscaler.decide.demand.keeping import Keeping
 from autoscaler.decide.demand.schedules import SPARED_S, ahead_s
 from autoscaler.decide.fleet import FleetView, Standing
-from autoscaler.decide.scheduling.machines import offered
+from autoscaler.decide.scheduling.offered import offered
 from autoscaler.forecast import LEAST_DAYS, REFRESH_S, SLOT_S
 from autoscaler.model import Demand, DemandHistory, Foreseen, KeptForecast, KeptSlot, Signal, Snapshot, State
 from autoscaler.policy import Policy

@@ -6,7 +6,7 @@ from typing import Final
 
 from autoscaler.decide.capacity.pools import fillers
 from autoscaler.decide.fleet import FleetView, total
-from autoscaler.decide.scheduling.machines import offered
+from autoscaler.decide.scheduling.offered import offered
 from autoscaler.model import Resources, Signal, Snapshot, State
 from autoscaler.policy import Policy
 

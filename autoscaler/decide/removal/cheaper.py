@@ -17,7 +17,7 @@ from autoscaler.decide.removal.elsewhere import Elsewhere
 from autoscaler.decide.removal.holds import keeps
 from autoscaler.decide.removal.replace import Wish
 from autoscaler.decide.removal.window import at_highest, lacks_room, not_known
-from autoscaler.decide.scheduling.machines import offered
+from autoscaler.decide.scheduling.offered import offered
 from autoscaler.model import ON_DEMAND, Asks, NewWorkers, Replacement, Resources, State
 from autoscaler.policy import Policy
 from autoscaler.state.memory import was_removed

@@ -5,11 +5,11 @@ the labels of an allow-list, and from what every worker of ours has by itself. W
 Cordons and free room are always the metrics': they are fresh.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from functools import cached_property
 from typing import Final
 
-from autoscaler.decide.capacity.catalogue import extended_of, nominal_resources
+from autoscaler.decide.capacity.catalogue import extended_of
 from autoscaler.decide.capacity.cost import some_zone
 from autoscaler.decide.capacity.pools import hard_taints, pool_of, usd_of
 from autoscaler.decide.fleet import FleetView, Standing, Worker
@@ -17,7 +17,6 @@ from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
 from autoscaler.decide.scheduling.filters import LASTING
 from autoscaler.decide.scheduling.labels import (
     CAPACITY_LABEL,
-    INSTANCE_TYPE_LABEL,
     OF_ONE_TYPE,
     OLD_ZONE_LABELS,
     POOL_LABEL,
@@ -32,6 +31,7 @@ from autoscaler.decide.scheduling.labels import (
     zone_valued,
 )
 from autoscaler.decide.scheduling.matching import HARD
+from autoscaler.decide.scheduling.offered import offered, sizes_seen, type_of
 from autoscaler.decide.scheduling.placing import Template
 from autoscaler.model import ON_DEMAND, SPOT, Instance, Node, Resources, SchedulingRules, SeenType, Snapshot, State
 from autoscaler.model import Pool as PlaceToLaunch
@@ -202,7 +202,7 @@ class Machines:
         key = (pool.name, instance_type)
         if key not in self._alikes:
             of_pool = self._of_pools.get(pool.name, ())
-            self._alikes[key] = shared(labels for one, labels in of_pool if _type_of(one, labels) == instance_type)
+            self._alikes[key] = shared(labels for one, labels in of_pool if type_of(one, labels) == instance_type)
         return self._alikes[key]
 
     @cached_property
@@ -333,51 +333,13 @@ class Machines:
             {name: value for name, value in self._told[worker.node.name].allocatable if name not in METRICS_SHOW}
             | self.awaited(worker.node, worker)
             for worker, labels in self._ours
-            if worker.node is not None and worker.node.name in self._told and _type_of(worker, labels) == instance_type
+            if worker.node is not None and worker.node.name in self._told and type_of(worker, labels) == instance_type
         ]
         other = {DISK: UNLIMITED, **extended_of(instance_type, self._policy)}
         if told:
             other = {name: min(one.get(name, 0) for one in told) for name in told[0]}
         size = offered(instance_type, self._fleet, self._state, self._policy, seen=self._sizes_seen)
         return as_amounts({**other, **dict(_amounts(size))})
-
-
-def offered(
-    instance_type: str, fleet: FleetView, state: State, policy: Policy, *, seen: Mapping[str, Resources] | None = None
-) -> Resources:
-    """What pods and DaemonSets get of a worker of this type: the smallest that is or was seen, else the catalogue's.
-
-    `seen`: what `sizes_seen` gives of this fleet, for whoever asks about many types.
-    """
-    known = [one.allocatable for one in state.seen_types if one.instance_type == instance_type]
-    now = (sizes_seen(fleet) if seen is None else seen).get(instance_type)
-    known += [now] if now is not None else []
-    return smallest(known) if known else nominal_resources(instance_type, policy)
-
-
-def sizes_seen(fleet: FleetView) -> dict[str, Resources]:
-    """The smallest allocatable of each instance type of which a Node is shown: EC2 says the type, or a label does."""
-    names = RealNames()
-    found: dict[str, Resources] = {}
-    for worker in fleet.workers:
-        node = worker.node
-        if node is None or node.allocatable is None:
-            continue
-        instance_type = _type_of(worker, {} if worker.instance is not None else names.of(node.labels))
-        if instance_type:
-            known = found.get(instance_type)
-            if known is None or not known.fits_in(node.allocatable):
-                found[instance_type] = node.allocatable if known is None else smallest([known, node.allocatable])
-    return found
-
-
-def smallest(sizes: Sequence[Resources]) -> Resources:
-    """Each dimension by itself."""
-    return Resources(
-        cpu_millicores=min(size.cpu_millicores for size in sizes),
-        memory_bytes=min(size.memory_bytes for size in sizes),
-        pods=min(size.pods for size in sizes),
-    )
 
 
 def as_amounts(amounts: Mapping[str, int]) -> Amounts:
@@ -393,10 +355,6 @@ def _amounts(resources: Resources, *, with_pods: bool = True) -> Amounts:
 def _is_model(worker: Worker) -> bool:
     """Whether new workers are taken to be like it."""
     return worker.ours and worker.node is not None and worker.standing in {Standing.READY, Standing.LEAVING}
-
-
-def _type_of(worker: Worker, labels: Mapping[str, str]) -> str:
-    return worker.instance.instance_type if worker.instance is not None else labels.get(INSTANCE_TYPE_LABEL, "")
 
 
 def _daemons(snapshot: Snapshot, rules: SchedulingRules | None) -> tuple[PodRules, ...]:

@@ -6,7 +6,7 @@ import msgspec
 
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.scheduling.labels import CAPACITY_LABEL, OF_ONE_NODE, POOL_LABEL, RealNames, implied, shared
-from autoscaler.decide.scheduling.machines import smallest
+from autoscaler.decide.scheduling.offered import smallest
 from autoscaler.model import Resources, SeenType, Snapshot, State
 
 MAX_TYPES = 20

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler.model import Action, Decision, MetricsStatus, NewWorkers, Snapshot, State
@@ -235,7 +235,7 @@ def joined(seen: Snapshot, count: int, used_cpus: list[int]) -> Snapshot:
     return msgspec.structs.replace(snapshot([*machines, *fresh]), taken_at_s=seen.taken_at_s)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120)
 @given(st.lists(cpus, min_size=2, max_size=5), headrooms)
 def test_one_launch_is_enough_and_no_shrink_takes_it_back(used_cpus: list[int], asked: Headroom) -> None:
     its_policy = roomy(asked, low=2, high=1000)
@@ -247,7 +247,7 @@ def test_one_launch_is_enough_and_no_shrink_takes_it_back(used_cpus: list[int], 
     assert launched(after) == 0, "one launch is enough"
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120)
 @given(st.lists(st.integers(0, 3), min_size=3, max_size=6), st.integers(0, 3), st.integers(0, 60))
 def test_no_launch_follows_a_shrink(loads: list[int], workers: int, percent: int) -> None:
     """Whoever goes: once its pods are on the others, wherever there is room, nothing is missing."""

@@ -158,7 +158,7 @@ def shows(one: Window, now_s: int) -> bool:
     return (today in one.days and clock >= begins) or (yesterday in one.days and clock < ends)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(one=windows(), minute=st.integers(0, (LAST_S - FIRST_S) // 60 - 1))
 def test_any_minute_of_three_years_has_the_answer_that_the_clock_shows(one: Window, minute: int) -> None:
     now_s = FIRST_S + minute * 60
@@ -194,7 +194,7 @@ def test_every_minute_around_every_change_of_the_clock_has_an_answer_that_only_t
             assert begun <= 1, "it does not begin twice in a night"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(one=windows(), day=st.integers(0, 3 * 365))
 def test_a_windows_length_is_what_the_clock_shows_and_what_it_jumps(one: Window, day: int) -> None:
     since_s = FIRST_S + day * 86_400
@@ -214,7 +214,7 @@ def _on_the_edge(at_s: int, zone: str) -> bool:
     return wall(at_s - 3700, zone).utcoffset() != wall(at_s + 3700, zone).utcoffset()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(one=windows(), day=st.integers(0, 3 * 365))
 def test_spans_are_in_order_and_every_week_has_as_many_as_days(one: Window, day: int) -> None:
     since_s = FIRST_S + day * 86_400
@@ -363,7 +363,7 @@ def test_who_is_above_max_goes_whatever_comes_soon() -> None:
 limits_given = st.tuples(st.one_of(st.none(), st.integers(0, 20)), st.one_of(st.none(), st.integers(0, 20)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.tuples(windows(), limits_given), max_size=4),
     st.integers(FIRST_S, LAST_S),

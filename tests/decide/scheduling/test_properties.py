@@ -47,7 +47,6 @@ CHANCE = st.randoms(use_true_random=False)
 PLACED = st.lists(st.tuples(st.integers(0, 3), drawn.pods(claims=False), st.booleans()), max_size=5)
 
 
-@settings(deadline=None)
 @given(nodes=NODES, placed=PLACED, rules=drawn.pods())
 def test_every_question_has_an_answer_and_the_first_no_is_one_of_them(
     nodes: list[NodeSpec], placed: list[Placement], rules: PodRules
@@ -59,7 +58,6 @@ def test_every_question_has_an_answer_and_the_first_no_is_one_of_them(
         assert Trial(cluster).fits(rules, cluster.nodes[name]) == (first is None), "the short way says the same"
 
 
-@settings(deadline=None)
 @given(nodes=NODES, placed=PLACED, rules=drawn.pods())
 def test_who_refuses_is_counted_as_node_by_node_also_once_a_node_left(
     nodes: list[NodeSpec], placed: list[Placement], rules: PodRules
@@ -72,7 +70,6 @@ def test_who_refuses_is_counted_as_node_by_node_also_once_a_node_left(
         assert refusing.count(rules, [*names, "not there"]) == Counter(one.plugin for one in first if one is not None)
 
 
-@settings(deadline=None)
 @given(nodes=NODES, placed=PLACED, pods=st.lists(drawn.pods(), min_size=1, max_size=3), emptiest_first=st.booleans())
 def test_a_shelf_hands_out_every_node_that_fits(
     nodes: list[NodeSpec], placed: list[Placement], pods: list[PodRules], *, emptiest_first: bool
@@ -84,7 +81,6 @@ def test_a_shelf_hands_out_every_node_that_fits(
         assert handed >= {name for name, node in cluster.nodes.items() if Trial(cluster).fits(rules, node)}
 
 
-@settings(deadline=None)
 @given(nodes=NODES, placed=PLACED, rules=drawn.pods(), chance=CHANCE)
 def test_neither_the_order_of_nodes_nor_of_pods_matters(
     nodes: list[NodeSpec], placed: list[Placement], rules: PodRules, chance: Random
@@ -96,7 +92,6 @@ def test_neither_the_order_of_nodes_nor_of_pods_matters(
     assert verdicts(rules, built(nodes, placed)) == verdicts(rules, built(shuffled, others))
 
 
-@settings(deadline=None)
 @given(nodes=NODES, placed=PLACED, later=PLACED, rules=drawn.pods())
 def test_what_is_counted_as_pods_and_nodes_come_and_go_is_what_is_counted_afresh(
     nodes: list[NodeSpec], placed: list[Placement], later: list[Placement], rules: PodRules
@@ -136,7 +131,7 @@ EXISTING = [
 WAITING = st.lists(st.builds(Waiting, drawn.SMALL_PODS, st.integers(1, 3)), min_size=1, max_size=3)
 ON_THEM = st.lists(st.tuples(st.integers(0, 1), drawn.SMALL_PODS, st.booleans()), max_size=4)
 COUNTS = st.integers(1, 2)
-SLOW = settings(max_examples=40, deadline=None)
+SLOW = settings(max_examples=40)
 """Every choice of the scheduler is followed: some tenths of a second where the rules leave many."""
 
 
@@ -238,7 +233,7 @@ def fewest_placed(trial: Trial, groups: list[Waiting], nodes: list[NodeInfo]) ->
     return worst or 0
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     nodes=NODES,
     placed=PLACED,
