@@ -43,15 +43,15 @@ def soak(first: int, count: int) -> int:
     if sys.stderr.isatty():
         sys.stderr.write("\r\033[K")
     failed.sort(key=lambda result: result.seed)
-    for result in failed[:SHORTENED]:
-        tell(result)
-    for result in failed[SHORTENED:]:
-        sys.stdout.write(f"seed {result.seed}: {result.violation}\n")
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cpu_seconds = sum(one.ru_utime + one.ru_stime for one in used)
     lines = totals.lines(seconds=time.monotonic() - began, cpu_seconds=cpu_seconds)
     verdict = f"{len(failed)} failed" if failed else "none failed"
     sys.stdout.write("\n".join([f"seeds                {totals.seeds:,} from {first} on, {verdict}", *lines]) + "\n")
+    sys.stdout.writelines(f"seed {result.seed}: {result.violation}\n" for result in failed)
+    sys.stdout.flush()  # to shorten takes minutes
+    for result in failed[:SHORTENED]:
+        tell(result)
     return 1 if failed else 0
 
 
