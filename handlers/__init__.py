@@ -14,8 +14,8 @@ patterns.remember()  # before a library is imported that would compile its own
 
 
 BETWEEN_COLLECTIONS: Final = 100_000
-"""New objects. A look at thousands of pods makes a million, nearly all gone by themselves when it ends; at the default
-of 2,000 an eighth of such a look went into the search for circles (docs/performance.md)."""
+"""New objects, where the default is 2,000: what a first webhook imports stays, too. During a look the collector rests
+altogether (autoscaler/collector.py)."""
 
 
 def imported() -> None:
