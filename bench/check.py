@@ -1,14 +1,15 @@
 """`make bench-check`: a fresh run of the benches whose results are committed, judged by those.
 
-A ratio that is more than a quarter worse fails, and so does a count that differs. Ratios are CPU time over a floor of
-the same run, and sizes, so that another machine, or a busy one, judges alike; seconds are compared with nothing.
+A ratio that is more than a quarter worse in each of three runs fails, and so does a count that differs. Ratios are CPU
+time over a floor of the same run, and sizes, so that another machine, or a busy one, judges alike; seconds are compared
+with nothing. One run of many figures has one that is worse by chance: what is as good in any run is as good.
 """
 
 import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if unknown := sorted({*options.names} - {*known}):
         parser.error(f"no results of {', '.join(unknown)} are committed: name some of {', '.join(known)}")
-    worse = [f"{name}: {fault}" for name in options.names or known for fault in faults(known[name], fresh(name))]
+    worse = [f"{name}: {fault}" for name in options.names or known for fault in lasting(known[name], name, fresh)]
     print("\n".join(worse) if worse else f"No ratio is more than {ALLOWED - 1:.0%} worse, and no count differs.")
     return 1 if worse else 0
 
@@ -49,6 +50,25 @@ def fresh(name: str) -> dict[str, Any]:
     finally:
         path.write_bytes(committed)
     return found
+
+
+def lasting(
+    committed: Mapping[str, Any], name: str, run: Callable[[str], Mapping[str, Any]], runs: int = 3
+) -> list[str]:
+    """What is worse in every run; a bench runs again only while something is."""
+    found = run(name)
+    for _ in range(runs - 1):
+        if not list(faults(committed, found)):
+            break
+        found = best_of(found, run(name))
+    return list(faults(committed, found))
+
+
+def best_of(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """The lower of each ratio; what is counted is the later run's."""
+    both = {**one["ratios"], **other["ratios"]}
+    lower = {name: min(run["ratios"].get(name, ratio) for run in (one, other)) for name, ratio in both.items()}
+    return {"ratios": lower, "exact": other["exact"]}
 
 
 def faults(committed: Mapping[str, Any], found: Mapping[str, Any]) -> Iterator[str]:

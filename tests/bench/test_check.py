@@ -35,6 +35,30 @@ def test_a_quarter_worse_fails_and_so_does_another_count(
     assert list(check.faults(BEFORE, {"ratios": ratios, "exact": exact})) == told
 
 
+@pytest.mark.parametrize(
+    ("runs", "told", "ran"),
+    [
+        ([{"cold": 1.0, "look": 2.0}], [], 1),
+        ([{"cold": 1.3, "look": 2.0}, {"cold": 1.1, "look": 2.9}], [], 2),
+        ([{"cold": 1.3, "look": 2.0}, {"cold": 1.3, "look": 2.0}, {"cold": 1.2, "look": 2.0}], [], 3),
+        (
+            [{"cold": 1.4, "look": 2.0}, {"cold": 1.3, "look": 2.9}, {"cold": 1.5, "look": 2.0}],
+            ["cold is 1.30 and was 1.00: 30% worse"],
+            3,
+        ),
+    ],
+)
+def test_what_is_worse_in_every_run_fails(runs: list[dict[str, float]], told: list[str], ran: int) -> None:
+    asked: list[str] = []
+
+    def run(name: str) -> dict[str, Any]:
+        asked.append(name)
+        return {"ratios": runs[len(asked) - 1], "exact": BEFORE["exact"]}
+
+    assert check.lasting(BEFORE, "it", run) == told
+    assert len(asked) == ran
+
+
 def test_a_bench_without_a_baseline_is_wrong_input(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         check.main(["policy"])
