@@ -12,7 +12,7 @@ from autoscaler.simulator.metrics.faults import spoil
 from autoscaler.simulator.soak.fates import FateRates, Fates
 from autoscaler.simulator.soak.invariants import rules
 from autoscaler.simulator.soak.on_choice import no_more_leave_together_than_the_budget
-from autoscaler.simulator.soak.on_decision import no_shrink_without_complete_metrics
+from autoscaler.simulator.soak.on_decision import no_shrink_without_complete_metrics, shrink_waits_for_calm
 from autoscaler.simulator.soak.on_effect import one_fleet_for_one_intent
 from autoscaler.simulator.soak.on_market import one_stands_for_one
 from autoscaler.simulator.soak.on_turns import TurnRules
@@ -114,6 +114,28 @@ def test_a_rotation_may_go_on_without_a_window_and_a_shrink_may_not(fault: str, 
     look.asks()
     assert (look.removes("rotation") is None) == rotates
     assert look.removes("low_utilisation") is not None
+
+
+@pytest.mark.parametrize(
+    ("looked_after_s", "waited_s", "wrong"),
+    [
+        pytest.param(0, 600, False, id="the cool-down begins with the look, and the write came 80 s later"),
+        pytest.param(0, 590, True, id="ten seconds too early"),
+        pytest.param(-600, 600 - 10, True, id="no launch is older than who decided it"),
+    ],
+)
+def test_the_cool_down_begins_when_a_launch_is_decided(looked_after_s: int, waited_s: int, *, wrong: bool) -> None:
+    look = Look()
+    began_s = int(look.cluster.now_s)
+    launch = LaunchOperation(
+        operation_id="d1-l0", created_at_s=began_s + looked_after_s, reason="cpu_high", request=look.request("d1-l0")
+    )
+    look.cluster.run(80)
+    look.watch.saved(look.saves(State(), State(launches=(launch,))))
+    assert look.watch.violation is None or "shrink" not in look.watch.violation.invariant
+    look.cluster.run(waited_s - 80)
+    removal = State(removals=(look.removal("r1", 0),))
+    assert (shrink_waits_for_calm(look.watch, look.saves(State(), removal)) is not None) == wrong
 
 
 def test_an_earlier_look_speaks_for_no_later_one() -> None:

@@ -146,8 +146,7 @@ def shrink_waits_for_calm(watch: Watch, saved: Saved) -> str | None:
         return f"{chosen[0].instance_id} is removed while launch {saved.new.launches[0].operation_id} is open"
     policies = watch.policies_since(watch.cluster.now_s - NOTICED_WITHIN_S)
     last_s, cool_down_s = watch.last_scaling_s, min(policy.scale_down.cool_down_s for policy in policies)
-    # Both times are by the clock of whoever looked, and a look takes its time between looking and writing.
-    if last_s is not None and watch.cluster.now_s - last_s < cool_down_s - CLOCKS_DIFFER_S - 30:
+    if last_s is not None and watch.cluster.now_s - last_s < cool_down_s - CLOCKS_DIFFER_S:
         since_s = watch.cluster.now_s - last_s
         return f"{chosen[0].instance_id} is removed {since_s:.0f} s after the last launch or removal that was undone"
     return None

@@ -127,7 +127,7 @@ class Watch:
         """Instances whose end by us was under way before the last write."""
         self.answers = Answers(cluster.world)
         self.last_scaling_s: float | None = None
-        """When workers were last asked for, or last chosen to go."""
+        """When a launch, or the end of a removal that was undone, was last decided."""
         self.metrics_since_s: float | None = None
         """Since when Prometheus has its history, if it lost it; None: always."""
         self.listed_within_s = 0.0
@@ -244,7 +244,9 @@ class Watch:
         # A launch that only comes before the end of another worker has no cool-down.
         opened = [o for o in saved.new.launches if o.operation_id not in known and o.reason not in REPLACING]
         if opened or saved.new.last_undone_s != saved.old.last_undone_s:
-            self.last_scaling_s = self.cluster.now_s
+            # When it looked, by its own clock: frozen, it may write a minute and a half later.
+            said_s = max((*(o.created_at_s for o in opened), saved.new.last_undone_s or 0))
+            self.last_scaling_s = max(float(said_s), saved.by.began_s)
 
     def written_by_hand(self, state: State) -> None:
         """An operator changes the state."""
