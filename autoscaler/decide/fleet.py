@@ -12,6 +12,7 @@ import msgspec
 from autoscaler.model import (
     ALIVE,
     Instance,
+    Joined,
     LaunchOperation,
     Node,
     Pod,
@@ -46,6 +47,8 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     instance: Instance | None
     removal: RemovalOperation | None = None
     launch: LaunchOperation | None = None
+    joined: Joined | None = None
+    """What its launch, which is over, said of it; where EC2 lists the instance, that says it."""
     pods: tuple[Pod, ...] | None = None
     """Its single pods; None where they were not asked for."""
 
@@ -168,6 +171,7 @@ def view_fleet(snapshot: Snapshot, state: State) -> FleetView:
     servers = {i.instance_id for i in snapshot.instances if i.server}
     removals = {removal.instance_id: removal for removal in state.removals}
     removed = {removed.instance_id for removed in state.removed}
+    joined = {one.instance_id: one for one in state.joined}
     launches = {instance_id: launch for launch in state.launches for instance_id in launch.instance_ids}
     open_launches = {launch.operation_id: launch for launch in state.launches}
     finished = {instance_id for launch in state.launches for instance_id in launch.finished_ids}
@@ -204,6 +208,7 @@ def view_fleet(snapshot: Snapshot, state: State) -> FleetView:
                 instance=instance,
                 removal=removal,
                 launch=launch,
+                joined=joined.get(key),
                 pods=tuple(pods.get(node.name, ())) if node is not None and node.name in snapshot.pods_of else None,
             )
         )
@@ -216,7 +221,7 @@ def view_fleet(snapshot: Snapshot, state: State) -> FleetView:
 
 def same_fleet(one: State, other: State) -> bool:
     """Whether both give one view: of a state it reads nothing but what is told here."""
-    return (one.launches, one.removals, one.removed) == (other.launches, other.removals, other.removed)
+    return all(getattr(one, read) == getattr(other, read) for read in ("launches", "removals", "removed", "joined"))
 
 
 def _standing(

@@ -67,6 +67,7 @@ from autoscaler.model.signals import AsideSignal, SeenSignal, SignalFailure
 from autoscaler.model.state import (
     Backoff,
     HeldWorker,
+    Joined,
     JoinFailures,
     Lease,
     Mode,
@@ -140,6 +141,7 @@ __all__ = [
     "Instance",
     "InstanceState",
     "JoinFailures",
+    "Joined",
     "KeptForecast",
     "KeptSlot",
     "LaunchContext",

@@ -106,6 +106,17 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ended_at_s: int
 
 
+class Joined(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, array_like=True):
+    """A worker whose launch is over: a list of EC2 that is older than the launch does not show it yet."""
+
+    instance_id: str
+    joined_at_s: int
+    pool: str
+    market: str
+    usd_per_hour: float | None
+    """At most: which of the launch's types it is, only EC2's list tells. None: nobody knows a price."""
+
+
 class OwnerLaunches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Launches made for the pods of one owner, so that a launch that did not help is not repeated for ever."""
 
@@ -264,6 +275,8 @@ class State(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Stored under the name that it had first, as `PolicyOverride.invalid` is: older versions read the state, too."""
     removed: tuple[Removed, ...] = ()
     """Removals that ended, until the metrics are newer than that."""
+    joined: tuple[Joined, ...] = ()
+    """Workers that joined, until DescribeInstances lists them for certain."""
     owners: tuple[OwnerLaunches, ...] = ()
     seen_types: tuple[SeenType, ...] = ()
     moved: tuple[MovedOwner, ...] = ()

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.model import HeldWorker, JoinFailures, OwnerLaunches, Removed, State, Why
+from autoscaler.model import HeldWorker, Joined, JoinFailures, OwnerLaunches, Removed, State, Why
 from autoscaler.policy import Policy
 from autoscaler.state.backoffs import forget_backoffs
 from autoscaler.state.modes import operators_mode
@@ -20,6 +20,9 @@ MAX_OWNERS_BYTES: Final = 12 * 1024
 OWNER_RECORD_BYTES: Final = 200
 MAX_REMOVED: Final = 50
 REMOVED_KEPT_S: Final = 3600
+MAX_JOINED: Final = 100
+LISTED_AFTER_S: Final = 300
+"""DescribeInstances lists for certain what was launched that long ago (AWS: the EC2 API is eventually consistent)."""
 MAX_HELD_WORKERS: Final = 30
 REFUSED_REASON: Final = 80
 """Characters of a reason that are kept."""
@@ -44,6 +47,7 @@ def forget_old(state: State, now_s: int) -> State:
         forget_backoffs(state, now_s),
         notices=tuple(n for n in state.notices if not is_to_be_forgotten(n, now_s)),
         held_workers=tuple(r for r in state.held_workers if now_s < r.until_s + OWNER_KEPT_S),
+        joined=tuple(j for j in state.joined if now_s - j.joined_at_s < LISTED_AFTER_S),
         owners=remembered_owners(state, now_s),
         moved=still_meaning(state, now_s),
         zones=zones_with_meaning(state, now_s),
@@ -86,6 +90,11 @@ def worker_joined(state: State) -> State:
 def joined_after(state: State, seconds: int) -> State:
     """A worker was seen Ready that long after its launch."""
     return msgspec.structs.replace(state, join_times_s=(*state.join_times_s, max(0, seconds))[-JOIN_TIMES:])
+
+
+def not_listed_yet(state: State, worker: Joined) -> State:
+    """A worker joined while EC2's list may not show it for certain: what its launch said of it is kept till then."""
+    return msgspec.structs.replace(state, joined=(*state.joined, worker)[-MAX_JOINED:])
 
 
 def workers_stay(state: State) -> State:

@@ -14,8 +14,9 @@ ID_BYTES: Final = 64
 
 NO_ROOM: Final = "the state has no room for it"
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
-_GIVING_WAY: Final = ("moved", "held_workers", "backoffs", "owners", "notices")
-"""The harmless first: asked once more too early, launched once more in vain, a notice that was dealt with."""
+_GIVING_WAY: Final = ("moved", "held_workers", "joined", "backoffs", "owners", "notices")
+"""The harmless first: asked once more too early, one too many in a pool, launched once more in vain, a notice that
+was dealt with."""
 
 
 def encoded(state: State) -> bytes:

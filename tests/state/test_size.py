@@ -9,6 +9,7 @@ from autoscaler.model import (
     Backoff,
     Demand,
     HeldWorker,
+    Joined,
     KeptForecast,
     KeptSlot,
     LaunchOperation,
@@ -26,6 +27,7 @@ from autoscaler.signals import MOST_SIGNALS
 from autoscaler.state.backoffs import MAX_BACKOFFS
 from autoscaler.state.memory import (
     MAX_HELD_WORKERS,
+    MAX_JOINED,
     MAX_OWNERS_BYTES,
     MAX_REMOVED,
     OWNER_RECORD_BYTES,
@@ -92,6 +94,10 @@ MEMORIES = State(
         for n in range(MAX_HELD_WORKERS)
     ),
     removed=tuple(Removed(instance_id=f"i-{LONG}", ended_at_s=NOW_S) for _ in range(MAX_REMOVED)),
+    joined=tuple(
+        Joined(instance_id=f"i-{LONG}", joined_at_s=NOW_S, pool="p" * 20, market="on-demand", usd_per_hour=0.0208)
+        for _ in range(MAX_JOINED)
+    ),
     signals_aside=tuple(
         AsideSignal(
             name="s" * 40, fingerprint="f" * 8, failure=SignalFailure.REFUSED, problem="x" * MAX_PROBLEM, until_s=NOW_S

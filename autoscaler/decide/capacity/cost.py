@@ -103,6 +103,8 @@ def _worker_usd(worker: Worker, policy: Policy) -> float | None:
         return price_of(worker.instance.instance_type, worker.instance.zone, worker.instance.market, policy)
     if worker.launch is not None:
         return dearest(worker.launch.request, policy)
+    if worker.joined is not None:
+        return worker.joined.usd_per_hour
     return policy.cost.other_usd_per_hour
 
 

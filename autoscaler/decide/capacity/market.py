@@ -36,7 +36,9 @@ def market_of(worker: Worker) -> str:
     """How a worker is paid for, as EC2 shows it or as its launch asked."""
     if worker.instance is not None:
         return worker.instance.market
-    return worker.launch.request.market if worker.launch is not None else ON_DEMAND
+    if worker.launch is not None:
+        return worker.launch.request.market
+    return worker.joined.market if worker.joined is not None else ON_DEMAND
 
 
 def members(pool: WorkerPool, fleet: FleetView, policy: Policy, *standings: Standing) -> list[Worker]:

@@ -28,7 +28,9 @@ def pool_of(worker: Worker, policy: Policy) -> WorkerPool | None:
     """None for a worker that is not ours, or whose pool the policy does not name any more."""
     if worker.instance is not None:
         return pool_named(worker.instance.pool, policy) if worker.instance.managed else None
-    return pool_named(worker.launch.request.pool, policy) if worker.launch is not None else None
+    if worker.launch is not None:
+        return pool_named(worker.launch.request.pool, policy)
+    return pool_named(worker.joined.pool, policy) if worker.joined is not None else None
 
 
 def counted(fleet: FleetView, policy: Policy, *standings: Standing) -> Counter[str]:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from autoscaler.decide.capacity.launch import plan_launch
+from autoscaler.decide.capacity.market import Mix, mix_of
 from autoscaler.decide.capacity.pools import coming, existing, fillers, is_open, pool_of, rooms
 from autoscaler.decide.fleet import Standing, view_fleet
 from autoscaler.model import Growth, LaunchContext, NewWorkers, PoolTemplate, State
@@ -17,6 +18,7 @@ from tests.decide.builders import (
     NOW_S,
     decided,
     full,
+    ghost,
     launch,
     snapshot,
     static,
@@ -162,6 +164,28 @@ def test_a_workers_pool_is_its_tags_or_general_or_the_first(
 def test_what_is_not_ours_is_in_no_pool() -> None:
     [one] = view_fleet(snapshot([static(1)]), State()).workers
     assert pool_of(one, pools(CHEAP)) is None
+
+
+@pytest.mark.parametrize("listed_at_first", [False, True])
+def test_who_joined_before_ec2_lists_it_keeps_its_pool_market_and_price(*, listed_at_first: bool) -> None:
+    """A list that is older than the launch shows nothing of it, and the launch is over: its pool's max counts it."""
+    spot = "{name: spot, instance_types: [t3.small], market: spot, max: 1}"
+    policy = pools(CHEAP, spot, more="cost: {usd_per_hour: {t3.small: 0.02}, spot_usd_per_hour: {t3.small: 0.01}}")
+    operation = launch("l1", ids=[1], age_s=42)
+    request = msgspec.structs.replace(operation.request, pool="spot", market="spot")
+    operation = msgspec.structs.replace(operation, request=request)
+    listed = worker(1, of=of_pool("spot", market="spot", operation_id="l1", launched_at_s=NOW_S - 42))
+    first = snapshot([full(101), listed if listed_at_first else ghost(1)])
+    joined = decided(first, State(launches=(operation,)), its_policy=policy).state
+    assert joined.launches == ()
+    later = snapshot([full(101), ghost(1)], at_s=NOW_S + 30)
+    fleet = view_fleet(later, joined)
+    assert existing(fleet, policy)["spot"] == 1
+    assert mix_of(policy.pools[1], fleet, policy) == Mix(on_demand=0, spot=1)
+    assert rooms(fleet, policy) == {"spot": 0}
+    cost = decided(later, joined, its_policy=policy).cost
+    assert cost is not None
+    assert cost.usd_per_hour == pytest.approx(0.02 + 0.01)
 
 
 def test_what_counts_for_a_pool() -> None:
