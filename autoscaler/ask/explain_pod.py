@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import msgspec
 
 from autoscaler.ask.lines import Line, line, row
-from autoscaler.decide.capacity.cost import some_zone
 from autoscaler.decide.capacity.pools import usd_of
+from autoscaler.decide.fleet import some_zone
 from autoscaler.decide.removal.holds import pod_keeps
 from autoscaler.decide.scheduling.asking import what_comes_first, what_is_known, what_these_need, zones_that_matter
 from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo

@@ -13,9 +13,9 @@ from autoscaler.ask.lines import row
 from autoscaler.ask.looking import NoAnswer, Seen, Service, look
 from autoscaler.ask.manifests import BadManifest, Manifests, read_manifests
 from autoscaler.ask.next_decision import withheld
-from autoscaler.decide.capacity.cost import some_zone
 from autoscaler.decide.capacity.prices import price_of
 from autoscaler.decide.decision import judge
+from autoscaler.decide.fleet import some_zone
 from autoscaler.decide.scheduling.filters import first_refusal
 from autoscaler.decide.scheduling.picture import Picture
 from autoscaler.decide.steps import Course

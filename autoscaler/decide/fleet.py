@@ -22,6 +22,7 @@ from autoscaler.model import (
     Snapshot,
     State,
 )
+from autoscaler.state.memory import LISTED_AFTER_S
 
 
 class Standing(StrEnum):
@@ -48,7 +49,7 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
     removal: RemovalOperation | None = None
     launch: LaunchOperation | None = None
     joined: Joined | None = None
-    """What its launch, which is over, said of it; where EC2 lists the instance, that says it."""
+    """What its launch, which is over, said of it: meant for as long as EC2 does not list the instance."""
     pods: tuple[Pod, ...] | None = None
     """Its single pods; None where they were not asked for."""
 
@@ -155,6 +156,12 @@ class FleetView(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return len(living) - reclaimed + self.unidentified
 
 
+def some_zone(fleet: FleetView) -> str:
+    """A zone of the cluster's region, in which prices do not differ; empty where no machine shows one."""
+    zones = (*(worker.zone for worker in fleet.workers), *(server.zone for server in fleet.servers))
+    return next((zone for zone in zones if zone), "")
+
+
 def total(sizes: Iterable[Resources]) -> Resources:
     """The sum, without a value for each step of it."""
     cpu_millicores = memory_bytes = pods = 0
@@ -171,7 +178,8 @@ def view_fleet(snapshot: Snapshot, state: State) -> FleetView:
     servers = {i.instance_id for i in snapshot.instances if i.server}
     removals = {removal.instance_id: removal for removal in state.removals}
     removed = {removed.instance_id for removed in state.removed}
-    joined = {one.instance_id: one for one in state.joined}
+    listed_by_now_s = snapshot.taken_at_s - LISTED_AFTER_S
+    joined = {one.instance_id: one for one in state.joined if one.joined_at_s > listed_by_now_s}
     launches = {instance_id: launch for launch in state.launches for instance_id in launch.instance_ids}
     open_launches = {launch.operation_id: launch for launch in state.launches}
     finished = {instance_id for launch in state.launches for instance_id in launch.finished_ids}

@@ -113,8 +113,6 @@ class Joined(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     joined_at_s: int
     pool: str
     market: str
-    usd_per_hour: float | None
-    """At most: which of the launch's types it is, only EC2's list tells. None: nobody knows a price."""
 
 
 class OwnerLaunches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.model import HeldWorker, Joined, JoinFailures, OwnerLaunches, Removed, State, Why
+from autoscaler.model import HeldWorker, Joined, JoinFailures, LaunchRequest, OwnerLaunches, Removed, State, Why
 from autoscaler.policy import Policy
 from autoscaler.state.backoffs import forget_backoffs
 from autoscaler.state.modes import operators_mode
@@ -92,8 +92,9 @@ def joined_after(state: State, seconds: int) -> State:
     return msgspec.structs.replace(state, join_times_s=(*state.join_times_s, max(0, seconds))[-JOIN_TIMES:])
 
 
-def not_listed_yet(state: State, worker: Joined) -> State:
+def not_listed_yet(state: State, instance_id: str, request: LaunchRequest, *, now_s: int) -> State:
     """A worker joined while EC2's list may not show it for certain: what its launch said of it is kept till then."""
+    worker = Joined(instance_id=instance_id, joined_at_s=now_s, pool=request.pool, market=request.market)
     return msgspec.structs.replace(state, joined=(*state.joined, worker)[-MAX_JOINED:])
 
 

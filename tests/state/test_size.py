@@ -95,8 +95,7 @@ MEMORIES = State(
     ),
     removed=tuple(Removed(instance_id=f"i-{LONG}", ended_at_s=NOW_S) for _ in range(MAX_REMOVED)),
     joined=tuple(
-        Joined(instance_id=f"i-{LONG}", joined_at_s=NOW_S, pool="p" * 20, market="on-demand", usd_per_hour=0.0208)
-        for _ in range(MAX_JOINED)
+        Joined(instance_id=f"i-{LONG}", joined_at_s=NOW_S, pool="p" * 20, market="on-demand") for _ in range(MAX_JOINED)
     ),
     signals_aside=tuple(
         AsideSignal(

@@ -8,8 +8,9 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.decide.capacity.pools import pool_named
 from autoscaler.decide.capacity.prices import price_of
-from autoscaler.decide.fleet import FleetView, Standing, Worker
+from autoscaler.decide.fleet import FleetView, Standing, Worker, some_zone
 from autoscaler.model import HAIR_USD, ON_DEMAND, SPOT, FleetCost, LaunchRequest, NewWorkers, State, fitting
 from autoscaler.policy import Policy
 
@@ -104,15 +105,22 @@ def _worker_usd(worker: Worker, policy: Policy) -> float | None:
     if worker.launch is not None:
         return dearest(worker.launch.request, policy)
     if worker.joined is not None:
-        return worker.joined.usd_per_hour
+        pool = pool_named(worker.joined.pool, policy)
+        types = pool.instance_types if pool is not None else ()
+        return _highest(price_of(kind, worker.zone or "", worker.joined.market, policy) for kind in types)
     return policy.cost.other_usd_per_hour
 
 
 def dearest(request: LaunchRequest, policy: Policy) -> float | None:
     """What one worker of the request may cost at most: nobody knows yet which of the types it is."""
-    prices = [price_of(row.instance_type, row.zone, request.market, policy) for row in request.overrides]
-    known = [usd for usd in prices if usd is not None]
-    return max(known) if known and len(known) == len(prices) else None
+    return _highest(price_of(row.instance_type, row.zone, request.market, policy) for row in request.overrides)
+
+
+def _highest(prices: Iterable[float | None]) -> float | None:
+    """None unless each is known."""
+    each = tuple(prices)
+    known = [usd for usd in each if usd is not None]
+    return max(known) if known and len(known) == len(each) else None
 
 
 def _baseline(fleet: FleetView, policy: Policy) -> float | None:
@@ -121,12 +129,6 @@ def _baseline(fleet: FleetView, policy: Policy) -> float | None:
         return None
     usd = price_of(cost.baseline_type or policy.default_pool.instance_types[0], some_zone(fleet), ON_DEMAND, policy)
     return round(cost.baseline_workers * usd, 6) if usd is not None else None
-
-
-def some_zone(fleet: FleetView) -> str:
-    """A zone of the cluster's region, in which prices do not differ; empty where no machine shows one."""
-    zones = (*(worker.zone for worker in fleet.workers), *(server.zone for server in fleet.servers))
-    return next((zone for zone in zones if zone), "")
 
 
 def _no_price_of(new: NewWorkers) -> str:

@@ -4,9 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from autoscaler.decide.capacity.cost import some_zone
 from autoscaler.decide.capacity.prices import price_of
-from autoscaler.decide.fleet import FleetView, Standing, Worker
+from autoscaler.decide.fleet import FleetView, Standing, Worker, some_zone
 from autoscaler.decide.scheduling.matching import HARD
 from autoscaler.model import ON_DEMAND, LaunchContext, NewWorkers, PoolTemplate
 from autoscaler.model.rules import Taint

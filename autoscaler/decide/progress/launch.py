@@ -4,9 +4,8 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.decide.capacity.cost import dearest
 from autoscaler.decide.looking import INSTANCE_GONE, JOIN_TIMEOUT, Look, maybe_its_node, new_removal, why_ended
-from autoscaler.model import ALIVE, Instance, InstanceState, Joined, LaunchOperation, Node, RemovalPhase, State
+from autoscaler.model import ALIVE, Instance, InstanceState, LaunchOperation, Node, RemovalPhase, State
 from autoscaler.state.backoffs import path_held
 from autoscaler.state.memory import (
     LISTED_AFTER_S,
@@ -44,7 +43,7 @@ def advance_launch(look: Look, state: State, launch: LaunchOperation) -> State:
             if (zone := _zone_of(node, instance)) is not None:
                 state = joined_in(state, zone, now_s=look.now_s)
             if instance is None or look.now_s - (launch.sent_at_s or launch.created_at_s) < LISTED_AFTER_S:
-                state = not_listed_yet(state, _joined(look, launch, instance_id))
+                state = not_listed_yet(state, instance_id, launch.request, now_s=look.now_s)
         elif instance is None:
             first_s = absent.setdefault(instance_id, look.now_s)
             if look.now_s - first_s >= SETTLE_S:
@@ -114,16 +113,6 @@ def _has_joined(look: Look, node: Node, instance: Instance | None) -> bool:
     if node.ready is not True or not node.starting:
         return node.ready is True
     return instance is None or look.now_s - instance.launched_at_s > look.policy.workers.join_timeout_s
-
-
-def _joined(look: Look, launch: LaunchOperation, instance_id: str) -> Joined:
-    return Joined(
-        instance_id=instance_id,
-        joined_at_s=look.now_s,
-        pool=launch.request.pool,
-        market=launch.request.market,
-        usd_per_hour=dearest(launch.request, look.policy),
-    )
 
 
 def _zone_of(node: Node, instance: Instance | None) -> str | None:

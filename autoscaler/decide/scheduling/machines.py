@@ -10,9 +10,8 @@ from functools import cached_property
 from typing import Final
 
 from autoscaler.decide.capacity.catalogue import extended_of
-from autoscaler.decide.capacity.cost import some_zone
 from autoscaler.decide.capacity.pools import hard_taints, pool_of, usd_of
-from autoscaler.decide.fleet import FleetView, Standing, Worker
+from autoscaler.decide.fleet import FleetView, Standing, Worker, some_zone
 from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
 from autoscaler.decide.scheduling.filters import LASTING
 from autoscaler.decide.scheduling.labels import (

@@ -183,6 +183,8 @@ def test_who_joined_before_ec2_lists_it_keeps_its_pool_market_and_price(*, liste
     assert existing(fleet, policy)["spot"] == 1
     assert mix_of(policy.pools[1], fleet, policy) == Mix(on_demand=0, spot=1)
     assert rooms(fleet, policy) == {"spot": 0}
+    untagged = view_fleet(snapshot([full(101), ghost(1)], at_s=NOW_S + 300), joined)
+    assert existing(untagged, policy)["spot"] == 0, "what EC2 does not list by then has lost its tag"
     cost = decided(later, joined, its_policy=policy).cost
     assert cost is not None
     assert cost.usd_per_hour == pytest.approx(0.02 + 0.01)
