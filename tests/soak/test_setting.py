@@ -8,7 +8,7 @@ from autoscaler.model import SPOT, PolicyOverride
 from autoscaler.policy import Policy
 from autoscaler.policy_text import PolicyError
 from autoscaler.simulator.cluster import START_S
-from autoscaler.simulator.soak.clockwork import CHANGES, limits_between
+from autoscaler.simulator.soak.clockwork import CHANGES, limits_of
 from autoscaler.simulator.soak.live import Offer, Parameter
 from autoscaler.simulator.soak.run import Run
 from autoscaler.windows import Window
@@ -82,4 +82,4 @@ def test_a_window_holds_by_the_wall_clock_where_clocks_are_changed(
     spans = list(spans_of(window, int(day_s) - 86_400, int(day_s) + 86_400))
     for minute in range(int(day_s) // 60 - 120, int(day_s) // 60 + 300):
         holds = any(begin_s <= minute * 60 < end_s for begin_s, end_s in spans)
-        assert (limits_between([policy], minute * 60, minute * 60).least_min == 5) is holds, minute
+        assert (limits_of(policy, minute * 60, minute * 60).least_min == 5) is holds, minute

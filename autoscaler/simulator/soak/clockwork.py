@@ -11,6 +11,7 @@ import msgspec
 
 from autoscaler.policy import Policy
 from autoscaler.simulator.cluster import START_S
+from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S
 from autoscaler.windows import Headroom, Window
 
 AHEAD_S: Final = 960.0
@@ -82,11 +83,8 @@ def _window(rng: random.Random, policy: Policy, number: int) -> Window:
 
 
 def limits_between(policies: Iterable[Policy], since_s: float, until_s: float) -> Limits:
-    """What may have held between two moments, under any of these policies.
-
-    By the minutes that a clock on the wall shows: not by the code that is tested.
-    """
-    each = [_limits_of(policy, since_s, until_s) for policy in policies]
+    """What may have held between two moments, under any of these policies, for whoever's clock differs."""
+    each = [limits_of(policy, since_s - CLOCKS_DIFFER_S, until_s + CLOCKS_DIFFER_S) for policy in policies]
     return Limits(
         min(one.least_min for one in each),
         max(one.most_min for one in each),
@@ -95,7 +93,8 @@ def limits_between(policies: Iterable[Policy], since_s: float, until_s: float) -
     )
 
 
-def _limits_of(policy: Policy, since_s: float, until_s: float) -> Limits:
+def limits_of(policy: Policy, since_s: float, until_s: float) -> Limits:
+    """What holds between two moments, by the minutes that a clock on the wall shows: not by the code that is tested."""
     own = Limits(policy.workers.min, policy.workers.min, policy.workers.max, headroom=bool(policy.headroom))
     if not policy.schedules:
         return own

@@ -83,9 +83,9 @@ def no_shrink_of_a_busy_fleet(watch: Watch, saved: Saved) -> str | None:
         leaving = {removal.instance_id for removal in chosen}
         if not any(i in now.busy for i in now.ready):
             return None  # what machines use by themselves leaves with them
-        # Every worker here is of one size; use is that of those that take any pod.
-        there, stay = len(now.taking), len(now.taking - leaving)
-        share = stay / there if there else 0.0
+        # Every worker here is of one size; use is that of those that take any pod, as they were seen.
+        taking = [moment.taking for moment in watch.truth.lately(NOTICED_WITHIN_S) if moment.taking]
+        share = max((len(there - leaving) / len(there) for there in taking), default=0.0)
         limits = {
             "cpu": (up.cpu_above - down.target_margin) * share,
             "memory": (up.memory_above - down.target_margin) * share,

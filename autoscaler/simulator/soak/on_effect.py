@@ -102,6 +102,8 @@ def never_above_max(watch: Watch, effect: Effect) -> str | None:
     policies = watch.policies_since(now_s - SENT_AGAIN_S)
     most = limits_between(policies, now_s - SENT_AGAIN_S, now_s).most_max
     most = max(most, limits_between(policies, now_s - SENT_AGAIN_S, now_s + AHEAD_S).most_min)
+    known = watch.cluster.ec2.instances
+    workers -= {i for i in workers if i in known and lost_its_tag(watch, known[i])}
     if launched and len(workers - unknown_to_all(watch, effect)) > most:
         return f"{len(workers)} workers live after {effect.name} {operation_id}; max is {most}"
     return None
