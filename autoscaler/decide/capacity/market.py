@@ -78,11 +78,16 @@ def beyond_base(fleet: FleetView, policy: Policy) -> frozenset[str]:
 
 
 def needed_on_demand(worker: Worker, fleet: FleetView, policy: Policy, *, gone: Container[str]) -> Why | None:
-    """Why an on-demand worker of a Spot pool stays, with those in `gone` away too; None where it need not."""
+    """Why an on-demand worker of a Spot pool stays, with those in `gone` away too; None where it need not.
+
+    Of whom a server is asked whether it may be ended is nobody to count on.
+    """
     pool = pool_of(worker, policy)
     if pool is None or pool.market != SPOT or market_of(worker) == SPOT:
         return None
-    mix = mix_of(pool, fleet, policy, without=gone)
+    asked_about = {one.key for one in fleet.having(Standing.UNHEALTHY) if one.removal is not None}
+    away = asked_about.union(one.key for one in fleet.workers if one.key in gone)
+    mix = mix_of(pool, fleet, policy, without=away)
     least = on_demand_of(pool, mix.total - 1)
     told = f"{least} of {mix.total - 1} workers are to be on demand"
     return None if mix.on_demand > least else Why("on_demand", told)

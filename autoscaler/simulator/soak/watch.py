@@ -49,6 +49,8 @@ ANSWERS: Final = {
 }
 WINDOW_COUNTS: Final = frozenset({"use_grow_count", "use_shrink_count", "ready_count"})
 """Of the look's query. Without one a window is unknown, and what is there now is shown all the same."""
+OF_REPAIR: Final = frozenset({"ready_count"})
+"""Without it nobody knows how long a Node has been NotReady: it is waited for, as one that has just become so."""
 HIDDEN_BY_ALLOW_LISTS: Final = frozenset({"node_local_volumes", "node_managed"})
 ENDINGS: Final = frozenset({RemovalPhase.TERMINATING, RemovalPhase.DELETING})
 SIMULTANEOUS: Final = 200
@@ -359,7 +361,7 @@ class Watch:
         whole = self.cluster.recorder.query(promql, self.cluster.now_s)
         if result == whole:
             return True
-        return None if self._is_mild(promql, result) else False
+        return None if self._is_mild(promql, result, faults.dropped & OF_REPAIR) else False
 
     def _is_mild(self, promql: str, result: object, dropped: Iterable[str] = ()) -> bool:
         """Whether the answer is what harmless faults, and these families alone, would leave of the whole one."""

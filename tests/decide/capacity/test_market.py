@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from autoscaler.decide.capacity.launch import LaunchPlan, plan_launch
-from autoscaler.decide.capacity.market import Mix, in_markets, in_storm, mix_of, on_demand_of
+from autoscaler.decide.capacity.market import Mix, in_markets, in_storm, mix_of, needed_on_demand, on_demand_of
 from autoscaler.decide.fleet import view_fleet
-from autoscaler.model import Backoff, Growth, LaunchOperation, NewWorkers, Notice, Pool, State
+from autoscaler.model import Backoff, Growth, LaunchOperation, NewWorkers, Notice, Pool, RemovalPhase, State
 from autoscaler.policy import Cost, Policy, Workers
 from autoscaler.pools import WorkerPool
 from tests.decide.builders import (
@@ -187,6 +187,18 @@ def test_a_storm(there: int, ages_s: list[int], storm: bool) -> None:
     its_policy = spot_policy()
     fleet = view_fleet(snapshot([on_spot(n + 1) for n in range(there)]), state)
     assert in_storm(its_policy.pools[0], fleet, state, its_policy, now_s=NOW_S) is storm
+
+
+@pytest.mark.parametrize(("asked_about", "stays"), [(False, False), (True, True)])
+def test_whom_a_server_is_asked_about_is_no_base_for_others(*, asked_about: bool, stays: bool) -> None:
+    """Of six workers three are to be on demand: the fourth goes, unless one of them may be lost."""
+    silent = full(1, ready=False)
+    workers = [silent, full(2), full(3), full(4), on_spot(5), on_spot(6), on_spot(7)]
+    state = State(removals=(removal(1, RemovalPhase.INSPECTING),)) if asked_about else State()
+    fleet = view_fleet(snapshot(workers), state)
+    fourth = next(worker for worker in fleet.workers if worker.key == iid(4))
+    kept = needed_on_demand(fourth, fleet, spot_policy(base=2, share=0.25), gone=())
+    assert (kept is not None) is stays
 
 
 def test_growth_in_a_storm_is_on_demand() -> None:
