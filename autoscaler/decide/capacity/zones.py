@@ -10,7 +10,7 @@ from autoscaler.state.zones import is_doubtful, is_left_out, record_of
 class Zones:
     """The zones of one plan. Who is left out for its failures gets one worker at a time once its wait is over.
 
-    That probe goes along with another worker, so that no pod waits for it alone; alone only where it must be this zone.
+    That probe goes along with another worker, so that no pod waits for it alone; alone only where no other zone may be.
     """
 
     def __init__(self, zones: Sequence[str], in_zone: Counter[str], state: State, *, now_s: int) -> None:
@@ -24,7 +24,9 @@ class Zones:
 
     def take(self, open_zones: Iterable[str], *, tried: Container[str], pinned: bool) -> str | None:
         """The zone of the next worker; None where all that are open are left out now."""
-        may = [z for z in open_zones if z not in self._out or (z in self._probes and (self._given or pinned))]
+        each = tuple(open_zones)
+        alone = pinned or self._out.keys() >= set(each)
+        may = [z for z in each if z not in self._out or (z in self._probes and (self._given or alone))]
         if not may:
             return None
         zone = min(may, key=lambda z: (z in tried, z in self._doubtful, self._in_zone[z], z))

@@ -66,6 +66,15 @@ def shares(made: LaunchPlan) -> dict[str, int]:
         pytest.param(1, [failed(for_s=0), joined()], {B: 1}, id="and none alone"),
         pytest.param(1, [failed(times=1, for_s=0)], {A: 1}, id="no doubt after the wait"),
         pytest.param(4, [failed(), failed(B), joined("us-east-1c")], {}, id="all are left out"),
+        pytest.param(
+            4, [failed(for_s=0), failed(B, for_s=9), joined("us-east-1c")], {A: 1}, id="all are, and one wait is over"
+        ),
+        pytest.param(
+            4,
+            [failed(for_s=0), failed(B, for_s=0), joined("us-east-1c")],
+            {A: 1, B: 1},
+            id="all are, one each is tried",
+        ),
     ],
 )
 def test_zones(count: int, zones: list[ZoneJoins], expected: dict[str, int]) -> None:
