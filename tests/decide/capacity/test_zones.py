@@ -73,7 +73,7 @@ def shares(made: LaunchPlan) -> dict[str, int]:
             4,
             [failed(for_s=0), failed(B, for_s=0), joined("us-east-1c")],
             {A: 1, B: 1},
-            id="all are, one each is tried",
+            id="one each is tried",
         ),
     ],
 )
