@@ -4,8 +4,8 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from autoscaler.decide.capacity.pools import fillers
-from autoscaler.decide.fleet import FleetView, total
+from autoscaler.decide.capacity.pools import fillers, is_open
+from autoscaler.decide.fleet import FleetView, Standing, total
 from autoscaler.decide.scheduling.offered import offered
 from autoscaler.model import Resources, Signal, Snapshot, State
 from autoscaler.policy import Policy
@@ -33,8 +33,13 @@ def utilisation_signals(snapshot: Snapshot, fleet: FleetView, state: State, poli
     return tuple(signals)
 
 
-def low_enough(snapshot: Snapshot, policy: Policy) -> str | None:
-    """None when both resources were low all through the shrink window, else which was not, or is not known."""
+def low_enough(snapshot: Snapshot, fleet: FleetView, policy: Policy) -> str | None:
+    """None when both resources were low all through the shrink window, else which was not, or is not known.
+
+    Of a fleet in which nobody's use is measured there is none to be low.
+    """
+    if none_is_measured(fleet, policy):
+        return None
     below = {"cpu": policy.scale_down.cpu_below, "memory": policy.scale_down.memory_below}
     seen = {use.resource: use.shrink_max for use in snapshot.utilisation}
     for resource, threshold in below.items():
@@ -55,8 +60,10 @@ def too_full_without(
     """Why the workers that stay could not carry the use at targets `target_margin` below the grow targets.
 
     `gone`: keys of the workers that leave; `new`: what those offer that come for them. None where they could; the use
-    that counts is the window's highest.
+    that counts is the window's highest. Where nobody's is measured, requests alone judge.
     """
+    if none_is_measured(fleet, policy):
+        return None
     targets = {
         "cpu": policy.scale_up.cpu_above - policy.scale_down.target_margin,
         "memory": policy.scale_up.memory_above - policy.scale_down.target_margin,
@@ -74,6 +81,18 @@ def too_full_without(
             share = f"{used / room:.0%}" if room else "more than all"
             return f"{resource} use would be {share} of the workers that stay; at most {target:.0%} is allowed"
     return None
+
+
+def none_is_measured(fleet: FleetView, policy: Policy) -> bool:
+    """Whether all that are Ready are for some pods only: use is recorded of workers that take any (docs/metrics.md).
+
+    One of ours that is cordoned, or has a taint that is not its pool's, may take any again: then use is unknown.
+    """
+    ready = fleet.having(Standing.READY)
+    return bool(ready) and all(
+        worker.node is not None and worker.node.tainted and (is_open(worker, policy) or not worker.ours)
+        for worker in ready
+    )
 
 
 def _of(size: Resources, resource: str) -> int:

@@ -47,7 +47,7 @@ def all_holds(
         yield Why("at_min", "no worker is Ready")
         return
     low_asked = policy.scale_down.when == "low_use" and fleet.existing <= policy.workers.max
-    if low_asked and (why := low_enough(snapshot, policy)) is not None:
+    if low_asked and (why := low_enough(snapshot, fleet, policy)) is not None:
         yield Why("steady", why)
     if fleet.ready <= policy.workers.min:
         yield Why("at_min", f"{fleet.ready} workers are Ready and {limits.min_by} is {policy.workers.min}")

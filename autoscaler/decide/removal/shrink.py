@@ -176,7 +176,7 @@ def _choosing(
     """Why the window does not tell enough to choose, or None; and the choice among the eligible."""
     places = [w for w in fleet.having(Standing.READY) if is_open(w, policy) and not (w.empty and distrusted)]
     # Use need not be low above max; where it is, ordinary rules let more go than are too many.
-    forced = fleet.existing > policy.workers.max and low_enough(snapshot, policy) is not None
+    forced = fleet.existing > policy.workers.max and low_enough(snapshot, fleet, policy) is not None
     unknown = not_known((*eligible, *places), policy.scale_down.window_s) if eligible and not forced else None
     return unknown, _Choice(
         snapshot, fleet, state, policy, places=places, forced=forced, now_s=now_s, limits=limits, kept=kept

@@ -7,7 +7,8 @@ import pytest
 
 from autoscaler.decide.demand.use import too_full_without, utilisation_signals
 from autoscaler.decide.fleet import view_fleet
-from autoscaler.model import Resources, State
+from autoscaler.model import Action, Resources, State
+from autoscaler.policy_text import parse_policy
 from tests.decide.builders import MIB, ROOM, Machine, decided, pod, policy, snapshot, static, use, worker
 
 BIG = Resources(cpu_millicores=4 * ROOM.cpu_millicores, memory_bytes=4 * ROOM.memory_bytes, pods=110)
@@ -61,6 +62,33 @@ def test_what_leaves_is_judged_with_its_own_size(machines: list[Machine], memory
 def test_use_that_is_not_known_keeps_everybody() -> None:
     seen = snapshot([worker(1), worker(2)], utilisation=use(memory=None))
     assert too_full_without(seen, view_fleet(seen, State()), {"i-001"}, policy()) is not None
+
+
+@pytest.mark.parametrize(
+    ("taints", "changes", "goes"),
+    [
+        pytest.param(("work",), {}, True, id="all are of a pool with a taint"),
+        pytest.param((), {}, False, id="all take any pod"),
+        pytest.param(("work",), {"cordoned": True}, False, id="somebody cordoned one"),
+        pytest.param(("node.kubernetes.io/disk-pressure", "work"), {}, False, id="Kubernetes taints them for a while"),
+    ],
+)
+@pytest.mark.parametrize("when", ["low_use", "fits"])
+def test_a_fleet_of_which_no_use_is_recorded_shrinks_by_requests(
+    when: str, taints: tuple[str, ...], changes: dict[str, Any], *, goes: bool
+) -> None:
+    """Use is of the workers that take any pod: three idle ones of a pool with a taint stayed for good."""
+    batch = '{name: batch, instance_types: [t3.small], taints: ["work=batch:NoSchedule"]}'
+    text = f"version: 1\nscale_down: {{when: {when}}}\nworkers:\n  min: 1\n  pools:\n    - {batch}\n"
+    its_policy = parse_policy(text)
+    machines = [
+        worker(n, of={"pool": "batch"}, tainted=bool(taints), taint_keys=taints, **(changes if n == 1 else {}))
+        for n in (1, 2)
+    ]
+    busy = worker(3, of={"pool": "batch"}, tainted=bool(taints), taint_keys=taints, pods=[pod("p")])
+    seen = snapshot([busy, *machines])
+    made = decided(msgspec.structs.replace(seen, utilisation=()), its_policy=its_policy)
+    assert (made.action is Action.SCALE_DOWN) is goes, made.message
 
 
 def test_a_removal_among_mixed_sizes_never_calls_for_a_launch() -> None:
