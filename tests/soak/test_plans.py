@@ -53,7 +53,14 @@ class History:
         )
 
     def launch(
-        self, count: int, *, known: str = "known", desired: int = 0, wants: int = 0, tells: bool = True
+        self,
+        count: int,
+        *,
+        known: str = "known",
+        desired: int = 0,
+        wants: int = 0,
+        tells: bool = True,
+        looked_s_ago: float = 0.0,
     ) -> str | None:
         """A decision launches so many workers for pods that wait; what the invariant says of its document.
 
@@ -63,6 +70,7 @@ class History:
         if tells:
             self.knows_rules()
         self.cluster.ports().fleet.launch(self.request(count))
+        self.watch.ending.looked_at_s = self.cluster.now_s - looked_s_ago
         operation: Mapping[str, Any] = {
             "operation_id": "d1-l0",
             "kind": "launch",
@@ -165,16 +173,18 @@ def test_a_plan_that_could_not_be_whole_is_not_judged(launch: dict[str, Any], be
     assert history.after(120) is None
 
 
+@pytest.mark.parametrize("between", [["change 1"], []], ids=["the load changed", "a dead machine's Node went"])
 @pytest.mark.parametrize(("looked_s_ago", "judged"), [(20.0, False), (0.0, True)])
-def test_a_plan_is_not_asked_for_pods_that_came_after_its_look(looked_s_ago: float, *, judged: bool) -> None:
+def test_a_plan_is_not_asked_for_pods_that_came_after_its_look(
+    between: list[str], looked_s_ago: float, *, judged: bool
+) -> None:
     history = History()
     history.cluster.apply(one_each(4))
     history.cluster.run(15)
     history.cluster.world.scale("shop/web", 5)
-    history.watch.fault_keys.append("change 1")
+    history.watch.fault_keys += between
     history.after(15)
-    history.watch.ending = Seen(looked_at_s=history.cluster.now_s - looked_s_ago)
-    history.launch(2)
+    history.launch(2, looked_s_ago=looked_s_ago)
     assert (history.after(120) is not None) == judged
 
 

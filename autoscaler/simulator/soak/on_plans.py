@@ -75,8 +75,10 @@ class PlanRules:
         if not {owner_key(pod) for pod in waiting} <= _known_owners(watch) or _zones_unknown(document):
             return None  # left out of the answer, or nonsense in it
         count = sum(operation["count"] for operation in opened)
-        # What changed after its look the launch cannot have counted on.
-        if _is_whole(document, count) and self._quiet_since_s <= watch.ending.looked_at_s:
+        # What changed after its look the launch cannot have counted on: frozen, it may end a minute and a half later.
+        looked_at_s = watch.ending.looked_at_s
+        seen = all((pod.unschedulable_since_s or looked_at_s) <= looked_at_s for pod in waiting)
+        if _is_whole(document, count) and seen and self._quiet_since_s <= looked_at_s:
             # Of a pool that is full now the others wait, however many they are.
             limited = any(pool.max is not None for pool in watch.policy.pools)
             pods = frozenset(pod.uid for pod in (helpable(watch.cluster) if limited else helped))
