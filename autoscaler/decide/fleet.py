@@ -14,6 +14,7 @@ from autoscaler.model import (
     Instance,
     Joined,
     LaunchOperation,
+    LaunchOverride,
     Node,
     Pod,
     RemovalOperation,
@@ -69,10 +70,24 @@ class Worker(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def zone(self) -> str | None:
-        """Its availability zone, as far as anybody knows."""
+        """Its availability zone, as far as anybody knows: before EC2 lists it, the one that its launch is for."""
         if self.instance is not None:
             return self.instance.zone
-        return self.node.zone if self.node is not None else None
+        if self.node is not None and self.node.zone is not None:
+            return self.node.zone
+        return self._asked[0].zone if self._asked else None
+
+    @property
+    def instance_type(self) -> str:
+        """Its type: before EC2 lists it, the first that its launch names; empty where nobody knows."""
+        if self.instance is not None:
+            return self.instance.instance_type
+        return self._asked[0].instance_type if self._asked else ""
+
+    @property
+    def _asked(self) -> tuple[LaunchOverride, ...]:
+        """Of its launch: all in one zone, as a request for each is sent."""
+        return self.launch.request.overrides if self.launch is not None else ()
 
     @property
     def empty(self) -> bool:

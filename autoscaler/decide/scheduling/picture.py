@@ -141,8 +141,8 @@ class Picture:
         """A node for every worker on its way, identified or not."""
         for worker in fleet.having(Standing.JOINING):
             if _is_coming(worker):
-                kind = worker.instance.instance_type if worker.instance is not None else ""
-                self._add_new(worker.title, pool_of(worker, policy) or policy.default_pool, kind, worker.zone or "")
+                pool = pool_of(worker, policy) or policy.default_pool
+                self._add_new(worker.title, pool, worker.instance_type, worker.zone or "")
         asked = [
             (launch.request.overrides[0], pool_named(launch.request.pool, policy) or policy.default_pool)
             for launch in state.launches

@@ -197,7 +197,8 @@ def test_tokens_are_ascii_distinct_and_short_enough_for_ec2() -> None:
 
 
 def test_operations_never_exceed_the_limit() -> None:
-    state = State(launches=tuple(launch(f"l{n}", ids=[n]) for n in range(MAX_OPEN_OPERATIONS - 1)))
+    each = (launch(f"l{n}", ids=[n], zone=ZONES[n % 2]) for n in range(MAX_OPEN_OPERATIONS - 1))
+    state = State(launches=tuple(each))
     made = plan(4, state=state, seen=snapshot(0))
     assert (len(made.opened), made.unplaced) == (1, 2)
     assert len(made.state.launches) == MAX_OPEN_OPERATIONS

@@ -27,7 +27,20 @@ from autoscaler.model.rules import (
     equal_to,
 )
 from autoscaler.policy import Workers
-from tests.decide.builders import MIB, NOW_S, ZONES, Machine, full, opened, pod, policy, snapshot, waiting, worker
+from tests.decide.builders import (
+    MIB,
+    NOW_S,
+    ZONES,
+    Machine,
+    full,
+    launch,
+    opened,
+    pod,
+    policy,
+    snapshot,
+    waiting,
+    worker,
+)
 
 APP = equal_to({"app": "web"})
 ONE_PER_HOST: dict[str, Any] = {"anti_affinity": (PodTerm(selector=APP, topology_key=HOSTNAME_LABEL),)}
@@ -80,6 +93,17 @@ def test_one_per_host_gets_a_worker_each_in_one_look(for_s: int) -> None:
 def test_zone_spread_gets_its_zones() -> None:
     wanted = demand(seen_with([full(1)], [waiting(f"w{n}", cpu=1000) for n in range(4)], rules(cpu=1000, **EVEN_ZONES)))
     assert {(new.zone, new.count) for new in wanted.new_workers} == {(ZONES[0], 2), (ZONES[1], 2)}
+
+
+def test_a_worker_that_ec2_does_not_list_yet_comes_in_the_zone_of_its_launch() -> None:
+    """Its id is known from EC2's answer. Pods that it was launched for got another one meanwhile."""
+    db = [pod(f"d{n}", cpu=1890 + 10 * n, memory_mib=10, owner_name="db") for n in (0, 1)]
+    there = [worker(1, pods=[pod("p1", cpu=10, memory_mib=10), db[0]]), worker(2, pods=[db[1]])]
+    assert [machine.instance and machine.instance.zone for machine in there] == [ZONES[1], ZONES[0]]
+    seen = seen_with(there, small(1), rules(cpu=10, **EVEN_ZONES))
+    assert demand(seen).extra == 1
+    for zone, extra in ((ZONES[0], 0), (ZONES[1], 1)):
+        assert demand(seen, State(launches=(launch(ids=[7], zone=zone),))).extra == extra, zone
 
 
 def test_requests_of_the_pod_level_count_although_no_metric_shows_them() -> None:
