@@ -118,12 +118,16 @@ def _reasons(look: Look, worker: Worker, fleet: FleetView, state: State) -> Iter
         if latest is not None and instance.template_version not in {"", latest}:
             yield TEMPLATE, f"its launch template's version is {instance.template_version}, and {latest} is the latest"
     if IMAGE in rotation.drift and instance.image_id:
-        last = max(
-            (w.instance for w in _ours(fleet, state) if w.instance is not None and _same_template(w, worker)),
-            key=lambda other: (other.launched_at_s, other.instance_id),
-        )
-        if last.image_id not in {"", instance.image_id}:
+        last = max((w for w in _ours(fleet, state) if _same_template(w, worker)), key=_launched).instance
+        if last is not None and last.image_id not in {"", instance.image_id}:
             yield IMAGE, f"its image is {instance.image_id}, and the last launch got {last.image_id}"
+
+
+def _launched(worker: Worker) -> tuple[int, str]:
+    """When; EC2's launch time is of the last start, and who was stopped meanwhile has a Node that is older than it."""
+    times = [worker.instance.launched_at_s] if worker.instance is not None else []
+    times += [worker.node.created_at_s] if worker.node is not None and worker.node.created_at_s is not None else []
+    return min(times, default=0), worker.key
 
 
 def _same_template(one: Worker, other: Worker) -> bool:
