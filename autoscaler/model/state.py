@@ -97,6 +97,8 @@ class HeldWorker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     reason: str
     until_s: int
     failures: int = 1
+    by_ec2: bool = False
+    """EC2 would not end it: of a machine that is gone all the same that says nothing."""
 
 
 class Removed(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, array_like=True):

@@ -143,12 +143,21 @@ def _is_newer(metrics_at_s: int | None, removed: Removed) -> bool:
 
 
 def remember_refusal(
-    state: State, node_name: str, reason: str, *, now_s: int, policy: Policy, at_least_s: int = 0
+    state: State,
+    node_name: str,
+    reason: str,
+    *,
+    now_s: int,
+    policy: Policy,
+    at_least_s: int = 0,
+    by_ec2: bool = False,
 ) -> State:
     """Do not nominate this worker again for a while, twice as long each time in a row; its removal forgets it."""
     failures = times_refused(state, node_name) + 1
     wait_s = max(at_least_s, policy.scale_down.refused_for_s * min(2 ** (failures - 1), REFUSED_AT_MOST))
-    fresh = HeldWorker(node_name=node_name, reason=reason[:REFUSED_REASON], until_s=now_s + wait_s, failures=failures)
+    fresh = HeldWorker(
+        node_name=node_name, reason=reason[:REFUSED_REASON], until_s=now_s + wait_s, failures=failures, by_ec2=by_ec2
+    )
     others = no_longer_held(state, node_name).held_workers
     return msgspec.structs.replace(state, held_workers=(*others, fresh)[-MAX_HELD_WORKERS:])
 
@@ -158,10 +167,10 @@ def times_refused(state: State, node_name: str) -> int:
     return next((r.failures for r in state.held_workers if r.node_name == node_name), 0)
 
 
-def held_lately(state: State, node_name: str, now_s: int) -> Why | None:
-    """Why this worker is left alone now; None when it may be asked again."""
+def held_lately(state: State, node_name: str, now_s: int, *, gone: bool = False) -> Why | None:
+    """Why this worker is left alone now; None when it may be asked again. EC2 holds no machine that is `gone`."""
     held = next((one for one in state.held_workers if one.node_name == node_name and now_s < one.until_s), None)
-    if held is None:
+    if held is None or (gone and held.by_ec2):
         return None
     return Why("held", f"{held.reason}; asked again in {held.until_s - now_s} s", held.until_s)
 

@@ -158,7 +158,7 @@ def hand_back(state: State, operation_id: str, why: str, *, now_s: int, policy: 
     if operation is None or operation.phase is not RemovalPhase.TERMINATING:
         return state
     title = operation.node_name or operation.instance_id
-    state = remember_refusal(state, title, why, now_s=now_s, policy=policy, at_least_s=PROTECTED_FOR_S)
+    state = remember_refusal(state, title, why, now_s=now_s, policy=policy, at_least_s=PROTECTED_FOR_S, by_ec2=True)
     state = undone(state, operation, now_s=now_s)
     returning = enter_phase(
         operation,

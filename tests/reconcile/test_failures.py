@@ -400,6 +400,7 @@ def test_a_protected_worker_is_handed_back_told_once_and_another_goes(cluster: S
     assert (cluster.state.removals, [n.name for n in cluster.world.nodes if n.cordoned]) == ((), [])
     [refusal] = cluster.state.held_workers
     assert (refusal.node_name, refusal.reason) == (f"worker-{oldest}", "EC2 protects it from termination")
+    assert refusal.by_ec2
 
 
 def test_a_protected_orphan_is_asked_rarely(cluster: SimCluster) -> None:

@@ -95,11 +95,11 @@ def _stays_unready(worker: Worker, *, too_many: bool) -> str | None:
     return None
 
 
-def _kept(look: Look, state: State, fleet: FleetView, title: str) -> str | None:
+def _kept(look: Look, state: State, fleet: FleetView, title: str, *, gone: bool = False) -> str | None:
     """Why a server is not asked about it now: none is there, or one said lately that it has to stay."""
     if not fleet.servers:
         return "no running server instance with the tag k3s-autoscaler/role=server: nobody could say what it holds"
-    held = held_lately(state, title, look.now_s)
+    held = held_lately(state, title, look.now_s, gone=gone)
     return None if held is None else str(held)
 
 
@@ -115,8 +115,9 @@ def _delete_left_node(look: Look, state: State, fleet: FleetView, worker: Worker
     if instance is None:
         # EC2 forgets an ended instance within the hour. Then its label shows that it was ours, and silence that it is;
         # a tag that somebody took off hides a machine that lives, so that EC2 is asked for it by id.
-        silent = node.managed is True and node.unready_long is True and _kept(look, state, fleet, node.name) is None
-        gone = silent and look.is_unknown_to_ec2(node.instance_id)
+        silent = node.managed is True and node.unready_long is True
+        asked = silent and _kept(look, state, fleet, node.name, gone=True) is None
+        gone = asked and look.is_unknown_to_ec2(node.instance_id)
     else:
         gone = worker.ours and instance.state is InstanceState.TERMINATED
     if not gone:

@@ -8,6 +8,7 @@ from autoscaler.decide.removal.repair import STOPPED_KEPT_S
 from autoscaler.model import (
     Action,
     CommandOutcome,
+    HeldWorker,
     InstanceState,
     MetricsStatus,
     Notice,
@@ -158,6 +159,14 @@ def test_a_node_whose_instance_is_not_listed_is_asked_for_by_id_before_anything_
     living = instance(1, managed=False)
     untagged = look(silent, looked_up=frozenset({iid(1)}), unlisted=(living,))
     assert (begun(untagged), untagged.asks.instances) == ([], ())
+
+
+@pytest.mark.parametrize(("by_ec2", "asked"), [(True, True), (False, False)])
+def test_what_ec2_protects_from_termination_may_be_gone_all_the_same(*, by_ec2: bool, asked: bool) -> None:
+    """EC2 took the Spot worker and forgot it: its Node counted for the day that it was to be left alone."""
+    held = HeldWorker(node_name="worker-i-001", reason="it has to stay", until_s=NOW_S + 80_000, by_ec2=by_ec2)
+    decision = look(ghost(1, **NOT_READY), state=State(held_workers=(held,)), looked_up=frozenset({iid(1)}))
+    assert bool(begun(decision)) is asked
 
 
 ORPHAN = Notice(kind="orphan", subject=iid(1), received_at_s=NOW_S - 300, handled=True)

@@ -144,7 +144,9 @@ def test_an_image_is_compared_with_that_of_the_last_launch_from_the_same_templat
     assert replaced(look([of(1, "ami-a"), of(2, "ami-b", "lt-arm")], rotation)) is None
     assert replaced(look([of(1, ""), of(2, "ami-b")], rotation)) is None
     assert replaced(look([of(1, "ami-a"), of(2, "")], rotation)) is None
-    started_again = full(3, of={"image_id": "ami-a", "launched_at_s": NOW_S - 700}, created_at_s=OLD_S)
+    started_again = full(
+        3, of={"image_id": "ami-a", "template_id": "lt-1", "launched_at_s": NOW_S - 700}, created_at_s=OLD_S
+    )
     assert replaced(look([of(2, "ami-b"), started_again], rotation)) == ("i-003", "image"), "EC2 tells its last start"
 
 
