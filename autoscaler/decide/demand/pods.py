@@ -24,6 +24,8 @@ from autoscaler.policy import Policy
 
 DISAGREE_AFTER_S: Final = 30
 """A pod unschedulable for longer does not fit, whatever the filters find."""
+ENDING_FOR_S: Final = 300
+"""So long a pod that is to be spread may wait for the Node of a machine that has ended: its zone counts until then."""
 MOST_WORKERS: Final = 1_000
 """So many are wanted at most: what pods ask for is said whole, before any limit of the policy."""
 EXPENDABLE_BELOW: Final = -10
@@ -223,7 +225,8 @@ def _judged(picture: Picture, classes: Sequence[_Class], state: State, now_s: in
     patient: list[_Class] = []
     disputed: list[_Class] = []
     for one in classes:
-        old = [pod for pod in one.pods if now_s - (pod.unschedulable_since_s or now_s) > DISAGREE_AFTER_S]
+        after_s = ENDING_FOR_S if picture.ending and one.rules.spread else DISAGREE_AFTER_S
+        old = [pod for pod in one.pods if now_s - (pod.unschedulable_since_s or now_s) > after_s]
         fits = bool(old) and any(trial.fits(one.rules, picture.cluster.nodes[name]) for name in picture.settled)
         doubted = {p.uid for p in old if fits or outwaited(p, failed.get(family(p, one.rules)))}
         patient.append(_Class(one.rules, tuple(pod for pod in one.pods if pod.uid not in doubted)))

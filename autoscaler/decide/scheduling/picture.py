@@ -44,6 +44,8 @@ class Picture:
         self.cluster = Cluster(namespaces)
         self.settled: list[str] = []
         """Nodes where the scheduler has had its chance."""
+        self.ending = False
+        """Whether a Node is there yet whose machine has ended, or is about to: none of `cluster`."""
         self.back: dict[str, str] = {}
         """Operation id of each removal that may be undone -> its Node, newest first: cordoned here."""
         self._held: defaultdict[str, list[tuple[OwnerRules, int]]] = defaultdict(list)
@@ -112,7 +114,9 @@ class Picture:
             if worker is None:
                 # A server is a domain like any other, and no place that a worker is judged by.
                 self._set_up(self.machines.existing(node, None, cordoned=True, beside=self._beside(node.name)))
-            elif worker.standing is not Standing.DEAD and not _is_coming(worker):
+            elif worker.standing is Standing.DEAD:
+                self.ending = True
+            elif not _is_coming(worker):
                 closed = node.cordoned is not False and worker.standing is not Standing.JOINING
                 cordoned = closed or worker.standing is Standing.LEAVING
                 beside = self._beside(node.name)

@@ -7,7 +7,17 @@ import pytest
 
 from autoscaler.decide.demand.pods import PodDemand, pod_demand
 from autoscaler.decide.fleet import view_fleet
-from autoscaler.model import NewWorkers, OwnerRules, Place, Pod, SchedulingRules, Snapshot, State
+from autoscaler.model import (
+    InstanceState,
+    NewWorkers,
+    OwnerRules,
+    Place,
+    Pod,
+    RemovalPhase,
+    SchedulingRules,
+    Snapshot,
+    State,
+)
 from autoscaler.model.rules import (
     HOSTNAME_LABEL,
     BoundClaim,
@@ -37,6 +47,7 @@ from tests.decide.builders import (
     opened,
     pod,
     policy,
+    removal,
     snapshot,
     waiting,
     worker,
@@ -104,6 +115,17 @@ def test_a_worker_that_ec2_does_not_list_yet_comes_in_the_zone_of_its_launch() -
     assert demand(seen).extra == 1
     for zone, extra in ((ZONES[0], 0), (ZONES[1], 1)):
         assert demand(seen, State(launches=(launch(ids=[7], zone=zone),))).extra == extra, zone
+
+
+@pytest.mark.parametrize(("for_s", "extra"), [(250, 0), (310, 1)])
+def test_a_pod_waits_for_the_node_of_a_machine_that_has_ended_where_its_zone_counts(for_s: int, extra: int) -> None:
+    """A shrink took the last worker of a zone: the scheduler spreads over that zone until the Node is deleted."""
+    ending = worker(2, of={"state": InstanceState.SHUTTING_DOWN}, cordoned=True)
+    there = worker(1, pods=[pod("p1", cpu=10, memory_mib=10)])
+    rows = small(1, for_s=for_s), rules(cpu=10, **EVEN_ZONES)
+    going = State(removals=(removal(2, RemovalPhase.TERMINATING),))
+    assert demand(seen_with([there, ending], *rows), going).extra == extra
+    assert demand(seen_with([there], *rows)).extra == 1, "nothing explains it"
 
 
 def test_requests_of_the_pod_level_count_although_no_metric_shows_them() -> None:
