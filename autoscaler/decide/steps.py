@@ -84,8 +84,9 @@ class Course:
 
     @property
     def may_replace(self) -> bool:
-        """Whether nothing else begins, and nobody is to be seen first who may leave for nothing."""
-        known = self.look.snapshot.cluster_known and not self.shrink.asks and not self.retirement.asks
+        """Whether nothing else begins, and nobody is to be seen, or measured, first who may leave for nothing."""
+        judged = not self.shrink.asks and not self.shrink.unmeasured and not self.retirement.asks
+        known = self.look.snapshot.cluster_known and judged
         returning = self.state.spot_return is not None and bool(self.state.spot_return.instance_id)
         busy = self.another_comes_first or bool(self.shrink.candidates) or self.state.replacement is not None
         return known and not (busy or returning)
@@ -314,7 +315,7 @@ def cheapen(course: Course) -> None:
 def return_to_spot(course: Course) -> None:
     """An on-demand worker that a Spot pool need not have: a Spot worker first, then its removal."""
     look, shrink = course.look, course.shrink
-    if course.another_comes_first or course.pods.waiting or shrink.candidates or shrink.asks:
+    if course.another_comes_first or course.pods.waiting or shrink.candidates or shrink.asks or shrink.unmeasured:
         return
     if course.state.replacement is not None or course.replacing.asks:
         return

@@ -194,6 +194,16 @@ def test_idle_workers_that_are_too_old_go_without_a_replacement() -> None:
     assert len(cluster.workers()) == cluster.wires.totals["ec2", "launch"] == 2, "two are needed, and three are not"
 
 
+def test_while_a_shrink_goes_on_nobody_is_replaced_who_may_leave_for_nothing() -> None:
+    """Twelve pods of 0.6 CPU need four of eight workers; each look after a removal waits until use is measured anew."""
+    cluster = SimCluster(Policy(version=1, rotation=Rotation(max_age_s=3600)), workers=8, history_s=3600)
+    cluster.apply(deployment("web", 12, cpu_millicores=600, burn_cores=0.1))
+    cluster.run(1500)
+    told = began(documents(cluster, 2400))
+    assert told == [("scale_down", "consolidation")] * 4 + [("scale_up", "rotation"), ("repair", "rotation")] * 4
+    assert len(cluster.workers()) == cluster.wires.totals["ec2", "launch"] == 4
+
+
 @pytest.mark.parametrize("after_effect", [False, True])
 @pytest.mark.parametrize("call", [("dynamodb", "save"), ("ec2", "launch"), ("ssm", "send"), ("ec2", "terminate")])
 def test_whoever_looks_next_goes_on_where_a_call_failed(call: tuple[str, str], after_effect: bool) -> None:

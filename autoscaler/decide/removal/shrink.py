@@ -43,6 +43,8 @@ class ShrinkPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What has to be seen before anybody can be nominated."""
     moves: tuple[str, ...] = ()
     """Owners of the pods that would be moved."""
+    unmeasured: bool = False
+    """Whether somebody may be found to leave as soon as the use without the last one is measured."""
 
 
 def plan_shrink(
@@ -87,7 +89,9 @@ def plan_shrink(
     if unknown is not None:
         return ShrinkPlan(candidates=(), reason="window_unknown", message=unknown, blocked=tuple(blocked))
     if (unmeasured := choice.not_measured_yet()) is not None:
-        return ShrinkPlan(candidates=(), reason="cooling_down", message=unmeasured, blocked=tuple(blocked))
+        return ShrinkPlan(
+            candidates=(), reason="cooling_down", message=unmeasured, blocked=tuple(blocked), unmeasured=True
+        )
     for worker in _in_turn(eligible, fleet, state, policy, leaves_at_once=choice.leaves_at_once):
         if not choice.goes_on_after(worker):
             break
