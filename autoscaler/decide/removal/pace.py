@@ -1,7 +1,7 @@
 """How many workers may leave by choice at once, and at which times of the week none begins to.
 
-By choice: a shrink, a rotation, a cheaper replacement. What is broken, what EC2 takes or retires, and what is on its
-way out already is held by neither.
+By choice: a shrink, a rotation, a cheaper replacement, a return to Spot. What is broken, what EC2 takes or retires,
+and what is on its way out already is held by neither.
 """
 
 from datetime import datetime
@@ -26,6 +26,11 @@ def blackout_at(policy: Policy, now_s: int) -> str | None:
     """Which blackout holds, and until when; None where none does. Of several the one that ends last."""
     last = _last_blackout(policy, now_s)
     return last[1] if last is not None else None
+
+
+def nobody_goes(policy: Policy, ready: int, now_s: int) -> str | None:
+    """Why no worker that runs pods begins to leave by choice now: the budget, or a blackout; None where one may."""
+    return blackout_at(policy, now_s) if at_once(policy, ready) else "scale_down.budget is 0"
 
 
 def blackout_ends_s(policy: Policy, now_s: int) -> int | None:

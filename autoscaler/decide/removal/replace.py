@@ -19,7 +19,7 @@ from autoscaler.decide.progress.launch import SETTLE_S
 from autoscaler.decide.removal.elsewhere import Elsewhere
 from autoscaler.decide.removal.holds import holds_up_others, keeps
 from autoscaler.decide.removal.minimum import at_min
-from autoscaler.decide.removal.pace import at_once, blackout_at
+from autoscaler.decide.removal.pace import blackout_at, nobody_goes
 from autoscaler.model import Asks, Blocked, MetricsStatus, NewWorkers, Replacement, ReplacementFailed, State
 from autoscaler.state.memory import was_removed
 from autoscaler.state.replacing import (
@@ -171,9 +171,7 @@ def _not_now(look: Look, state: State, fleet: FleetView, *, waiting_pods: int) -
         return "a removal is under way"
     if not fleet.servers:
         return "no running server instance: nobody could drain"
-    if not at_once(look.policy, fleet.ready):
-        return "scale_down.budget is 0"
-    return blackout_at(look.policy, look.now_s)
+    return nobody_goes(look.policy, fleet.ready, look.now_s)
 
 
 def _held_back(look: Look, state: State) -> str | None:

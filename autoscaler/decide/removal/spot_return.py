@@ -16,6 +16,7 @@ from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.elsewhere import Elsewhere
 from autoscaler.decide.removal.holds import keeps
 from autoscaler.decide.removal.minimum import at_min
+from autoscaler.decide.removal.pace import nobody_goes
 from autoscaler.decide.removal.shrink import SEEN_AT_ONCE
 from autoscaler.model import ON_DEMAND, SPOT, Asks, Blocked, MetricsStatus, NewWorkers, SpotReturn, State
 from autoscaler.policy import Policy
@@ -70,8 +71,10 @@ def _spare(pool: WorkerPool, fleet: FleetView, policy: Policy) -> int:
 
 
 def _may_begin(look: Look, state: State, fleet: FleetView, pool: WorkerPool) -> bool:
-    """Whether nothing speaks against Spot: types enough, none left alone, no interruption lately."""
+    """Whether nothing speaks against Spot: types enough, none left alone, no interruption lately; and one may leave."""
     spot, now_s = look.policy.spot, look.now_s
+    if nobody_goes(look.policy, fleet.ready, now_s) is not None:
+        return False
     if len(pool.instance_types) < spot.return_min_types or in_storm(pool, fleet, state, look.policy, now_s=now_s):
         return False
     if any(now_s - n.received_at_s < spot.return_after_s for n in state.notices if n.kind == INTERRUPTION):
@@ -155,6 +158,9 @@ def _go_on(look: Look, state: State, fleet: FleetView, record: SpotReturn) -> Re
     operations = (w.instance.operation_id or "" for w in ready.values() if w.instance and market_of(w) == SPOT)
     if not any(operation.startswith(f"{record.decision_id}-") for operation in operations):
         return _in_vain(look, record, f"no Spot worker came in the place of {worker.title}")
+    if (held := nobody_goes(look.policy, len(ready), look.now_s)) is not None:
+        row = Blocked(subject=worker.title, code=CODE, text=f"its drain waits: {held}")
+        return ReturnPlan(record=record, blocked=(row,))
     asks = Asks(rooms=not look.snapshot.rooms_known, pods_of=() if worker.pods is not None else (worker.title,))
     elsewhere = Elsewhere(look.snapshot, fleet, state, look.policy, now_s=look.now_s)
     asks = asks or elsewhere.asks(worker)

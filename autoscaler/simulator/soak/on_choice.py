@@ -4,6 +4,7 @@ from autoscaler.model import RemovalOperation, RemovalPhase
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, NOTICED_WITHIN_S
 from autoscaler.simulator.soak.leaving import blacked_out, budget_of, launched_by
 from autoscaler.simulator.soak.on_decision import REPLACED, VOLUNTARY, by_choice
+from autoscaler.simulator.soak.on_market import RETURN
 from autoscaler.simulator.soak.watch import Saved, Watch
 
 LEAVING = frozenset({RemovalPhase.DRAINING, RemovalPhase.DRAINED, RemovalPhase.TERMINATING})
@@ -11,7 +12,7 @@ LEAVING = frozenset({RemovalPhase.DRAINING, RemovalPhase.DRAINED, RemovalPhase.T
 
 def nobody_leaves_by_choice_in_a_blackout(watch: Watch, saved: Saved) -> str | None:
     """None begins to, by the clock of whoever looked and until it was written."""
-    chosen = by_choice(saved)
+    chosen = by_choice(saved, of=VOLUNTARY | REPLACED | {RETURN})
     looked_s, now_s = saved.by.began_s - CLOCKS_DIFFER_S, watch.cluster.now_s + CLOCKS_DIFFER_S
     if chosen and blacked_out(watch.policy, looked_s) and blacked_out(watch.policy, now_s):
         return f"{chosen[0].instance_id} begins to leave ({chosen[0].reason}) in a blackout"

@@ -33,14 +33,13 @@ HIGH_FOR_S = 90.0
 """Use that was high for shorter may fall between two scrapes."""
 
 
-def by_choice(saved: Saved) -> list[RemovalOperation]:
-    """Those that begin now: one whose drain is too long ago is drained anew, as a new operation.
+def by_choice(saved: Saved, *, of: frozenset[str] = VOLUNTARY | REPLACED) -> list[RemovalOperation]:
+    """Those of these reasons that begin now: one whose drain is too long ago is drained anew, as a new operation.
 
     Who was being given back is chosen like anybody else.
     """
     going_on = {r.instance_id for r in saved.old.removals if r.phase is not RemovalPhase.UNCORDONING}
-    chosen = VOLUNTARY | REPLACED
-    return [r for r in new_removals(saved) if r.reason in chosen and r.instance_id not in going_on]
+    return [r for r in new_removals(saved) if r.reason in of and r.instance_id not in going_on]
 
 
 def _voluntary(saved: Saved) -> list[RemovalOperation]:

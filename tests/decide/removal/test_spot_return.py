@@ -9,6 +9,7 @@ from autoscaler.model import Backoff, Decision, Notice, Pool, RemovalPhase, Spot
 from autoscaler.policy import Cost, Policy, ScaleDown
 from autoscaler.pools import WorkerPool
 from autoscaler.spot import Spot
+from autoscaler.windows import Blackout
 from tests.decide.builders import (
     NOW_S,
     ZONES,
@@ -162,6 +163,31 @@ def test_who_may_not_be_drained_is_passed_over(changes: dict[str, Any]) -> None:
     decision = look([stays, busy(2), busy(3), busy(4)])
     assert decision.state.spot_return is not None
     assert decision.state.spot_return.instance_id == iid(2)
+
+
+ALWAYS = ScaleDown(blackouts=(Blackout(name="always", time_zone="UTC"),))
+
+
+@pytest.mark.parametrize(
+    ("down", "why"),
+    [
+        pytest.param(ALWAYS, "the blackout always has no end", id="a blackout"),
+        pytest.param(ScaleDown(budget=0), "scale_down.budget is 0", id="no budget"),
+    ],
+)
+def test_it_is_a_choice_too(down: ScaleDown, why: str) -> None:
+    """Nothing is launched for it, and the drain waits of one that was launched for before."""
+    held = msgspec.structs.replace(back_to_spot(), scale_down=down)
+    assert not begins(look(FALLBACKS, held))
+    decision = look([*FALLBACKS, CAME], held, spot_return=LAUNCHED)
+    assert (going(decision), decision.state.spot_return) == ([], LAUNCHED)
+    [row] = [row for row in decision.blocked if "return_to_spot" in row.reason]
+    assert row.reason.startswith(f"return_to_spot: its drain waits: {why}")
+
+
+def test_it_waits_until_use_is_measured_without_who_left_last() -> None:
+    assert not begins(look(FALLBACKS, last_scale_down_s=NOW_S - 89))
+    assert begins(look(FALLBACKS, last_scale_down_s=NOW_S - 90))
 
 
 def test_the_pods_of_those_who_may_go_are_asked_for() -> None:

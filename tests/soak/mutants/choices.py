@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 
 import autoscaler.decide.removal.holds
+import autoscaler.decide.removal.pace
 import autoscaler.decide.removal.replace
 import autoscaler.decide.removal.rotation
 import autoscaler.decide.removal.shrink
@@ -14,7 +15,7 @@ from tests.soak.mutants.put import Mutant, put
 
 def blackouts_ignored() -> None:
     """A blackout holds nobody back."""
-    for module in (autoscaler.decide.removal.holds, autoscaler.decide.removal.replace):
+    for module in (autoscaler.decide.removal.holds, autoscaler.decide.removal.pace, autoscaler.decide.removal.replace):
         put(module, "blackout_at", lambda *_: None)
 
 
