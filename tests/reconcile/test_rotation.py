@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from autoscaler.policy import Policy, Rotation, ScaleDown
+from autoscaler.policy import Policy, Rotation, ScaleDown, Workers
 from autoscaler.ports import PortError
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.windows import Blackout
@@ -185,6 +185,24 @@ def test_at_max_nobody_is_drained_first() -> None:
     told = documents(cluster, 1200)
     assert began(told) == []
     assert "max_age: at_max: 10 workers exist and workers.max is 10" in why(told[-1]["blocked"][0])
+
+
+def test_whoever_may_go_is_found_behind_many_that_may_not() -> None:
+    """Sixteen pods that nobody may evict keep the eight oldest: a look has seven questions."""
+    chosen = Policy(version=1, rotation=Rotation(max_age_s=3600), scale_down=ScaleDown(when="low_use"))
+    cluster = SimCluster(msgspec.structs.replace(chosen, workers=Workers(max=20)), workers=8, history_s=3600)
+    stays = deployment("stays", 16, cpu_millicores=800, burn_cores=0.5)
+    kept = msgspec.structs.replace(stays.template, annotations=(("karpenter.sh/do-not-disrupt", "true"),))
+    cluster.apply(msgspec.structs.replace(stays, template=kept))
+    cluster.run(600)
+    cluster.add_worker()
+    cluster.apply(deployment("web", 2, cpu_millicores=800, burn_cores=0.5))
+    cluster.run(3700)
+    [young] = cluster.workers()[8:]
+    told = documents(cluster, 1200)
+    assert began(told) == ROTATED[:2]
+    assert young not in cluster.workers()
+    assert told[0]["calls"]["prometheus"] == 3
 
 
 def test_idle_workers_that_are_too_old_go_without_a_replacement() -> None:

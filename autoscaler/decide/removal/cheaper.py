@@ -15,7 +15,7 @@ from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.elsewhere import Elsewhere
 from autoscaler.decide.removal.holds import keeps
-from autoscaler.decide.removal.replace import Wish
+from autoscaler.decide.removal.replace import Wish, stays, what_to_see
 from autoscaler.decide.removal.window import at_highest, lacks_room, not_known
 from autoscaler.decide.scheduling.offered import offered
 from autoscaler.model import ON_DEMAND, Asks, NewWorkers, Replacement, Resources, State
@@ -31,7 +31,7 @@ _HAIR: Final = 1e-9
 
 
 class Saving(msgspec.Struct, frozen=True, kw_only=True):
-    """The worker whose replacement saves, the dearest first, or what has to be seen to know."""
+    """The worker whose replacement saves, the dearest that may go, or what has to be seen to know."""
 
     wishes: tuple[Wish, ...] = ()
     asks: Asks = Asks()
@@ -46,20 +46,20 @@ def saving(look: Look, state: State, fleet: FleetView) -> Saving:
     if not look.snapshot.rooms_known:
         return Saving(asks=Asks(rooms=True))
     judged = _Judged(look, state, fleet, share)
-    for worker, usd in promising:
+    held: tuple[Wish, ...] = ()
+    for number, (worker, usd) in enumerate(promising):
         if judged.window_unknown(worker):
             continue
-        if worker.pods is None:
-            return Saving(asks=Asks(pods_of=(worker.title,)))
-        if keeps(worker, state, look.policy, look.now_s) is not None:
-            continue
-        asks = judged.elsewhere.asks(worker)
+        asks = what_to_see(look, state, judged.elsewhere, [later for later, _ in promising[number:]])
         if asks:
             return Saving(asks=asks)
+        if keeps(worker, state, look.policy, look.now_s) is not None:
+            continue
         wish = judged.wish(worker, usd)
-        if wish is not None:
+        if wish is not None and stays(look, state, fleet, judged.elsewhere, wish) is None:
             return Saving(wishes=(wish,))
-    return Saving()
+        held = held or ((wish,) if wish is not None else ())
+    return Saving(wishes=held)
 
 
 def saves_no_more(look: Look, fleet: FleetView, replacement: Replacement, new: Worker) -> str | None:

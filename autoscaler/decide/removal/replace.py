@@ -5,7 +5,8 @@ come is told by `State.replacement`, the launches of its decision and the tags o
 goes on, wherever the one before was killed. One at a time; one that came to nothing holds back the next.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -20,6 +21,7 @@ from autoscaler.decide.removal.elsewhere import Elsewhere
 from autoscaler.decide.removal.holds import holds_up_others, keeps
 from autoscaler.decide.removal.minimum import at_min
 from autoscaler.decide.removal.pace import blackout_at, nobody_goes
+from autoscaler.decide.removal.shrink import SEEN_AT_ONCE
 from autoscaler.model import Asks, Blocked, MetricsStatus, NewWorkers, Replacement, ReplacementFailed, State
 from autoscaler.state.memory import was_removed
 from autoscaler.state.replacing import (
@@ -132,15 +134,15 @@ def begin(
         return ReplacePlan(state=state, blocked=(row,))
     elsewhere = Elsewhere(look.snapshot, fleet, state, look.policy, now_s=look.now_s)
     blocked: list[Blocked] = []
-    for wish in wished:
-        asks = _asks(look, elsewhere, wish.worker)
+    for number, wish in enumerate(wished):
+        asks = what_to_see(look, state, elsewhere, [later.worker for later in wished[number:]])
         if asks:
             return ReplacePlan(state=state, blocked=tuple(blocked), asks=asks)
-        stays = _stays(look, state, fleet, elsewhere, wish)
-        if stays is None:
+        why = stays(look, state, fleet, elsewhere, wish)
+        if why is None:
             return msgspec.structs.replace(_begun(look, state, fleet, wish), blocked=tuple(blocked))
         if len(blocked) < TOLD:
-            blocked.append(Blocked(subject=wish.worker.title, code=wish.cause, text=stays))
+            blocked.append(Blocked(subject=wish.worker.title, code=wish.cause, text=why))
     return ReplacePlan(state=state, blocked=tuple(blocked), asks=unseen)
 
 
@@ -184,13 +186,19 @@ def _held_back(look: Look, state: State) -> str | None:
     return None
 
 
-def _asks(look: Look, elsewhere: Elsewhere, worker: Worker) -> Asks:
-    """What has to be seen before it can be judged whether its pods may move."""
-    asks = Asks(rooms=not look.snapshot.rooms_known, pods_of=() if worker.pods is not None else (worker.title,))
-    return asks or elsewhere.asks(worker)
+def what_to_see(look: Look, state: State, elsewhere: Elsewhere, workers: Sequence[Worker]) -> Asks:
+    """What has to be seen before it can be judged whether the pods of the first may move.
+
+    The pods of the next ones are asked for with its own: a look has few questions, and what they run may keep many.
+    """
+    first, rooms = workers[0], not look.snapshot.rooms_known
+    if first.pods is not None and not rooms:
+        return elsewhere.asks(first) if keeps(first, state, look.policy, look.now_s) is None else Asks()
+    unseen = (w.title for w in workers if w.pods is None and keeps(w, state, look.policy, look.now_s) is None)
+    return Asks(rooms=rooms, pods_of=tuple(islice(unseen, SEEN_AT_ONCE)))
 
 
-def _stays(look: Look, state: State, fleet: FleetView, elsewhere: Elsewhere, wish: Wish) -> str | None:
+def stays(look: Look, state: State, fleet: FleetView, elsewhere: Elsewhere, wish: Wish) -> str | None:
     """Why nothing is launched for it."""
     why = keeps(wish.worker, state, look.policy, look.now_s) or elsewhere.held(wish.worker)
     if why is not None:
@@ -280,7 +288,7 @@ def _drained(
     why = why or at_min(worker, fleet, look)
     if why is None:
         elsewhere = Elsewhere(look.snapshot, fleet, state, look.policy, now_s=look.now_s)
-        asks = _asks(look, elsewhere, worker)
+        asks = what_to_see(look, state, elsewhere, (worker,))
         if asks:
             return ReplacePlan(state=state, asks=asks)
         kept = keeps(worker, state, look.policy, look.now_s) or elsewhere.cannot_lose(worker, (), _places(look, fleet))

@@ -7,10 +7,12 @@ import pytest
 
 from autoscaler.decide.capacity.prices import price_table
 from autoscaler.model import ON_DEMAND, Decision, MovedOwner, Replacement, Resources, State
+from autoscaler.model.rules import Budget
 from autoscaler.policy import Cost, Policy, ScaleDown, Size
 from autoscaler.policy_text import PolicyError, parse_policy
 from autoscaler.windows import Headroom
 from tests.decide.builders import MIB, NOW_S, Machine, full, opened, pod, policy, snapshot, use, worker
+from tests.decide.demand.test_scheduling_rules import APP, rules, seen_with
 
 USD = price_table()["us-east-1"][ON_DEMAND].usd_per_hour
 BUSY = use(cpu=0.4)
@@ -121,6 +123,21 @@ def test_a_headroom_that_is_asked_for_needs_as_much_as_leaves() -> None:
 def test_the_dearest_goes_first() -> None:
     dear = large(2, of={"instance_type": "m5.4xlarge"})
     assert (for_whom(look([large(1), dear, full(3), full(4)])) or ("",))[0] == "i-002"
+
+
+def test_the_next_one_goes_where_the_dearest_may_not() -> None:
+    """A budget lets none of its pods go, or there is no place for as many as it needs."""
+    dear = worker(2, pods=[pod("w", cpu=400)], allocatable=LARGE, of={"instance_type": "m5.4xlarge"})
+    budget = Budget(namespace="shop", name="web", selector=APP, allowed=0)
+    free = rules(owner="shop/ReplicaSet/o1", labels=())
+    held = seen_with([large(1), dear, full(3), full(4)], [], rules(), free, budgets=(budget,))
+    held = msgspec.structs.replace(held, utilisation=BUSY)
+    assert (for_whom(opened(held, None, thrifty(high=20))) or ("",))[0] == "i-001"
+    many = large(2, pods=7, cpu=1100, of={"instance_type": "m5.4xlarge"})
+    assert for_whom(look([large(1), many, full(3), full(4)], thrifty(high=6))) == ("i-002", "t3.small", 2)
+    assert for_whom(look([large(1), many, full(3), full(4)], thrifty(high=5))) == ("i-001", "t3.small", 1)
+    [row] = [row for row in look([many, full(3), full(4)], thrifty(high=3)).blocked if row.subject == "worker-i-002"]
+    assert row.reason.startswith("cheaper: at_max: 3 workers exist"), "alone it is told why not"
 
 
 def test_an_operators_own_price_counts() -> None:
