@@ -92,19 +92,30 @@ def _begin(look: Look, state: State, fleet: FleetView, pool: WorkerPool, spare: 
     candidates = _candidates(look, state, fleet, pool)
     if unseen := tuple(worker.title for worker in candidates if worker.pods is None)[:SEEN_AT_ONCE]:
         return msgspec.structs.replace(as_it_is, asks=Asks(pods_of=unseen, rooms=not look.snapshot.rooms_known))
-    worker = next((w for w in candidates if keeps(w, state, policy, look.now_s) is None), None)
-    if worker is None or worker.instance is None:
-        return as_it_is
-    if (full := _full(look, fleet, pool)) is not None:
-        why = f"{full}, and that leaves no room to launch before draining"
-        return msgspec.structs.replace(as_it_is, blocked=(Blocked(subject=worker.title, code=CODE, text=why),))
-    kind = worker.instance.instance_type
-    kind = kind if kind in pool.instance_types else pool.instance_types[0]
-    wanted = NewWorkers(kind, 1, worker.instance.zone, pool=pool.name, market=SPOT)
-    launches, because = within_cap((wanted,), fleet, policy)
+    places = [w for w in fleet.having(Standing.READY) if is_open(w, policy)]
+    elsewhere = Elsewhere(look.snapshot, fleet, state, policy, now_s=look.now_s)
+    for worker in candidates:
+        if worker.instance is None or keeps(worker, state, policy, look.now_s) is not None:
+            continue
+        if (full := _full(look, fleet, pool)) is not None:
+            why = f"{full}, and that leaves no room to launch before draining"
+            return msgspec.structs.replace(as_it_is, blocked=(Blocked(subject=worker.title, code=CODE, text=why),))
+        if asks := elsewhere.asks(worker):
+            return msgspec.structs.replace(as_it_is, asks=asks)
+        kind = worker.instance.instance_type
+        kind = kind if kind in pool.instance_types else pool.instance_types[0]
+        wanted = NewWorkers(kind, 1, worker.instance.zone, pool=pool.name, market=SPOT)
+        # Else it would be the first one again, each time in vain, and hide who may go.
+        if elsewhere.held(worker) is None and elsewhere.new_needed(worker, places, wanted, at_most=1) is not None:
+            return _begun(look, state, fleet, worker, wanted, spare=spare)
+    return as_it_is
+
+
+def _begun(look: Look, state: State, fleet: FleetView, worker: Worker, wanted: NewWorkers, *, spare: int) -> ReturnPlan:
+    launches, because = within_cap((wanted,), fleet, look.policy)
     if not launches:
         blocked = Blocked(subject=worker.title, code=CODE, text=because)
-        return msgspec.structs.replace(as_it_is, blocked=(blocked,))
+        return ReturnPlan(record=state.spot_return, blocked=(blocked,))
     record = msgspec.structs.replace(
         state.spot_return or SpotReturn(), instance_id=worker.key, decision_id=look.decision_id, draining=False
     )

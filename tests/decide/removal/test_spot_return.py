@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from autoscaler.model import Backoff, Decision, Notice, Pool, RemovalPhase, SpotReturn, State, ZoneJoins
+from autoscaler.model import Backoff, Decision, Notice, Pool, RemovalPhase, Resources, SpotReturn, State, ZoneJoins
+from autoscaler.model.rules import Budget, equal_to
 from autoscaler.policy import Cost, Policy, ScaleDown
 from autoscaler.pools import WorkerPool
 from autoscaler.spot import Spot
@@ -26,6 +27,7 @@ from tests.decide.builders import (
     worker,
 )
 from tests.decide.capacity.test_market import SMALL, spot_policy
+from tests.decide.demand.test_scheduling_rules import rules, seen_with
 from tests.decide.generators import unseen_rooms
 
 CALM = use(cpu=0.5)
@@ -163,6 +165,21 @@ def test_who_may_not_be_drained_is_passed_over(changes: dict[str, Any]) -> None:
     decision = look([stays, busy(2), busy(3), busy(4)])
     assert decision.state.spot_return is not None
     assert decision.state.spot_return.instance_id == iid(2)
+
+
+def test_whose_pods_would_not_move_is_passed_over_too() -> None:
+    """A budget lets none go, or not even the Spot worker would hold them: the next one returns, and not never."""
+    budget = Budget(namespace="shop", name="db", selector=equal_to({"app": "db"}), allowed=0)
+    db, web = rules(owner="shop/StatefulSet/db", labels=(("app", "db"),)), rules(cpu=1800)
+    held = worker(1, pods=[pod("p1", cpu=1800, owner_kind="StatefulSet", owner_name="db")])
+    seen = seen_with([held, *FALLBACKS[1:]], [], db, web, budgets=(budget,))
+    large = worker(
+        1, pods=[pod("p1", cpu=3000)], allocatable=Resources(cpu_millicores=4000, memory_bytes=2**32, pods=9)
+    )
+    for chosen in (seen, snapshot([large, *FALLBACKS[1:]])):
+        decision = opened(msgspec.structs.replace(chosen, utilisation=CALM), State(fence=9), back_to_spot())
+        assert decision.state.spot_return is not None
+        assert decision.state.spot_return.instance_id == iid(2)
 
 
 ALWAYS = ScaleDown(blackouts=(Blackout(name="always", time_zone="UTC"),))
