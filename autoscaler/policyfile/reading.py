@@ -233,7 +233,11 @@ def _wanted(annotated: Any, path: str, limits: msgspec.Meta | None = None) -> st
     if get_origin(kind) is Literal:
         return f"write {' or '.join(str(option) for option in get_args(kind))}"
     if not isinstance(kind, type):
-        return "see the committed policy.yml"
+        return (
+            f"write {limits.description}"
+            if limits is not None and limits.description
+            else "see the committed policy.yml"
+        )
     if issubclass(kind, Enum):
         return f"write {' or '.join(str(member.value) for member in kind)}"
     if issubclass(kind, msgspec.Struct):

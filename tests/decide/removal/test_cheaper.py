@@ -203,3 +203,8 @@ def test_what_is_not_seen_is_asked_for_where_prices_promise_something_and_nowher
 def test_a_share_without_hysteresis_is_refused(share: float) -> None:
     with pytest.raises(PolicyError, match="replace_when_saves"):
         parse_policy(f"version: 1\nscale_down: {{replace_when_saves: {share}}}")
+
+
+@pytest.mark.parametrize("share", ["0.3", "30%", "30 %"])
+def test_a_share_is_written_as_any_other(share: str) -> None:
+    assert parse_policy(f"version: 1\nscale_down: {{replace_when_saves: {share}}}").scale_down.replace_when_saves == 0.3
