@@ -33,6 +33,7 @@ from autoscaler.state.replacing import (
     replacement_ended,
     replacement_failed,
 )
+from autoscaler.state.zones import is_doubtful, is_left_out
 
 GIVEN_UP_AFTER_S: Final = 3_600
 """What was launched is an ordinary worker by then; that one of them has to go is the shrink's to find."""
@@ -205,6 +206,9 @@ def stays(look: Look, state: State, fleet: FleetView, elsewhere: Elsewhere, wish
         return str(why)
     if _spares(look, state.replacement_failed, wish, fleet):
         return at_min(wish.worker, fleet, look)
+    zone = wish.launches[0].zone
+    if is_left_out(state, zone) or is_doubtful(state, zone, now_s=look.now_s):
+        return f"launches in {zone} do not join: its replacement would not either"
     most = look.policy.workers.max
     if fleet.existing + wish.count > most:
         return (

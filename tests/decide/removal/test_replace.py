@@ -18,6 +18,7 @@ from autoscaler.model import (
     Replacement,
     ReplacementFailed,
     State,
+    ZoneJoins,
 )
 from autoscaler.policy import Cost, Policy, Rotation, ScaleDown, Workers
 from autoscaler.pools import WorkerPool
@@ -168,6 +169,18 @@ def test_who_may_not_go_is_not_launched_for(machines: list[Machine], its_policy:
 
 def test_the_next_one_is_tried_where_the_first_may_not_go() -> None:
     decision = look([full(1, local_volumes=1), full(2)])
+    assert decision.state.replacement is not None
+    assert decision.state.replacement.instance_id == "i-002"
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_where_launches_do_not_join_nobody_is_launched_for_and_the_next_zone_goes_on(failures: int) -> None:
+    """After the wait of a zone that is left out, too: the try there is growth's."""
+    until_s = NOW_S + 60 if failures == 1 else NOW_S - 60
+    bad = ZoneJoins(zone="us-east-1b", failures=failures, since_s=NOW_S - 900, failed_at_s=NOW_S - 700, until_s=until_s)
+    state = State(fence=9, zones=(bad, ZoneJoins(zone="us-east-1a", joined_at_s=NOW_S - 100)))
+    decision = look([full(1), full(2)], state)
+    assert why_not(decision) == "max_age: launches in us-east-1b do not join: its replacement would not either"
     assert decision.state.replacement is not None
     assert decision.state.replacement.instance_id == "i-002"
 
