@@ -327,6 +327,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     shows_overhead: bool = True
     rooms_known: bool = False
     """Whether `requested`, `movable` and `labels` of the Nodes, `daemons` and node selectors are known."""
+    requested_at_once: Resources = Resources()
+    """What the pods of all workers, those that are gone included, asked for at most at one time of the shrink window:
+    CPU and memory; nothing where that is not known."""
     daemons: tuple[DaemonSet, ...] = ()
     """DaemonSets whose pods run on workers."""
     pods_of: frozenset[str] = frozenset()

@@ -76,8 +76,19 @@ def with_rooms(snapshot: Snapshot, answer: Sequence[Sample] | MetricsUnavailable
         )
         for node in snapshot.nodes
     )
+    at_once = rows.by("requested_at_once", "resource")
+    together = Resources(
+        cpu_millicores=round(at_once.get("cpu", 0.0) * 1000), memory_bytes=round(at_once.get("memory", 0.0))
+    )
     pods = tuple(_with_selector(pod, selectors.get((pod.namespace, pod.name, pod.uid), ())) for pod in snapshot.pods)
-    return msgspec.structs.replace(snapshot, nodes=nodes, pods=pods, rooms_known=True, daemons=parse_daemons(rows))
+    return msgspec.structs.replace(
+        snapshot,
+        nodes=nodes,
+        pods=pods,
+        rooms_known=True,
+        daemons=parse_daemons(rows),
+        requested_at_once=together,
+    )
 
 
 def _with_selector(pod: Pod, selector: Labels) -> Pod:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from autoscaler.model import CommandOutcome
 from autoscaler.policy import Policy, ScaleDown, Workers
 from autoscaler.simulator.cluster import SimCluster
@@ -103,6 +105,21 @@ def test_replicas_that_swing_every_six_minutes_keep_their_workers() -> None:
 
 def test_replicas_that_swing_every_six_minutes_keep_their_workers_with_fits_too() -> None:
     assert swing(SimCluster(FITS), hours=2, every_s=360) == (2, 0)
+
+
+@pytest.mark.parametrize("budget", [1, 4])
+def test_what_left_one_after_the_other_keeps_its_room_together(budget: int) -> None:
+    """Eight of ten pods leave, one from each worker, and come back within the window: five workers hold them all."""
+    chosen = Policy(version=1, workers=Workers(max=20), scale_down=ScaleDown(budget=budget))
+    cluster = SimCluster(chosen, workers=10)
+    cluster.apply(deployment("web", 10))
+    cluster.run(1500)
+    cluster.world.scale("shop/web", 2)
+    documents = list(live(cluster, 590))
+    assert [d["action"] for d in documents].count("scale_down") >= 2
+    assert len(cluster.workers()) == 5
+    cluster.world.scale("shop/web", 10)
+    assert "scale_up" not in {d["action"] for d in live(cluster, 300)}
 
 
 def busy(policy: Policy) -> SimCluster:

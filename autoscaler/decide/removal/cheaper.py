@@ -16,7 +16,7 @@ from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.elsewhere import Elsewhere
 from autoscaler.decide.removal.holds import keeps
 from autoscaler.decide.removal.replace import Wish, stays, what_to_see
-from autoscaler.decide.removal.window import at_highest, lacks_room, not_known
+from autoscaler.decide.removal.window import at_highest, lacks_room, left_with_others, not_known
 from autoscaler.decide.scheduling.offered import offered
 from autoscaler.model import ON_DEMAND, Asks, NewWorkers, Replacement, Resources, State
 from autoscaler.policy import Policy
@@ -159,7 +159,8 @@ class _Judged:
             return False
         daemons = sum((daemon.requests for daemon in look.snapshot.daemons), start=Resources())
         room = sum((each - daemons,) * count, start=Resources())
-        if lacks_room((worker,), self._places, policy.scale_down.window_s, new=room) is not None:
+        gone = left_with_others(look.snapshot)
+        if lacks_room((worker,), self._places, policy.scale_down.window_s, elsewhere=gone, new=room) is not None:
             return False
         # What is to stay free is asked for again in a moment: they have to bring as much as leaves.
         leaves = worker.node.allocatable if worker.node is not None else None

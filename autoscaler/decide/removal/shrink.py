@@ -16,8 +16,8 @@ from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.removal.elsewhere import Elsewhere, movable_pods
 from autoscaler.decide.removal.holds import all_holds, keeps
 from autoscaler.decide.removal.pace import at_once
-from autoscaler.decide.removal.window import at_highest, lacks_room, not_known
-from autoscaler.model import Asks, Blocked, Snapshot, State, Why, blocked_by
+from autoscaler.decide.removal.window import at_highest, lacks_room, left_with_others, not_known
+from autoscaler.model import Asks, Blocked, Resources, Snapshot, State, Why, blocked_by
 from autoscaler.policy import Policy
 from autoscaler.state.memory import times_refused
 from autoscaler.state.moved import moved_too_often
@@ -263,6 +263,10 @@ class _Choice:
         self._use_counts = not forced and any(not worker.empty for worker in fleet.having(Standing.READY))
 
     @cached_property
+    def _left_with_others(self) -> Resources:
+        return left_with_others(self._snapshot)
+
+    @cached_property
     def _ready_by_pool(self) -> Counter[str]:
         return counted(self._fleet, self._policy, Standing.READY)
 
@@ -390,7 +394,8 @@ class _Choice:
     def _needed_in_window(self, worker: Worker) -> Why | None:
         if self._forced or self.leaves_at_once(worker):
             return None
-        return lacks_room((*self.chosen, worker), self._places, self._policy.scale_down.window_s)
+        window_s = self._policy.scale_down.window_s
+        return lacks_room((*self.chosen, worker), self._places, window_s, elsewhere=self._left_with_others)
 
     def _moved_in_vain(self, worker: Worker) -> Why | None:
         reasons = (moved_too_often(self._state, owner, self._now_s) for owner in self._elsewhere.families(worker))

@@ -35,17 +35,36 @@ def at_highest(snapshot: Snapshot) -> Snapshot:
     return msgspec.structs.replace(snapshot, nodes=nodes)
 
 
+def left_with_others(snapshot: Snapshot) -> Resources:
+    """What pods asked for at one time of the window beyond what the present workers held at most: it left with others.
+
+    Else each removal of one shrink would be judged by what left its own worker, and the same room given to all of them.
+    """
+    there = (_highest(node) for node in snapshot.nodes if not node.control_plane)
+    held = sum((highest for highest in there if highest is not None), start=Resources())
+    most = snapshot.requested_at_once
+    return Resources(
+        cpu_millicores=max(0, most.cpu_millicores - held.cpu_millicores),
+        memory_bytes=max(0, most.memory_bytes - held.memory_bytes),
+    )
+
+
 def lacks_room(
-    leaving: Sequence[Worker], places: Sequence[Worker], window_s: int, *, new: Resources = _NONE
+    leaving: Sequence[Worker],
+    places: Sequence[Worker],
+    window_s: int,
+    *,
+    elsewhere: Resources = _NONE,
+    new: Resources = _NONE,
 ) -> Why | None:
     """Why pods that ran there in the window and do now could not all run on the places, each at its fullest.
 
-    `new`: what those have free that come for the leaving.
+    `elsewhere`: what left with other workers; `new`: what those have free that come for the leaving.
 
     The filters judge the pods that are there. Of those that left nothing is known but their sum: it is held against the
     sum of what is free, which is not too much where they were small, and may be where one was large.
     """
-    left = sum((_left(worker.node) for worker in leaving), start=Resources())
+    left = sum((_left(worker.node) for worker in leaving), start=elsewhere)
     if left == Resources():
         return None
     need = sum((pod.requests for worker in leaving for pod in movable_pods(worker)), start=left)
@@ -54,6 +73,7 @@ def lacks_room(
     if need.fits_in(free):
         return None
     there = "it" if len(leaving) == 1 else "these"
+    there += " and on workers that are gone" if elsewhere != Resources() else ""
     asked = f"in the last {window_s} s pods on {there} asked for up to {_in_words(need)}"
     return Why("needed", f"{asked}, and {_in_words(free)} is free on the others")
 

@@ -11,10 +11,13 @@ from autoscaler.observe.series import COUNTED, FAMILY, PROOF_VOLUME
 from autoscaler.simulator.metrics.exposition import PROOF_NODE
 from autoscaler.simulator.metrics.promql import Moving, Places, Question, Rooms
 from autoscaler.simulator.metrics.recorded_cluster import Row, counted_rows
+from autoscaler.simulator.metrics.text_format import number_text
 
 ELSEWHERE: Final = "elsewhere-"
-_SUMMED: Final = frozenset({"counted", "shown", "volumes_of", "volumes_unplaced", "targets_down", "restarted"})
-"""Families that count over everything; the others take the largest of what is the same thing."""
+_SUMMED: Final = frozenset(
+    {"counted", "shown", "volumes_of", "volumes_unplaced", "targets_down", "restarted", "requested_at_once"}
+)
+"""Families that count, or sum, over everything; the others take the largest of what is the same thing."""
 _INSTANCE: Final = re.compile(r"/i-.")
 
 
@@ -67,5 +70,5 @@ def merged(ours: Iterable[Row], others: Iterable[Row]) -> list[Row]:
 def _together(labels: dict[str, str], one: str, other: str) -> str:
     # The volume that proves it has one name everywhere, and counts as one.
     if labels[FAMILY] in _SUMMED and labels.get("csi_driver") != PROOF_VOLUME:
-        return str(int(one) + int(other))
+        return number_text(float(one) + float(other))
     return max(one, other, key=float)

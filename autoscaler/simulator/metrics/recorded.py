@@ -264,6 +264,10 @@ class Recorder:
             kept = before.get(mark) or _requested_rows(*mark)
             self._requested_rows[mark] = kept
             yield from kept
+        for resource in RESOURCES:
+            sums = (sum(of[f.name, resource] for f in v.nodes if not f.server) for v, of in self._requested_of.items())
+            if views:
+                yield row("requested_at_once", number_text(max(sums)), resource=resource)
         yield from self._evaluated_at(now_s)
 
     @staticmethod

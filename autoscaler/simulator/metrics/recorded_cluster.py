@@ -37,6 +37,7 @@ class NodeFacts:
     """What a scrape shows of one Node."""
 
     name: str
+    server: bool
     ready: bool
     takes_pods: bool
     """As `Raw.takers` has it."""
@@ -235,6 +236,7 @@ def _node_facts(node: SimNode, told: Mapping[str, str]) -> NodeFacts:
     rows += [row("node_taint", "1", node=name, key=key, effect=effect) for key, effect in sorted(taints)]
     return NodeFacts(
         name=name,
+        server=server,
         ready=node.ready,
         takes_pods=node.ready and not (server or node.cordoned or taints),
         allocatable={"cpu": cores, "memory": memory_bytes},

@@ -83,6 +83,31 @@ def test_what_left_counts_beside_what_is_there() -> None:
     assert going(decided(snapshot([machines[0], worker(2, pods=[pod("b", cpu=800)])]), its_policy=LOW_USE)) == ["i-001"]
 
 
+@pytest.mark.parametrize(("at_once", "stays"), [(0, False), (1900, False), (1901, True)])
+def test_what_left_with_workers_that_are_gone_keeps_its_room_too(at_once: int, stays: bool) -> None:
+    """These held 1,800m at their fullest, and 1,000m are free on the one that would stay."""
+    machines = [worker(1, pods=[pod("a", cpu=500)], **held(900)), worker(2, pods=[pod("p", cpu=900)])]
+    together = Resources(cpu_millicores=at_once, memory_bytes=200 * MIB)
+    seen = msgspec.structs.replace(snapshot(machines), requested_at_once=together)
+    decision = decided(seen, its_policy=FITS)
+    assert going(decision) == ([] if stays else ["i-001"])
+    if stays:
+        assert reasons(decision)["worker-i-001"] == (
+            "needed: in the last 600 s pods on it and on workers that are gone asked for up to 1001m CPU, 100 MiB and "
+            "1 pods, and 1000m CPU, 1400 MiB and 109 pods is free on the others"
+        )
+
+
+def test_who_runs_what_those_that_are_gone_ran_is_not_asked_for_it_twice() -> None:
+    """All of it is on the workers that there are, and a server's pods are none of theirs."""
+    machines = [worker(1, pods=[pod("a", cpu=500)]), worker(2, pods=[pod("p", cpu=900)])]
+    together = Resources(cpu_millicores=1400, memory_bytes=200 * MIB)
+    assert going(decided(msgspec.structs.replace(snapshot(machines), requested_at_once=together), its_policy=FITS))
+    server = worker(9, pods=[pod("s", cpu=900)], control_plane=True)
+    seen = msgspec.structs.replace(snapshot([*machines, server]), requested_at_once=together)
+    assert going(decided(seen, its_policy=FITS)) == ["i-001"]
+
+
 # ---------------------------------------------------------------------------------------------------------- looks free
 
 

@@ -66,6 +66,7 @@ class Jobs:
         moments = [START_S + EVALUATION_S * (n + 0.5) for n in range(count)]
         self._prometheus.record(f"{PREFIX}node_ready", raw.ready, moments, **matchers)
         self._prometheus.record(f"{PREFIX}node_requested", requested_for_windows(raw), moments, **matchers)
+        self._prometheus.record(f"{PREFIX}workers_demand", raw.workers_requested(), moments, of="requests", **matchers)
         busy = raw.node_utilisation(metrics.cpu_rate_window_s, EVALUATION_S)
         self._prometheus.record(f"{PREFIX}node_utilisation", busy, moments, **matchers)
         for bound, unmeasured in (("low", 0), ("high", 1)):

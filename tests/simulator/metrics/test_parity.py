@@ -40,7 +40,7 @@ NOT_DRAWN = {
     "overwritten",
 }
 """Families that no world has."""
-REQUESTED = {"requested_max", "requested_count"}
+REQUESTED = {"requested_max", "requested_count", "requested_at_once"}
 REMEMBERED = set(USE_FAMILIES) - {"use"} | REQUESTED
 """Families that go on to hold what was recorded before a fault began, which a switch knows nothing of."""
 
