@@ -330,6 +330,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     requested_at_once: Resources = Resources()
     """What the pods of all workers, those that are gone included, asked for at most at one time of the shrink window:
     CPU and memory; nothing where that is not known."""
+    cpu_used_at_once_millicores: int = 0
+    """What they used at most at one time of it, as far as they were measured."""
     daemons: tuple[DaemonSet, ...] = ()
     """DaemonSets whose pods run on workers."""
     pods_of: frozenset[str] = frozenset()

@@ -88,6 +88,7 @@ def with_rooms(snapshot: Snapshot, answer: Sequence[Sample] | MetricsUnavailable
         rooms_known=True,
         daemons=parse_daemons(rows),
         requested_at_once=together,
+        cpu_used_at_once_millicores=round(1000 * (rows.one("used_at_once", resource="cpu") or 0.0)),
     )
 
 

@@ -53,7 +53,9 @@ def requested_in_window(raw: Raw, window_s: int) -> dict[str, str]:
     """The highest of the recorded values by Node and resource, and how many there are; and of all workers at once."""
     recorded = f"{raw.recorded('node_requested')}[{window_s}s]"
     of_all = raw.recorded("workers_demand", 'of="requests"')
+    used = raw.recorded("workers_demand", 'of="use",resource="cpu"')
     return {
+        "used_at_once": f"max by (resource) (max_over_time({used}[{window_s}s]))",
         "requested_at_once": f"max by (resource) (max_over_time({of_all}[{window_s}s]))",
         "requested_max": f"max by (node, resource) (max_over_time({recorded}))",
         "requested_count": f"max by (node, resource) (count_over_time({recorded}))",

@@ -81,6 +81,7 @@ ROOM_FAMILIES: Final = (
     "requested_max",  # {node, resource="cpu|memory"} the highest of node_requested in the shrink window; without
     # resource: pods that a drain would have moved
     "requested_count",  # {node, resource} samples in that window
+    "used_at_once",  # {resource="cpu"} cores, the highest of workers_demand of use in that window
     "requested_at_once",  # {resource="cpu|memory"} the highest of workers_demand of requests in that window
     "evaluated_at",  # as above
     "daemon_requests",  # {namespace, created_by_name, resource, part} of a DaemonSet's pod, the largest seen; without

@@ -2,6 +2,8 @@
 
 import pytest
 
+from autoscaler.observe.promql import Raw
+from autoscaler.observe.requested import requested_in_window
 from tests.monitoring.cluster import GIB, KSM, exporter, node, pod, target
 from tests.monitoring.promtool import Case, Cases, Vector, recorded
 
@@ -28,6 +30,8 @@ def half_busy(ip: str) -> dict[str, str]:
     """Two CPUs, each idle for half of the time; 3 of 4 GiB free."""
     return exporter(f"{ip}:9100", idle=("0+5x12", "0+5x12"), available_gib="3+0x12", up="1+0x12")
 
+
+USED_AT_ONCE = requested_in_window(Raw({}), 65)["used_at_once"]
 
 CASES = Cases(
     Case(
@@ -59,7 +63,7 @@ CASES = Cases(
             **node("b", ALWAYS, ip="10.0.1.22", cpu=4),
             **half_busy("10.0.1.22"),
         },
-        [used(3, 2 * GIB)],
+        [used(3, 2 * GIB), Vector(AT_S, f"round({USED_AT_ONCE}, 0.0001)", {'{resource="cpu"}': 3})],
         interval_s=STEP_S,
     ),
     Case(

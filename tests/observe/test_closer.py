@@ -98,11 +98,15 @@ def test_the_highest_requests_of_the_window_are_known_where_it_is_whole(age_s: i
     assert found == {**dict.fromkeys(found), ONE: most if known else None}
 
 
-def test_what_all_workers_asked_for_at_once_counts_those_that_are_gone() -> None:
+def test_what_all_workers_asked_for_and_used_at_once_counts_those_that_are_gone() -> None:
     told = [sample("requested_at_once", 9.5, resource="cpu"), sample("requested_at_once", 300 * MIB, resource="memory")]
-    most = Resources(cpu_millicores=9500, memory_bytes=300 * MIB)
-    assert with_rooms(HEALTHY, [*ROOMS, *told], POLICY).requested_at_once == most
-    assert with_rooms(HEALTHY, ROOMS, POLICY).requested_at_once == Resources(), "rules of before, or a gap"
+    seen_all = with_rooms(HEALTHY, [*ROOMS, *told, sample("used_at_once", 5.1234, resource="cpu")], POLICY)
+    assert seen_all.requested_at_once == Resources(cpu_millicores=9500, memory_bytes=300 * MIB)
+    assert seen_all.cpu_used_at_once_millicores == 5123
+    before = with_rooms(HEALTHY, ROOMS, POLICY)
+    assert (before.requested_at_once, before.cpu_used_at_once_millicores) == (Resources(), 0), (
+        "rules of before, or a gap"
+    )
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,20 @@ def test_what_left_one_after_the_other_keeps_its_room_together(budget: int) -> N
     assert "scale_up" not in {d["action"] for d in live(cluster, 300)}
 
 
+def test_a_peak_before_a_removal_counts_as_what_it_came_to() -> None:
+    """5.2 workers' worth of CPU until just now: nine carry that at 57 %, eight would at 65 %, and 60 % is allowed."""
+    cluster = SimCluster(Policy(version=1, workers=Workers(max=20)), workers=10)
+    cluster.apply(deployment("web", 20, cpu_millicores=100, burn_cores=0.5))
+    cluster.run(1500)
+    documents = [cluster.sweep()]
+    cluster.world.scale("shop/web", 2)
+    documents += live(cluster, 540)
+    assert [d["reason"] for d in documents if d["action"] == "scale_down"] == ["consolidation"]
+    assert len(cluster.workers()) == 9
+    assert "needed: cpu use would be 65% of the workers that stay" in why(documents[-1]["blocked"][0])
+    assert any(d["action"] == "scale_down" for d in live(cluster, 240)), "until the window has passed"
+
+
 def busy(policy: Policy) -> SimCluster:
     """Five workers at 37 % CPU, the day after a sale: their pods fit on three, and use allows four."""
     cluster = SimCluster(policy, workers=5)

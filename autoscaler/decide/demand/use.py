@@ -60,7 +60,9 @@ def too_full_without(
     """Why the workers that stay could not carry the use at targets `target_margin` below the grow targets.
 
     `gone`: keys of the workers that leave; `new`: what those offer that come for them. None where they could; the use
-    that counts is the window's highest. Where nobody's is measured, requests alone judge.
+    that counts is the window's highest: as a share of the workers of its time, and of CPU what it came to as well. What
+    was half of ten workers is more than half of the eight that are left, and memory is in part the machines' own.
+    Where nobody's use is measured, requests alone judge.
     """
     if none_is_measured(fleet, policy):
         return None
@@ -76,6 +78,8 @@ def too_full_without(
             return f"{resource} use is not known for all of the last {policy.scale_down.window_s} s"
         everything = _of(fleet.offered, resource)
         used, room = everything * most, everything - _of(leaving, resource)
+        if resource == "cpu":
+            used = max(used, snapshot.cpu_used_at_once_millicores - _beside(snapshot, fleet))
         room += sum(_of(size, resource) for size in new)
         if used > room * target + _ROUNDING * used:
             share = f"{used / room:.0%}" if room else "more than all"
@@ -93,6 +97,12 @@ def none_is_measured(fleet: FleetView, policy: Policy) -> bool:
         worker.node is not None and worker.node.tainted and (is_open(worker, policy) or not worker.ours)
         for worker in ready
     )
+
+
+def _beside(snapshot: Snapshot, fleet: FleetView) -> int:
+    """CPU that workers which take no pods may have used of what all did: no more than they have."""
+    others = (n for n in snapshot.nodes if not n.control_plane and (n.instance_id or n.name) not in fleet.offers)
+    return sum(node.allocatable.cpu_millicores for node in others if node.allocatable is not None)
 
 
 def _of(size: Resources, resource: str) -> int:

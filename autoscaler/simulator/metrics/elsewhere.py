@@ -15,7 +15,16 @@ from autoscaler.simulator.metrics.text_format import number_text
 
 ELSEWHERE: Final = "elsewhere-"
 _SUMMED: Final = frozenset(
-    {"counted", "shown", "volumes_of", "volumes_unplaced", "targets_down", "restarted", "requested_at_once"}
+    {
+        "counted",
+        "shown",
+        "volumes_of",
+        "volumes_unplaced",
+        "targets_down",
+        "restarted",
+        "requested_at_once",
+        "used_at_once",
+    }
 )
 """Families that count, or sum, over everything; the others take the largest of what is the same thing."""
 _INSTANCE: Final = re.compile(r"/i-.")

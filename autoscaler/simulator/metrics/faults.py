@@ -35,7 +35,7 @@ PROOFS: Final = {
 RECORDED: Final = frozenset(
     {
         *("use_grow_min", "use_grow_count", "use_shrink_max", "use_shrink_count"),
-        *("requested_max", "requested_count", "requested_at_once", "evaluated_at"),
+        *("requested_max", "requested_count", "requested_at_once", "used_at_once", "evaluated_at"),
         "rules",
         *SIGNAL_FAMILIES,
         *HISTORY_FAMILIES,

@@ -264,6 +264,11 @@ class Recorder:
             kept = before.get(mark) or _requested_rows(*mark)
             self._requested_rows[mark] = kept
             yield from kept
+        self._utilisation.catch_up(now_s, self.horizon_s, self._changes)
+        runs = self._utilisation.workers_over(grid.window(now_s, self._policy.scale_down.window_s, self._since_s))
+        used = [series["cpu", "demand"] for series, _ in runs if series]
+        if used:
+            yield row("used_at_once", number_text(max(used)), resource="cpu")
         for resource in RESOURCES:
             sums = (sum(of[f.name, resource] for f in v.nodes if not f.server) for v, of in self._requested_of.items())
             if views:

@@ -160,9 +160,12 @@ class Utilisation:
         view = self._view_at(self.evaluations.at_s(index))
         if view is None:
             return {}
-        measured = self._nodes_at(index, only=view.takers.keys())
-        self._measured = index, frozenset(view.takers), measured
-        result: Series = {}
+        workers = {facts.name: facts.allocatable["cpu"] for facts in view.nodes if not facts.server}
+        names = view.takers.keys() | workers.keys()
+        measured = self._nodes_at(index, only=names)
+        self._measured = index, frozenset(names), measured
+        used_cores = sum(cores * measured.get((name, "cpu"), 0.0) for name, cores in workers.items())
+        result: Series = {("cpu", "demand"): round(used_cores, 9)}
         for resource in RESOURCES:
             room = used = unmeasured = 0.0
             for name, allocatable in view.takers.items():

@@ -59,6 +59,34 @@ def test_what_leaves_is_judged_with_its_own_size(machines: list[Machine], memory
         assert "use would be" in why
 
 
+@pytest.mark.parametrize(
+    ("machines", "used", "goes"),
+    [
+        pytest.param([worker(1), worker(2), worker(3)], 2280, True, id="2.28 of 3.8 cores: 60 %"),
+        pytest.param([worker(1), worker(2), worker(3)], 2281, False, id="and above"),
+        pytest.param(
+            [worker(1), worker(2), worker(3), worker(4, tainted=True)],
+            4180,
+            True,
+            id="what takes no pods may have used it",
+        ),
+        pytest.param(
+            [worker(1), worker(2), worker(3), worker(4, tainted=True)], 4181, False, id="but no more than it has"
+        ),
+        pytest.param(
+            [worker(1), worker(2), worker(3), worker(9, control_plane=True)], 2281, False, id="a server is none"
+        ),
+        pytest.param([worker(1), worker(2), worker(3)], 0, True, id="not known: the share alone counts"),
+    ],
+)
+def test_what_cpu_use_came_to_counts_beside_the_share_that_it_was(
+    machines: list[Machine], used: int, goes: bool
+) -> None:
+    """A share of more workers than there are now: each has 1.9 cores."""
+    seen = msgspec.structs.replace(snapshot(machines, utilisation=use(cpu=0.1)), cpu_used_at_once_millicores=used)
+    assert (too_full_without(seen, view_fleet(seen, State()), {"i-001"}, policy()) is None) is goes
+
+
 def test_use_that_is_not_known_keeps_everybody() -> None:
     seen = snapshot([worker(1), worker(2)], utilisation=use(memory=None))
     assert too_full_without(seen, view_fleet(seen, State()), {"i-001"}, policy()) is not None

@@ -69,6 +69,7 @@ class Jobs:
         self._prometheus.record(f"{PREFIX}workers_demand", raw.workers_requested(), moments, of="requests", **matchers)
         busy = raw.node_utilisation(metrics.cpu_rate_window_s, EVALUATION_S)
         self._prometheus.record(f"{PREFIX}node_utilisation", busy, moments, **matchers)
+        self._prometheus.record(f"{PREFIX}workers_demand", raw.workers_used(), moments, of="use", **matchers)
         for bound, unmeasured in (("low", 0), ("high", 1)):
             used = raw.workers_utilisation(unmeasured=unmeasured)
             self._prometheus.record(f"{PREFIX}workers_utilisation", used, moments, bound=bound, **matchers)
