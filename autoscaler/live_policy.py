@@ -11,14 +11,15 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from autoscaler.decide.capacity.catalogue import UnknownInstanceType, check_instance_types
-from autoscaler.decide.scheduling.labels import ARCH_LABEL, labels_by_nature
 from autoscaler.document import Outcome
+from autoscaler.instance_types import arch_of
 from autoscaler.model import OfferedPolicy, PolicyOverride, State
 from autoscaler.policy import Policy
 from autoscaler.policy_text import PolicyError, told
 from autoscaler.policyfile.layers import laid_over
 from autoscaler.policyfile.reading import read
-from autoscaler.policyfile.text import BadYaml, read_yaml
+from autoscaler.policyfile.text import BadYaml, Tree, read_yaml
+from autoscaler.pools import FLAT_FIELDS
 
 LONGEST_CHARACTERS: Final = 4096
 """A standard parameter's value (Systems Manager quotas)."""
@@ -37,6 +38,7 @@ LOCKED: Final[Mapping[str, str]] = {
     "workers.pools": f"each pool has a launch template of its own: {_DEPLOY}",
 }
 """What the stack was deployed with, by path: no live change may name it. Why, and what to do."""
+_BESIDE_POOLS: Final = f"each of the deployed workers.pools states its own, so it would change nothing: {_DEPLOY}"
 
 
 class InForce(NamedTuple):
@@ -124,6 +126,7 @@ def changed_policy(deployed: Policy, text: str) -> Policy:
     if not isinstance(changes, dict):
         raise PolicyError("The changes hold no fields: write some, each as `name: value`.")
     locked = [f"{path} cannot be changed live: {why}" for path, why in LOCKED.items() if _names(changes, path)]
+    locked += [f"workers.{name} cannot be changed live: {_BESIDE_POOLS}" for name in _beside_pools(changes, deployed)]
     policy, wrong = read(Policy, laid_over(msgspec.to_builtins(deployed), changes))
     faults = [*locked, *wrong, *(_faults_of_types(policy, deployed) if policy is not None else ())]
     if policy is None or faults:
@@ -132,30 +135,36 @@ def changed_policy(deployed: Policy, text: str) -> Policy:
 
 
 def _names(tree: Any, path: str) -> bool:
-    """Whether the changes say anything of this path."""
+    """Whether the changes say anything of this path; `null` for what holds it does."""
     name, _, rest = path.partition(".")
     if not isinstance(tree, Mapping) or name not in tree:
         return False
-    return not rest or _names(tree[name], rest)
+    return not rest or tree[name] is None or _names(tree[name], rest)
+
+
+def _beside_pools(changes: Tree, deployed: Policy) -> list[str]:
+    """Fields of `workers` that say nothing of a fleet with pools, and that the changes give."""
+    workers = changes.get("workers") if deployed.workers.pools else None
+    return [name for name in FLAT_FIELDS if isinstance(workers, Mapping) and workers.get(name) is not None]
 
 
 def _faults_of_types(policy: Policy, deployed: Policy) -> list[str]:
+    """Sizes that nobody knows, and types of an architecture that the pool has no launch template for."""
     try:
         check_instance_types(policy)
     except UnknownInstanceType as error:
         return [str(error)]
-    deployed_for = {_architecture(kind) for kind in deployed.workers.instance_types}
-    other = [kind for kind in policy.workers.instance_types if _architecture(kind) not in deployed_for]
-    if not other:
-        return []
-    return [
-        f"workers.instance_types names {other[0]}, which is {_architecture(other[0])}, and the workers' image is for "
-        f"{' and '.join(sorted(deployed_for))}: name types of that"
-    ]
-
-
-def _architecture(instance_type: str) -> str:
-    return labels_by_nature(instance_type, "")[ARCH_LABEL]
+    deployed_for = {pool.name: pool.archs for pool in deployed.pools}
+    for pool in policy.pools:
+        archs = deployed_for.get(pool.name, ())
+        other = next((kind for kind in pool.instance_types if arch_of(kind) not in archs), None)
+        if other is not None:
+            where = f"workers.pools.{pool.name}" if policy.workers.pools else "workers.instance_types"
+            return [
+                f"{where} names {other}, which is {arch_of(other)}, and the workers' image is for "
+                f"{' and '.join(sorted(archs))}: name types of that"
+            ]
+    return []
 
 
 @lru_cache(maxsize=4)

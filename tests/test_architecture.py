@@ -82,7 +82,7 @@ ALLOWED = {
     "conditions": {"model", "state"},
     "document": {"model", "policy", "state", "conditions"},
     "launching": {"model", "policy", "ports", "decide", "state"},
-    "live_policy": {"model", "policy", "policy_text", "policyfile", "document", "decide"},
+    "live_policy": {"model", "policy", "policy_text", "policyfile", "pools", "instance_types", "document", "decide"},
     "asking": {"model", "policy", "ports", "observe", "state"},
     "news": {"model", "notifications", "ports"},
     "reconcile": {

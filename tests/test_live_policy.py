@@ -53,6 +53,7 @@ def test_no_change_is_no_change_whatever_was_deployed(whole: dict[str, object]) 
         ("[a]", "The changes hold no fields"),
         ("a: [", "The changes are not valid YAML"),
         ("x" * 4097, "4097 characters, and a parameter may have 4096"),
+        ("workers: null", "(1) workers.join_timeout_s cannot be changed live: the workers' user data knows it"),
         *[(f"{{{path.replace('.', ': {')}: 1{'}' * (path.count('.') + 1)}", f"{path} cannot be") for path in LOCKED],
         ("metrics: {utilisation_interval_s: 30}", "metrics cannot be changed live: Prometheus' rules and scrapes"),
     ],
@@ -62,6 +63,45 @@ def test_what_cannot_be_changed_live_is_refused_with_all_that_is_wrong(text: str
         changed_policy(DEPLOYED, text)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+POOLS = parse_policy(
+    "version: 1\nworkers:\n  pools:\n    - {name: general, instance_types: [m7g.large, m7i.large]}\n"
+    "    - {name: gpu, instance_types: [g4dn.xlarge]}\n"
+    "    - {name: any, requirements: {cpu: 64, memory: 64 GiB, generation: 9}}\n"
+    "  sizes: {m9g.16xlarge: {cpu_millicores: 64 CPU, memory_mib: 64GiB}}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        *[
+            (f"workers: {{{name}: {value}}}", f"workers.{name} cannot be changed live: each of the deployed workers.")
+            for name, value in (
+                ("instance_types", "[m7g.xlarge]"),
+                ("market", "spot"),
+                ("on_demand_base", "2"),
+                ("on_demand_share", "50%"),
+            )
+        ],
+        ("workers: null", "(2) workers.pools cannot be changed live: each pool has a launch template of its own"),
+        ("workers: {pools: null}", "workers.pools cannot be changed live: each pool has a launch template of its own"),
+        (
+            "workers: {sizes: {m9i.16xlarge: {cpu_millicores: 64 CPU, memory_mib: 64GiB}}}",
+            "workers.pools.any names m9i.16xlarge, which is amd64, and the workers' image is for arm64: name types of",
+        ),
+    ],
+)
+def test_of_a_fleet_with_pools_nothing_is_taken_for_changed_that_the_pools_state(text: str, said: str) -> None:
+    with pytest.raises(PolicyError) as refused:
+        changed_policy(POOLS, text)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["workers: {min: 3, market: null}", "cost: {usd_per_hour: {m7i.large: 0.01}}"])
+def test_of_a_fleet_with_pools_the_rest_can_be_changed(text: str) -> None:
+    assert [pool.archs for pool in changed_policy(POOLS, text).pools] == [pool.archs for pool in POOLS.pools]
 
 
 def test_the_docs_name_what_is_refused() -> None:

@@ -139,8 +139,10 @@ def template_of(context: LaunchContext, pool: WorkerPool, arch: str, policy: Pol
     for template in context.templates:
         if (template.pool, template.arch) == (pool.name, arch):
             return template
+    # The first template is of the architecture that no other is for: by now another one's types may be the cheapest.
+    others = {template.arch for template in context.templates if template.pool == pool.name}
     default = policy.default_pool
-    if pool.name != default.name or arch != default.archs[0]:
+    if pool.name != default.name or not (others or arch == default.archs[0]):
         return None
     return PoolTemplate(
         pool=pool.name,

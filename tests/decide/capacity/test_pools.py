@@ -273,6 +273,20 @@ def test_a_type_of_another_architecture_never_takes_the_place_of_one() -> None:
     assert [row.instance_type for row in operation.request.overrides] == ["t3.small", "t3.large"]
 
 
+@pytest.mark.parametrize("own", ["{}", "{t3a.small: 0.001}"], ids=["as deployed", "another's is the cheapest by now"])
+def test_the_first_template_stays_that_of_the_architecture_it_was_deployed_for(own: str) -> None:
+    """A live change of prices changes which type is the cheapest, and no template."""
+    amd = msgspec.structs.replace(GPU_TEMPLATE, pool="general", arch="amd64", template_id="lt-amd")
+    policy = pools(
+        '{name: general, requirements: {cpu: 2, memory: 2 GiB, arch: [arm64, amd64], exclude: ["c*"]}}',
+        more=f"cost: {{usd_per_hour: {own}}}",
+    )
+    context = msgspec.structs.replace(CONTEXT, templates=(amd,))
+    made = plan(policy, NewWorkers("t4g.small", 1), NewWorkers("t3.small", 1), context=context)
+    used = {o.request.overrides[0].instance_type: o.request.template_id for o in made.opened}
+    assert used == {"t4g.small": "lt-1", "t3.small": "lt-amd"}
+
+
 def test_without_a_template_nothing_is_launched_and_the_others_are() -> None:
     policy = pools("{name: general, instance_types: [t3.small]}", "{name: gpu, instance_types: [g4dn.xlarge]}")
     made = plan(policy, NewWorkers("g4dn.xlarge", 2, pool="gpu"), NewWorkers("t3.small", 1))
