@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from autoscaler.decide.capacity.pools import pool_named
-from autoscaler.decide.capacity.prices import price_of
+from autoscaler.decide.capacity.prices import counted_price, price_of
 from autoscaler.decide.fleet import FleetView, Standing, Worker, some_zone
 from autoscaler.model import HAIR_USD, ON_DEMAND, SPOT, FleetCost, LaunchRequest, NewWorkers, State, fitting
 from autoscaler.policy import Policy
@@ -65,7 +65,7 @@ def within_cap(
     kept: list[tuple[NewWorkers, float]] = []
     because = ""
     for new in wanted:
-        usd = price_of(new.instance_type, new.zone or some_zone(fleet), new.market, policy)
+        usd = counted_price(new.instance_type, new.zone or some_zone(fleet), new.market, policy)
         if usd is None:
             because = because or _no_price_of(new)
             continue
@@ -79,12 +79,18 @@ def within_cap(
     return tuple(msgspec.structs.replace(new, usd_at_most=usd + spare) for new, usd in kept), because
 
 
-def not_dearer(instance_type: str, zone: str, usd_at_most: float | None, policy: Policy, *, market: str) -> bool:
-    """Whether a worker may be of this type and stay within what it may cost; None allows all."""
-    if usd_at_most is None:
+def not_dearer(instance_type: str, zone: str, new: NewWorkers, policy: Policy) -> bool:
+    """Whether a worker may be of this type instead and stay within what it may cost; without a limit it may.
+
+    What has no price stands in for nothing that has one.
+    """
+    if new.usd_at_most is None:
         return True
-    usd = price_of(instance_type, zone, market, policy)
-    return usd is not None and usd <= usd_at_most + HAIR_USD
+    known = price_of(instance_type, zone, new.market, policy)
+    if known is None and price_of(new.instance_type, zone, new.market, policy) is not None:
+        return False
+    usd = known if known is not None else policy.cost.other_usd_per_hour
+    return usd is not None and usd <= new.usd_at_most + HAIR_USD
 
 
 def _bill_of(fleet: FleetView, workers: Iterable[Worker], policy: Policy) -> _Bill:
@@ -101,19 +107,19 @@ def _bill_of(fleet: FleetView, workers: Iterable[Worker], policy: Policy) -> _Bi
 
 def _worker_usd(worker: Worker, policy: Policy) -> float | None:
     if worker.instance is not None:
-        return price_of(worker.instance.instance_type, worker.instance.zone, worker.instance.market, policy)
+        return counted_price(worker.instance.instance_type, worker.instance.zone, worker.instance.market, policy)
     if worker.launch is not None:
         return dearest(worker.launch.request, policy)
     if worker.joined is not None:
         pool = pool_named(worker.joined.pool, policy)
         types = pool.instance_types if pool is not None else ()
-        return _highest(price_of(kind, worker.zone or "", worker.joined.market, policy) for kind in types)
+        return _highest(counted_price(kind, worker.zone or "", worker.joined.market, policy) for kind in types)
     return policy.cost.other_usd_per_hour
 
 
 def dearest(request: LaunchRequest, policy: Policy) -> float | None:
     """What one worker of the request may cost at most: nobody knows yet which of the types it is."""
-    return _highest(price_of(row.instance_type, row.zone, request.market, policy) for row in request.overrides)
+    return _highest(counted_price(row.instance_type, row.zone, request.market, policy) for row in request.overrides)
 
 
 def _highest(prices: Iterable[float | None]) -> float | None:
@@ -127,7 +133,9 @@ def _baseline(fleet: FleetView, policy: Policy) -> float | None:
     cost = policy.cost
     if cost.baseline_workers is None:
         return None
-    usd = price_of(cost.baseline_type or policy.default_pool.instance_types[0], some_zone(fleet), ON_DEMAND, policy)
+    usd = counted_price(
+        cost.baseline_type or policy.default_pool.instance_types[0], some_zone(fleet), ON_DEMAND, policy
+    )
     return round(cost.baseline_workers * usd, 6) if usd is not None else None
 
 

@@ -9,7 +9,7 @@ import msgspec
 from autoscaler.decide.capacity.catalogue import extended_of, nominal_resources
 from autoscaler.decide.capacity.cost import dearest, not_dearer
 from autoscaler.decide.capacity.pools import pool_named, template_of
-from autoscaler.decide.capacity.prices import price_of
+from autoscaler.decide.capacity.prices import counted_price
 from autoscaler.decide.capacity.zones import Zones
 from autoscaler.decide.fleet import Standing, view_fleet
 from autoscaler.instance_types import arch_of
@@ -293,7 +293,7 @@ class _Writer:
 
 def _dearest(offer: _Offer, policy: Policy) -> float | None:
     """What one worker of an offer may cost at most; None where a price is not known."""
-    prices = [price_of(t, next(iter(offer.zones), ""), offer.market, policy) for t in offer.rows.types]
+    prices = [counted_price(t, next(iter(offer.zones), ""), offer.market, policy) for t in offer.rows.types]
     known = [usd for usd in prices if usd is not None]
     return max(known) if known and len(known) == len(prices) else None
 
@@ -353,6 +353,6 @@ def _at_least(new: NewWorkers, pool: WorkerPool, policy: Policy, *, zone: str) -
         if t != new.instance_type
         and floor.fits_in(nominal_resources(t, policy))
         and all(extended_of(t, policy).get(name, 0) >= count for name, count in pieces.items())
-        and not_dearer(t, zone, new.usd_at_most, policy, market=new.market)
+        and not_dearer(t, zone, new, policy)
     )
     return new.instance_type, *others

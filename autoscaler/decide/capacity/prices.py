@@ -42,13 +42,23 @@ def price_table() -> PriceTable:
 def price_of(
     instance_type: str, zone: str, market: str, policy: Policy, table: PriceTable | None = None
 ) -> float | None:
-    """US dollars an hour: the operator's, else the table's, else what the operator counts unknown ones at; or None."""
+    """US dollars an hour: the operator's, else the table's; None where nobody knows."""
     prices = policy.cost.spot_usd_per_hour if market == SPOT else policy.cost.usd_per_hour
     own = prices.get(instance_type) if market in {ON_DEMAND, SPOT} else None
     if own is not None:
         return own
-    listed = table_price(price_table() if table is None else table, instance_type, zone, market)
-    return listed if listed is not None else policy.cost.other_usd_per_hour
+    return table_price(price_table() if table is None else table, instance_type, zone, market)
+
+
+def counted_price(
+    instance_type: str, zone: str, market: str, policy: Policy, table: PriceTable | None = None
+) -> float | None:
+    """What a sum counts it at: its price, else what the operator counts unknown ones at.
+
+    For sums alone: compared by that, a large machine would cost what a small one does.
+    """
+    known = price_of(instance_type, zone, market, policy, table)
+    return known if known is not None else policy.cost.other_usd_per_hour
 
 
 def table_price(table: PriceTable, instance_type: str, zone: str, market: str) -> float | None:

@@ -282,6 +282,24 @@ def test_what_ec2_may_give_instead_stays_below_the_cap_too(cap: float | None, ty
     assert [row.instance_type for row in plan.opened[0].request.overrides] == types
 
 
+@pytest.mark.parametrize(
+    ("types", "named"),
+    [
+        pytest.param(("t3.small", "x9.huge"), ["t3.small"], id="for one that has a price"),
+        pytest.param(("x9.huge", "x9.more"), ["x9.huge", "x9.more"], id="unless that has none either"),
+    ],
+)
+def test_what_has_no_price_stands_in_for_nothing_that_has_one(types: tuple[str, ...], named: list[str]) -> None:
+    """However little `other_usd_per_hour` counts it at."""
+    huge = Size(cpu_millicores=2000, memory_mib=4096)
+    its_policy = msgspec.structs.replace(
+        capped(9, others=SMALL), workers=Workers(instance_types=types, sizes={"x9.huge": huge, "x9.more": huge})
+    )
+    seen = snapshot(2, waiting_pods(1))
+    plan = planned(decided(seen, its_policy=its_policy), seen, its_policy)
+    assert [row.instance_type for row in plan.opened[0].request.overrides] == named
+
+
 def test_several_workers_share_what_is_left() -> None:
     """0.0624 is left for two: 0.0312 each, which is too little for a t3.medium."""
     its_policy = policy(types=("t3.small", "t3.medium"), cost=Cost(max_usd_per_hour=5 * SMALL))

@@ -98,6 +98,15 @@ def launched(policy: Policy, pods: list[Any], workers: Any = 2) -> dict[tuple[st
             id="the operator's own prices count",
         ),
         pytest.param(
+            pools(
+                '{name: any, market: spot, requirements: {cpu: 2-16, arch: [amd64], generation: ">=7"}}',
+                more="cost: {other_usd_per_hour: 0.01}",
+            ),
+            waiting_pods(4),
+            {("any", "c7i-flex.large"): 2},
+            id="what a sum counts an unknown Spot price at compares nothing",
+        ),
+        pytest.param(
             pools("{name: cheap, instance_types: [t3.small], max: 3}", DEAR),
             waiting_pods(4),
             {("cheap", "t3.small"): 1, ("dear", "m7i.large"): 1},

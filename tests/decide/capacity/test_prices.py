@@ -1,4 +1,4 @@
-"""Whose price holds: the operator's, the dated table's, what the operator counts unknown ones at, or nobody's."""
+"""Whose price holds: the operator's, the dated table's, or nobody's; and what a sum counts unknown ones at."""
 
 import re
 from datetime import date
@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from autoscaler.decide.capacity.catalogue import CATALOGUE
-from autoscaler.decide.capacity.prices import PriceList, PriceTable, price_of, price_table
+from autoscaler.decide.capacity.prices import PriceList, PriceTable, counted_price, price_of, price_table
 from autoscaler.instance_types import arch_of
 from autoscaler.model import ON_DEMAND, SPOT
 from autoscaler.policy import Cost
@@ -41,12 +41,23 @@ OTHERS = Cost(other_usd_per_hour=0.05)
         pytest.param("t3.small", "us-east-1-bos-1a", ON_DEMAND, Cost(), None, id="a local zone has its own prices"),
         pytest.param("t3.small", "us-east-1-wl1-bos-wlz-1", ON_DEMAND, Cost(), None, id="a wavelength zone"),
         pytest.param("t3.small", "", ON_DEMAND, Cost(), None, id="no zone is known"),
-        pytest.param("t3.small", "ap-south-1a", ON_DEMAND, OTHERS, 0.05, id="what unknown ones count as"),
-        pytest.param("t3.small", "us-east-1a", ON_DEMAND, OTHERS, 0.0208, id="which does not hide the table"),
+        pytest.param("t3.small", "ap-south-1a", ON_DEMAND, OTHERS, None, id="what it counts as is no price"),
     ],
 )
 def test_whose_price_holds(instance_type: str, zone: str, market: str, cost: Cost, expected: float | None) -> None:
     assert price_of(instance_type, zone, market, policy(cost=cost), TABLE) == expected
+
+
+@pytest.mark.parametrize(
+    ("zone", "cost", "expected"),
+    [
+        pytest.param("ap-south-1a", OTHERS, 0.05, id="what unknown ones count as"),
+        pytest.param("us-east-1a", OTHERS, 0.0208, id="which does not hide the table"),
+        pytest.param("ap-south-1a", Cost(), None, id="nobody says"),
+    ],
+)
+def test_what_a_sum_counts_it_at(zone: str, cost: Cost, expected: float | None) -> None:
+    assert counted_price("t3.small", zone, ON_DEMAND, policy(cost=cost), TABLE) == expected
 
 
 def test_the_committed_table_has_every_type_of_the_catalogue_and_its_date() -> None:

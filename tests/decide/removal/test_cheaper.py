@@ -82,6 +82,11 @@ def test_what_comes_may_cost_no_more_whatever_ec2_has_left() -> None:
         pytest.param(
             [large(1), full(2)], thrifty(types=("m5.2xlarge", "x9.tiny"), sizes=TINY), id="the cheaper one has no price"
         ),
+        pytest.param(
+            [large(1), full(2)],
+            thrifty(types=("m5.2xlarge", "x9.tiny"), sizes=TINY, cost=Cost(other_usd_per_hour=0.01)),
+            id="nor has it one by what a sum counts it at",
+        ),
         pytest.param([large(1, of={"instance_type": "x9.huge"}), full(2)], thrifty(), id="its own price is not known"),
         pytest.param([large(1, local_volumes=1), full(2)], thrifty(), id="a volume keeps it"),
         pytest.param([large(1, of={**OF, "managed": False}), full(2)], thrifty(), id="not ours"),

@@ -81,7 +81,7 @@ def deployed_policy_holds_alone() -> None:
 
 def _priced(price: Any) -> None:
     capacity = autoscaler.decide.capacity
-    for module in (capacity.cost, capacity.pools, autoscaler.decide.removal.cheaper):
+    for module in (capacity.prices, capacity.cost, capacity.pools, autoscaler.decide.removal.cheaper):
         put(module, "price_of", price)
 
 
