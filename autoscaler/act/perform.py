@@ -159,15 +159,19 @@ class Actor:
             self._note_codes(codes)
             why = "; ".join(f"{code}: {words[code][:MAX_WORDS]}" if words.get(code) else code for code in codes)
             self.failures.append(f"EC2 gave {got} of {request.count} workers ({why})")
-        now_s, fallback = self._clock.now_s(), self._fallback_of(operation)
-        missing = request.count - got
+        now_s, missing = self._clock.now_s(), request.count - got
+        fallback = self._fallback_of(operation, missing)
         self._holder.apply(
             lambda state: with_fallback(_landed(state, operation, result, now_s, self._policy), fallback, missing)
         )
 
-    def _fallback_of(self, operation: LaunchOperation) -> Fallback | None:
+    def _fallback_of(self, operation: LaunchOperation, missing: int) -> Fallback | None:
         """What may take its place: only of a first copy, whose look counted every worker that is there."""
-        return self._fallbacks.get(operation.operation_id) if _is_first_copy(operation) else None
+        fallback = self._fallbacks.get(operation.operation_id) if _is_first_copy(operation) else None
+        unpaid = missing - fallback.paid_for(missing) if fallback is not None else 0
+        if unpaid:
+            self.done.append(f"cost.max_usd_per_hour has no room for {unpaid} of the missing workers on demand")
+        return fallback
 
     def _instead_of(self, operation: LaunchOperation) -> list[SendLaunch]:
         """The launch on demand that was opened when this one on Spot came up short: saved by now, and sent next."""
@@ -192,7 +196,7 @@ class Actor:
         now_s = self._clock.now_s()
         # What was not refused may have landed, or was not looked at: it stays open, and goes out again to the letter.
         closes = error.refused
-        fallback = self._fallback_of(operation) if closes else None
+        fallback = self._fallback_of(operation, operation.request.count) if closes else None
         self._holder.apply(
             lambda state: with_fallback(
                 _call_failed(state, operation, error.code, now_s, self._policy, closes=closes),

@@ -5,7 +5,7 @@ from autoscaler.decide.demand.custom import REASON as CUSTOM_SIGNAL
 from autoscaler.decide.demand.custom import why_it_asks
 from autoscaler.decide.demand.forecast import NAME as FORECAST
 from autoscaler.decide.demand.forecast import why_it_asks as forecast_asks
-from autoscaler.decide.demand.growth import GrowPlan, wants_most
+from autoscaler.decide.demand.growth import AT_COST_CAP, GrowPlan, wants_most
 from autoscaler.decide.demand.pods import PodDemand
 from autoscaler.decide.demand.pool_minima import BELOW_POOL_MIN, POOL_MINIMUM
 from autoscaler.decide.fleet import FleetView
@@ -143,12 +143,15 @@ def not_launched(plan: LaunchPlan) -> tuple[str, str]:
             where = "; ".join(f"{zone.subject}: {zone.text}" for zone in plan.left_out)
             return "zone_backoff", f"{wanted} must wait for zones in which launches join. {where}."
         return "no_subnet", f"{wanted} must wait: no subnet of ours lies in the zone that the pods select."
+    because = "; ".join(meaning(code) for code in plan.codes)
+    if plan.unpaid:
+        no_room = f"cost.max_usd_per_hour has no room for {' and '.join(plan.unpaid)}, while Spot is left alone"
+        return AT_COST_CAP, f"{wanted} must wait: {no_room}. {because}. Each is tried again later."
     causes = {cause_of(code) for code in plan.codes}
     if causes <= {Cause.CAPACITY}:
         reason = "capacity_backoff"
     else:
         reason = "launch_busy" if causes <= {Cause.CAPACITY, Cause.BUSY} else "launch_refused"
-    because = "; ".join(meaning(code) for code in plan.codes)
     return reason, f"{wanted} must wait and no pool can be asked now. {because}. Each is tried again later."
 
 

@@ -139,8 +139,10 @@ def test_what_was_sent_before_is_not_replaced() -> None:
 def test_it_costs_no_more_than_what_is_missing_may(
     usd_each: float | None, usd_at_most: float | None, count: int
 ) -> None:
-    _, fleet, _ = act(short(), gave(1, 2, 3), instead=fallback(usd_each=usd_each, usd_at_most=usd_at_most))
+    _, fleet, actor = act(short(), gave(1, 2, 3), instead=fallback(usd_each=usd_each, usd_at_most=usd_at_most))
     assert [r.count for r in fleet.requests[1:]] == ([count] if count else [])
+    told = f"cost.max_usd_per_hour has no room for {3 - count} of the missing workers on demand"
+    assert (told in actor.done) is (count < 3)
 
 
 def test_without_time_left_it_is_open_and_the_next_look_sends_it() -> None:

@@ -62,6 +62,8 @@ class LaunchPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Workers that are not launched now."""
     codes: tuple[str, ...] = ()
     """EC2's error codes for which they are not: none where no subnet lies in the zone, or the state is full."""
+    unpaid: tuple[str, ...] = ()
+    """What the cap has no room for on demand, while Spot is left alone."""
     state_full: bool = False
     """Whether some wait because as many operations are open as the state holds."""
     fallbacks: tuple[Fallback, ...] = ()
@@ -175,6 +177,7 @@ def plan_launch(
         opened=tuple(opened),
         unplaced=unplaced,
         codes=tuple(sharing.codes),
+        unpaid=tuple(sharing.unpaid),
         state_full=state_full,
         fallbacks=tuple(fallbacks),
         blocked=(*sharing.blocked, *sharing.left_out.values()),
@@ -197,6 +200,7 @@ class _Sharing:
         self.bought: dict[_Share, _Bought] = {}
         self.unplaced = 0
         self.codes: dict[str, None] = {}
+        self.unpaid: list[str] = []
         self.blocked: list[Blocked] = []
         self.left_out: dict[str, Blocked] = {}
         """By zone: where launches do not join."""
@@ -207,8 +211,10 @@ class _Sharing:
         if new.market == SPOT and growth.may_fall_back:
             instead = self._offer(msgspec.structs.replace(new, market=ON_DEMAND))
         if not offer.zones and instead is not None:
-            if new.usd_at_most is not None:
-                count = fitting(count, count * new.usd_at_most, _dearest(instead, self._policy))
+            if new.usd_at_most is not None and instead.zones:
+                usd = _dearest(instead, self._policy)
+                count = fitting(count, count * new.usd_at_most, usd)
+                self._cannot_pay(new, new.count - count, usd)
             if instead.zones and count:
                 why = f"Spot is left alone ({', '.join(offer.codes)}): {count} of {new.instance_type} on demand instead"
                 self.blocked.append(Blocked(subject="spot", code="spot_left_alone", text=why))
@@ -228,6 +234,11 @@ class _Sharing:
             share = _Share(new.pool, new.instance_type, zone, offer.market)
             self.shares[share] += 1
             self.bought[share] = _Bought(new=new, offer=offer, instead=instead)
+
+    def _cannot_pay(self, new: NewWorkers, count: int, usd: float | None) -> None:
+        if count:
+            at = f"at ${usd:.4f} an hour" if usd is not None else "at a price that nobody knows"
+            self.unpaid.append(f"{count} {new.instance_type} on demand {at}")
 
     def _offer(self, new: NewWorkers) -> _Offer:
         """Where the workers can be had on their market."""

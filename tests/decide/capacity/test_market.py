@@ -8,7 +8,7 @@ import pytest
 from autoscaler.decide.capacity.launch import LaunchPlan, plan_launch
 from autoscaler.decide.capacity.market import Mix, in_markets, in_storm, mix_of, needed_on_demand, on_demand_of
 from autoscaler.decide.fleet import view_fleet
-from autoscaler.model import Backoff, Growth, LaunchOperation, NewWorkers, Notice, Pool, RemovalPhase, State
+from autoscaler.model import Action, Backoff, Growth, LaunchOperation, NewWorkers, Notice, Pool, RemovalPhase, State
 from autoscaler.policy import Cost, Policy, Workers
 from autoscaler.pools import WorkerPool
 from tests.decide.builders import (
@@ -22,6 +22,7 @@ from tests.decide.builders import (
     full,
     iid,
     launch,
+    opened,
     planned,
     removal,
     snapshot,
@@ -265,6 +266,40 @@ def test_growth_that_wants_spot_only_does_not_fall_back() -> None:
 def test_what_is_on_demand_instead_costs_no_more_than_all_may(usd_at_most: float | None, launched: int) -> None:
     made = plan(NewWorkers("t3.small", 4, usd_at_most=usd_at_most, market="spot"), left_alone("spot"))
     assert (sum(asked(made).values()), made.unplaced) == (launched, 4 - launched)
+
+
+@pytest.mark.parametrize(
+    ("left_usd", "waiting", "action", "reason", "words"),
+    [
+        pytest.param(
+            0.01,
+            2,
+            Action.HELD_BACK,
+            "at_cost_cap",
+            "1 worker must wait: cost.max_usd_per_hour has no room for 1 t3.small on demand at $0.0208 an hour, while "
+            "Spot is left alone. InsufficientInstanceCapacity: EC2 has nothing left there. Each is tried again later.",
+            id="for none",
+        ),
+        pytest.param(
+            0.03,
+            6,
+            Action.SCALE_UP,
+            "pods_unschedulable",
+            "2 workers must wait: cost.max_usd_per_hour has no room for 2 t3.small on demand at $0.0208 an hour",
+            id="for one of three",
+        ),
+    ],
+)
+def test_what_the_cap_has_no_room_for_on_demand_is_told_as_the_cap(
+    left_usd: float, waiting: int, action: Action, reason: str, words: str
+) -> None:
+    """Not as a matter of EC2: it would launch on demand, and nobody asks it."""
+    cost = Cost(max_usd_per_hour=0.012 + left_usd, spot_usd_per_hour={"t3.small": 0.006})
+    its_policy = spot_policy(cost=cost)
+    seen, state = snapshot([on_spot(1), on_spot(2)], waiting_pods(waiting)), left_alone("spot")
+    told = opened(seen, state, its_policy)
+    assert (told.action, told.reason) == (action, reason)
+    assert words in told.message
 
 
 def test_the_fallback_is_ready_before_spot_is_asked() -> None:
