@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from autoscaler.decide.capacity.catalogue import InstanceType
-from autoscaler.decide.capacity.prices import PriceList
+from autoscaler.decide.capacity.prices import PriceList, price_region
 from autoscaler.deploy.catalogue import NoList, is_for_workers, sizes
 
 PRICING_REGION: Final = "us-east-1"
@@ -61,7 +61,10 @@ def on_demand(account: Account, region: str, on: str) -> PriceList:
 
 
 def spot(account: Account, region: str, on: str, types: Sequence[str], *, now: datetime) -> PriceList:
-    """The present Spot prices of a region: of each type the dearest zone's. Raises NoList, and the SDK's errors."""
+    """The present Spot prices of a region: of each type the dearest zone's. Raises NoList, and the SDK's errors.
+
+    Local zones are told beside the region's own, and have prices of their own.
+    """
     pages = (
         account.client("ec2", region)
         .get_paginator("describe_spot_price_history")
@@ -71,6 +74,8 @@ def spot(account: Account, region: str, on: str, types: Sequence[str], *, now: d
     )
     usd: dict[str, float] = {}
     for row in (row for page in pages for row in page["SpotPriceHistory"]):
+        if price_region(row["AvailabilityZone"]) != region:
+            continue
         usd[row["InstanceType"]] = max(usd.get(row["InstanceType"], 0.0), float(row["SpotPrice"]))
     return _listed(usd, region, on, "DescribeSpotPriceHistory, the dearest zone's")
 

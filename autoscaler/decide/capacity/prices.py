@@ -63,12 +63,12 @@ def counted_price(
 
 def table_price(table: PriceTable, instance_type: str, zone: str, market: str) -> float | None:
     """By the table alone."""
-    prices = table.get(_region_of(zone), {}).get(market)
+    prices = table.get(price_region(zone), {}).get(market)
     return prices.usd_per_hour.get(instance_type) if prices is not None else None
 
 
 @lru_cache
-def _region_of(zone: str) -> str:
+def price_region(zone: str) -> str:
     """Of a zone that has its region's prices; empty for any other."""
     place = _ZONE.fullmatch(zone)
     return place[1] if place is not None else ""

@@ -4,9 +4,11 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import copy
 from typing import Any
 
 import botocore.session
+import msgspec
 import pytest
 from botocore.stub import ANY, Stubber
 from typer.testing import CliRunner
@@ -16,7 +18,8 @@ from autoscaler.cli.prices import command
 from autoscaler.cli.prices.asked import on_demand, spot, types_of
 from autoscaler.decide.capacity.prices import price_table
 from autoscaler.deploy import catalogue
-from autoscaler.deploy.catalogue import NoList
+from autoscaler.deploy.catalogue import NoList, order
+from autoscaler.instance_types import CATALOGUE, InstanceType, Sizes
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 ON = "2026-11-26"
@@ -125,7 +128,8 @@ def test_what_is_no_price_is_refused(account: StubbedAccount, products: list[str
 
 def test_a_spot_price_is_the_dearest_zones(account: StubbedAccount) -> None:
     zones = (("t3.small", f"{FRANKFURT}a", "0.0081"), ("t3.small", f"{FRANKFURT}b", "0.0093"))
-    bid(account, *zones, ("m5.large", f"{FRANKFURT}a", "0.045"), types=["t3.small", "m5.large"])
+    local = ("t3.small", "eu-central-1-ham-1a", "0.0290")
+    bid(account, *zones, local, ("m5.large", f"{FRANKFURT}a", "0.045"), types=["t3.small", "m5.large"])
     listed = spot(account, FRANKFURT, ON, ["t3.small", "m5.large"], now=NOW)
     assert listed.usd_per_hour == {"t3.small": 0.0093, "m5.large": 0.045}
 
@@ -137,6 +141,7 @@ def test_a_spot_price_is_the_dearest_zones(account: StubbedAccount) -> None:
 def table(account: StubbedAccount, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(command, "SdkAccount", lambda: account)
     monkeypatch.setattr(catalogue, "PRICES", tmp_path / "prices.json")
+    monkeypatch.setattr(catalogue, "SIZES", Path(copy(catalogue.SIZES, tmp_path)))
     return tmp_path / "prices.json"
 
 
@@ -151,6 +156,24 @@ def test_refresh_writes_the_region_beside_the_others(account: StubbedAccount, ta
     written = json.loads(table.read_text())
     assert written[FRANKFURT]["spot"]["usd_per_hour"] == {"t3.small": 0.0081}
     assert written["us-east-1"]["on-demand"]["dated"] == price_table()["us-east-1"]["on-demand"].dated
+
+
+def test_refresh_writes_what_the_types_hold_into_the_catalogue(account: StubbedAccount, table: Path) -> None:
+    """Of the types that it lacks or has otherwise; the others stay, and what is no news is not written."""
+    sizes = table.with_name("catalogue.json")
+    for asked, news in ((["t3.small"], ""), (["t3.small", "m5.large", "m8a.nano"], "m5.large, m8a.nano")):
+        before = sizes.read_bytes()
+        describe(account, asked)
+        sell(account, [product("t3.small")])
+        bid(account, ("t3.small", f"{FRANKFURT}a", "0.0081"))
+        done = CliRunner().invoke(app, ["prices", "refresh", "--region", FRANKFURT])
+        assert (f"catalogue.json lacked these types, or had them otherwise: {news}.\n" in done.output) is bool(news)
+        assert (sizes.read_bytes() != before) is bool(news)
+    written = msgspec.json.decode(sizes.read_bytes(), type=Sizes)
+    told = InstanceType(cpu_millicores=2000, memory_mib=2048)
+    assert written.types == {**CATALOGUE, "m5.large": told, "m8a.nano": told}
+    assert list(written.types) == sorted(written.types, key=order)
+    assert written.source.startswith("DescribeInstanceTypes of eu-central-1 on ")
 
 
 def test_a_refusal_of_aws_is_one_sentence_and_writes_nothing(account: StubbedAccount, table: Path) -> None:
