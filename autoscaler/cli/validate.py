@@ -10,11 +10,11 @@ import typer
 from autoscaler.cli.ending import WRONG_INPUT
 from autoscaler.cli.options import REGION_VARIABLES, AsJson
 from autoscaler.decide.capacity.catalogue import nominal_resources
-from autoscaler.decide.capacity.prices import price_of
+from autoscaler.decide.capacity.prices import counted_price, price_of
 from autoscaler.deploy.check import faults_of, stale_rules
 from autoscaler.deploy.rules import ROOT, TEMPLATES
 from autoscaler.instance_types import REFERENCE_REGION, arch_of
-from autoscaler.model import ON_DEMAND
+from autoscaler.model import ON_DEMAND, SPOT
 from autoscaler.policy import Policy, policy_hash
 from autoscaler.policyfile.places import Fault
 from autoscaler.pools import WorkerPool
@@ -22,6 +22,8 @@ from autoscaler.requirements import MOST_TYPES
 
 _MIB_PER_GIB: Final = 1024
 _LEAST_TO_COUNT: Final = 2
+MOST_NAMED: Final = 3
+"""Types named in one sentence."""
 
 
 def validate(
@@ -52,8 +54,9 @@ def validate(
         stale = ["Rules cannot be compared where monitoring/templates is missing: run this in a clone."]
     if strict:
         faults, stale = [*faults, *map(Fault, stale)], []
+    unpriced = list(unpriced_in(read, region)) if read is not None else []
     if as_json:
-        typer.echo(json.dumps(_document(policy, read, faults, stale), indent=2))
+        typer.echo(json.dumps(_document(policy, read, faults, [*stale, *unpriced]), indent=2))
     elif not faults and read is not None:
         typer.echo(f"{policy} is valid. Prices: US dollars an hour on demand in {region}, ? where nobody knows.")
         for pool in read.pools:
@@ -61,6 +64,8 @@ def validate(
                 typer.echo(line)
         for sentence in stale:
             typer.echo(f"Not deployable yet: {sentence}", err=True)
+        for sentence in unpriced:
+            typer.echo(f"Will not do what it says: {sentence}", err=True)
     else:
         for line in _refusal(policy, faults):
             typer.echo(line, err=True)
@@ -74,19 +79,44 @@ def _refusal(policy: str, faults: Sequence[Fault]) -> Iterator[str]:
         yield f"{policy} is not valid: {len(faults)} things are wrong. The committed policy.yml shows every field."
 
 
-def _document(policy: str, read: Policy | None, faults: Sequence[Fault], stale: Sequence[str]) -> dict[str, Any]:
-    """`warning`: the policy is valid, and could not be deployed with the rules as they are."""
+def _document(policy: str, read: Policy | None, faults: Sequence[Fault], about: Sequence[str]) -> dict[str, Any]:
+    """`warning`: the policy is valid, and could not be deployed with the rules as they are, or lacks prices."""
     problems = [
         {"verdict": "problem", "said": fault.sentence, "file": fault.source or None, "line": fault.line or None}
         for fault in faults
     ]
-    warnings = [{"verdict": "warning", "said": sentence, "file": None, "line": None} for sentence in stale]
+    warnings = [{"verdict": "warning", "said": sentence, "file": None, "line": None} for sentence in about]
     return {
         "policy": policy,
         "valid": not faults,
         "policy_hash": policy_hash(read) if read is not None else None,
         "findings": [*problems, *warnings],
     }
+
+
+def unpriced_in(policy: Policy, region: str) -> Iterator[str]:
+    """A sentence for each part of `cost` that comes to nothing in the region, since a price is not known there."""
+    cost, zone = policy.cost, f"{region}a"
+    if cost.max_usd_per_hour is not None:
+        wanted = ((kind, market) for pool in policy.pools for kind in pool.instance_types for market in _markets(pool))
+        lacks = [f"{kind} ({market})" for kind, market in wanted if counted_price(kind, zone, market, policy) is None]
+        more = f" and {len(lacks) - MOST_NAMED} more" if len(lacks) > MOST_NAMED else ""
+        if lacks:
+            yield (
+                f"cost.max_usd_per_hour launches nothing whose price is not known, and in {region} that is "
+                f"{', '.join(lacks[:MOST_NAMED])}{more}: `k3s-autoscaler prices refresh --region {region}`, or give "
+                "them under cost"
+            )
+    baseline = cost.baseline_type or policy.default_pool.instance_types[0]
+    if cost.baseline_workers is not None and counted_price(baseline, zone, ON_DEMAND, policy) is None:
+        yield (
+            f"cost.baseline_workers tells no saving, since the price of {baseline} in {region} is not known: "
+            f"`k3s-autoscaler prices refresh --region {region}`, or give it under cost.usd_per_hour"
+        )
+
+
+def _markets(pool: WorkerPool) -> tuple[str, ...]:
+    return (SPOT, ON_DEMAND) if pool.market == SPOT else (ON_DEMAND,)
 
 
 def lines_of(pool: WorkerPool, policy: Policy, region: str) -> Iterator[str]:

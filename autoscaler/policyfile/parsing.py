@@ -27,7 +27,9 @@ def parse(text: str, scalar: Callable[[str, bool], Any]) -> Any:
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark is not None else 1
-        raise NotYaml(" ".join(str(error).split()) or "it nests too deep", line) from error
+        words = [getattr(error, part, None) for part in ("problem", "context")] if mark is not None else [str(error)]
+        told = ", ".join(" ".join(word.split()) for word in words if word) or "it nests too deep"
+        raise NotYaml(f"line {line}: {told}", line) from error
 
 
 def lines_of(text: str) -> Iterator[tuple[str, int]]:

@@ -51,6 +51,48 @@ def test_a_price_that_nobody_knows_is_no_number(tmp_path: Path) -> None:
     assert (prices["t4g.small"], prices["t3.small"]) == ("?", "0.5000")
 
 
+MIXED = "{name: general, instance_types: [t4g.small]}, {name: spot, instance_types: [t3.small, m5.large], market: spot}"
+
+
+@pytest.mark.parametrize(
+    ("cost", "region", "said"),
+    [
+        pytest.param("{}", "eu-central-1", [], id="nobody counts"),
+        pytest.param("{max_usd_per_hour: 1, other_usd_per_hour: 0.1}", "eu-central-1", [], id="what they count at"),
+        pytest.param(
+            "{max_usd_per_hour: 1}",
+            "us-east-1",
+            ["is not known, and in us-east-1 that is t3.small (spot), m5.large (spot): "],
+            id="Spot has none until it is fetched",
+        ),
+        pytest.param(
+            "{max_usd_per_hour: 1, usd_per_hour: {t3.small: 0.02}}",
+            "eu-central-1",
+            ["that is t4g.small (on-demand), t3.small (spot), m5.large (spot) and 1 more: `k3s-autoscaler prices "],
+            id="no more than three are named",
+        ),
+        pytest.param(
+            "{baseline_workers: 5, baseline_type: t9.huge}",
+            "us-east-1",
+            ["cost.baseline_workers tells no saving, since the price of t9.huge in us-east-1 is not known: "],
+            id="a baseline",
+        ),
+    ],
+)
+def test_money_that_comes_to_nothing_without_a_price_is_a_warning(
+    tmp_path: Path, cost: str, region: str, said: list[str]
+) -> None:
+    path = tmp_path / "policy.yml"
+    path.write_text(f"version: 1\nworkers: {{pools: [{MIXED}]}}\ncost: {cost}\n")
+    shown = validated(str(path), "--region", region)
+    assert shown.exit_code == 0
+    told = [line for line in shown.stderr.splitlines() if line.startswith("Will not do what it says: ")]
+    assert len(told) == len(said)
+    assert all(words in line for words, line in zip(said, told, strict=True))
+    findings = json.loads(validated(str(path), "--region", region, "--json").stdout)["findings"]
+    assert [f["verdict"] for f in findings if f["said"].startswith("cost.")] == ["warning"] * len(said)
+
+
 def test_the_committed_policy_is_valid() -> None:
     shown = validated(str(ROOT / "policy.yml"))
     assert shown.exit_code == 0
@@ -128,7 +170,7 @@ def test_a_fault_is_in_the_file_that_was_changed_or_in_the_one_that_holds_the_fi
     ("text", "where"),
     [
         ("version: 1\nscale_up: [\n", ":3: "),
-        ("version: 1\ndrain: {}\ndrain: {}\n", ":3: "),
+        ("version: 1\ndrain: {}\ndrain: {}\n", "policy.yml is not valid YAML: line 3: drain stands twice. Mend it"),
         ("version: 1\nworkers:\n  instance_types: [t3.small, x9.huge]\n", ":3: workers.instance_types names x9.huge"),
         ("extends: policy.missing.yml\n", "extends is policy.missing.yml, which cannot be read"),
     ],
