@@ -37,7 +37,7 @@ TypeName = Annotated[
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 """A Kubernetes name, or two with a slash between them."""
 Names = Annotated[tuple[Name, ...], msgspec.Meta(max_length=100)]
-_PERCENT: Final = r"(100|[1-9]?[0-9]) ?%"
+_PERCENT: Final = r"(?:100|[1-9]?[0-9]) ?%"
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -122,10 +122,7 @@ class ScaleDown(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Younger workers stay."""
     max_empty_step: Step = 5
     """So many workers that were empty all through the window leave together."""
-    budget: Annotated[
-        Count | Annotated[str, msgspec.Meta(max_length=10)],
-        msgspec.Meta(description="a number of workers from 0 to 1000, or a share, such as 20%"),
-    ] = 1
+    budget: Count | Annotated[str, msgspec.Meta(max_length=10, description="a share such as 20%")] = 1
     """Workers that run pods and may leave together; a share is one of the Ready workers."""
     blackouts: tuple[Blackout, ...] = ()
     """Times of the week at which nobody begins to leave by choice."""

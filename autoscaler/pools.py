@@ -28,7 +28,12 @@ Words = tuple[Annotated[str, msgspec.Meta(max_length=200)], ...]
 class WorkerPool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Workers that are alike: launched from one template, of these types, in one of the two markets."""
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=40)]
+    name: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=40, description="at most 40 small letters, digits and -"
+        ),
+    ]
     """What decisions, tags and the label `k3s-autoscaler/pool` call it."""
     instance_types: Annotated[tuple[str, ...], msgspec.Meta(max_length=MOST_TYPES)] = ()
     """In order of preference, each once; resolved where the policy states requirements."""

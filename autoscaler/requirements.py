@@ -20,7 +20,10 @@ _NUMBER: Final = r"(\d{1,7}(?:\.\d{1,3})?)"
 _RANGE: Final = rf"(?:{_NUMBER}(?:\s*-\s*{_NUMBER})?|(>=|<=)\s*{_NUMBER})(\s*GiB)?"
 _MIB_PER_GIB: Final = 1024
 
-Range = Annotated[str, msgspec.Meta(max_length=40)] | Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
+Range = (
+    Annotated[str, msgspec.Meta(max_length=40, description="a range (2-8, >=5)")]
+    | Annotated[int, msgspec.Meta(ge=0, le=10_000_000)]
+)
 """`2-8`, `>=5`, `<=16` or one number; of memory with its unit, `2-8 GiB`."""
 ResourceName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9]([A-Za-z0-9._-]*)$")]
 """An extended resource of Kubernetes, `nvidia.com/gpu`."""

@@ -26,7 +26,10 @@ Threshold = Annotated[float, msgspec.Meta(ge=-_LARGEST, le=_LARGEST)]
 class CustomSignal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A number of the operator's own, and what it asks for: so much a worker, or thresholds."""
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+    name: Annotated[
+        str,
+        msgspec.Meta(pattern=r"^[a-z][a-z0-9_]*$", max_length=40, description="at most 40 small letters, digits and _"),
+    ]
     """What decisions call it."""
     query: Annotated[str, msgspec.Meta(min_length=1, max_length=1_000)]
     """PromQL that gives one element."""

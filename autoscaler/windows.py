@@ -50,9 +50,16 @@ class Headroom(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class ClockWindow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """From one time of the day to another, on some days of the week."""
 
-    name: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=40)]
+    name: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=40, description="at most 40 small letters, digits and -"
+        ),
+    ]
     """What decisions call it."""
-    time_zone: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    time_zone: Annotated[
+        str, msgspec.Meta(min_length=1, max_length=64, description="a time zone, such as Europe/Berlin")
+    ]
     """A name of the IANA time zone database, `Europe/Berlin`."""
     days: Annotated[tuple[str, ...], msgspec.Meta(max_length=7)] = DAYS
     """Days of the week on which it begins."""

@@ -115,9 +115,9 @@ def _plain(value: float) -> str:
 
 
 def _is_share(limits: msgspec.Meta | None) -> bool:
-    """Whether it lies between 0 and 1."""
+    """Whether it runs within 0 and 1."""
     if limits is None:
         return False
     low = limits.ge if limits.ge is not None else limits.gt
     high = limits.le if limits.le is not None else limits.lt
-    return low is not None and low >= 0 and isinstance(high, float) and high <= 1
+    return low is not None and isinstance(high, float) and low >= 0 and high <= 1

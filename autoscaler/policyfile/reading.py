@@ -124,8 +124,8 @@ class _Reader:
                 raise Wrong(f"is {shown(given)}: {_wanted(kind, path)}")
             return self.struct(path, given, kind)
         value: Any
-        if get_origin(kind) in {Union, UnionType}:
-            value = plain(given)
+        if _is_union(kind):
+            value = plain(Scalar(given.text) if isinstance(given, Scalar) else given)
         elif get_origin(kind) is tuple:
             value = self._sequence(path, given, get_args(kind)[0])
         elif get_origin(kind) is dict:
@@ -183,12 +183,22 @@ def bare(annotated: Any) -> tuple[Any, msgspec.Meta | None]:
         if get_origin(annotated) is Annotated:
             annotated, limits = get_args(annotated)[0], annotated.__metadata__[0]
         elif get_origin(annotated) in {Union, UnionType}:
-            others = [one for one in get_args(annotated) if one is not type(None)]
+            others = options_of(annotated)
             if len(others) != 1:
                 return annotated, limits
             annotated = others[0]
         else:
             return annotated, limits
+
+
+def options_of(union: Any) -> tuple[Any, ...]:
+    """The types of a value that may have several; null is every field's."""
+    return tuple(one for one in get_args(union) if one is not type(None))
+
+
+def _is_union(kind: Any) -> bool:
+    """A number or text: a share, a range."""
+    return get_origin(kind) in {Union, UnionType}
 
 
 def _leaf(path: str, given: Any, kind: Any, limits: msgspec.Meta | None) -> Any:
@@ -208,7 +218,7 @@ def _leaf(path: str, given: Any, kind: Any, limits: msgspec.Meta | None) -> Any:
 
 def _told(path: str, given: Any, kind: Any, limits: msgspec.Meta | None, error: msgspec.ValidationError) -> str:
     """Why msgspec does not take a value."""
-    if isinstance(given, (Mapping, list, tuple)):
+    if isinstance(given, (Mapping, list, tuple)) and not _is_union(kind):
         most = limits.max_length if limits is not None else None
         if most is not None and len(given) > most:
             return f"has {len(given)} entries: at most {most} are allowed"
@@ -232,12 +242,10 @@ def _wanted(annotated: Any, path: str, limits: msgspec.Meta | None = None) -> st
     limits = limits or found
     if get_origin(kind) is Literal:
         return f"write {' or '.join(str(option) for option in get_args(kind))}"
+    if _is_union(kind):
+        return "write " + " or ".join(_wanted(one, path).removeprefix("write ") for one in options_of(kind))
     if not isinstance(kind, type):
-        return (
-            f"write {limits.description}"
-            if limits is not None and limits.description
-            else "see the committed policy.yml"
-        )
+        return "see the committed policy.yml"
     if issubclass(kind, Enum):
         return f"write {' or '.join(str(member.value) for member in kind)}"
     if issubclass(kind, msgspec.Struct):

@@ -51,6 +51,19 @@ def faults(text: str) -> list[str]:
         ("scale_up: {cpu_above: 70}", "scale_up.cpu_above is 70: write 0.70 or 70%"),
         ("scale_up: {cpu_above: 72.5}", "scale_up.cpu_above is 72.5: write 0.725 or 72.5%"),
         ("scale_up: {cpu_above: 170%}", "scale_up.cpu_above is 170%: write a number above 0 to 1, such as 0.70 or 70%"),
+        ("scale_down: {replace_when_saves: 20}", "scale_down.replace_when_saves is 20: write 0.20 or 20%"),
+        *[(f"scale_down: {{budget: {given}}}",
+           f"scale_down.budget is {said}: write a whole number from 0 to 1000 or a share such as 20%")
+          for given, said in (("-1", "-1"), ("0.2", "0.2"), ("[1]", "a list"), ("true", "'true'"))],
+        *[(f"workers: {{pools: [{{name: a, requirements: {{cpu: {given}}}}}]}}",
+           f"workers.pools.a.requirements.cpu is {said}: write a range (2-8, >=5) or a whole number from 0 to 10000000")
+          for given, said in (("-1", "-1"), ("{}", "a map of fields"), ("2.5", "2.5"))],
+        ("workers: {pools: [{name: My Pool, instance_types: [t3.small]}]}",
+         "workers.pools.My Pool.name is 'My Pool': write at most 40 small letters, digits and -"),
+        ("schedules: [{name: night, from: 22:00, to: 06:00, min: 0}]",
+         "schedules.night.time_zone is missing: write a time zone, such as Europe/Berlin"),
+        ("signals: [{name: My-queue, query: sum(x), above: 5}]",
+         "signals.My-queue.name is 'My-queue': write at most 40 small letters, digits and _"),
         ("scale_up: {window_s: 90.5s}",
          "scale_up.window_s is 90.5s, no whole number of seconds: write a whole number of "
          "seconds from 1 to 86400, such as 90s, 10m, 1h30m or 2d"),
@@ -166,8 +179,6 @@ def numbers(of: inspect.StructType, path: tuple[str, ...] = ()) -> Iterator[tupl
     for field in of.fields:
         kind = field.type
         if isinstance(kind, inspect.UnionType):
-            if any(isinstance(one, inspect.StrType) for one in kind.types):
-                continue  # a number or words: the field tells them apart by itself
             kind = kind.types[0]
         if isinstance(kind, inspect.Metadata):
             kind = kind.type
@@ -200,7 +211,7 @@ def in_units(name: str, kind: Any, value: Any) -> str:
         return f"{exact / 1000} CPU"
     if name == "percent":
         return f"{exact} %"
-    if isinstance(kind, inspect.FloatType) and 1.0 in {kind.le, kind.lt}:
+    if isinstance(kind, inspect.FloatType) and max(kind.le or 0.0, kind.lt or 0.0) <= 1.0:
         return f"{exact * 100:f}%"
     return f"{exact:f}"
 

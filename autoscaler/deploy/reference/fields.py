@@ -46,11 +46,6 @@ def section_of(annotated: Any) -> type[msgspec.Struct] | None:
     return found if isinstance(found, type) and issubclass(found, msgspec.Struct) else None
 
 
-def options_of(union: Any) -> tuple[Any, ...]:
-    """The types of a value that may have several; null is every field's."""
-    return tuple(one for one in get_args(union) if one is not type(None))
-
-
 def _field(kind: type[msgspec.Struct], field: msgspec.structs.FieldInfo) -> Field:
     default = field.default_factory() if field.default is msgspec.NODEFAULT and not field.required else field.default
     return Field(

@@ -8,10 +8,10 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 import msgspec
 
-from autoscaler.deploy.reference.fields import Field, doc_of, fields_of, options_of, section_of
+from autoscaler.deploy.reference.fields import Field, doc_of, fields_of, section_of
 from autoscaler.policy import Policy
 from autoscaler.policyfile.numbers import spoken_range
-from autoscaler.policyfile.reading import bare
+from autoscaler.policyfile.reading import bare, options_of
 
 HEAD: Final = """\
 # Every field

@@ -10,11 +10,11 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 import msgspec
 
-from autoscaler.deploy.reference.fields import Field, doc_of, fields_of, options_of
+from autoscaler.deploy.reference.fields import Field, doc_of, fields_of
 from autoscaler.policy import Policy
 from autoscaler.policyfile.layers import EXTENDS, FILE
 from autoscaler.policyfile.numbers import spoken_range, unit_at
-from autoscaler.policyfile.reading import BOOLEANS, bare
+from autoscaler.policyfile.reading import BOOLEANS, bare, options_of
 from autoscaler.presets import NAMES
 
 Schema = dict[str, Any]
