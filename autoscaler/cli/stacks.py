@@ -14,6 +14,7 @@ PREFIX: Final = "k3s-autoscaler-"
 """`<service>-` of serverless.yml: a stage's stack is called so, and its functions `<stack>-<function>`."""
 CLUSTER_OUTPUT: Final = "ClusterId"
 TABLE_OUTPUT: Final = "StateTableName"
+POLICY_OUTPUT: Final = "PolicyHash"
 
 
 class StackUnavailable(PortError):

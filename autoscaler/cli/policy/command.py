@@ -1,6 +1,7 @@
 """`k3s-autoscaler policy`: show, set, apply, history, rollback, clear."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from autoscaler.cli.change import change_state
 from autoscaler.cli.ending import FAILED, WRONG_INPUT, end, in_a_sentence, told
 from autoscaler.cli.options import AsJson, examples
 from autoscaler.cli.policy.parameter import NOTHING, Overtaken, PolicyParameter, Version
+from autoscaler.cli.stacks import POLICY_OUTPUT
 from autoscaler.cli.tables import console, table
 from autoscaler.cli.target import Target, aimed
 from autoscaler.cli.times import ago
@@ -30,6 +32,7 @@ Deployed = Annotated[
     str, typer.Option("--policy", envvar="POLICY_FILE", help="The policy file that is deployed; changes lie over it.")
 ]
 _DEFAULT: Final = "policy.yml"
+_HASH: Final = re.compile(r"[0-9a-f]{12}")
 
 
 @policy.command(epilog=examples("policy show --stage main"))
@@ -78,7 +81,7 @@ def set_(
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         end(f"{changes} could not be read: {reason}.", WRONG_INPUT)
     store, parameter, deployed = _reached(target, file)
-    _write(store, parameter, deployed, text, as_json=as_json)
+    _write(store, parameter, deployed, text if text.strip() else NOTHING, as_json=as_json)
 
 
 @policy.command(epilog=examples("policy apply --stage main"))
@@ -181,9 +184,17 @@ def _earlier(versions: list[Version], wanted: int, name: str) -> Version:
 
 def _reached(target: Target, file: str) -> tuple[StateStore, PolicyParameter, Policy]:
     try:
-        return target.store(), PolicyParameter(target.clients, target.cluster_id), read_policy(file)
+        deployed = read_policy(file)
     except PolicyError as error:
         end(str(error), WRONG_INPUT)
+    stands, here = target.outputs.get(POLICY_OUTPUT, ""), policy_hash(deployed)
+    if _HASH.fullmatch(stands) and stands != here:
+        typer.echo(
+            f"{file} is policy_hash {here}, and {stands} is deployed: name that file by --policy (or POLICY_FILE), "
+            "or what is said here may be wrong.",
+            err=True,
+        )
+    return target.store(), PolicyParameter(target.clients, target.cluster_id), deployed
 
 
 def _write(store: StateStore, parameter: PolicyParameter, deployed: Policy, text: str, *, as_json: bool) -> None:

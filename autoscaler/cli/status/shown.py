@@ -7,8 +7,9 @@ from rich.console import Console
 from autoscaler.cli.duration import say_duration
 from autoscaler.cli.history.shown import show_history
 from autoscaler.cli.mode.words import say_mode
+from autoscaler.cli.stacks import POLICY_OUTPUT
 from autoscaler.cli.status.looks import LONGEST_S, Seen
-from autoscaler.cli.status.values import POLICY_OUTPUT, VERSION_OUTPUT, Gathered
+from autoscaler.cli.status.values import VERSION_OUTPUT, Gathered
 from autoscaler.cli.status.verdict import Health
 from autoscaler.cli.tables import line, table
 from autoscaler.cli.times import ago, moment, of_utc

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from autoscaler.cli.stacks import POLICY_OUTPUT
 from autoscaler.cli.status.looks import Looks, Seen
 from autoscaler.cli.status.verdict import Verdict, rate_s, verdict
 from autoscaler.cli.times import utc
@@ -18,7 +19,6 @@ from autoscaler.state.modes import operators_mode
 
 HOURS_A_MONTH: Final = 730
 VERSION_OUTPUT: Final = "DeployedVersion"
-POLICY_OUTPUT: Final = "PolicyHash"
 RATE_OUTPUT: Final = "SweepRate"
 
 

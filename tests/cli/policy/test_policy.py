@@ -22,6 +22,7 @@ from autoscaler.policy import Policy, policy_hash
 from autoscaler.policy_text import parse_policy
 from autoscaler.ports import Conflict, StoreUnavailable
 from tests.aws.table import STATE, create_tables
+from tests.cli.test_target import deploy
 
 NAME = "/k3s/demo/policy"
 DEPLOYED = "version: 1\nworkers: {min: 3, max: 20}\n"
@@ -129,6 +130,35 @@ def test_wrong_input_changes_nothing(
     assert err.count("\n") == 1
     assert store.load()[1] == 0
     assert read_offered(clients, NAME).text is None
+
+
+@pytest.mark.parametrize("text", ["", " \n", "# nothing\n", "null\n"])
+def test_a_file_that_changes_nothing_takes_every_change_back(store: DynamoStateStore, text: str) -> None:
+    """Parameter Store keeps no empty text."""
+    set_("workers: {max: 30}")
+    assert set_(text)[0] == 0
+    assert holds(store) == (20, 2)
+
+
+@pytest.mark.parametrize(
+    ("deployed", "told"),
+    [
+        pytest.param(policy_hash(parse_policy(DEPLOYED)), False, id="the one that is deployed"),
+        pytest.param("0123456789ab", True, id="another one"),
+        pytest.param("unknown", False, id="nobody knows"),
+    ],
+)
+def test_a_file_that_is_not_the_deployed_one_is_told(
+    store: DynamoStateStore, clients: Clients, monkeypatch: pytest.MonkeyPatch, deployed: str, told: bool
+) -> None:
+    """What is checked against another file may be refused, or taken, by what does not hold."""
+    for name in ("CLUSTER_ID", "STATE_TABLE"):
+        monkeypatch.delenv(name)
+    deploy(clients, "prod", "demo", StateTableName=STATE, PolicyHash=deployed)
+    code, out, err = set_("workers: {max: 30}", "--stage", "prod")
+    assert (code, out.startswith("Version 1 of"), holds(store)) == (0, True, (30, 1))
+    assert ("is deployed: name that file by --policy (or POLICY_FILE)" in err) is told
+    assert bool(err) is told
 
 
 @pytest.mark.usefixtures("store")
