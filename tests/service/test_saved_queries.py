@@ -3,10 +3,14 @@
 import json
 import re
 from collections.abc import Sequence
+from inspect import getsource
 from typing import Any
 
 import pytest
 
+from autoscaler.decide import words as sentences
+from autoscaler.decide.removal.holds import all_holds
+from autoscaler.decide.removal.shrink import plan_shrink
 from tests.service.conftest import ROOT, Template
 from tests.service.dashboard import log_queries
 from tests.service.insights import Fields, Filter, NotUnderstood, Parse, Stats, fields_read, read_query
@@ -101,6 +105,20 @@ def test_the_dashboard_asks_what_is_written(full_template: Template, rows: list[
         answer = run(read_query(text), rows)
         for column in columns_of(text):
             assert any(row.get(column) for row in answer), f"{title}: {column} is never anything"
+
+
+def test_the_docs_explain_every_reason_for_which_nobody_comes_or_goes() -> None:
+    """As the sources name them: where sentences are made of refusals, and where nobody is removed."""
+    page = (ROOT / DOCS[0]).read_text()
+    told = "".join(map(getsource, (sentences.in_words, sentences._limit, sentences.not_launched)))
+    refused = re.findall(r'(?:HELD_BACK,|return|case|limit ==|reason =|else) "([a-z_]+)"', told)
+    stays = re.findall(r'(?:Why\(|\breason=)"([a-z_]+)"', getsource(all_holds) + getsource(plan_shrink))
+    assert {"never_seen", "at_cost_cap", "launch_refused", "no_subnet"} <= set(refused)
+    assert {"at_min", "blackout", "no_candidate", "unseen"} <= set(stays)
+    beginnings = {"above_max"}
+    assert not [
+        code for code in {*refused, *stays, "join_backoff", "replacing"} - beginnings if f"`{code}`" not in page
+    ]
 
 
 def only(rows: list[Row], **wanted: Any) -> Row:
