@@ -10,7 +10,7 @@ import typer
 from autoscaler.cli.ending import WRONG_INPUT
 from autoscaler.cli.options import REGION_VARIABLES, AsJson
 from autoscaler.decide.capacity.catalogue import nominal_resources
-from autoscaler.decide.capacity.prices import counted_price, price_of
+from autoscaler.decide.capacity.prices import counted_price, price_of, price_table
 from autoscaler.deploy.check import faults_of, stale_rules
 from autoscaler.deploy.rules import ROOT, TEMPLATES
 from autoscaler.instance_types import REFERENCE_REGION, arch_of
@@ -58,7 +58,10 @@ def validate(
     if as_json:
         typer.echo(json.dumps(_document(policy, read, faults, [*stale, *unpriced]), indent=2))
     elif not faults and read is not None:
-        typer.echo(f"{policy} is valid. Prices: US dollars an hour on demand in {region}, ? where nobody knows.")
+        typer.echo(
+            f"{policy} is valid. Prices: US dollars an hour on demand in {region}{_as_of(region)}, ? where nobody "
+            "knows."
+        )
         for pool in read.pools:
             for line in lines_of(pool, read, region):
                 typer.echo(line)
@@ -113,6 +116,11 @@ def unpriced_in(policy: Policy, region: str) -> Iterator[str]:
             f"cost.baseline_workers tells no saving, since the price of {baseline} in {region} is not known: "
             f"`k3s-autoscaler prices refresh --region {region}`, or give it under cost.usd_per_hour"
         )
+
+
+def _as_of(region: str) -> str:
+    listed = price_table().get(region, {}).get(ON_DEMAND)
+    return f" as of {listed.dated}" if listed is not None else ""
 
 
 def _markets(pool: WorkerPool) -> tuple[str, ...]:

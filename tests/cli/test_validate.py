@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from autoscaler.cli.main import app
+from autoscaler.decide.capacity.prices import price_table
 from autoscaler.deploy.rules import Settings, render, write
 from autoscaler.policy_text import parse_policy
 
@@ -32,7 +33,10 @@ def test_each_pool_is_shown_with_its_types_sizes_and_prices(tmp_path: Path) -> N
     shown = validated(str(path), "--region", "us-east-1")
     assert shown.exit_code == 0, shown.output
     lines = shown.output.splitlines()
-    assert lines[0].startswith(f"{path} is valid.")
+    of = price_table()["us-east-1"]["on-demand"].dated
+    assert lines[0] == (
+        f"{path} is valid. Prices: US dollars an hour on demand in us-east-1 as of {of}, ? where nobody knows."
+    )
     general = lines.index("pool general: on-demand, 1 to 20 workers")
     assert [line.split() for line in lines[general + 2 : general + 5]] == [
         ["t4g.small", "arm64", "2", "2", "1.89", "1.4", "0.0168"],
@@ -47,6 +51,7 @@ def test_a_price_that_nobody_knows_is_no_number(tmp_path: Path) -> None:
     path = tmp_path / "policy.yml"
     path.write_text(POOLS + "cost: {usd_per_hour: {t3.small: 0.5}}\n")
     shown = validated(str(path), "--region", "eu-central-1").output
+    assert "on demand in eu-central-1, ? where nobody knows." in shown
     prices = {line.split()[0]: line.split()[6] for line in shown.splitlines() if line.startswith("  t")}
     assert (prices["t4g.small"], prices["t3.small"]) == ("?", "0.5000")
 
