@@ -145,7 +145,7 @@ def not_launched(plan: LaunchPlan) -> tuple[str, str]:
         return "no_subnet", f"{wanted} must wait: no subnet of ours lies in the zone that the pods select."
     because = "; ".join(meaning(code) for code in plan.codes)
     if plan.unpaid:
-        no_room = f"cost.max_usd_per_hour has no room for {' and '.join(plan.unpaid)}, while Spot is left alone"
+        no_room = f"cost.max_usd_per_hour has no room for {' and for '.join(plan.unpaid)}"
         return AT_COST_CAP, f"{wanted} must wait: {no_room}. {because}. Each is tried again later."
     causes = {cause_of(code) for code in plan.codes}
     if causes <= {Cause.CAPACITY}:

@@ -9,7 +9,7 @@ import msgspec
 from autoscaler.decide.capacity.catalogue import extended_of, nominal_resources
 from autoscaler.decide.capacity.cost import dearest, not_dearer
 from autoscaler.decide.capacity.pools import pool_named, template_of
-from autoscaler.decide.capacity.prices import counted_price
+from autoscaler.decide.capacity.prices import counted_price, price_of
 from autoscaler.decide.capacity.zones import Zones
 from autoscaler.decide.fleet import Standing, view_fleet
 from autoscaler.instance_types import arch_of
@@ -40,6 +40,7 @@ from autoscaler.policy import Policy
 from autoscaler.pools import WorkerPool
 from autoscaler.state.backoffs import left_alone
 from autoscaler.state.memory import launched_for, remember_owner
+from autoscaler.state.replacing import REPLACING
 from autoscaler.state.size import workers_that_fit
 from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_launch, open_operations
 
@@ -63,7 +64,7 @@ class LaunchPlan(msgspec.Struct, frozen=True, kw_only=True):
     codes: tuple[str, ...] = ()
     """EC2's error codes for which they are not: none where no subnet lies in the zone, or the state is full."""
     unpaid: tuple[str, ...] = ()
-    """What the cap has no room for on demand, while Spot is left alone."""
+    """What the cap has no room for, and what is left alone meanwhile."""
     state_full: bool = False
     """Whether some wait because as many operations are open as the state holds."""
     fallbacks: tuple[Fallback, ...] = ()
@@ -206,8 +207,12 @@ class _Sharing:
         """By zone: where launches do not join."""
 
     def take(self, new: NewWorkers, growth: Growth) -> None:
-        """Give them zones, the emptiest first; on demand where Spot is left alone everywhere, as far as is paid for."""
-        offer, count, instead = self._offer(new), new.count, None
+        """Give them zones, the emptiest first; where what is wanted is left alone everywhere, something else.
+
+        That is on demand in the place of Spot, else fewer workers of a dearer type, as far as is paid for.
+        """
+        wanted = new.count
+        offer, count, instead = self._offer(new), wanted, None
         if new.market == SPOT and growth.may_fall_back:
             instead = self._offer(msgspec.structs.replace(new, market=ON_DEMAND))
         if not offer.zones and instead is not None:
@@ -220,9 +225,12 @@ class _Sharing:
                 self.blocked.append(Blocked(subject="spot", code="spot_left_alone", text=why))
             codes = tuple(dict.fromkeys((*offer.codes, *instead.codes)))
             offer, instead = msgspec.structs.replace(instead, codes=codes), None
+        elif not offer.zones and growth.reason not in REPLACING:
+            new, offer = self._fewer(new, offer)
+            count = new.count
         count = count if offer.zones else 0
-        if count < new.count:
-            self.unplaced += new.count - count
+        if count < wanted:
+            self.unplaced += wanted - count
             self.codes |= dict.fromkeys(offer.codes)
         self.left_out |= {told.subject: told for told in self.zones.told(offer.zones)}
         tried = {zone for record in growth.unhelped if record.unhelped for zone in record.zones}
@@ -238,7 +246,30 @@ class _Sharing:
     def _cannot_pay(self, new: NewWorkers, count: int, usd: float | None) -> None:
         if count:
             at = f"at ${usd:.4f} an hour" if usd is not None else "at a price that nobody knows"
-            self.unpaid.append(f"{count} {new.instance_type} on demand {at}")
+            self.unpaid.append(f"{count} {new.instance_type} on demand {at}, while Spot is left alone")
+
+    def _fewer(self, new: NewWorkers, offer: _Offer) -> tuple[NewWorkers, _Offer]:
+        """As many of a dearer type as may cost what all the wanted ones may; what was offered where that is none."""
+        if new.usd_at_most is None:
+            return new, offer
+        dearer = self._offer(msgspec.structs.replace(new, usd_at_most=None))
+        there = {
+            kind
+            for kind in dearer.rows.types
+            for zone in dearer.zones
+            if Pool(instance_type=kind, zone=zone, market=new.market) not in self._exhausted
+        }
+        prices = [price_of(t, next(iter(dearer.zones), ""), new.market, self._policy) for t in there]
+        usd = min((price for price in prices if price is not None), default=None)
+        if usd is None:
+            return new, offer
+        whole = new.count * new.usd_at_most
+        count = fitting(new.count, whole, usd)
+        self.unpaid.append(f"{new.count - count} of a dearer type, while {new.instance_type} is left alone")
+        if not count:
+            return new, offer
+        new = msgspec.structs.replace(new, count=count, usd_at_most=whole / count)
+        return new, self._offer(new)
 
     def _offer(self, new: NewWorkers) -> _Offer:
         """Where the workers can be had on their market."""

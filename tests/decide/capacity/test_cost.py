@@ -1,5 +1,6 @@
 """What the workers cost an hour, and the cap that growth does not cross."""
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ from autoscaler.decide.capacity.cost import within_cap
 from autoscaler.decide.fleet import view_fleet
 from autoscaler.model import (
     Action,
+    Backoff,
     FleetCost,
     InstanceState,
     LaunchOperation,
@@ -16,6 +18,7 @@ from autoscaler.model import (
     MetricsStatus,
     NewWorkers,
     Notice,
+    Pool,
     RemovalPhase,
     State,
 )
@@ -306,6 +309,53 @@ def test_several_workers_share_what_is_left() -> None:
     seen = snapshot(2, waiting_pods(4))
     plan = planned(decided(seen, its_policy=its_policy), seen, its_policy)
     assert [(op.request.count, len(op.request.overrides)) for op in plan.opened] == [(1, 1), (1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("left", "asked", "told"),
+    [
+        pytest.param(
+            4 * SMALL,
+            {("t3.medium", 2)},
+            "2 workers must wait: cost.max_usd_per_hour has no room for 2 of a d",
+            id="two",
+        ),
+        pytest.param(
+            0.05, {("t3.medium", 1)}, "1 worker must wait: cost.max_usd_per_hour has no room for 1 of a d", id="one"
+        ),
+        pytest.param(
+            0.04,
+            set(),
+            "1 worker must wait: cost.max_usd_per_hour has no room for 1 of a dearer type, while "
+            "t3.small is left alone. InsufficientInstanceCapacity: EC2 has nothing left there.",
+            id="none",
+        ),
+        pytest.param(1.0, {("t3.medium", 4)}, "", id="all"),
+    ],
+)
+def test_where_the_wanted_type_is_left_alone_fewer_may_cost_more(
+    left: float, asked: set[tuple[str, int]], told: str
+) -> None:
+    """What is left is for all of them: shared evenly by four it would pay for no other type, and nobody would come."""
+    its_policy = policy(types=("t3.small", "t3.medium", "t3.large"), cost=Cost(max_usd_per_hour=2 * SMALL + left))
+    gone = tuple(
+        Backoff(
+            pool=Pool(instance_type=kind, zone=zone),
+            error_code="InsufficientInstanceCapacity",
+            until_s=NOW_S + 60,
+            failures=1,
+        )
+        for kind in ("t3.small", "t3.large")
+        for zone in ZONES
+    )
+    decision = opened(snapshot(2, waiting_pods(8)), State(backoffs=gone), its_policy)
+    counts = Counter(
+        op.request.overrides[0].instance_type for op in decision.state.launches for _ in range(op.request.count)
+    )
+    assert set(counts.items()) == asked
+    assert told in decision.message
+    assert ("must wait" in decision.message) is bool(told)
+    assert (decision.reason == "at_cost_cap") is (not asked)
 
 
 @pytest.mark.parametrize(
