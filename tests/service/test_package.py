@@ -12,6 +12,7 @@ import runpy
 import subprocess
 import sys
 import zipfile
+from email import message_from_string
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,14 @@ def test_its_extensions_are_for_the_functions_architecture(artifact: Path, names
         for name in extensions:
             machine = int.from_bytes(archive.read(name)[18:20], "little")
             assert machine == 183, f"{name} is not for aarch64 (ELF machine {machine})"
+
+
+def test_of_what_a_library_says_of_itself_the_fields_are_there_and_no_page(artifact: Path, names: set[str]) -> None:
+    with zipfile.ZipFile(artifact) as archive:
+        told = [archive.read(name).decode() for name in names if name.endswith(".dist-info/METADATA")]
+    fields = [message_from_string(text) for text in told]
+    assert {"boto3", "requests", "msgspec"} <= {one["Name"] for one in fields}
+    assert all(one["Version"] and not one.get_payload() for one in fields)
 
 
 def test_it_is_small_and_fits_lambda(artifact: Path) -> None:
