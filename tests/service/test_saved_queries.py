@@ -110,7 +110,7 @@ def test_the_dashboard_asks_what_is_written(full_template: Template, rows: list[
 def test_the_docs_explain_every_reason_for_which_nobody_comes_or_goes() -> None:
     """As the sources name them: where sentences are made of refusals, and where nobody is removed."""
     page = (ROOT / DOCS[0]).read_text()
-    told = "".join(map(getsource, (sentences.in_words, sentences._limit, sentences.not_launched)))
+    told = getsource(sentences.in_words) + getsource(sentences._limit) + getsource(sentences.not_launched)
     refused = re.findall(r'(?:HELD_BACK,|return|case|limit ==|reason =|else) "([a-z_]+)"', told)
     stays = re.findall(r'(?:Why\(|\breason=)"([a-z_]+)"', getsource(all_holds) + getsource(plan_shrink))
     assert {"never_seen", "at_cost_cap", "launch_refused", "no_subnet"} <= set(refused)
