@@ -140,10 +140,9 @@ def _baseline(fleet: FleetView, policy: Policy) -> float | None:
 
 
 def _no_price_of(new: NewWorkers) -> str:
-    if new.market == SPOT:
-        mend = "fetch it (`k3s-autoscaler prices refresh`) and deploy, or give it under cost.spot_usd_per_hour"
-        return f"the Spot price of {new.instance_type} is not known: {mend}"
-    return f"the price of {new.instance_type} is not known: give it under cost.usd_per_hour"
+    what, field = ("Spot price", "spot_usd_per_hour") if new.market == SPOT else ("price", "usd_per_hour")
+    mend = f"fetch it (`k3s-autoscaler prices refresh`) and deploy, or give it under cost.{field}"
+    return f"the {what} of {new.instance_type} is not known: {mend}"
 
 
 def _nobody_knows(unknown: tuple[str, ...], unlisted: int) -> str:

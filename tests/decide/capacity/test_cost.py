@@ -242,7 +242,8 @@ def test_growth_does_not_cross_the_cap(
         pytest.param(
             2,
             UNPRICED,
-            "the price of x9.huge is not known: give it under cost.usd_per_hour: nothing is launched.",
+            "the price of x9.huge is not known: fetch it (`k3s-autoscaler prices refresh`) and deploy, or give it "
+            "under cost.usd_per_hour: nothing is launched.",
             id="which type's price is unknown",
         ),
     ],
