@@ -72,8 +72,11 @@ def refresh(
         end(f"Nothing is written: {error}.", FAILED)
     except (ClientError, BotoCoreError, ResponseParserError) as error:
         end(f"Nothing is written: AWS was asked for prices of {region}: {in_one_line(str(error))}.", FAILED)
-    write(catalogue.PRICES, merged(price_table(), fresh))
-    news = _into_catalogue(offered, f"DescribeInstanceTypes of {region} on {on}")
+    try:
+        write(catalogue.PRICES, merged(price_table(), fresh))
+        news = _into_catalogue(offered, f"DescribeInstanceTypes of {region} on {on}")
+    except OSError as error:
+        end(f"{error.filename} could not be written: {error.strerror}. Run this in a clone of yours.", FAILED)
     for market, listed in fresh[region].items():
         lacks = sorted(set(offered) - set(listed.usd_per_hour), key=order)
         without = f"; none for {', '.join(lacks)}" if lacks else ""

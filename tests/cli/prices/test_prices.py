@@ -187,6 +187,20 @@ def test_a_refusal_of_aws_is_one_sentence_and_writes_nothing(account: StubbedAcc
     assert not table.exists()
 
 
+def test_a_table_that_cannot_be_written_is_one_sentence(
+    account: StubbedAccount, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as in an installed package."""
+    nowhere = table.with_name("none") / "prices.json"
+    monkeypatch.setattr(catalogue, "PRICES", nowhere)
+    describe(account, ["t3.small"])
+    sell(account, [product("t3.small")])
+    bid(account, ("t3.small", f"{FRANKFURT}a", "0.0081"))
+    done = CliRunner().invoke(app, ["prices", "refresh", "--region", FRANKFURT])
+    said = f"{nowhere} could not be written: No such file or directory. Run this in a clone of yours.\n"
+    assert (done.exit_code, done.stderr) == (1, said)
+
+
 def test_a_region_is_needed(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
