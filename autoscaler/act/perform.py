@@ -170,7 +170,8 @@ class Actor:
         fallback = self._fallbacks.get(operation.operation_id) if _is_first_copy(operation) else None
         unpaid = missing - fallback.paid_for(missing) if fallback is not None else 0
         if unpaid:
-            self.done.append(f"cost.max_usd_per_hour has no room for {unpaid} of the missing workers on demand")
+            no_room = f"cost.max_usd_per_hour has no room for {unpaid} of {missing} workers"
+            self.done.append(f"what Spot did not give is not launched on demand: {no_room}")
         return fallback
 
     def _instead_of(self, operation: LaunchOperation) -> list[SendLaunch]:

@@ -141,7 +141,8 @@ def test_it_costs_no_more_than_what_is_missing_may(
 ) -> None:
     _, fleet, actor = act(short(), gave(1, 2, 3), instead=fallback(usd_each=usd_each, usd_at_most=usd_at_most))
     assert [r.count for r in fleet.requests[1:]] == ([count] if count else [])
-    told = f"cost.max_usd_per_hour has no room for {3 - count} of the missing workers on demand"
+    no_room = f"cost.max_usd_per_hour has no room for {3 - count} of 3 workers"
+    told = f"what Spot did not give is not launched on demand: {no_room}"
     assert (told in actor.done) is (count < 3)
 
 

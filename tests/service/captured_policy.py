@@ -71,6 +71,16 @@ def spot_has_nothing(log: Log) -> None:
     stage.sweep(3)
 
 
+def spot_has_nothing_and_the_cap_no_room(log: Log) -> None:
+    """What is left pays for three on Spot, and for none on demand."""
+    cost = Cost(max_usd_per_hour=0.06, spot_usd_per_hour={"t3.small": 0.006})
+    stage = Stage(log, Policy(version=1, workers=Workers(market="spot"), cost=cost), day=27)
+    for zone in ZONES:
+        stage.cluster.ec2.exhaust("t3.small", zone, market=SPOT)
+    stage.burst()
+    stage.sweep(8)
+
+
 def a_zone_does_not_join(log: Log) -> None:
     """Workers of one zone never come; the other one serves."""
     workers = Workers(min=1, max=20, join_timeout_s=240)
@@ -94,6 +104,7 @@ SITUATIONS: Final = (
     live_changes_hold_and_are_refused,
     custom_signals_are_lost,
     spot_has_nothing,
+    spot_has_nothing_and_the_cap_no_room,
     a_zone_does_not_join,
     a_forecast_is_compared,
 )

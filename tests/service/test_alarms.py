@@ -26,6 +26,7 @@ GOES_OFF: Final[dict[Callable[[Log], None], set[str]]] = {
     captured._a_removal_is_stuck: {"stuck-operation"},
     captured_policy.reaches_the_cost_cap: {"at-max"},
     captured_policy.a_pool_is_full: {"at-max"},
+    captured_policy.spot_has_nothing_and_the_cap_no_room: {"at-max"},
     captured_policy.live_changes_hold_and_are_refused: {"policy-refused"},
     captured_policy.custom_signals_are_lost: {"signal-lost", "at-max"},
 }
