@@ -256,12 +256,15 @@ def _document(state: State, offered: OfferedPolicy, deployed: Policy, name: str)
 
 def _said(document: dict[str, Any]) -> str:
     name, hashed = document["parameter"], document["policy_hash"]
-    sentences = [
-        f"Version {document['version']} of {name} lies over the deployed policy: policy_hash {hashed}, without it "
-        f"{document['deployed_policy_hash']}."
-        if document["version"] is not None
-        else f"The deployed policy holds alone: policy_hash {hashed}."
-    ]
+    version, without = document["version"], document["deployed_policy_hash"]
+    if version is None:
+        sentences = [f"The deployed policy holds alone: policy_hash {hashed}."]
+    elif hashed == without:
+        sentences = [f"Version {version} of {name} changes nothing about the deployed policy: policy_hash {hashed}."]
+    else:
+        sentences = [
+            f"Version {version} of {name} lies over the deployed policy: policy_hash {hashed}, without it {without}."
+        ]
     if document["problem"]:
         sentences.append(in_a_sentence(document["problem"]))
     if not document["taken_up"]:

@@ -83,6 +83,7 @@ def test_set_roll_back_and_clear(store: DynamoStateStore, clients: Clients) -> N
 
     code, out, _ = run("clear")
     assert (code, holds(store)[0]) == (0, 20)
+    assert out.startswith("Version 5 of /k3s/demo/policy changes nothing about the deployed policy: policy_hash ")
     assert len(PolicyParameter(clients, "demo").versions()) == 5, "the versions are kept"
     assert run("rollback")[0] == 0
     assert holds(store) == (40, 6)
