@@ -125,7 +125,7 @@ class _Reader:
             return self.struct(path, given, kind)
         value: Any
         if _is_union(kind):
-            value = plain(Scalar(given.text) if isinstance(given, Scalar) else given)
+            value = plain(given)
         elif get_origin(kind) is tuple:
             value = self._sequence(path, given, get_args(kind)[0])
         elif get_origin(kind) is dict:

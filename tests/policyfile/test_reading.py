@@ -179,6 +179,8 @@ def numbers(of: inspect.StructType, path: tuple[str, ...] = ()) -> Iterator[tupl
     for field in of.fields:
         kind = field.type
         if isinstance(kind, inspect.UnionType):
+            if any(isinstance(getattr(one, "type", one), inspect.StrType) for one in kind.types):
+                continue  # a number or words: the field tells them apart by itself
             kind = kind.types[0]
         if isinstance(kind, inspect.Metadata):
             kind = kind.type

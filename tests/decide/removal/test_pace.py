@@ -45,6 +45,7 @@ def look(machines: list[Machine], state: State | None = None, *, low: int = 1, h
         (3, 10, 3),
         ("0%", 1000, 0),
         ("20%", 10, 2),
+        ("20 %", 10, 2),
         ("20%", 14, 2),
         ("20%", 4, 1),
         ("1%", 0, 1),
@@ -58,13 +59,6 @@ def test_a_share_is_rounded_down_but_to_no_less_than_one(budget: int | str, read
 @pytest.mark.parametrize("budget", ["20%", "20 %"])
 def test_a_share_is_written_as_any_other(budget: str) -> None:
     assert at_once(parse_policy(f"version: 1\nscale_down: {{budget: {budget}}}"), 10) == 2
-
-
-@pytest.mark.parametrize("budget", ["0.2", "-1", "1001", "true"])
-def test_what_is_no_budget_is_refused_with_what_one_is(budget: str) -> None:
-    wanted = r"scale_down.budget is .*: write a number of workers from 0 to 1000, or a share, such as 20%\."
-    with pytest.raises(PolicyError, match=wanted):
-        parse_policy(f"version: 1\nscale_down: {{budget: {budget}}}")
 
 
 @pytest.mark.parametrize("budget", ["101%", "20", "20  %", "%", "-1%", "2.5%"])
