@@ -13,9 +13,9 @@ import msgspec
 MOST_SIGNALS: Final = 10
 LONGEST_WINDOW_S: Final = 3_600
 BUILT_IN: Final = frozenset(
-    {"unschedulable_pods", "cpu_utilisation", "memory_utilisation", "minimum", "headroom", "forecast"}
+    {"unschedulable_pods", "cpu_utilisation", "memory_utilisation", "minimum", "pool_minimum", "headroom", "forecast"}
 )
-"""Names of the signals that every policy has."""
+"""Names of the signals that a policy has without naming them."""
 _CLOSES: Final = {"(": ")", "[": "]", "{": "}"}
 _LARGEST: Final = 1e15
 """What a float still counts exactly."""
@@ -67,7 +67,7 @@ def faults(signals: Sequence[CustomSignal], *, interval_s: int) -> list[str]:
 
 def _faults_of(signal: CustomSignal, interval_s: int) -> Iterator[str]:
     if signal.name in BUILT_IN:
-        yield f"the name belongs to a signal that every policy has: choose another than {', '.join(sorted(BUILT_IN))}"
+        yield f"the name belongs to a signal that is built in: choose another than {', '.join(sorted(BUILT_IN))}"
     thresholds = signal.above is not None or signal.below is not None
     if (signal.per_worker_target is not None) is thresholds:
         yield "give either per_worker_target, or above or below or both"

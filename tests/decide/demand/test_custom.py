@@ -5,9 +5,12 @@ from typing import Any, Final
 import msgspec
 import pytest
 
+from autoscaler.forecast import Forecast
 from autoscaler.model import Action, Blocked, Decision, MetricsStatus, SeenSignal, SignalFailure, Snapshot, State
 from autoscaler.policy import Policy, ScaleDown, Workers
-from autoscaler.signals import CustomSignal
+from autoscaler.pools import WorkerPool
+from autoscaler.signals import BUILT_IN, CustomSignal
+from autoscaler.windows import Headroom
 from tests.decide.builders import NOW_S, decided, full, snapshot, waiting, worker
 
 QUEUE: Final = CustomSignal(name="orders_queue", query="sum(orders_queued)", per_worker_target=200)
@@ -104,6 +107,18 @@ def test_the_largest_of_all_demands_wins() -> None:
     calm = msgspec.structs.replace(seen, pods=())
     decision = judged(calm, policy(QUEUE, msgspec.structs.replace(AGE, step=3)))
     assert decision.message.startswith("Launching 3 workers: age is")
+
+
+def test_no_signal_may_be_called_like_one_that_decisions_bring_themselves() -> None:
+    """Its growth would be told as that one's, and judged as that one's too."""
+    pools = (WorkerPool(name="general", instance_types=("t3.small",), min=1),)
+    of = msgspec.structs.replace(
+        policy(),
+        workers=Workers(min=1, max=10, pools=pools),
+        headroom=Headroom(workers=1),
+        forecast=Forecast(mode="on"),
+    )
+    assert {signal.name for signal in look(of=of).signals} == BUILT_IN
 
 
 def test_a_burst_shorter_than_the_window_asks_for_nothing() -> None:
