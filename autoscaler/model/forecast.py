@@ -44,12 +44,12 @@ class KeptForecast(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     made_at_s: int
     """When the history was asked for, answered or not: not again before its time."""
     now: Demand = Demand()
-    """What was measured then."""
+    """What was measured at the last answer."""
     slots: tuple[KeptSlot, ...] = ()
     earlier_days: int = 0
     """How many of them had a value."""
     problem: str = ""
-    """Why there is none."""
+    """Why there is none, or none that is new."""
     compared: tuple[tuple[int, int], ...] = ()
     """Workers that were foreseen for a moment, and that it needed: the last day's, the newest last."""
 

@@ -97,9 +97,11 @@ def _made(
     history: DemandHistory, before: KeptForecast | None, need: Need, policy: Policy, *, now_s: int
 ) -> KeptForecast:
     """A new forecast, and how the last one did."""
-    compared = before.compared if before is not None else ()
     if history.problem:
-        return KeptForecast(made_at_s=now_s, compared=compared, problem=history.problem)
+        # No answer says nothing of the next half hour: what the last one said of it holds as far as it reaches.
+        kept = before if before is not None else KeptForecast(made_at_s=now_s)
+        return msgspec.structs.replace(kept, made_at_s=now_s, problem=history.problem)
+    compared = before.compared if before is not None else ()
     slots = [
         KeptSlot(at_s=at_s, demand=demand)
         for at_s in sorted({slot.at_s for slot in history.slots})

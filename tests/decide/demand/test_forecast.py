@@ -242,6 +242,26 @@ def test_without_history_there_is_none_and_nothing_is_held_up(past: DemandHistor
     assert not look(None, state=State(forecast=decision.forecast)).asks.history, "not again for ten minutes"
 
 
+def test_a_question_that_fails_takes_away_nothing_that_is_foreseen_already() -> None:
+    """One timeout before noon would let workers go that are launched again once it is answered."""
+    first_s = NOW_S - NOW_S % SLOT_S
+    slots = tuple(KeptSlot(at_s=first_s + slot * SLOT_S, demand=cpu(4)) for slot in range(7))
+    record = KeptForecast(made_at_s=NOW_S - 600, now=NOW, slots=slots, earlier_days=5, compared=((2, 2),))
+    failed = DemandHistory(problem="no answer in 2 s")
+    shrunk = _shrunk(failed, policy(), State(forecast=record))
+    assert len(shrunk.state.removals) == 0
+    assert shrunk.forecast == msgspec.structs.replace(record, made_at_s=NOW_S, problem="no answer in 2 s")
+    grown = look(failed, state=State(forecast=record))
+    assert grown.message == "Launching 2 workers: 5 earlier days ask for 4 workers at 08:00 (UTC); 2 are needed now."
+    assert grown.foreseen is not None
+    assert (grown.foreseen.problem, grown.foreseen.compared) == ("no answer in 2 s", 1)
+    # It reaches no farther for that.
+    late = msgspec.structs.replace(record, slots=slots[:1], made_at_s=NOW_S - 3_600)
+    seen = snapshot([worker(number) for number in range(4)], at_s=first_s + SLOT_S)
+    calm = State(forecast=late, last_scale_up_s=NOW_S - 7_000)
+    assert len(judged(msgspec.structs.replace(seen, history=failed), policy(), calm).state.removals) == 3
+
+
 def test_one_that_is_too_old_says_nothing() -> None:
     record = KeptForecast(made_at_s=NOW_S - 7200, now=NOW, slots=(KeptSlot(at_s=NOW_S - 7000, demand=cpu(9)),))
     decision = look(None, state=State(forecast=record))
