@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from autoscaler.decide.demand.schedules import LONGEST_AHEAD_S
+from autoscaler.forecast import AHEAD_S as FORESEEN_S
 from autoscaler.forecast import REFRESH_S, SLOT_S
 from autoscaler.simulator.soak.assumptions import CLOCKS_DIFFER_S, NOTICED_WITHIN_S
 from autoscaler.simulator.soak.clockwork import AHEAD_S, limits_between
@@ -49,8 +50,10 @@ def a_forecast_stays_within_its_cap(watch: Watch, saved: Saved) -> str | None:
     days = watch.cluster.recorder.past
     if not launches or not isinstance(days, Days):
         return None
-    now_s = watch.cluster.now_s
-    needed = days.most_between(now_s - REFRESH_S - 2 * SLOT_S - NOTICED_WITHIN_S, now_s)
+    now_s, kept = watch.cluster.now_s, saved.new.forecast
+    # After a question that failed the last answer holds as far as it reaches.
+    made_s = REFRESH_S + (FORESEEN_S if kept is not None and kept.problem else 0)
+    needed = days.most_between(now_s - made_s - 2 * SLOT_S - NOTICED_WITHIN_S, now_s)
     least = limits_between(
         watch.policies_since(now_s - NOTICED_WITHIN_S), now_s - NOTICED_WITHIN_S, now_s + AHEAD_S
     ).most_min
