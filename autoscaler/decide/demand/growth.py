@@ -1,6 +1,7 @@
 """How many workers to add: the largest demand, within min, max and the step."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -62,8 +63,28 @@ def plan_growth(
 ) -> GrowPlan:
     """Combine the demands. `replacing`: workers that EC2 takes away and that the pods do not ask for by themselves.
 
-    `foreseen`: the forecast's own.
+    `foreseen`: the forecast's own. More than may be had of it is no reason to refuse anything, nor to hold anything up.
     """
+    planned = partial(_planned, snapshot, fleet, state, policy, pods=pods, headroom=headroom, replacing=replacing)
+    plan = planned(foreseen)
+    if plan.reason == FORECAST and plan.growth is None:
+        others = planned([msgspec.structs.replace(signal, wants=None) for signal in foreseen])
+        return msgspec.structs.replace(others, wanted=plan.wanted)  # who is about to leave costs no more by staying
+    return plan
+
+
+def _planned(
+    snapshot: Snapshot,
+    fleet: FleetView,
+    state: State,
+    policy: Policy,
+    foreseen: Sequence[Signal],
+    *,
+    pods: PodDemand,
+    headroom: HeadroomDemand,
+    replacing: int,
+) -> GrowPlan:
+    """The largest of all demands, as far as it may be had."""
     coming = fleet.ready + fleet.joining
     # A worker that is NotReady for a moment is not gone: repair says when it is, and opens its removal.
     recovering = len(recovering_workers(fleet, policy, now_s=snapshot.taken_at_s))

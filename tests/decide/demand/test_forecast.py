@@ -13,15 +13,20 @@ from autoscaler.model import (
     Decision,
     Demand,
     DemandHistory,
+    JoinFailures,
     KeptForecast,
     KeptSlot,
     MetricsStatus,
     PastSlot,
+    RemovalPhase,
+    SeenSignal,
     Snapshot,
     State,
 )
-from autoscaler.policy import Policy, ScaleDown, Workers
-from tests.decide.builders import NOW_S, ROOM, decided, snapshot, waiting, worker
+from autoscaler.policy import Cost, Policy, ScaleDown, Workers
+from autoscaler.pools import WorkerPool
+from autoscaler.signals import CustomSignal
+from tests.decide.builders import NOW_S, ROOM, decided, removal, snapshot, waiting, worker
 
 ON: Final = Forecast(mode="on", days=5, weeks=0, horizon_s=600)
 CORES: Final = ROOM.cpu_millicores
@@ -143,6 +148,44 @@ def test_max_holds(high: int, launched: int) -> None:
     decision = look(history(days(5, 5, 5)), policy(high=high))
     assert (decision.growth.count if decision.growth is not None else 0) == launched
     assert decision.action is not Action.HELD_BACK, "who foresees too much is no reason for an alarm"
+
+
+GENERAL: Final = WorkerPool(name="general", instance_types=("t3.small",), max=2)
+BROKEN: Final = State(join_failures=JoinFailures(failures=3, failed_at_s=NOW_S - 60, until_s=NOW_S + 600))
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        pytest.param({"workers": Workers(min=1, max=10, pools=(GENERAL,))}, State(), id="the pools' max"),
+        pytest.param({"cost": Cost(max_usd_per_hour=0.05, usd_per_hour={"t3.small": 0.02})}, State(), id="cost cap"),
+        pytest.param({}, BROKEN, id="launches that fail"),
+    ],
+)
+def test_nothing_is_refused_or_held_up_for_what_may_not_be_had(changes: dict[str, Any], state: State) -> None:
+    of = msgspec.structs.replace(policy(), **changes)
+    decision = look(history(days(5, 5, 5)), of, state)
+    assert (decision.action, decision.growth) == (Action.NONE, None)
+    assert decision.message.startswith("Nothing to do: ")
+    assert _uncapped(decision) == 5, "it is told all the same"
+    # A demand that is no foresight is refused as ever, by its own name, though it is the smaller one.
+    of = msgspec.structs.replace(of, signals=(CustomSignal(name="queue", query="q", per_worker_target=10),))
+    seen = msgspec.structs.replace(
+        snapshot([worker(number) for number in range(2)]),
+        history=history(days(5, 5, 5)),
+        signals=(SeenSignal(name="queue", now=30.0, least=30.0, most=30.0),),
+    )
+    refused = judged(seen, of, state)
+    assert refused.action is Action.HELD_BACK
+    assert refused.message.startswith("Queue asks for 3 workers: 30 / 10 each, which asks for 1 worker more; ")
+
+
+def test_who_is_about_to_leave_is_taken_back_though_nobody_more_may_be_had() -> None:
+    capped = msgspec.structs.replace(policy(), cost=Cost(max_usd_per_hour=0.065, usd_per_hour={"t3.small": 0.02}))
+    seen = msgspec.structs.replace(snapshot([worker(number) for number in range(3)]), history=history(days(5, 5, 5)))
+    leaving = State(removals=(removal(1, RemovalPhase.DRAINED),))
+    (one,) = judged(seen, capped, leaving).state.removals
+    assert one.phase is RemovalPhase.UNCORDONING
 
 
 @pytest.mark.parametrize("changes", [{"tainted": True}, {"cordoned": True}], ids=str)
