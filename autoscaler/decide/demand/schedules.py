@@ -44,6 +44,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     coming_min: int = 0
     """The highest min within half an hour: a shrink leaves as many, growth does not ask for them yet."""
     coming_by: str = ""
+    coming_headroom: tuple[Headroom, ...] = ()
+    """What more is to stay free within half an hour: alike."""
     schedules: tuple[Schedule, ...] = ()
     """The windows that hold, and those that are served ahead."""
 
@@ -58,10 +60,11 @@ def limits_at(policy: Policy, state: State, now_s: int) -> Limits:
     edges = {edge_s for rows in spans.values() for span in rows for edge_s in span if now_s < edge_s <= spared_s}
     now = _merged(policy, own, spans, now_s)
     least = coming = now
-    headroom = dict.fromkeys(now.headroom)
+    headroom, spared = dict.fromkeys(now.headroom), dict.fromkeys(now.headroom)
     for edge_s in sorted(edges):
         then = _merged(policy, own, spans, edge_s)
         coming = then if then.min > coming.min else coming
+        spared |= dict.fromkeys(then.headroom)
         if edge_s <= until_s:
             least = then if then.min > least.min else least
             headroom |= dict.fromkeys(then.headroom)
@@ -73,6 +76,7 @@ def limits_at(policy: Policy, state: State, now_s: int) -> Limits:
         max_by=now.max_by if now.max >= least.min else least.min_by,
         coming_min=coming.min,
         coming_by=coming.min_by,
+        coming_headroom=tuple(one for one in spared if one not in headroom),
         schedules=tuple(_told(policy, spans, now_s, until_s)),
     )
 

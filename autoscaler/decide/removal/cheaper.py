@@ -164,7 +164,8 @@ class _Judged:
             return False
         # What is to stay free is asked for again in a moment: they have to bring as much as leaves.
         leaves = worker.node.allocatable if worker.node is not None else None
-        return not look.limits.headroom or (leaves is not None and leaves.fits_in(whole))
+        asked = look.limits.headroom or look.limits.coming_headroom
+        return not asked or (leaves is not None and leaves.fits_in(whole))
 
 
 def _type_of(worker: Worker) -> str:

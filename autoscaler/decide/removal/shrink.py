@@ -375,8 +375,12 @@ class _Choice:
         """What would not stay free without it. max comes first: what is too many goes whatever is to stay free."""
         if self._fleet.existing - len(self.chosen) > self._policy.workers.max:
             return None
-        lost = self._elsewhere.headroom_lost(worker, self.chosen, self._places, self._limits.headroom)
-        return None if lost is None else Why("needed", f"headroom: {lost} would not stay free")
+        limits = self._limits
+        for headrooms, when in ((limits.headroom, ""), (limits.coming_headroom, " of a schedule, soon")):
+            lost = self._elsewhere.headroom_lost(worker, self.chosen, self._places, headrooms)
+            if lost is not None:
+                return Why("needed", f"headroom{when}: {lost} would not stay free")
+        return None
 
     def _too_full(self, worker: Worker) -> Why | None:
         gone = {worker.key, *(other.key for other in self.chosen)}

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autoscaler.ask.lines import line
 from autoscaler.decide.demand.schedules import Limits, ahead_s, in_force, limits_at, spans_of
 from autoscaler.model import State
 from autoscaler.policy import Policy, Workers
 from autoscaler.windows import DAYS, Headroom, Window
-from tests.decide.builders import decided, snapshot, worker
+from tests.decide.builders import decided, pod, snapshot, worker
 
 ZONES = ("Europe/Berlin", "America/New_York", "Australia/Lord_Howe")
 """Two that change in other weeks, and one that changes by half an hour, in the other half of the year."""
@@ -351,6 +352,26 @@ def test_nobody_leaves_who_would_be_launched_again_at_once(before_s: int, leavin
     assert (len(decision.state.removals), decision.growth) == (leaving, None)
     assert not said or {row.reason for row in decision.blocked} == {said}
     assert leaving or before_s == 1800 or "min of the schedule shop is 6" in decision.message
+
+
+@pytest.mark.parametrize(
+    ("before_s", "leaving"), [pytest.param(1801, 4, id="long before"), pytest.param(1800, 0, id="not so soon before")]
+)
+def test_nor_who_is_to_stay_free_in_half_an_hour(before_s: int, leaving: int) -> None:
+    """As headroom what five of six have is asked for, beside a pod on one: they would be launched again for it."""
+    now_s = BEGINS_S - before_s
+    sale = policy(times("09:00", "21:00", name="sale", min=None, headroom=Headroom(workers=5)))
+    old = {"launched_at_s": now_s - 7200}
+    machines = [worker(1, of=old, pods=[pod("one", cpu=900)]), *(worker(n, of=old) for n in range(2, 7))]
+    decision = decided(snapshot(machines, at_s=now_s), JOINED, sale)
+    assert (len(decision.state.removals), decision.growth) == (leaving, None)
+    if not leaving:
+        (row, *_) = decision.blocked
+        assert row.text == "headroom of a schedule, soon: the room of 5 new workers would not stay free"
+        assert line(row.subject, row.text, code=row.code).fields == ("schedules[].headroom",)
+    # Growth does not ask for it yet, as it does not for a min.
+    few = snapshot([worker(1, of=old), worker(2, of=old)], at_s=now_s)
+    assert decided(few, JOINED, sale).growth is None
 
 
 def test_who_is_above_max_goes_whatever_comes_soon() -> None:
