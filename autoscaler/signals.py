@@ -40,7 +40,7 @@ class CustomSignal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     below: Threshold | None = None
     """Nobody leaves unless it stayed below all through the shrink window; None: at or below `above`."""
     step: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
-    """Workers more, each time it stayed above through the window."""
+    """Workers more, each time it stayed above through the window; a new one begins with the last launch's workers."""
     window_s: Annotated[int, msgspec.Meta(ge=2, le=LONGEST_WINDOW_S)] = 60
     """The smallest value in it counts for growth; for staying the largest in it and in `scale_down.window_s`."""
 

@@ -68,6 +68,16 @@ def test_what_it_wants_stays_though_the_workers_are_idle() -> None:
     assert [document["action"] for document in documents].count("scale_down") == 0
 
 
+@pytest.mark.parametrize("every_s", [120, 30])
+def test_a_threshold_that_stays_exceeded_launches_one_step_a_window(every_s: int) -> None:
+    slow = CustomSignal(name="age", query="max(age_seconds)", above=30, window_s=900)
+    cluster = shop(slow, age=constant(100.0))
+    documents = cluster.sweep_for(3600, every_s=every_s)
+    launched = [document["message"] for document in documents if document["action"] == "scale_up"]
+    assert 2 <= len(launched) <= 3600 // slow.window_s
+    assert set(launched) == {"Launching 1 worker: age is 100 or more, above 30 for all of the last 900 s."}
+
+
 @pytest.mark.parametrize(
     ("source", "told"),
     [

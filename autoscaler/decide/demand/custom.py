@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from autoscaler.decide.demand.keeping import Keeping, most_kept
-from autoscaler.decide.fleet import FleetView
-from autoscaler.model import Blocked, SeenSignal, Signal, SignalFailure, Snapshot
+from autoscaler.decide.fleet import FleetView, Standing
+from autoscaler.model import Blocked, SeenSignal, Signal, SignalFailure, Snapshot, State
 from autoscaler.policy import Policy
 from autoscaler.signals import CustomSignal
 
@@ -24,14 +24,15 @@ _ROUNDING: Final = 1e-9
 _NOT_SEEN: Final = "it was not asked for yet"
 
 
-def custom_signals(snapshot: Snapshot, fleet: FleetView, policy: Policy) -> Iterator[Signal]:
+def custom_signals(snapshot: Snapshot, fleet: FleetView, state: State, policy: Policy) -> Iterator[Signal]:
     """One a signal of the policy, once they were looked at."""
+    stood_s = _stood_s(fleet, state, snapshot.taken_at_s)
     for rule, seen in _pairs(snapshot, policy):
         yield Signal(
             name=rule.name,
             value=seen.now,
             threshold=rule.per_worker_target if rule.per_worker_target is not None else rule.above,
-            wants=_wants(rule, seen, fleet),
+            wants=_wants(rule, seen, fleet, stood_s),
         )
 
 
@@ -70,12 +71,28 @@ def _pairs(snapshot: Snapshot, policy: Policy) -> Iterator[tuple[CustomSignal, S
     yield from ((rule, seen[rule.name]) for rule in policy.signals if rule.name in seen)
 
 
-def _wants(rule: CustomSignal, seen: SeenSignal, fleet: FleetView) -> int | None:
+def _wants(rule: CustomSignal, seen: SeenSignal, fleet: FleetView, stood_s: float) -> int | None:
     if seen.least is None:
         return None
     if rule.per_worker_target is not None:
         return _workers(seen.least, rule.per_worker_target)
-    return fleet.ready + rule.step if rule.above is not None and seen.least > rule.above else None
+    if rule.above is None or seen.least <= rule.above or stood_s < rule.window_s:
+        return None
+    return fleet.ready + rule.step
+
+
+def _stood_s(fleet: FleetView, state: State, now_s: int) -> float:
+    """How long the workers of the last growth have been Ready, in seconds; infinite where none of it is there.
+
+    What a threshold held before says nothing of the workers that came for it: one step would follow the other, a join
+    apart, whatever the window. By the join that was seen last, as no Node tells when it became Ready.
+    """
+    if fleet.joining:
+        return 0.0
+    last_s = state.last_scale_up_s
+    nodes = (worker.node for worker in fleet.having(Standing.READY))
+    came = last_s is not None and any(node is not None and (node.created_at_s or 0) >= last_s for node in nodes)
+    return now_s - last_s - state.join_times_s[-1] if came and last_s is not None and state.join_times_s else math.inf
 
 
 def _keeps(rule: CustomSignal, seen: SeenSignal, fleet: FleetView, policy: Policy) -> Keeping:

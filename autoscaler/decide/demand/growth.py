@@ -101,7 +101,7 @@ def _planned(
         ),
         *_headroom_signal(headroom, coming + pods.extra, recovering),
         *minima.signals(coming + pods.extra),
-        *custom_signals(snapshot, fleet, policy),
+        *custom_signals(snapshot, fleet, state, policy),
         *foreseen,
     )
     # Signals that want more than there is, in this order where they want the same.

@@ -11,7 +11,7 @@ from autoscaler.policy import Policy, ScaleDown, Workers
 from autoscaler.pools import WorkerPool
 from autoscaler.signals import BUILT_IN, CustomSignal
 from autoscaler.windows import Headroom
-from tests.decide.builders import NOW_S, decided, full, snapshot, waiting, worker
+from tests.decide.builders import NOW_S, decided, full, launch, snapshot, waiting, worker
 
 QUEUE: Final = CustomSignal(name="orders_queue", query="sum(orders_queued)", per_worker_target=200)
 AGE: Final = CustomSignal(name="age", query="max(age_seconds)", above=30, below=10, step=2)
@@ -78,6 +78,30 @@ def test_it_grows_and_says_so() -> None:
 def test_a_threshold_says_so_too() -> None:
     decision = look(held("age", 42.0), of=policy(AGE))
     assert decision.message == "Launching 2 workers: age is 42 or more, above 30 for all of the last 60 s."
+
+
+@pytest.mark.parametrize(
+    ("rule", "state", "age_s", "wants"),
+    [
+        pytest.param(ABOVE, State(last_scale_up_s=NOW_S - 100, join_times_s=(600, 60)), 60, None, id="Ready for 40 s"),
+        pytest.param(ABOVE, State(last_scale_up_s=NOW_S - 119, join_times_s=(60,)), 60, None, id="for 59 s"),
+        pytest.param(ABOVE, State(last_scale_up_s=NOW_S - 120, join_times_s=(60,)), 60, 3, id="all through the window"),
+        pytest.param(ABOVE, State(last_scale_up_s=NOW_S - 100, join_times_s=(60,)), 101, 3, id="no worker came of it"),
+        pytest.param(ABOVE, State(join_times_s=(60,)), 60, 3, id="never grown"),
+        pytest.param(AGE, State(launches=(launch(ids=[7]),)), 7_200, None, id="one of two is on its way"),
+        pytest.param(
+            QUEUE, State(last_scale_up_s=NOW_S - 100, join_times_s=(60,)), 60, 1, id="a target counts all workers"
+        ),
+    ],
+)
+def test_a_threshold_waits_a_window_for_what_was_launched_last(
+    rule: CustomSignal, state: State, age_s: int, wants: int | None
+) -> None:
+    """Else one step follows the other, a join apart, whatever the window."""
+    machines = [worker(1), worker(2, created_at_s=NOW_S - age_s)]
+    seen = msgspec.structs.replace(snapshot(machines), signals=(held(rule.name, 31.0),))
+    (signal,) = [one for one in judged(seen, policy(rule), state).signals if one.name == rule.name]
+    assert (signal.value, signal.wants) == (31.0, wants)
 
 
 @pytest.mark.parametrize(
