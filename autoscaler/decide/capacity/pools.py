@@ -128,6 +128,16 @@ def fillers(fleet: FleetView, policy: Policy) -> tuple[WorkerPool, ...]:
     return tuple(sorted(open_ones or pools, key=order))
 
 
+def fillers_room(fleet: FleetView, policy: Policy, asked: Iterable[NewWorkers]) -> int | None:
+    """How many more the fillers may have beside what is asked for; None where one of them has no max of its own."""
+    room, pools, taken = rooms(fleet, policy), fillers(fleet, policy), Counter[str]()
+    if any(pool.name not in room for pool in pools):
+        return None
+    for new in asked:
+        taken[new.pool] += new.count
+    return sum(max(0, room[pool.name] - taken[pool.name]) for pool in pools)
+
+
 def in_turn(fleet: FleetView, policy: Policy) -> tuple[WorkerPool, ...]:
     """All pools, the fillers first."""
     first = fillers(fleet, policy)

@@ -12,7 +12,8 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.decide.capacity.pools import in_turn, rooms
+from autoscaler.decide.capacity.pools import fillers_room, in_turn, rooms
+from autoscaler.decide.demand.held import held_by_pools
 from autoscaler.decide.demand.pods import MOST_WORKERS, PodDemand
 from autoscaler.decide.fleet import FleetView, Standing
 from autoscaler.decide.scheduling.asking import zones_that_matter
@@ -84,14 +85,19 @@ def headroom_demand(
         return _NOT_NOW
     judged = _Judged(snapshot, fleet, policy, picture, pods)
     asked = [one for headroom in headrooms for one in judged.demands(headroom)]
-    best = max(asked, key=lambda one: one.missing or 0)
-    blocked = [row for one in asked for row in one.blocked]
     room = max(0, policy.workers.max - fleet.existing - pods.extra)
-    if best.missing is not None and best.missing > room:
-        why = f"{best.short_of} does not stay free; {best.missing} more workers are wanted and {room} may come"
-        blocked.append(Blocked(subject=SUBJECT, code="at_max", text=why))
-        best = msgspec.structs.replace(best, missing=room)
+    best = _within(room, max(asked, key=lambda one: one.missing or 0), "at_max")
+    blocked = dict.fromkeys(row for one in (*asked, best) for row in one.blocked)
     return msgspec.structs.replace(best, blocked=tuple(blocked))
+
+
+def _within(room: int, demand: HeadroomDemand, code: str) -> HeadroomDemand:
+    """No more of it than may come, and what is missing then told."""
+    if demand.missing is None or demand.missing <= room:
+        return demand
+    why = f"{demand.short_of} does not stay free; {demand.missing} more workers are wanted and {room} may come"
+    row = Blocked(subject=SUBJECT, code=code, text=why)
+    return msgspec.structs.replace(demand, missing=room, blocked=(*demand.blocked, row))
 
 
 class _Judged:
@@ -101,7 +107,7 @@ class _Judged:
         zones = zones_that_matter(snapshot, fleet, picture.machines, [group.rules for group in pods.placed])
         self._fresh = FreshWorkers(picture, in_turn(fleet, policy), zones)
         self._rooms = rooms(fleet, policy)
-        self._picture, self._pods = picture, pods
+        self._picture, self._pods, self._fleet, self._policy = picture, pods, fleet, policy
         self._sizes = sizes_of(snapshot)
         self._first = self._fresh.templates[0]
 
@@ -132,7 +138,9 @@ class _Judged:
             why = f"a new worker ({self._first.instance_type}) has too little left for pods"
             row = Blocked(subject=SUBJECT, code="unattainable", text=why)
             return msgspec.structs.replace(NO_HEADROOM, blocked=(row,))
-        return HeadroomDemand(missing=missing, short_of=what)
+        demand = HeadroomDemand(missing=missing, short_of=what)
+        may_come = fillers_room(self._fleet, self._policy, self._pods.new_workers)
+        return demand if may_come is None else _within(may_come, demand, "pools_at_max")
 
     def _for_shape(self, shape: PodShape) -> HeadroomDemand:
         rules = _rules_of(shape, self._first)
@@ -147,7 +155,12 @@ class _Judged:
         blocked: tuple[Blocked, ...] = ()
         if refusal is not None and any(group.rules == rules for group in sizing.left):
             blocked = (blocked_by(SUBJECT, refusal.why),)
-        beyond = Counter({_key(new): new.count for new in self._fresh.as_workers(sizing.new_nodes)})
+        new_workers = self._fresh.as_workers(sizing.new_nodes)
+        held = held_by_pools(sizing.left, self._fresh, new_workers, self._fleet, self._policy).get(rules)
+        if held is not None:
+            why = f"{_in_words(shape)} does not stay free; {held.why.text}"
+            blocked = (*blocked, Blocked(subject=SUBJECT, code=held.why.code, text=why))
+        beyond = Counter({_key(new): new.count for new in new_workers})
         beyond -= Counter({_key(new): new.count for new in self._pods.new_workers})
         return HeadroomDemand(
             missing=max(0, sizing.total - self._pods.extra),

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autoscaler.model import Action, Decision, MetricsStatus, NewWorkers, Snapshot, State
-from autoscaler.policy import Policy
+from autoscaler.policy import Policy, Workers
+from autoscaler.pools import WorkerPool
 from autoscaler.windows import Headroom, PodShape
 from tests.decide.builders import (
     ROOM,
@@ -140,6 +141,30 @@ def test_it_asks_for_no_more_than_max_leaves_and_nothing_is_refused_for_it() -> 
         "at_max: the room of 4 new workers does not stay free; 4 more workers are wanted and 0 may come"
     )
     assert launched(decided(snapshot(3), its_policy=roomy(Headroom(workers=4), high=5))) == 2
+
+
+@pytest.mark.parametrize(
+    ("headroom", "most", "growth", "told"),
+    [
+        pytest.param(Headroom(workers=4), 3, 0, "pools_at_max: the room of 4 new workers does not stay free; 4 more "
+                     "workers are wanted and 0 may come", id="workers, none may come"),
+        pytest.param(Headroom(workers=4), 5, 2, "pools_at_max: the room of 4 new workers does not stay free; 4 more "
+                     "workers are wanted and 2 may come", id="workers, two may come"),
+        pytest.param(shape(900, count=8), 3, 0, "pool_at_max: room for 8 pods of 0.9 CPU and 100 MiB does not stay "
+                     "free; pool general has a max of 3 and 3 exist", id="a shape, none may come"),
+        pytest.param(shape(900, count=8), 5, 2, "pool_at_max: room for 8 pods of 0.9 CPU and 100 MiB does not stay "
+                     "free; pool general has a max of 3 and 3 exist", id="a shape, two may come"),
+        pytest.param(shape(900, count=2), 4, 1, "", id="enough may come"),
+    ],
+)  # fmt: skip
+def test_nor_for_more_than_the_pools_may_have(headroom: Headroom, most: int, growth: int, told: str) -> None:
+    """It was refused at each look, which held up all else, or never told."""
+    pools = (WorkerPool(name="general", instance_types=("t3.small",), max=most),)
+    decision = decided(snapshot(3), its_policy=roomy(headroom, workers=Workers(min=2, max=10, pools=pools)))
+    assert launched(decision) == growth
+    assert decision.action is (Action.SCALE_UP if growth else Action.NONE)
+    told = told.replace("max of 3", f"max of {most}")
+    assert [row.reason for row in decision.blocked if row.subject == "headroom"] == ([told] if told else [])
 
 
 @pytest.mark.parametrize(
