@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from autoscaler.decide.demand.keeping import Keeping, most_kept
-from autoscaler.decide.fleet import FleetView, Standing
+from autoscaler.decide.fleet import FleetView, Standing, not_for
 from autoscaler.model import Blocked, SeenSignal, Signal, SignalFailure, Snapshot, State
 from autoscaler.policy import Policy
 from autoscaler.signals import CustomSignal
@@ -24,15 +24,17 @@ _ROUNDING: Final = 1e-9
 _NOT_SEEN: Final = "it was not asked for yet"
 
 
-def custom_signals(snapshot: Snapshot, fleet: FleetView, state: State, policy: Policy) -> Iterator[Signal]:
-    """One a signal of the policy, once they were looked at."""
+def custom_signals(
+    snapshot: Snapshot, fleet: FleetView, state: State, policy: Policy, *, recovering: int
+) -> Iterator[Signal]:
+    """One a signal of the policy, once they were looked at. `recovering`: NotReady workers that are waited for."""
     stood_s = _stood_s(fleet, state, snapshot.taken_at_s)
     for rule, seen in _pairs(snapshot, policy):
         yield Signal(
             name=rule.name,
             value=seen.now,
             threshold=rule.per_worker_target if rule.per_worker_target is not None else rule.above,
-            wants=_wants(rule, seen, fleet, stood_s),
+            wants=_wants(rule, seen, fleet, stood_s, recovering),
         )
 
 
@@ -58,7 +60,8 @@ def why_it_asks(snapshot: Snapshot, policy: Policy, signal: Signal) -> str:
     for rule, seen in _pairs(snapshot, policy):
         if rule.name == signal.name and seen.least is not None:
             if rule.per_worker_target is not None:
-                return f"{rule.name} asks for {signal.wants} workers: {_told(seen.least, rule.per_worker_target)}"
+                wanted = _workers(seen.least, rule.per_worker_target)
+                return f"{rule.name} asks for {wanted} workers: {_told(seen.least, rule.per_worker_target)}"
             return (
                 f"{rule.name} is {_number(seen.least)} or more, above {_number(rule.above or 0.0)} for all of the last "
                 f"{rule.window_s} s"
@@ -71,11 +74,11 @@ def _pairs(snapshot: Snapshot, policy: Policy) -> Iterator[tuple[CustomSignal, S
     yield from ((rule, seen[rule.name]) for rule in policy.signals if rule.name in seen)
 
 
-def _wants(rule: CustomSignal, seen: SeenSignal, fleet: FleetView, stood_s: float) -> int | None:
+def _wants(rule: CustomSignal, seen: SeenSignal, fleet: FleetView, stood_s: float, recovering: int) -> int | None:
     if seen.least is None:
         return None
     if rule.per_worker_target is not None:
-        return _workers(seen.least, rule.per_worker_target)
+        return not_for(recovering, _workers(seen.least, rule.per_worker_target), fleet)
     if rule.above is None or seen.least <= rule.above or stood_s < rule.window_s:
         return None
     return fleet.ready + rule.step

@@ -122,6 +122,26 @@ def test_it_stays_within_the_limits(limits: dict[str, Any], launched: int, messa
     assert message in decision.message
 
 
+@pytest.mark.parametrize(
+    ("unready", "value", "launched"),
+    [
+        pytest.param(1, 1000.0, 0, id="it is waited for"),
+        pytest.param(5, 1000.0, 0, id="all at once: the cause is elsewhere"),
+        pytest.param(1, 1400.0, 2, id="what is wanted beside it"),
+        pytest.param(0, 1400.0, 2, id="none is"),
+    ],
+)
+def test_a_worker_that_is_not_ready_for_a_moment_is_not_replaced_for_it(
+    unready: int, value: float, launched: int
+) -> None:
+    machines = [worker(number, ready=number >= unready) for number in range(5)]
+    decision = judged(
+        msgspec.structs.replace(snapshot(machines), signals=(held("orders_queue", value),)), policy(QUEUE)
+    )
+    assert (decision.growth.count if decision.growth is not None else 0) == launched
+    assert not launched or decision.message.endswith("orders_queue asks for 7 workers: 1,400 / 200 each.")
+
+
 def test_the_largest_of_all_demands_wins() -> None:
     seen = msgspec.structs.replace(
         snapshot([full(1), full(2)], [waiting(f"w{n}") for n in range(12)]),

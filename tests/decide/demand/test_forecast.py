@@ -197,6 +197,13 @@ def test_workers_that_take_no_pods_count_like_others(changes: dict[str, Any]) ->
     assert decision.growth is None
 
 
+def test_a_worker_that_is_not_ready_for_a_moment_is_not_replaced_for_it() -> None:
+    for unready, launched in ((1, 0), (5, 0), (0, 0)):
+        seen = snapshot([worker(number, ready=number >= unready) for number in range(5)])
+        decision = judged(msgspec.structs.replace(seen, history=history(days(5, 5, 5))), policy())
+        assert (decision.growth.count if decision.growth is not None else 0) == launched
+
+
 def test_what_waits_comes_first_and_the_larger_wins() -> None:
     seen = snapshot([worker(1)], [waiting(f"w{n}", cpu=1800) for n in range(8)])
     decision = judged(msgspec.structs.replace(seen, history=history(days(3, 3, 3))), policy())
