@@ -6,7 +6,7 @@ from autoscaler.decide.demand.custom import kept_by_signals
 from autoscaler.decide.demand.forecast import NO_FORECAST, ForecastDemand, forecast_demand
 from autoscaler.decide.demand.growth import NO_PLACE, GrowPlan, plan_blind_growth, plan_growth
 from autoscaler.decide.demand.headroom import NO_HEADROOM, HeadroomDemand, headroom_demand
-from autoscaler.decide.demand.keeping import most_kept
+from autoscaler.decide.demand.keeping import Keeping, most_kept
 from autoscaler.decide.demand.pods import NO_DEMAND, PodDemand, pod_demand
 from autoscaler.decide.demand.pool_minima import BELOW_POOL_MIN
 from autoscaler.decide.fleet import FleetView, same_fleet, view_fleet
@@ -26,7 +26,7 @@ from autoscaler.decide.scheduling.picture import take_backable
 from autoscaler.decide.words import count
 from autoscaler.model import AsideSignal, Asks, Blocked, Growth, MetricsStatus, RemovalPhase, State
 from autoscaler.state.moved import moved_in_vain, owners_moved
-from autoscaler.state.notices import mark_handled, mark_replaced
+from autoscaler.state.notices import RETIREMENT, mark_handled, mark_replaced
 from autoscaler.state.signals import set_aside, untold_failures
 from autoscaler.state.transitions import MAX_OPEN_OPERATIONS, open_operations, open_removal
 
@@ -178,9 +178,11 @@ def take_back(course: Course) -> None:
             replacing=0,
             foreseen=course.forecast.signals,
         )
-        # Where a pool lacks its own min, a worker of another pool is no help.
+        # Where a pool lacks its own min, a worker of another pool is no help. What EC2 retires goes all the same.
         for worker in take_backable(fleet) if plan.reason != BELOW_POOL_MIN else ():
-            if worker.removal is not None and plan.wanted > fleet.ready + fleet.joining + len(back):
+            if worker.removal is None or worker.removal.reason == RETIREMENT:
+                continue
+            if plan.wanted > fleet.ready + fleet.joining + len(back):
                 back.setdefault(worker.removal.operation_id, "more workers are wanted")
     course.wanted_back = back
 
@@ -234,14 +236,14 @@ def retire(course: Course) -> None:
     look = course.look
     if course.another_comes_first or course.pods.waiting:
         return
-    plan = course.retirement = plan_retirement(look, course.state, course.fleet)
+    plan = course.retirement = plan_retirement(look, course.state, course.fleet, kept=_kept(course))
     worker = plan.removes
     if plan.notice is not None and plan.launches:
-        growth = Growth(workers=plan.launches, reason="retirement")
+        growth = Growth(workers=plan.launches, reason=RETIREMENT)
         course.grow = msgspec.structs.replace(course.grow, wanted=course.fleet.ready + 1, growth=growth)
         course.state = mark_replaced(course.state, plan.notice.kind, plan.notice.subject)
     elif worker is not None and worker.instance is not None and open_operations(course.state) < MAX_OPEN_OPERATIONS:
-        removal = new_removal(look, worker.instance, worker.node, reason="retirement", phase=RemovalPhase.DRAINING)
+        removal = new_removal(look, worker.instance, worker.node, reason=RETIREMENT, phase=RemovalPhase.DRAINING)
         course.state = open_removal(course.state, removal, counts_as_scale_down=False)
         course.repaired = True
         look.done.append(f"{worker.title} will be retired by EC2: it is drained in time")
@@ -281,7 +283,7 @@ def shrink(course: Course) -> None:
         distrusted=pods.distrusted,
         now_s=look.now_s,
         limits=look.limits,
-        kept=most_kept(kept_by_signals(look.snapshot, course.fleet, look.policy), course.forecast.keeping),
+        kept=_kept(course),
     )
     for worker in course.shrink.candidates:
         if worker.instance is not None and open_operations(course.state) < MAX_OPEN_OPERATIONS:
@@ -332,6 +334,12 @@ def return_to_spot(course: Course) -> None:
         removal = new_removal(look, worker.instance, worker.node, reason=RETURN_TO_SPOT, phase=RemovalPhase.DRAINING)
         course.state = open_removal(course.state, removal, counts_as_scale_down=False)
         course.repaired = True
+
+
+def _kept(course: Course) -> Keeping:
+    """How many stay although neither pods nor use ask for them."""
+    look = course.look
+    return most_kept(kept_by_signals(look.snapshot, course.fleet, look.policy), course.forecast.keeping)
 
 
 def _replaces(course: Course) -> str:

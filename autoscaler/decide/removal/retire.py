@@ -8,6 +8,7 @@ import msgspec
 from autoscaler.decide.capacity.cost import within_cap
 from autoscaler.decide.capacity.market import in_markets
 from autoscaler.decide.capacity.pools import is_open, pool_of, rooms
+from autoscaler.decide.demand.keeping import NOBODY_KEPT, Keeping
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.elsewhere import Elsewhere
@@ -29,8 +30,11 @@ class Retirement(msgspec.Struct, frozen=True, kw_only=True):
     asks: Asks = Asks()
 
 
-def plan_retirement(look: Look, state: State, fleet: FleetView) -> Retirement:
-    """One worker at a time, the earliest first; nothing while anything else joins or leaves, or not all is known."""
+def plan_retirement(look: Look, state: State, fleet: FleetView, *, kept: Keeping = NOBODY_KEPT) -> Retirement:
+    """One worker at a time, the earliest first; nothing while anything else joins or leaves, or not all is known.
+
+    `kept`: who stays although neither pods nor use ask for it.
+    """
     # An older answer of EC2 may still show what has just been ended.
     there = [w for w in fleet.having(Standing.READY) if w.ours and not was_removed(state, w.key)]
     workers = {worker.key: worker for worker in there}
@@ -47,7 +51,7 @@ def plan_retirement(look: Look, state: State, fleet: FleetView) -> Retirement:
             continue
         why = _stays(worker, state, look.now_s)
         if why is None:
-            step = _next_step(look, state, fleet, worker, notice)
+            step = _next_step(look, state, fleet, worker, notice, kept=kept)
             return msgspec.structs.replace(step, blocked=tuple(blocked))
         blocked.append(Blocked(subject=worker.title, code="retirement", text=f"{why}; EC2 retires it"))
     return Retirement(blocked=tuple(blocked))
@@ -61,7 +65,9 @@ def _stays(worker: Worker, state: State, now_s: int) -> str | None:
     return None if held is None else str(held)
 
 
-def _next_step(look: Look, state: State, fleet: FleetView, worker: Worker, notice: Notice) -> Retirement:
+def _next_step(
+    look: Look, state: State, fleet: FleetView, worker: Worker, notice: Notice, *, kept: Keeping
+) -> Retirement:
     asks = Asks(rooms=not look.snapshot.rooms_known, pods_of=() if worker.pods is not None else (worker.title,))
     elsewhere = Elsewhere(look.snapshot, fleet, state, look.policy, now_s=look.now_s)
     asks = asks or elsewhere.asks(worker)
@@ -69,7 +75,13 @@ def _next_step(look: Look, state: State, fleet: FleetView, worker: Worker, notic
         return Retirement(asks=asks)
     places = [w for w in fleet.having(Standing.READY) if is_open(w, look.policy)]
     pool = pool_of(worker, look.policy) or look.policy.default_pool
-    enough = at_min(worker, fleet, look) is None and elsewhere.cannot_lose(worker, (), places) is None
+    free = (*look.limits.headroom, *look.limits.coming_headroom)
+    enough = (
+        at_min(worker, fleet, look) is None
+        and fleet.ready > max(kept.workers, look.limits.coming_min)
+        and elsewhere.cannot_lose(worker, (), places) is None
+        and elsewhere.headroom_lost(worker, (), places, free) is None
+    )
     may_grow = fleet.existing < look.policy.workers.max and rooms(fleet, look.policy).get(pool.name, 1) > 0
     if not enough and not notice.replaced and may_grow:
         one = (NewWorkers(pool.instance_types[0], 1, pool=pool.name),)

@@ -2,10 +2,14 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from autoscaler.model import Decision, Notice, RemovalPhase, State
+from autoscaler.forecast import Forecast
+from autoscaler.model import Decision, Demand, KeptForecast, KeptSlot, Notice, RemovalPhase, SeenSignal, State
 from autoscaler.policy import Policy
+from autoscaler.signals import CustomSignal
+from autoscaler.windows import Headroom, Window
 from tests.decide.builders import (
     NOW_S,
     Machine,
@@ -67,6 +71,46 @@ def test_then_it_is_drained_with_all_checks() -> None:
 def test_where_the_others_have_room_nothing_is_launched() -> None:
     decision = look([worker(1, pods=[pod("a", cpu=100)]), worker(2), worker(3)])
     assert (decision.growth, going(decision)) == (None, [(iid(1), RemovalPhase.DRAINING, False)])
+
+
+QUEUE = CustomSignal(name="queue", query="sum(queued)", per_worker_target=10)
+KEPT: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "signal": ({"signals": (QUEUE,)}, {"signals": (SeenSignal(name="queue", now=30.0, least=30.0, most=30.0),)}),
+    "unknown signal": ({"signals": (QUEUE,)}, {"signals": (SeenSignal(name="queue", problem="no answer"),)}),
+    "headroom": ({"headroom": Headroom(workers=3)}, {}),
+    "forecast": ({"forecast": Forecast(mode="on", horizon_s=600)}, {}),
+    "a window that comes": (
+        {"schedules": (Window(name="day", time_zone="UTC", from_time="08:20", to_time="09:00", min=3),)},
+        {},
+    ),
+}
+THREE = Demand(cpu_requested_millicores=3 * 1900)
+
+
+@pytest.mark.parametrize("what", KEPT)
+def test_whoever_is_kept_without_a_pod_is_replaced_first_too(what: str) -> None:
+    """It was drained, and taken back at the next look since more workers were wanted: time after time."""
+    changes, seen = KEPT[what]
+    its_policy = msgspec.structs.replace(policy(low=1), **changes)
+    forecast = KeptForecast(made_at_s=NOW_S, now=THREE, slots=(KeptSlot(at_s=NOW_S, demand=THREE),), earlier_days=3)
+    state = State(fence=9, notices=(IN_TWO_WEEKS,), forecast=forecast, join_times_s=(60,))
+    idle = [worker(1), worker(2), worker(3)]
+    first = decided(msgspec.structs.replace(snapshot(idle), **seen), state, its_policy)
+    assert (first.growth and first.growth.reason, going(first)) == ("retirement", [])
+    replaced = msgspec.structs.replace(first.state, launches=())
+    then = decided(msgspec.structs.replace(snapshot([*idle, worker(4)]), **seen), replaced, its_policy)
+    assert going(then) == [(iid(1), RemovalPhase.DRAINING, False)]
+
+
+def test_at_max_its_drain_is_not_taken_back_for_a_number_of_workers() -> None:
+    its_policy = policy(low=3, high=3)
+    idle = [worker(1), worker(2), worker(3)]
+    first = look(idle, its_policy=its_policy)
+    assert going(first) == [(iid(1), RemovalPhase.DRAINING, False)]
+    cordoned = [worker(1, cordoned=True), worker(2), worker(3)]
+    second = decided(snapshot(cordoned, utilisation=CALM), first.state, its_policy)
+    assert going(second) == [(iid(1), RemovalPhase.DRAINING, False)]
+    assert (second.reason, second.growth) == ("at_max", None)
 
 
 def test_at_max_it_goes_without_a_replacement() -> None:
