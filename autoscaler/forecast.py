@@ -4,11 +4,12 @@ How it is made is decide's question (decide/demand/forecast.py).
 """
 
 from collections.abc import Iterator
-from datetime import UTC, tzinfo
-from importlib import import_module
+from datetime import tzinfo
 from typing import Annotated, Final, Literal
 
 import msgspec
+
+from autoscaler.time_zones import is_known, zone_of
 
 SLOT_S: Final = 300
 """The history is looked at so many seconds at a time."""
@@ -41,10 +42,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def zone(self) -> tzinfo:
         """Its rules. Raises KeyError (ZoneInfoNotFoundError) where no such zone is known: such a policy is refused."""
-        if self.time_zone == "UTC":
-            return UTC
-        found: tzinfo = import_module("zoneinfo").ZoneInfo(self.time_zone)  # loaded for another clock than UTC alone
-        return found
+        return zone_of(self.time_zone)
 
     @property
     def days_back(self) -> tuple[int, ...]:
@@ -55,9 +53,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 def faults_of_forecast(forecast: Forecast) -> Iterator[str]:
     """What is wrong with it, a sentence each."""
-    try:
-        _ = forecast.zone
-    except (KeyError, ValueError, OSError):  # a path, a folder, no such file
+    if not is_known(forecast.time_zone):
         yield (
             f"forecast.time_zone {forecast.time_zone} is unknown: give a name of the IANA database, such as "
             "Europe/Berlin"

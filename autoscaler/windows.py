@@ -6,11 +6,12 @@ When a window holds is decide's question (decide/demand/schedules.py).
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from importlib import import_module
 from itertools import permutations
 from typing import Annotated, Final
 
 import msgspec
+
+from autoscaler.time_zones import is_known, zone_of
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 """In the order of `datetime.weekday()`."""
@@ -71,7 +72,7 @@ class ClockWindow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     @property
     def zone(self) -> tzinfo:
         """Its rules. Raises KeyError (ZoneInfoNotFoundError) where no such zone is known: such a window is refused."""
-        return _zone(self.time_zone)
+        return zone_of(self.time_zone)
 
     @property
     def minutes(self) -> tuple[int, int]:
@@ -119,7 +120,7 @@ def _faults_of_clocks(field: str, windows: Sequence[ClockWindow]) -> list[str]:
 
 
 def _faults_of_clock(window: ClockWindow) -> Iterator[str]:
-    if not _is_known(window.time_zone):
+    if not is_known(window.time_zone):
         yield f"the time_zone {window.time_zone} is unknown: give a name of the IANA database, such as Europe/Berlin"
     if not window.days:
         yield "days is empty: name at least one, or leave it out for every day"
@@ -206,16 +207,3 @@ def _minutes(time: str) -> int:
 
 def _repeated(names: Sequence[str]) -> list[str]:
     return sorted({name for name in names if names.count(name) > 1})
-
-
-def _zone(name: str) -> tzinfo:
-    found: tzinfo = import_module("zoneinfo").ZoneInfo(name)  # loaded where a policy has windows
-    return found
-
-
-def _is_known(time_zone: str) -> bool:
-    try:
-        _zone(time_zone)
-    except (KeyError, ValueError, OSError):  # a path, a folder, no such file
-        return False
-    return True

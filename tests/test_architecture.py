@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CORE = (
     "model",
+    "time_zones",
     "windows",
     "signals",
     "forecast",
@@ -44,9 +45,10 @@ CORE = (
 )
 ALLOWED = {
     "model": set(),
-    "windows": set(),
+    "time_zones": set(),
+    "windows": {"time_zones"},
     "signals": set(),
-    "forecast": set(),
+    "forecast": {"time_zones"},
     "presets": set(),
     "policyfile": {"presets"},
     "instance_types": set(),

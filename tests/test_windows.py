@@ -1,6 +1,9 @@
 """What a policy may say of schedules and headroom, and the sentence for each thing that it may not."""
 
+import zoneinfo
+from importlib.resources import files
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -71,6 +74,25 @@ def test_a_wrong_window_is_refused_with_a_sentence(window: str, sentence: str) -
         parsed(window)
     assert sentence in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["europe/berlin", "posixrules"])
+def test_a_zone_that_only_this_machine_knows_is_refused(name: str, tmp_path: Path) -> None:
+    """A file system without case opens Europe/Berlin by either name; the functions would know no such zone."""
+    rules = files("tzdata") / "zoneinfo" / "Europe" / "Berlin"
+    there = tmp_path / name
+    there.parent.mkdir(exist_ok=True)
+    there.write_bytes(rules.read_bytes())
+    before = zoneinfo.TZPATH
+    zoneinfo.reset_tzpath([tmp_path])
+    try:
+        assert zoneinfo.ZoneInfo.no_cache(name).key == name
+        with pytest.raises(PolicyError, match=f"the time_zone {name} is unknown"):
+            parsed(f"name: a, time_zone: {name}, min: 3")
+        with pytest.raises(PolicyError, match=f"time_zone {name} is unknown"):
+            parse_policy(f"version: 1\nforecast: {{time_zone: {name}}}\n")
+    finally:
+        zoneinfo.reset_tzpath(before)
 
 
 def test_everything_that_is_wrong_with_the_windows_is_told_at_once() -> None:
