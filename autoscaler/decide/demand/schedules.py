@@ -77,7 +77,7 @@ def limits_at(policy: Policy, state: State, now_s: int) -> Limits:
         coming_min=coming.min,
         coming_by=coming.min_by,
         coming_headroom=tuple(one for one in spared if one not in headroom),
-        schedules=tuple(_told(policy, spans, now_s, until_s)),
+        schedules=tuple(_told(policy, spans, now_s, until_s, now)),
     )
 
 
@@ -153,10 +153,13 @@ def _holds(spans: Sequence[tuple[int, int]], at_s: int) -> bool:
     return any(begin_s <= at_s < end_s for begin_s, end_s in spans)
 
 
-def _told(policy: Policy, spans: dict[str, list[tuple[int, int]]], now_s: int, until_s: int) -> Iterator[Schedule]:
+def _told(
+    policy: Policy, spans: dict[str, list[tuple[int, int]]], now_s: int, until_s: int, now: Limits
+) -> Iterator[Schedule]:
     for window in policy.schedules:
+        served_ahead = (window.min or 0) > now.min or bool(window.headroom)
         for begin_s, end_s in spans[window.name][:1]:
-            if begin_s <= until_s:
+            if begin_s <= (until_s if served_ahead else now_s):
                 last_s = end_s if begin_s > now_s else last_end(window, end_s, now_s)
                 yield Schedule(name=window.name, holds=begin_s <= now_s, from_s=begin_s, until_s=last_s)
 
