@@ -119,7 +119,7 @@ _OF_CODES: Final[dict[str, _Lever]] = {
 _OF_WORDS: Final[tuple[tuple[str, _Lever], ...]] = (
     (r"(at_min|minimum): .*min of the schedule", _Lever(("schedules[].min",))),
     (r"at_max: .*max of the schedule", _Lever(("schedules[].max",))),
-    (r"needed: headroom of a schedule", _Lever(("schedules[].headroom",))),
+    (r"needed: headroom, soon", _Lever(("schedules[].headroom", "headroom"))),
     (r"needed: headroom", _Lever(("headroom",))),
     (r"needed: pool \S+ has a min", _Lever(("workers.pools[].min",))),
     (r"needed: in the last", _Lever(("scale_down.window_s",))),

@@ -376,7 +376,7 @@ class _Choice:
         if self._fleet.existing - len(self.chosen) > self._policy.workers.max:
             return None
         limits = self._limits
-        for headrooms, when in ((limits.headroom, ""), (limits.coming_headroom, " of a schedule, soon")):
+        for headrooms, when in ((limits.headroom, ""), (limits.coming_headroom, ", soon")):
             lost = self._elsewhere.headroom_lost(worker, self.chosen, self._places, headrooms)
             if lost is not None:
                 return Why("needed", f"headroom{when}: {lost} would not stay free")

@@ -374,8 +374,8 @@ def test_nor_who_is_to_stay_free_in_half_an_hour(before_s: int, leaving: int) ->
     assert (len(decision.state.removals), decision.growth) == (leaving, None)
     if not leaving:
         (row, *_) = decision.blocked
-        assert row.text == "headroom of a schedule, soon: the room of 5 new workers would not stay free"
-        assert line(row.subject, row.text, code=row.code).fields == ("schedules[].headroom",)
+        assert row.text == "headroom, soon: the room of 5 new workers would not stay free"
+        assert line(row.subject, row.text, code=row.code).fields == ("schedules[].headroom", "headroom")
     # Growth does not ask for it yet, as it does not for a min.
     few = snapshot([worker(1, of=old), worker(2, of=old)], at_s=now_s)
     assert decided(few, JOINED, sale).growth is None
