@@ -23,7 +23,7 @@ from autoscaler.decide.scheduling.machines import UNKNOWN_TAINT
 from autoscaler.decide.scheduling.matching import HARD
 from autoscaler.decide.scheduling.picture import Picture
 from autoscaler.decide.scheduling.placing import Template, Trial, Waiting
-from autoscaler.decide.scheduling.sizing import size
+from autoscaler.decide.scheduling.sizing import may_be_left, size
 from autoscaler.model import Asks, Blocked, NewWorkers, Resources, Snapshot, State, blocked_by
 from autoscaler.model.rules import PodRules, Taint, Toleration
 from autoscaler.policy import Policy
@@ -200,9 +200,9 @@ def lost_on(
     if headroom.pod is None:
         return None
     rules = _rules_of(headroom.pod, first)
-    left = size([*moved, Waiting(rules, headroom.pod.count, on)], (), picture.cluster, at_most=0).left
+    left = may_be_left([*moved, Waiting(rules, headroom.pod.count)], picture.cluster, on)
     fresh = FreshWorkers(picture, pools, ())
-    # Whichever is left over: not both have a place. A shape that no worker of ours can hold keeps none.
+    # Whatever is left over, wherever the scheduler puts what moves. A shape that no worker of ours can hold keeps none.
     return _in_words(headroom.pod) if left and fresh.refusal(rules) is None else None
 
 

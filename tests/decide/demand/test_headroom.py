@@ -180,6 +180,7 @@ def test_nor_for_more_than_the_pools_may_have(headroom: Headroom, most: int, gro
         pytest.param(None, [used(1, 600), used(2, 600), used(3, 600)], 1, id="without: its pod moves"),
         pytest.param(shape(1300), [used(1, 600), used(2, 600), used(3, 600)], 1, id="it moves beside the shape"),
         pytest.param(shape(1300, count=2), [used(1, 600), used(2, 600), used(3, 600)], 0, id="it takes the shape's"),
+        pytest.param(shape(900, count=3), [used(1, 500), worker(2), used(3, 500)], 0, id="it moves where it likes"),
         pytest.param(ONE, [used(1, 600), used(2, 600), used(3, 600)], 1, id="what moves takes no more than there is"),
         pytest.param(Headroom(workers=2), [used(1, 600), used(2, 600), used(3, 600)], 0, id="what moves takes room"),
     ],
