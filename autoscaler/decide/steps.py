@@ -9,7 +9,7 @@ from autoscaler.decide.demand.headroom import NO_HEADROOM, HeadroomDemand, headr
 from autoscaler.decide.demand.keeping import Keeping, most_kept
 from autoscaler.decide.demand.pods import NO_DEMAND, PodDemand, pod_demand
 from autoscaler.decide.demand.pool_minima import BELOW_POOL_MIN
-from autoscaler.decide.fleet import FleetView, same_fleet, view_fleet
+from autoscaler.decide.fleet import FleetView, Standing, same_fleet, view_fleet
 from autoscaler.decide.looking import RETURN_TO_SPOT, Look, new_removal
 from autoscaler.decide.progress.launch import advance_launch
 from autoscaler.decide.progress.removal import advance_removal
@@ -75,10 +75,12 @@ class Course:
     def another_comes_first(self) -> bool:
         """Whether something is done, or held back, already: one of repair, growth and shrink begins in one look.
 
-        A pool's min for which there is no place holds up nobody: who leaves makes the place.
+        A pool's min for which there is no place holds up nobody: who leaves makes the place. Nor does any demand where
+        more are there than max allows: who is too many goes whatever is wanted.
         """
         grow = self.grow
-        without_place = grow.growth is None and grow.reason == BELOW_POOL_MIN and grow.limit in NO_PLACE
+        too_many = self.fleet.existing > self.look.policy.workers.max
+        without_place = grow.growth is None and (too_many or (grow.reason == BELOW_POOL_MIN and grow.limit in NO_PLACE))
         grows = grow.growth is not None or (bool(grow.limit) and not without_place)
         return grows or self.repaired or bool(self.wanted_back)
 
@@ -178,11 +180,13 @@ def take_back(course: Course) -> None:
             replacing=0,
             foreseen=course.forecast.signals,
         )
+        # Whom max has no place for would be removed again at the next look, for ever.
+        wanted = min(plan.wanted, look.policy.workers.max - len(fleet.having(Standing.UNHEALTHY)))
         # Where a pool lacks its own min, a worker of another pool is no help. What EC2 retires goes all the same.
         for worker in take_backable(fleet) if plan.reason != BELOW_POOL_MIN else ():
             if worker.removal is None or worker.removal.reason == RETIREMENT:
                 continue
-            if plan.wanted > fleet.ready + fleet.joining + len(back):
+            if wanted > fleet.ready + fleet.joining + len(back):
                 back.setdefault(worker.removal.operation_id, "more workers are wanted")
     course.wanted_back = back
 

@@ -3,10 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import msgspec
 import pytest
 
 from autoscaler.policy import Policy, ScaleDown, Workers
+from autoscaler.signals import CustomSignal
 from autoscaler.simulator.cluster import START_S, SimCluster
+from autoscaler.simulator.metrics.signals import constant
 from autoscaler.windows import Headroom, Window
 from tests.reconcile.conftest import deployment
 
@@ -106,6 +109,28 @@ def test_max_of_a_window_holds_while_it_does() -> None:
     cluster.world.scale("shop/web", 2)
     cluster.sweep_for(ENDS_S - cluster.now_s + 1200)
     assert len(cluster.ready_workers()) <= 3
+
+
+@pytest.mark.parametrize("wanting", [{"per_worker_target": 100}, {"above": 10}], ids=["a target", "a threshold"])
+def test_who_is_above_a_max_that_falls_goes_whatever_wants_more(wanting: dict[str, Any]) -> None:
+    """A demand that max has no place for held back every removal, and took back the first."""
+    limited = scheduled(max=3)
+    cluster = SimCluster(
+        msgspec.structs.replace(
+            limited,
+            workers=Workers(min=2, max=8),
+            signals=(CustomSignal(name="queue", query="sum(queued)", **wanting),),
+            scale_down=msgspec.structs.replace(CALM, max_empty_step=2),
+        )
+    )
+    cluster.recorder.signals["queue"] = constant(700.0)
+    cluster.apply(deployment("web", 6, cpu_millicores=200))
+    sweep_until(cluster, BEGINS_S - 1)
+    assert len(cluster.ready_workers()) >= 7
+    documents = sweep_until(cluster, BEGINS_S + 3000)
+    assert len(cluster.ready_workers()) == 3
+    assert [document["message"] for document in documents if "uncordoned" in document["message"]] == []
+    assert documents[-1]["reason"] == "at_max", "it is told all the same"
 
 
 def test_headroom_of_a_window_is_there_at_its_start_too() -> None:

@@ -296,10 +296,27 @@ def test_zones_that_are_uneven_already_do_not_hold_up_the_larger_one() -> None:
 # ------------------------------------------------------------------------------------------------------------ above max
 
 
-def test_above_max_workers_go_although_use_is_not_low() -> None:
+@pytest.mark.parametrize("cpu", [0.5, pytest.param(0.95, id="more are wanted")])
+def test_above_max_workers_go_although_use_is_not_low(cpu: float) -> None:
     machines = [worker(n, pods=[pod(f"p{n}", cpu=100)]) for n in range(1, 5)]
-    decision = decided(snapshot(machines, utilisation=use(cpu=0.5)), its_policy=policy(high=3))
+    decision = decided(snapshot(machines, utilisation=use(cpu=cpu)), its_policy=policy(high=3))
     assert (decision.reason, going(decision)) == ("above_max", ["i-001"])
+
+
+@pytest.mark.parametrize(
+    ("most", "unready", "phase"),
+    [
+        pytest.param(3, 0, RemovalPhase.DRAINING, id="it would be too many again"),
+        pytest.param(4, 1, RemovalPhase.DRAINING, id="one that is NotReady has its place"),
+        pytest.param(4, 0, RemovalPhase.UNCORDONING, id="max has its place"),
+    ],
+)
+def test_nobody_is_taken_back_whom_max_has_no_place_for(most: int, unready: int, phase: RemovalPhase) -> None:
+    leaving = worker(1, pods=[pod("p1", cpu=100)], cordoned=True)
+    machines = [leaving, *(worker(n) for n in range(2, 5)), *(worker(5, ready=False) for _ in range(unready))]
+    state = State(fence=9, removals=(removal(1, reason="above_max"),))
+    decision = decided(snapshot(machines, utilisation=use(cpu=0.95)), state, policy(high=most))
+    assert [r.phase for r in decision.state.removals] == [phase]
 
 
 def test_above_max_no_more_go_than_are_too_many() -> None:
