@@ -74,6 +74,12 @@ class WorkerPool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """Architectures of its types, the first type's first: each needs an image, and a template, of its own."""
         return tuple(dict.fromkeys(arch_of(kind) for kind in self.instance_types))
 
+    @property
+    def markets(self) -> tuple[Market, ...]:
+        """Where its workers are bought by its own rules, whatever Spot does not give."""
+        mixed = self.market == "spot" and (self.on_demand_base or self.on_demand_share)
+        return ("spot", "on-demand") if mixed else (self.market,)
+
     def choice_of(self, instance_type: str) -> str:
         """Of types with the same, the first that fits is launched; of several the cheapest."""
         return self.name if self.requirements is None else f"{self.name}/{instance_type}"

@@ -111,15 +111,14 @@ def _new(course: Course, picture: Picture, rules: PodRules) -> list[Place]:
     zones = zones_that_matter(look.snapshot, course.judged, picture.machines, [rules])
     fresh = FreshWorkers(picture, look.policy.pools, zones, zones_problem=look.snapshot.zones_problem)
     some = some_zone(course.judged)
-    pools = {pool.name: pool for pool in look.policy.pools}
     return [
         _new_place(
             template,
             picture.cluster,
             rules,
-            usd_of(pools[template.pool], template.instance_type, template.zone or some, look.policy),
+            usd_of(template.market, template.instance_type, template.zone or some, look.policy),
         )
-        for template in fresh.templates
+        for template in fresh.offered_to(rules)
     ]
 
 

@@ -126,6 +126,17 @@ class NewWorkers(msgspec.Struct, frozen=True):
     """Of `Policy.pools`."""
     market: str = "on-demand"
     """`spot`: bought there while it gives any, else on demand."""
+    only_market: bool = False
+    """Whether its pods run on no other: nothing is bought in its place."""
+
+    @property
+    def kind(self) -> "NewWorkers":
+        """What tells them from others, whatever their number."""
+        return self.times(0)
+
+    def times(self, count: int) -> "NewWorkers":
+        """So many of the same."""
+        return msgspec.structs.replace(self, count=count)
 
 
 class Growth(msgspec.Struct, frozen=True, kw_only=True):

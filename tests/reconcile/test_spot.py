@@ -10,6 +10,7 @@ from autoscaler.model import ON_DEMAND, SPOT, Notice
 from autoscaler.policy import Cost, Policy, Workers
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.ec2 import listed_usd
+from autoscaler.simulator.world.workload import Workload
 from tests.passed_over import why
 from tests.reconcile.conftest import deployment, need_two_workers
 
@@ -139,6 +140,55 @@ def test_max_holds_with_fallbacks() -> None:
     drought(cluster)
     cluster.sweep_for(120, every_s=10)
     assert markets(cluster) == {ON_DEMAND: 3, SPOT: 0}
+
+
+def on_market(name: str, market: str, *, replicas: int = 1) -> Workload:
+    """Pods that fill a worker each, and run on workers of one market only."""
+    plain = deployment(name, replicas, cpu_millicores=1500)
+    selector = (("k3s-autoscaler/capacity-type", market),)
+    return msgspec.structs.replace(plain, template=msgspec.structs.replace(plain.template, node_selector=selector))
+
+
+def waiting_in(cluster: SimCluster) -> set[str]:
+    return {pod.name.rsplit("-", 2)[0] for pod in cluster.world.pods if not pod.node}
+
+
+def test_pods_that_run_on_spot_only_get_nothing_on_demand_while_others_do() -> None:
+    cluster = SimCluster(spot_policy())
+    drought(cluster)
+    cluster.apply(on_market("picky", SPOT))
+    cluster.apply(deployment("web", 6))
+    cluster.run(15)
+    cluster.sweep_for(1200, every_s=60)
+    assert (markets(cluster), waiting_in(cluster)) == ({ON_DEMAND: 3, SPOT: 0}, {"picky"}), "as many as the others need"
+    cluster.ec2.replenish()
+    cluster.sweep_for(3600, every_s=60)
+    assert (markets(cluster), waiting_in(cluster)) == ({ON_DEMAND: 2, SPOT: 2}, set()), "and the others return"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_pods_that_run_on_spot_only_get_spot_whatever_base_and_share_lack(share: float) -> None:
+    cluster = SimCluster(msgspec.structs.replace(spot_policy(), workers=_mixed(base=6, share=share)))
+    cluster.apply(on_market("picky", SPOT, replicas=2))
+    cluster.run(15)
+    cluster.sweep_for(600, every_s=60)
+    assert (markets(cluster), waiting_in(cluster)) == ({ON_DEMAND: 2, SPOT: 2}, set())
+
+
+def _mixed(*, base: int, share: float) -> Workers:
+    return Workers(market="spot", on_demand_base=base, on_demand_share=share, max=10, instance_types=TYPES)
+
+
+def test_pods_that_run_on_demand_only_get_it_from_a_pool_that_has_both_and_keep_it() -> None:
+    cluster = SimCluster(spot_policy())
+    cluster.apply(on_market("picky", ON_DEMAND, replicas=3))
+    cluster.apply(deployment("web", 4))
+    cluster.run(15)
+    cluster.sweep_for(300, every_s=20)
+    assert (markets(cluster), waiting_in(cluster)) == ({ON_DEMAND: 3, SPOT: 2}, set()), "one, also while it joins"
+    launched = cluster.ec2.bill.launched
+    cluster.sweep_for(3 * 3600, every_s=120)
+    assert (cluster.ec2.bill.launched, markets(cluster)) == (launched, {ON_DEMAND: 3, SPOT: 2}), "no return in vain"
 
 
 class _Killed(BaseException):

@@ -107,6 +107,8 @@ class _Share(msgspec.Struct, frozen=True, order=True):
     instance_type: str
     zone: str
     market: str
+    only_market: bool
+    """Whether nothing is bought in its place."""
 
 
 class _Bought(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,7 +215,7 @@ class _Sharing:
         """
         wanted = new.count
         offer, count, instead = self._offer(new), wanted, None
-        if new.market == SPOT and growth.may_fall_back:
+        if new.market == SPOT and growth.may_fall_back and not new.only_market:
             instead = self._offer(msgspec.structs.replace(new, market=ON_DEMAND))
         if not offer.zones and instead is not None:
             if new.usd_at_most is not None and instead.zones:
@@ -239,7 +241,7 @@ class _Sharing:
             if zone is None:
                 self.unplaced += count - number
                 break
-            share = _Share(new.pool, new.instance_type, zone, offer.market)
+            share = _Share(new.pool, new.instance_type, zone, offer.market, new.only_market)
             self.shares[share] += 1
             self.bought[share] = _Bought(new=new, offer=offer, instead=instead)
 

@@ -104,12 +104,22 @@ def in_markets(
 ) -> tuple[NewWorkers, ...]:
     """The wanted workers with the market of each: on demand as far as base and share lack some, the rest on Spot.
 
-    All are on demand while the pool is in a storm. `replacing`: keys of workers that are about to leave.
+    All are on demand while the pool is in a storm, but for those whose pods run on Spot only. `replacing`: keys of
+    workers that are about to leave.
     """
+    wanted = tuple(wanted)
     mixes: dict[str, Mix] = {}
+    for new in wanted:
+        if new.only_market and (pool := pool_named(new.pool, policy)) is not None:
+            mix = mixes[pool.name] if pool.name in mixes else mix_of(pool, fleet, policy, without=replacing)
+            on_spot = new.count if new.market == SPOT else 0
+            mixes[pool.name] = Mix(mix.on_demand + new.count - on_spot, mix.spot + on_spot)
     bought: list[NewWorkers] = []
     for new in wanted:
         pool = pool_named(new.pool, policy)
+        if new.only_market:
+            bought.append(new)
+            continue
         if pool is None or pool.market != SPOT or in_storm(pool, fleet, state, policy, now_s=now_s):
             bought.append(msgspec.structs.replace(new, market=ON_DEMAND))
             continue

@@ -89,13 +89,13 @@ def at_max(name: str, fleet: FleetView, policy: Policy) -> str:
     return f"pool {name} has a max of {most} and {existing(fleet, policy)[name]} exist"
 
 
-def usd_of(pool: WorkerPool, instance_type: str, zone: str, policy: Policy) -> float | None:
+def usd_of(market: str, instance_type: str, zone: str, policy: Policy) -> float | None:
     """What one worker costs an hour; None where nobody knows.
 
     A Spot price that is not known is at most the on-demand one (EC2 user guide, "Spot Instance pricing": the maximum
     price is the on-demand price unless another is given).
     """
-    usd = price_of(instance_type, zone, pool.market, policy)
+    usd = price_of(instance_type, zone, market, policy)
     return usd if usd is not None else price_of(instance_type, zone, ON_DEMAND, policy)
 
 
@@ -120,7 +120,7 @@ def fillers(fleet: FleetView, policy: Policy) -> tuple[WorkerPool, ...]:
 
     def order(pool: WorkerPool) -> tuple[bool, float, int]:
         first = pool.instance_types[0]
-        usd = usd_of(pool, first, zone, policy)
+        usd = usd_of(pool.market, first, zone, policy)
         size = policy.known_types.get(first)
         each = usd / size.cpu_millicores if usd is not None and size is not None else None
         return each is None, round(each or 0.0, 12), -pool.weight

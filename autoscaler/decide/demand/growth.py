@@ -1,5 +1,6 @@
 """How many workers to add: the largest demand, within min, max and the step."""
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
@@ -235,15 +236,13 @@ def _first(wanted: Sequence[NewWorkers], count: int, fleet: FleetView, policy: P
     Fewer where these are at their own max.
     """
     room = rooms(fleet, policy)
-    chosen: dict[tuple[str, str, str], int] = {}
-    kinds = [(new.pool, new.instance_type, new.zone, new.count) for new in wanted]
-    kinds += [(pool.name, pool.instance_types[0], "", count) for pool in fillers(fleet, policy)]
-    for pool, instance_type, zone, asked in kinds:
-        taken = min(asked, count, room.get(pool, count))
+    chosen: Counter[NewWorkers] = Counter()
+    fill = (NewWorkers(pool.instance_types[0], count, pool=pool.name) for pool in fillers(fleet, policy))
+    for new in (*wanted, *fill):
+        taken = min(new.count, count, room.get(new.pool, count))
         if taken:
-            key = (pool, instance_type, zone)
-            chosen[key] = chosen.get(key, 0) + taken
+            chosen[new.kind] += taken
             count -= taken
-            if pool in room:
-                room[pool] -= taken
-    return tuple(NewWorkers(kind, number, zone, pool=pool) for (pool, kind, zone), number in chosen.items())
+            if new.pool in room:
+                room[new.pool] -= taken
+    return tuple(kind.times(number) for kind, number in chosen.items())

@@ -23,7 +23,7 @@ from autoscaler.decide.scheduling.machines import UNKNOWN_TAINT
 from autoscaler.decide.scheduling.matching import HARD
 from autoscaler.decide.scheduling.picture import Picture
 from autoscaler.decide.scheduling.placing import Template, Trial, Waiting
-from autoscaler.decide.scheduling.sizing import may_be_left, size
+from autoscaler.decide.scheduling.sizing import may_be_left
 from autoscaler.model import Asks, Blocked, NewWorkers, Resources, Snapshot, State, blocked_by
 from autoscaler.model.rules import PodRules, Taint, Toleration
 from autoscaler.policy import Policy
@@ -144,34 +144,24 @@ class _Judged:
 
     def _for_shape(self, shape: PodShape) -> HeadroomDemand:
         rules = _rules_of(shape, self._first)
-        sizing = size(
-            [*self._pods.placed, Waiting(rules, shape.count)],
-            self._fresh.templates,
-            self._picture.cluster,
-            at_most=MOST_WORKERS,
-            rooms=self._rooms,
-        )
+        wanted = [*self._pods.placed, Waiting(rules, shape.count)]
+        workers, left = self._fresh.for_pods(wanted, at_most=MOST_WORKERS, rooms=self._rooms)
         refusal = self._fresh.refusal(rules)
         blocked: tuple[Blocked, ...] = ()
-        if refusal is not None and any(group.rules == rules for group in sizing.left):
+        if refusal is not None and any(group.rules == rules for group in left):
             blocked = (blocked_by(SUBJECT, refusal.why),)
-        new_workers = self._fresh.as_workers(sizing.new_nodes)
-        held = held_by_pools(sizing.left, self._fresh, new_workers, self._fleet, self._policy).get(rules)
+        held = held_by_pools(left, self._fresh, workers, self._fleet, self._policy).get(rules)
         if held is not None:
             why = f"{_in_words(shape)} does not stay free; {held.why.text}"
             blocked = (*blocked, Blocked(subject=SUBJECT, code=held.why.code, text=why))
-        beyond = Counter({_key(new): new.count for new in new_workers})
-        beyond -= Counter({_key(new): new.count for new in self._pods.new_workers})
+        beyond = Counter({new.kind: new.count for new in workers})
+        beyond -= Counter({new.kind: new.count for new in self._pods.new_workers})
         return HeadroomDemand(
-            missing=max(0, sizing.total - self._pods.extra),
+            missing=max(0, sum(new.count for new in workers) - self._pods.extra),
             short_of=_in_words(shape),
-            new_workers=tuple(NewWorkers(kind, n, zone, pool=pool) for (pool, kind, zone), n in beyond.items()),
+            new_workers=tuple(kind.times(n) for kind, n in beyond.items()),
             blocked=blocked,
         )
-
-
-def _key(new: NewWorkers) -> tuple[str, str, str]:
-    return new.pool, new.instance_type, new.zone
 
 
 def lost_on(

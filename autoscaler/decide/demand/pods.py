@@ -119,10 +119,9 @@ def pod_demand(
     short = size(wanted, (), picture.cluster, at_most=0).left
     back = _taken_back(picture, wanted, short)
     with picture.uncordoned(picture.back[operation_id] for operation_id in back):
-        sizing = size(wanted, fresh.templates, picture.cluster, at_most=MOST_WORKERS, rooms=rooms(fleet, policy))
-    in_vain = {group.rules: why for group in sizing.left if (why := fresh.refusal(group.rules)) is not None}
-    new_workers = fresh.as_workers(sizing.new_nodes)
-    held_back = held_by_pools(sizing.left, fresh, new_workers, fleet, policy)
+        new_workers, left = fresh.for_pods(wanted, at_most=MOST_WORKERS, rooms=rooms(fleet, policy))
+    in_vain = {group.rules: why for group in left if (why := fresh.refusal(group.rules)) is not None}
+    held_back = held_by_pools(left, fresh, new_workers, fleet, policy)
     stuck = list(_stuck(judged.classes, held_back))
     blocked += stuck
     lost = [one for one in judged.classes if one.rules in in_vain]

@@ -1,6 +1,6 @@
 """Whether the pods of a worker find a place without it: by the scheduler's own filters, on the workers that stay."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Final
 
@@ -72,15 +72,26 @@ class Elsewhere:
         """The disruption budget that lets none of its pods go now, as far as a fresh answer tells."""
         return self._held_by_budget(movable_pods(worker))
 
-    def new_needed(self, worker: Worker, places: Sequence[Worker], new: NewWorkers, *, at_most: int) -> int | None:
-        """How many such new workers its pods need beside `places` once it is gone; None: `at_most` do not do."""
+    def new_needed(
+        self,
+        worker: Worker,
+        places: Sequence[Worker],
+        new: NewWorkers,
+        *,
+        at_most: int,
+        markets: Iterable[str] = ("",),
+    ) -> int | None:
+        """How many such new workers its pods need beside `places` once it is gone; None: `at_most` do not do.
+
+        `markets`: where they are bought; as most of their pool are, unless it is given.
+        """
         picture = self._picture
         on = self._staying(places, {worker.title})
         with picture.without({worker.title}):
             waiting = [Waiting(picture.book.of(pod), 1, on) for pod in movable_pods(worker)]
             pool = pool_named(new.pool, self._policy) or self._policy.default_pool
-            template = picture.machines.new(pool, new.instance_type, new.zone)
-            sizing = size(waiting, (template,), picture.cluster, at_most=at_most)
+            templates = [picture.machines.new(pool, new.instance_type, new.zone, market) for market in markets]
+            sizing = size(waiting, templates, picture.cluster, at_most=at_most)
         return None if sizing.left else sizing.total
 
     def headroom_lost(

@@ -220,8 +220,9 @@ def stays(look: Look, state: State, fleet: FleetView, elsewhere: Elsewhere, wish
     kept, because = _capped(look, state, fleet, wish)
     if sum(new.count for new in kept) < wish.count:
         return f"at_cost_cap: {because}"
-    first = wish.launches[0]
-    if elsewhere.new_needed(wish.worker, _places(look, fleet), first, at_most=wish.count) is None:
+    first, markets = wish.launches[0], {new.market for new in kept}
+    needed = elsewhere.new_needed(wish.worker, _places(look, fleet), first, at_most=wish.count, markets=markets)
+    if needed is None:
         return f"no_room: its pods would not fit with {wish.count} new {first.instance_type} either"
     return None
 

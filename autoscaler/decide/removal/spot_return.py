@@ -55,9 +55,8 @@ def plan_return(look: Look, state: State, fleet: FleetView) -> ReturnPlan:
         return as_it_is
     for pool in look.policy.pools:
         # The young ones are those that were launched in the place of Spot, or may be.
-        spare = _spare(pool, fleet, look.policy)
-        if spare > _young(look, fleet, pool) and _may_begin(look, state, fleet, pool):
-            return _begin(look, state, fleet, pool, spare)
+        if _spare(pool, fleet, look.policy) > _young(look, fleet, pool) and _may_begin(look, state, fleet, pool):
+            return _begin(look, state, fleet, pool)
     spare = any(_spare(pool, fleet, look.policy) for pool in look.policy.pools)
     return ReturnPlan(record=record if spare else None)
 
@@ -86,7 +85,7 @@ def _may_begin(look: Look, state: State, fleet: FleetView, pool: WorkerPool) -> 
     )
 
 
-def _begin(look: Look, state: State, fleet: FleetView, pool: WorkerPool, spare: int) -> ReturnPlan:
+def _begin(look: Look, state: State, fleet: FleetView, pool: WorkerPool) -> ReturnPlan:
     policy = look.policy
     as_it_is = ReturnPlan(record=state.spot_return)
     candidates = _candidates(look, state, fleet, pool)
@@ -106,12 +105,15 @@ def _begin(look: Look, state: State, fleet: FleetView, pool: WorkerPool, spare: 
         kind = kind if kind in pool.instance_types else pool.instance_types[0]
         wanted = NewWorkers(kind, 1, worker.instance.zone, pool=pool.name, market=SPOT)
         # Else it would be the first one again, each time in vain, and hide who may go.
-        if elsewhere.held(worker) is None and elsewhere.new_needed(worker, places, wanted, at_most=1) is not None:
-            return _begun(look, state, fleet, worker, wanted, spare=spare)
+        fits = elsewhere.new_needed(worker, places, wanted, at_most=1, markets=(SPOT,)) is not None
+        if fits and elsewhere.held(worker) is None:
+            return _begun(look, state, fleet, pool, worker, wanted)
     return as_it_is
 
 
-def _begun(look: Look, state: State, fleet: FleetView, worker: Worker, wanted: NewWorkers, *, spare: int) -> ReturnPlan:
+def _begun(
+    look: Look, state: State, fleet: FleetView, pool: WorkerPool, worker: Worker, wanted: NewWorkers
+) -> ReturnPlan:
     launches, because = within_cap((wanted,), fleet, look.policy)
     if not launches:
         blocked = Blocked(subject=worker.title, code=CODE, text=because)
@@ -119,6 +121,7 @@ def _begun(look: Look, state: State, fleet: FleetView, worker: Worker, wanted: N
     record = msgspec.structs.replace(
         state.spot_return or SpotReturn(), instance_id=worker.key, decision_id=look.decision_id, draining=False
     )
+    spare = _spare(pool, fleet, look.policy)
     event = f"{worker.title} is one of {spare} beyond what is to be on demand: a Spot worker comes in its place"
     return ReturnPlan(record=record, launches=launches, event=event)
 

@@ -80,7 +80,7 @@ class Machines:
         self._alikes: dict[tuple[str, str], dict[str, str]] = {}
         self._new_labels: dict[tuple[str, str, str], dict[str, str]] = {}
         self._new_taints: dict[str, tuple[Taint, ...]] = {}
-        self._templates: dict[tuple[str, str, str], Template] = {}
+        self._templates: dict[tuple[str, str, str, str], Template] = {}
 
     def existing(
         self, node: Node, worker: Worker | None, *, cordoned: bool, beside: Iterable[tuple[str, int]] = ()
@@ -111,14 +111,20 @@ class Machines:
             self._likes[key] = {**of_pool, CAPACITY_LABEL: market}
         return self._likes[key]
 
-    def new(self, pool: WorkerPool, instance_type: str, zone: str = "") -> Template:
-        """A fresh worker, with the DaemonSets that would run there. Without a zone it lies in any."""
-        known = self._templates.get((pool.name, instance_type, zone))
+    def new(self, pool: WorkerPool, instance_type: str, zone: str = "", market: str = "") -> Template:
+        """A fresh worker, with the DaemonSets that would run there. Without a zone it lies in any.
+
+        `market`: where it is bought; empty: as most of its pool are.
+        """
+        market = market or pool.market
+        known = self._templates.get((pool.name, instance_type, zone, market))
         if known is not None:
             return known
-        of_pool = f"{pool.name} " if len(self._policy.pools) > 1 else ""
-        name = f"new {of_pool}{instance_type} {zone}".strip()
-        labels = {**self._labels_of_new(pool, instance_type, zone), HOSTNAME_LABEL: name}
+        policy = self._policy
+        of_pool = f"{pool.name} " if len(policy.pools) > 1 else ""
+        of_market = f" {market}" if market != pool.market else ""
+        name = f"new {of_pool}{instance_type}{of_market} {zone}".strip()
+        labels = {**self._labels_of_new(pool, instance_type, zone), HOSTNAME_LABEL: name, CAPACITY_LABEL: market}
         spec = NodeSpec(
             name=name,
             labels=as_labels(labels),
@@ -130,16 +136,18 @@ class Machines:
             name=name,
             node=spec,
             daemons=self._daemons_on(spec, instance_type),
-            rank=order.index(instance_type) if instance_type in order else len(order),
+            # Who is bought on the pool's other market comes after all that are not.
+            rank=[*order, instance_type].index(instance_type) + (market != pool.market) * (len(order) + 1),
             instance_type=instance_type,
             zone=zone,
             pool=pool.name,
+            market=market,
             choice=pool.choice_of(instance_type),
-            usd_per_hour=usd_of(pool, instance_type, zone or self._some_zone, self._policy) if self._compares else None,
+            usd_per_hour=usd_of(market, instance_type, zone or self._some_zone, policy) if self._compares else None,
             exhausted=self._compares and self._is_exhausted(pool, instance_type, zone),
             weight=pool.weight,
         )
-        self._templates[pool.name, instance_type, zone] = template
+        self._templates[pool.name, instance_type, zone, market] = template
         return template
 
     def _is_exhausted(self, pool: WorkerPool, instance_type: str, zone: str) -> bool:

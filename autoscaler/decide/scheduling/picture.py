@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from autoscaler.decide.capacity.market import market_of
 from autoscaler.decide.capacity.pools import pool_named, pool_of
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.scheduling.asking import Known, what_is_known
@@ -57,11 +58,13 @@ class Picture:
         self._add_nodes(snapshot, fleet, just_joined, now_s)
         self._add_coming(fleet, state, policy)
 
-    def templates(self, pool: WorkerPool, instance_type: str, zones: Sequence[str]) -> tuple[Template, ...]:
+    def templates(
+        self, pool: WorkerPool, instance_type: str, zones: Sequence[str], market: str = ""
+    ) -> tuple[Template, ...]:
         """A fresh worker of this pool and type: one for all zones, or one for each of its own that matter."""
         own = self.machines.pool_zones.get(pool.name, zones)
         chosen = [zone for zone in zones if zone in own] if zones else [""]
-        return tuple(self.machines.new(pool, instance_type, zone) for zone in chosen)
+        return tuple(self.machines.new(pool, instance_type, zone, market) for zone in chosen)
 
     @contextmanager
     def uncordoned(self, names: Iterable[str]) -> Iterator[None]:
@@ -146,19 +149,20 @@ class Picture:
         for worker in fleet.having(Standing.JOINING):
             if _is_coming(worker):
                 pool = pool_of(worker, policy) or policy.default_pool
-                self._add_new(worker.title, pool, worker.instance_type, worker.zone or "")
+                self._add_new(worker.title, pool, worker.instance_type, worker.zone or "", market_of(worker))
         asked = [
-            (launch.request.overrides[0], pool_named(launch.request.pool, policy) or policy.default_pool)
+            (launch.request, pool_named(launch.request.pool, policy) or policy.default_pool)
             for launch in state.launches
             for _ in range(launch.unidentified)
             if launch.request.overrides
         ]
-        for index, (override, pool) in enumerate(asked[: fleet.unidentified]):
-            self._add_new(f"unidentified {index}", pool, override.instance_type, override.zone)
+        for index, (request, pool) in enumerate(asked[: fleet.unidentified]):
+            first = request.overrides[0]
+            self._add_new(f"unidentified {index}", pool, first.instance_type, first.zone, request.market)
 
-    def _add_new(self, name: str, pool: WorkerPool, instance_type: str, zone: str) -> None:
+    def _add_new(self, name: str, pool: WorkerPool, instance_type: str, zone: str, market: str) -> None:
         known = instance_type if instance_type in pool.instance_types else pool.instance_types[0]
-        template = self.machines.new(pool, known, zone)
+        template = self.machines.new(pool, known, zone, market)
         labels = tuple((key, name if key == HOSTNAME_LABEL else value) for key, value in template.node.labels)
         node = self.cluster.add_node(msgspec.structs.replace(template.node, name=name, labels=labels))
         for daemon in template.daemons:

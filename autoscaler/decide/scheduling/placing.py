@@ -12,6 +12,7 @@ from autoscaler.decide.scheduling.filters.node_resources_fit import how_many_fit
 from autoscaler.decide.scheduling.filters.refusal import Check, Plugin
 from autoscaler.decide.scheduling.filters.volumes import ZONE_KEYS
 from autoscaler.decide.scheduling.lanes import Lanes
+from autoscaler.model import ON_DEMAND
 from autoscaler.model.rules import HOSTNAME_LABEL, BoundClaim, NodeSpec, NodeTerm, PodRules, WaitingClaim
 
 
@@ -38,6 +39,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
     """Its zone where there is a template for each."""
     pool: str = "general"
     """Of `Policy.pools`."""
+    market: str = ON_DEMAND
+    """Where it is bought as a rule, and which label it has."""
     choice: str = ""
     """Of templates with the same, the first that fits is taken, by rank; of several the cheapest per placed pod."""
     usd_per_hour: float | None = None

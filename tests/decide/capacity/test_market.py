@@ -1,5 +1,6 @@
 """On which market each new worker of a Spot pool is bought."""
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -8,7 +9,21 @@ import pytest
 from autoscaler.decide.capacity.launch import LaunchPlan, plan_launch
 from autoscaler.decide.capacity.market import Mix, in_markets, in_storm, mix_of, needed_on_demand, on_demand_of
 from autoscaler.decide.fleet import view_fleet
-from autoscaler.model import Action, Backoff, Growth, LaunchOperation, NewWorkers, Notice, Pool, RemovalPhase, State
+from autoscaler.model import (
+    Action,
+    Backoff,
+    Growth,
+    LaunchOperation,
+    NewWorkers,
+    Notice,
+    OwnerRules,
+    Pod,
+    Pool,
+    RemovalPhase,
+    SchedulingRules,
+    State,
+)
+from autoscaler.model.rules import NodeTerm, Operator, PodRules, Requirement
 from autoscaler.policy import Cost, Policy, Workers
 from autoscaler.pools import WorkerPool
 from tests.decide.builders import (
@@ -28,6 +43,7 @@ from tests.decide.builders import (
     snapshot,
     static,
     use,
+    waiting,
     waiting_pods,
     worker,
 )
@@ -79,9 +95,12 @@ def left_alone(*markets: str, zones: tuple[str, ...] = ZONES, code: str = GONE) 
     )
 
 
-def plan(new: NewWorkers, state: State | None = None, its_policy: Policy | None = None, **more: Any) -> LaunchPlan:
+def plan(
+    new: NewWorkers | tuple[NewWorkers, ...], state: State | None = None, its_policy: Policy | None = None, **more: Any
+) -> LaunchPlan:
+    workers = new if isinstance(new, tuple) else (new,)
     return plan_launch(
-        Growth(workers=(new,), reason="pods_unschedulable", **more),
+        Growth(workers=workers, reason="pods_unschedulable", **more),
         CONTEXT,
         snapshot(0),
         state or State(),
@@ -208,6 +227,58 @@ def test_growth_in_a_storm_is_on_demand() -> None:
     assert bought(3, [on_spot(n) for n in range(1, 10)], state) == {"spot": 3}
 
 
+def picky(name: str, market: str, **changes: Any) -> Pod:
+    return waiting(name, node_selector=(("k3s_autoscaler_capacity_type", market),), **changes)
+
+
+@pytest.mark.parametrize(
+    ("pods", "its_policy", "state", "expected"),
+    [
+        pytest.param([picky("p", "spot")], spot_policy(base=5), State(), {"spot": 1}, id="no base"),
+        pytest.param([picky("p", "spot")], spot_policy(), State(notices=interrupted(10, 20)), {"spot": 1}, id="storm"),
+        pytest.param([picky("p", "on-demand")], spot_policy(base=2), State(), {"on-demand": 1}, id="beyond the base"),
+        pytest.param(
+            [picky("p", "on-demand"), *waiting_pods(4)],
+            spot_policy(base=4),
+            State(),
+            {"on-demand": 2, "spot": 1},
+            id="which it counts for",
+        ),
+        pytest.param(
+            [picky("p", "spot"), *waiting_pods(4)],
+            spot_policy(share=0.5),
+            State(notices=interrupted(10, 20)),
+            {"on-demand": 2, "spot": 1},
+            id="the others by their own rules",
+        ),
+        pytest.param([picky("p", "spot")], Policy(version=1), State(), {}, id="an on-demand pool has none"),
+    ],
+)
+def test_pods_that_mind_the_market(pods: list[Pod], its_policy: Policy, state: State, expected: dict[str, int]) -> None:
+    growth = decided(snapshot([full(1), full(2)], pods), state, its_policy).growth
+    found = Counter[str]()
+    for new in growth.workers if growth is not None else ():
+        found[new.market] += new.count
+    assert found == expected
+
+
+def test_pods_that_run_on_both_markets_take_what_there_is() -> None:
+    both = NodeTerm(labels=(Requirement("k3s-autoscaler/capacity-type", Operator.IN, ("spot", "on-demand")),))
+    word = SchedulingRules(
+        answered_at_s=NOW_S,
+        owners=(
+            OwnerRules(
+                owner="shop/ReplicaSet/web",
+                seen_at_s=NOW_S,
+                rules=PodRules(namespace="shop", requests=(("cpu", 900),), node_affinity=(both,)),
+            ),
+        ),
+    )
+    growth = decided(snapshot([full(1), full(2)], waiting_pods(1), rules=word), State(), spot_policy(base=3)).growth
+    assert growth is not None
+    assert [(new.market, new.only_market) for new in growth.workers] == [("on-demand", False)]
+
+
 def test_a_storm_is_told_with_what_is_launched_in_it() -> None:
     seen = snapshot([full(1), on_spot(2)], waiting_pods(2))
     told = decided(seen, State(notices=interrupted(10, 20)), spot_policy()).blocked
@@ -251,6 +322,18 @@ def test_what_spot_is_left_alone_for(state: State, expected: dict[Any, int], blo
     assert (asked(made), len(made.blocked), made.unplaced) == (expected, blocked, refused)
     if blocked:
         assert "Spot is left alone (InsufficientInstanceCapacity): 2 of t3.small on demand" in made.blocked[0].reason
+
+
+def test_workers_for_pods_that_run_on_spot_only_are_a_request_of_their_own_without_a_fallback() -> None:
+    free, pinned = (
+        NewWorkers("t3.small", 1, A, market="spot"),
+        NewWorkers("t3.small", 1, A, market="spot", only_market=True),
+    )
+    made = plan((free, pinned))
+    assert [o.request.count for o in made.opened] == [1, 1]
+    assert [fallback.operation.unidentified for fallback in made.fallbacks] == [1]
+    later = plan((free, pinned), left_alone("spot"))
+    assert (asked(later), later.unplaced, later.codes) == ({(A, "on-demand"): 1}, 1, (GONE,))
 
 
 def test_growth_that_wants_spot_only_does_not_fall_back() -> None:

@@ -150,18 +150,20 @@ def test_a_label_that_all_of_our_workers_have_is_expected_of_a_new_one() -> None
 
 
 @pytest.mark.parametrize(
-    ("market", "capacity", "extra"),
+    ("market", "base", "capacity", "extra"),
     [
-        pytest.param("spot", "spot", 1, id="what EC2 may take is what a Spot pool gives"),
-        pytest.param("spot", "on-demand", 0, id="what it may not take is not"),
-        pytest.param("on-demand", "on-demand", 1, id="an on-demand pool gives it"),
+        pytest.param("spot", 0, "spot", 1, id="what EC2 may take is what a Spot pool gives"),
+        pytest.param("spot", 0, "on-demand", 0, id="what it may not take is not"),
+        pytest.param("spot", 1, "on-demand", 1, id="unless the pool buys on demand too"),
+        pytest.param("on-demand", 0, "on-demand", 1, id="an on-demand pool gives it"),
+        pytest.param("on-demand", 0, "spot", 0, id="and no Spot"),
     ],
 )
-def test_the_market_of_a_pool_is_a_label_of_its_workers(market: Any, capacity: str, extra: int) -> None:
+def test_the_market_of_a_pool_is_a_label_of_its_workers(market: Any, base: int, capacity: str, extra: int) -> None:
     """Whatever those that are there were bought on."""
     told = rules(cpu=900, memory_mib=100, node_selector=(("k3s-autoscaler/capacity-type", capacity),))
     seen = seen_with([full(1), full(2)], [waiting("w")], told)
-    bought = msgspec.structs.replace(policy(), workers=Workers(market=market))
+    bought = msgspec.structs.replace(policy(), workers=Workers(market=market, on_demand_base=base))
     assert pod_demand(seen, view_fleet(seen, State()), State(), bought).extra == extra
 
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from autoscaler.model import Decision, NewWorkers, Snapshot, State
-from autoscaler.policy import Rotation
+from autoscaler.policy import Rotation, Workers
 from autoscaler.policy_text import PolicyError, parse_policy
 from tests.decide.builders import NOW_S, OLD_S, Machine, decided, full, node, pod, policy, snapshot, use, worker
 
@@ -49,6 +49,17 @@ def replaced(decision: Decision) -> tuple[str, str] | None:
 
 
 # --------------------------------------------------------------------------------------------------------------- age
+
+
+@pytest.mark.parametrize(("market", "rotates"), [("on-demand", True), ("spot", False)])
+def test_whoever_holds_pods_of_one_market_is_rotated_where_one_of_that_market_comes(market: str, rotates: bool) -> None:
+    """The base is two: what is launched for one of them is on demand."""
+    picky = pod("picky", node_selector=(("k3s_autoscaler_capacity_type", market),))
+    old = worker(1, pods=[picky, pod("p1", cpu=1000)], of={"launched_at_s": NOW_S - 9 * DAY_S})
+    decision = look([old, full(2)], Rotation(max_age_s=4 * DAY_S), workers=Workers(market="spot", on_demand_base=2))
+    assert (replaced(decision) is not None) is rotates
+    if not rotates:
+        assert any("would not fit with 1 new t3.small" in row.text for row in decision.blocked)
 
 
 def test_the_oldest_of_those_that_are_too_old_goes_first() -> None:

@@ -37,8 +37,8 @@ def drained_before_spot_has_come() -> None:
     module = autoscaler.decide.removal.spot_return
     plan = module._begin
 
-    def at_once(look: Any, state: Any, fleet: Any, pool: Any, spare: int) -> Any:
-        begun = plan(look, state, fleet, pool, spare)
+    def at_once(look: Any, state: Any, fleet: Any, pool: Any) -> Any:
+        begun = plan(look, state, fleet, pool)
         workers = {worker.key: worker for worker in fleet.workers}
         if not begun.launches or begun.record is None:
             return begun
