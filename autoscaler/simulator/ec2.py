@@ -25,7 +25,7 @@ from autoscaler.model import (
     Pool,
     PoolTemplate,
 )
-from autoscaler.pools import WorkerPool, further_templates
+from autoscaler.pools import WorkerPool, default_of, further_templates
 from autoscaler.ports import FleetUnavailable
 from autoscaler.simulator.instances import SimInstance
 from autoscaler.simulator.world.world import FixedNode, World
@@ -173,19 +173,22 @@ class Ec2:
         return LaunchContext(
             template_id=settings.template_id,
             template_version=settings.template_version,
-            subnet_zones=settings.subnet_zones,
+            subnet_zones=self._where(default_of(self._pools)) if self._pools else settings.subnet_zones,
             templates=tuple(
                 PoolTemplate(
                     pool=pool.name,
                     arch=arch,
                     template_id=f"{settings.template_id}-{pool.name}-{arch}",
                     template_version=settings.template_version,
-                    subnet_zones=tuple(row for row in settings.subnet_zones if row[0] in pool.subnets)
-                    or settings.subnet_zones,
+                    subnet_zones=self._where(pool),
                 )
                 for pool, arch in further_templates(self._pools)
             ),
         )
+
+    def _where(self, pool: WorkerPool) -> tuple[tuple[str, str], ...]:
+        subnets = self.settings.subnet_zones
+        return tuple(row for row in subnets if row[0] in pool.subnets) or subnets
 
     def create_fleet(self, request: LaunchRequest) -> LaunchResult:
         """CreateFleet of type `instant`. A repeated ClientToken gets the first answer, and launches nothing.

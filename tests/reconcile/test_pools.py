@@ -278,6 +278,42 @@ def test_where_ec2_has_nothing_left_of_the_cheap_pool_the_dear_one_serves() -> N
     assert by_pool(cluster)["dear"] >= 3
 
 
+def test_where_ec2_has_nothing_left_of_the_cheap_pool_the_dear_one_serves_use_and_the_fleets_min() -> None:
+    both = ("{name: cheap, instance_types: [t3.small]}", "{name: dear, instance_types: [m7i.large]}")
+    cluster = SimCluster(pools(*both))
+    cluster.policy = pools(*both, low=4)
+    for zone in ("us-east-1a", "us-east-1b"):
+        cluster.ec2.exhaust("t3.small", zone)
+    settle(cluster)
+    assert (by_pool(cluster)["cheap"], by_pool(cluster)["dear"]) == (0, 2)
+    for number in range(4):
+        cluster.apply(shop(f"hot-{number}", 1, cpu=1000, burn_cores=1.9))
+    settle(cluster, 600)
+    assert (by_pool(cluster)["cheap"], by_pool(cluster)["dear"] > 2) == (0, True)
+
+
+def test_what_is_left_of_a_pool_is_judged_where_it_is_launched() -> None:
+    """That nobody asked EC2 for it in a zone in which it has no subnet does not mean that there is any."""
+    where = Ec2Settings(subnet_zones=(("subnet-0a0a0a0a", "us-east-1a"), ("subnet-0b0b0b0b", "us-east-1b")))
+    cheap = "{name: cheap, instance_types: [t3.small], subnets: [subnet-0b0b0b0b]}"
+    cluster = SimCluster(pools("{name: dear, instance_types: [m7i.large]}", cheap), ec2=where)
+    cluster.ec2.exhaust("t3.small", "us-east-1b")
+    cluster.apply(shop("web", 12, cpu=800))
+    settle(cluster)
+    assert (by_pool(cluster)["cheap"], waiting(cluster)) == (0, 0)
+    assert by_pool(cluster)["dear"] >= 3
+
+
+def test_what_is_left_of_a_pool_is_judged_by_the_types_that_hold_the_pod() -> None:
+    cheap = "{name: cheap, instance_types: [t3.small, t3.2xlarge]}"
+    cluster = SimCluster(pools(cheap, "{name: dear, instance_types: [m7i.4xlarge]}"))
+    for zone in ("us-east-1a", "us-east-1b"):
+        cluster.ec2.exhaust("t3.2xlarge", zone)
+    cluster.apply(shop("big", 1, cpu=6000))
+    settle(cluster)
+    assert (by_pool(cluster)["dear"], waiting(cluster)) == (1, 0)
+
+
 def test_where_nothing_else_would_do_the_exhausted_pool_is_asked_again_in_time() -> None:
     cluster = SimCluster(with_gpus())
     for zone in ("us-east-1a", "us-east-1b"):

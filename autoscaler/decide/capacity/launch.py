@@ -6,9 +6,8 @@ from typing import Final
 
 import msgspec
 
-from autoscaler.decide.capacity.catalogue import extended_of, nominal_resources
 from autoscaler.decide.capacity.cost import dearest, not_dearer
-from autoscaler.decide.capacity.pools import pool_named, template_of
+from autoscaler.decide.capacity.pools import in_its_place, pool_named, template_of
 from autoscaler.decide.capacity.prices import counted_price, price_of
 from autoscaler.decide.capacity.zones import Zones
 from autoscaler.decide.fleet import Standing, view_fleet
@@ -37,7 +36,6 @@ from autoscaler.model import (
     fitting,
 )
 from autoscaler.policy import Policy
-from autoscaler.pools import WorkerPool
 from autoscaler.state.backoffs import left_alone
 from autoscaler.state.memory import launched_for, remember_owner
 from autoscaler.state.replacing import REPLACING
@@ -350,8 +348,8 @@ def _rows(new: NewWorkers, context: LaunchContext, snapshot: Snapshot, state: St
     if pool is None or template is None:
         return None
     subnets = _subnet_of_each_zone(template.subnet_zones, snapshot, state)
-    zone = next(iter(subnets), "")
-    types = tuple(kind for kind in _at_least(new, pool, policy, zone=zone) if arch_of(kind) == arch)
+    zone, kind = next(iter(subnets), ""), new.instance_type
+    types = tuple(t for t in in_its_place(kind, pool, policy) if t == kind or not_dearer(t, zone, new, policy))
     return _Rows(template=template, types=types, subnets=subnets)
 
 
@@ -386,17 +384,3 @@ def _workers_by_zone(snapshot: Snapshot, state: State, zones: tuple[str, ...]) -
         if launch.unidentified and launch.request.overrides:
             counts[launch.request.overrides[0].zone] += launch.unidentified
     return counts
-
-
-def _at_least(new: NewWorkers, pool: WorkerPool, policy: Policy, *, zone: str) -> tuple[str, ...]:
-    """The type itself, then the pool's others that hold at least as much and are not too dear, in its order."""
-    floor, pieces = nominal_resources(new.instance_type, policy), extended_of(new.instance_type, policy)
-    others = (
-        t
-        for t in pool.instance_types
-        if t != new.instance_type
-        and floor.fits_in(nominal_resources(t, policy))
-        and all(extended_of(t, policy).get(name, 0) >= count for name, count in pieces.items())
-        and not_dearer(t, zone, new, policy)
-    )
-    return new.instance_type, *others

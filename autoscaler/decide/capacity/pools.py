@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from autoscaler.decide.capacity.catalogue import extended_of, nominal_resources
 from autoscaler.decide.capacity.prices import price_of
 from autoscaler.decide.fleet import FleetView, Standing, Worker, some_zone
 from autoscaler.decide.scheduling.matching import HARD
+from autoscaler.instance_types import arch_of
 from autoscaler.model import ON_DEMAND, LaunchContext, NewWorkers, PoolTemplate
 from autoscaler.model.rules import Taint
 from autoscaler.policy import Policy
@@ -97,6 +99,23 @@ def usd_of(market: str, instance_type: str, zone: str, policy: Policy) -> float 
     """
     usd = price_of(instance_type, zone, market, policy)
     return usd if usd is not None else price_of(instance_type, zone, ON_DEMAND, policy)
+
+
+def in_its_place(instance_type: str, pool: WorkerPool, policy: Policy) -> tuple[str, ...]:
+    """What a launch of the type may give: itself, then the pool's others that hold at least as much, in its order.
+
+    Of the same architecture, as each has an image of its own.
+    """
+    floor, pieces = nominal_resources(instance_type, policy), extended_of(instance_type, policy)
+    others = (
+        t
+        for t in pool.instance_types
+        if t != instance_type
+        and arch_of(t) == arch_of(instance_type)
+        and floor.fits_in(nominal_resources(t, policy))
+        and all(extended_of(t, policy).get(name, 0) >= count for name, count in pieces.items())
+    )
+    return instance_type, *others
 
 
 def price_rank(worker: Worker, policy: Policy) -> float:

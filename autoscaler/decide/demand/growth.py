@@ -18,6 +18,7 @@ from autoscaler.decide.demand.pool_minima import BELOW_POOL_MIN, POOL_MINIMUM, p
 from autoscaler.decide.demand.use import utilisation_signals
 from autoscaler.decide.fleet import FleetView, Standing, not_for
 from autoscaler.decide.removal.repair import recovering_workers
+from autoscaler.decide.scheduling.costing import Costs
 from autoscaler.model import Growth, MetricsStatus, NewWorkers, Notice, Signal, Snapshot, State
 from autoscaler.policy import Policy
 from autoscaler.state.memory import only_probes_are_launched
@@ -133,7 +134,7 @@ def _planned(
         because = because if limit == "join_backoff" else ""
         return msgspec.structs.replace(plan, because=because)
     asked = (*pods.new_workers, *headroom.new_workers, *minima.new_workers)
-    chosen = _first(asked, count, fleet, policy)
+    chosen = _first(asked, count, fleet, policy, Costs(snapshot, fleet, state, policy))
     if sum(new.count for new in chosen) < count:
         plan = msgspec.structs.replace(plan, limit=POOLS_AT_MAX)
     chosen = in_markets(chosen, fleet, state, policy, now_s=snapshot.taken_at_s)
@@ -184,7 +185,8 @@ def plan_blind_growth(snapshot: Snapshot, fleet: FleetView, state: State, policy
     count, limit = _limited(step, fleet, state, policy, now_s=snapshot.taken_at_s, unlisted=unlisted)
     if count == 0:
         return msgspec.structs.replace(nothing, wanted=fleet.existing + unlisted + step, limit=limit)
-    chosen = in_markets(_first((), count, fleet, policy), fleet, state, policy, now_s=snapshot.taken_at_s)
+    chosen = _first((), count, fleet, policy, Costs(snapshot, fleet, state, policy))
+    chosen = in_markets(chosen, fleet, state, policy, now_s=snapshot.taken_at_s)
     limit = limit if chosen else POOLS_AT_MAX
     workers, because = within_cap(chosen, fleet, policy, unlisted=unlisted)
     if not workers:
@@ -230,14 +232,17 @@ def _trusted(fleet: FleetView, state: State, *, now_s: int) -> int | None:
     return max(1, len(stayed))
 
 
-def _first(wanted: Sequence[NewWorkers], count: int, fleet: FleetView, policy: Policy) -> tuple[NewWorkers, ...]:
+def _first(
+    wanted: Sequence[NewWorkers], count: int, fleet: FleetView, policy: Policy, costs: Costs
+) -> tuple[NewWorkers, ...]:
     """The first `count` of what is asked for by pool; what other signals want beyond is of the pools that serve all.
 
-    Fewer where these are at their own max.
+    Of these the ones last that EC2 has nothing left of. Fewer where they are at their own max.
     """
     room = rooms(fleet, policy)
     chosen: Counter[NewWorkers] = Counter()
-    fill = (NewWorkers(pool.instance_types[0], count, pool=pool.name) for pool in fillers(fleet, policy))
+    serve = sorted(fillers(fleet, policy), key=lambda pool: costs.is_exhausted(pool, pool.instance_types[0], "", ""))
+    fill = (NewWorkers(pool.instance_types[0], count, pool=pool.name) for pool in serve)
     for new in (*wanted, *fill):
         taken = min(new.count, count, room.get(new.pool, count))
         if taken:

@@ -107,12 +107,12 @@ def _begin(look: Look, state: State, fleet: FleetView, pool: WorkerPool) -> Retu
         # Else it would be the first one again, each time in vain, and hide who may go.
         fits = elsewhere.new_needed(worker, places, wanted, at_most=1, markets=(SPOT,)) is not None
         if fits and elsewhere.held(worker) is None:
-            return _begun(look, state, fleet, pool, worker, wanted)
+            return _begun(look, state, fleet, pool, worker, wanted=wanted)
     return as_it_is
 
 
 def _begun(
-    look: Look, state: State, fleet: FleetView, pool: WorkerPool, worker: Worker, wanted: NewWorkers
+    look: Look, state: State, fleet: FleetView, pool: WorkerPool, worker: Worker, *, wanted: NewWorkers
 ) -> ReturnPlan:
     launches, because = within_cap((wanted,), fleet, look.policy)
     if not launches:

@@ -46,7 +46,7 @@ def what_these_need(snapshot: Snapshot, policy: Policy, known: Known, pods: Sequ
     if after_s and may_ask and rules is not None and rules.answered_at_s < after_s:
         return Asks(rules_of=tuple(sorted({pod.owner for pod in pods})), rules_after_s=after_s)
     places = tuple(owner for owner in book.companions(asking) if owner not in snapshot.places_of)
-    zonal = with_zones and any(label_keys(one) & machines.zone_keys for one in asking)
+    zonal = with_zones and (machines.costs.passes_over or any(label_keys(one) & machines.zone_keys for one in asking))
     return Asks(places_of=places, zones=zonal and snapshot.zones is None and not snapshot.zones_problem)
 
 

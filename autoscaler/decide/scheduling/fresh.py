@@ -68,15 +68,17 @@ class FreshWorkers:
         self, picture: Picture, pools: Sequence[WorkerPool], zones: Sequence[str], *, zones_problem: str = ""
     ) -> None:
         self._picture, self._pools, self._zones = picture, pools, zones
-        self.templates = [template for pool in pools for template in self._of(pool, pool.market)]
+        self.templates = [template for pool in pools for template in self._of(pool)]
         self._cluster, self._zone_keys = picture.cluster, picture.machines.zone_keys
         self._zones_problem = zones_problem
         self._known: dict[PodRules, NewRefusal | None] = {}
         self._minds: dict[PodRules, bool] = {}
 
-    def _of(self, pool: WorkerPool, market: str) -> list[Template]:
+    def _of(self, pool: WorkerPool, only_market: str = "") -> list[Template]:
         kinds = pool.instance_types
-        return [template for kind in kinds for template in self._picture.templates(pool, kind, self._zones, market)]
+        return [
+            template for kind in kinds for template in self._picture.templates(pool, kind, self._zones, only_market)
+        ]
 
     @cached_property
     def _of_markets(self) -> list[Template]:

@@ -10,9 +10,10 @@ from functools import cached_property
 from typing import Final
 
 from autoscaler.decide.capacity.catalogue import extended_of
-from autoscaler.decide.capacity.pools import hard_taints, pool_of, usd_of
-from autoscaler.decide.fleet import FleetView, Standing, Worker, some_zone
+from autoscaler.decide.capacity.pools import hard_taints, pool_of
+from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
+from autoscaler.decide.scheduling.costing import Costs
 from autoscaler.decide.scheduling.filters import LASTING
 from autoscaler.decide.scheduling.labels import (
     CAPACITY_LABEL,
@@ -33,11 +34,9 @@ from autoscaler.decide.scheduling.matching import HARD
 from autoscaler.decide.scheduling.offered import offered, sizes_seen, type_of
 from autoscaler.decide.scheduling.placing import Template
 from autoscaler.model import ON_DEMAND, SPOT, Instance, Node, Resources, SchedulingRules, SeenType, Snapshot, State
-from autoscaler.model import Pool as PlaceToLaunch
 from autoscaler.model.rules import HOSTNAME_LABEL, Amounts, Effect, NodeSpec, PodRules, Taint
 from autoscaler.policy import Policy
 from autoscaler.pools import WorkerPool
-from autoscaler.state.backoffs import left_alone
 
 UNLIMITED: Final = 2**60
 DISK: Final = "ephemeral-storage"
@@ -72,10 +71,7 @@ class Machines:
         self._told_at_s = rules.answered_at_s if rules is not None else 0
         self.pool_zones = dict(snapshot.pool_zones)
         """Of pools that are launched in some zones only."""
-        self._some_zone = some_zone(fleet)
-        self._zones = {worker.zone for worker in fleet.workers if worker.zone} | {one.zone for one in fleet.servers}
-        self._left_alone = left_alone(state, snapshot.taken_at_s)
-        self._compares = len(policy.pools) > 1 or policy.pools[0].requirements is not None
+        self.costs = Costs(snapshot, fleet, state, policy)
         self._common: dict[str, dict[str, str]] = {}
         self._alikes: dict[tuple[str, str], dict[str, str]] = {}
         self._new_labels: dict[tuple[str, str, str], dict[str, str]] = {}
@@ -111,15 +107,16 @@ class Machines:
             self._likes[key] = {**of_pool, CAPACITY_LABEL: market}
         return self._likes[key]
 
-    def new(self, pool: WorkerPool, instance_type: str, zone: str = "", market: str = "") -> Template:
+    def new(self, pool: WorkerPool, instance_type: str, zone: str = "", only_market: str = "") -> Template:
         """A fresh worker, with the DaemonSets that would run there. Without a zone it lies in any.
 
-        `market`: where it is bought; empty: as most of its pool are.
+        `only_market`: where it is bought; empty: where its pool buys, and on demand if that gives nothing.
         """
-        market = market or pool.market
-        known = self._templates.get((pool.name, instance_type, zone, market))
+        key = (pool.name, instance_type, zone, only_market)
+        known = self._templates.get(key)
         if known is not None:
             return known
+        market = only_market or pool.market
         policy = self._policy
         of_pool = f"{pool.name} " if len(policy.pools) > 1 else ""
         of_market = f" {market}" if market != pool.market else ""
@@ -143,20 +140,12 @@ class Machines:
             pool=pool.name,
             market=market,
             choice=pool.choice_of(instance_type),
-            usd_per_hour=usd_of(market, instance_type, zone or self._some_zone, policy) if self._compares else None,
-            exhausted=self._compares and self._is_exhausted(pool, instance_type, zone),
+            usd_per_hour=self.costs.usd_per_hour(pool, instance_type, zone, only_market),
+            exhausted=self.costs.is_exhausted(pool, instance_type, zone, only_market),
             weight=pool.weight,
         )
-        self._templates[pool.name, instance_type, zone, market] = template
+        self._templates[key] = template
         return template
-
-    def _is_exhausted(self, pool: WorkerPool, instance_type: str, zone: str) -> bool:
-        """Whether each way to launch it is left alone by now, in the zones of the machines that there are."""
-        types = pool.instance_types if pool.requirements is None else (instance_type,)
-        zones = {zone} if zone else self._zones
-        markets = {pool.market, ON_DEMAND}
-        ways = [PlaceToLaunch(instance_type=t, zone=z, market=m) for t in types for z in zones for m in markets]
-        return bool(ways) and all(way in self._left_alone for way in ways)
 
     def _daemons_on(self, spec: NodeSpec, instance_type: str) -> tuple[PodRules, ...]:
         """Those whose own rules let them on such a node; where none is shown, as much as was seen there."""

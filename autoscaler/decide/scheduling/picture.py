@@ -59,12 +59,12 @@ class Picture:
         self._add_coming(fleet, state, policy)
 
     def templates(
-        self, pool: WorkerPool, instance_type: str, zones: Sequence[str], market: str = ""
+        self, pool: WorkerPool, instance_type: str, zones: Sequence[str], only_market: str = ""
     ) -> tuple[Template, ...]:
         """A fresh worker of this pool and type: one for all zones, or one for each of its own that matter."""
         own = self.machines.pool_zones.get(pool.name, zones)
         chosen = [zone for zone in zones if zone in own] if zones else [""]
-        return tuple(self.machines.new(pool, instance_type, zone, market) for zone in chosen)
+        return tuple(self.machines.new(pool, instance_type, zone, only_market) for zone in chosen)
 
     @contextmanager
     def uncordoned(self, names: Iterable[str]) -> Iterator[None]:

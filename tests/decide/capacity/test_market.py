@@ -262,6 +262,32 @@ def test_pods_that_mind_the_market(pods: list[Pod], its_policy: Policy, state: S
     assert found == expected
 
 
+def two_spot_pools() -> Policy:
+    """Whose Spot prices are t3.small's and half as much again, and on demand t3.medium costs twice as much."""
+    cost = Cost(spot_usd_per_hour={"t3.small": SPOT_SMALL, "t3.medium": 1.5 * SPOT_SMALL})
+    types = {"first": "t3.small", "second": "t3.medium"}
+    pools = tuple(WorkerPool(name=name, instance_types=(kind,), market="spot") for name, kind in types.items())
+    return Policy(version=1, workers=Workers(pools=pools), cost=cost)
+
+
+@pytest.mark.parametrize(
+    ("pods", "state", "pool"),
+    [
+        pytest.param(waiting_pods(1), State(), "first", id="the cheaper one"),
+        pytest.param(waiting_pods(1), left_alone("spot"), "second", id="but not for the price of what is not given"),
+        pytest.param(waiting_pods(1), left_alone("spot", zones=(A,)), "first", id="which another zone may give"),
+        pytest.param(waiting_pods(1), State(notices=interrupted(10, 20)), "second", id="nor in its storm"),
+        pytest.param([picky("p", "spot")], left_alone("spot"), "second", id="nor for pods that run on Spot only"),
+    ],
+)
+def test_a_spot_pool_costs_what_it_is_bought_for_now(pods: list[Pod], state: State, pool: str) -> None:
+    of_first = [full(100, of={"market": "spot", "pool": "first"}), full(101, of={"market": "spot", "pool": "first"})]
+    seen = msgspec.structs.replace(snapshot([*of_first, full(1), full(2)], pods), zones=ZONES)
+    growth = decided(seen, state, two_spot_pools()).growth
+    assert growth is not None
+    assert {new.pool for new in growth.workers} == {pool}
+
+
 def test_pods_that_run_on_both_markets_take_what_there_is() -> None:
     both = NodeTerm(labels=(Requirement("k3s-autoscaler/capacity-type", Operator.IN, ("spot", "on-demand")),))
     word = SchedulingRules(
