@@ -22,9 +22,10 @@ _SETS_ITSELF: Final = frozenset({"node.kubernetes.io/instance-type"})
 _WORD: Final = r"[a-zA-Z0-9_.,:=/@%+-]+"
 """As scripts/setting-patterns.js: nothing that a shell would take for its own."""
 _SETTLED: Final = (
-    r"--?(?:node-name|server|s|token|t|token-file|agent-token|node-label|node-taint)(?:=.*)?"
-    r"|(?:--kubelet-arg=)?provider-id=.*"
+    r"(--?(?:node-name|node-ip|server|s|token|t|token-file|agent-token|node-label|node-taint))(?:=.*)?"
+    r"|((?:--kubelet-arg=)?(?:provider-id|node-labels|register-with-taints|hostname-override))=.*"
 )
+"""Of the kubelet's own, K3s lets an argument take the place of all that it would have given under that name."""
 _IMAGE: Final = r"ami-[0-9a-f]{8,17}|(?:/[a-zA-Z0-9_.-]+){1,15}"
 _SUBNET: Final = r"subnet-[0-9a-f]{8,17}"
 
@@ -76,8 +77,8 @@ def _faults_of(pool: WorkerPool, types: Mapping[str, InstanceType]) -> Iterator[
     for word in pool.agent_args:
         if not re.fullmatch(_WORD, word):
             yield f"agent_args holds {word!r}: give a word each, of letters, digits and _ . , : = / @ % + -"
-        elif re.fullmatch(_SETTLED, word):
-            name = word.partition("=")[0]
+        elif settled := re.fullmatch(_SETTLED, word):
+            name = settled[1] or settled[2]
             yield f"agent_args holds {name}, which the bootstrap settles (labels and taints are fields): leave it out"
 
 
@@ -126,6 +127,7 @@ def _not_a_label(key: str) -> str | None:
 
 
 def _faults_of_taints(pool: WorkerPool) -> Iterator[str]:
+    places: list[str] = []
     for text in pool.taints:
         try:
             taint = parse_taint(text)
@@ -135,8 +137,11 @@ def _faults_of_taints(pool: WorkerPool) -> Iterator[str]:
             yield f"taints holds {text!r}: write key=value:Effect, the effect being {', '.join(Effect)}"
         elif taint.key.startswith("node.kubernetes.io/"):
             yield f"taints holds {text!r}: Kubernetes sets and lifts that one by a node's state, so choose another key"
-    for text in _repeated(pool.taints):
-        yield f"taints holds {text} twice: name it once"
+        else:
+            places.append(f"the key {taint.key} and the effect {taint.effect.value}")
+    for place in _repeated(places):
+        # Source: Kubernetes, pkg/util/taints, ParseTaints.
+        yield f"taints holds two with {place}: no kubelet starts with both"
 
 
 def _repeated(names: Sequence[str]) -> list[str]:

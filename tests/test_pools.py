@@ -89,6 +89,18 @@ def test_a_flat_field_beside_pools_is_refused(field: str) -> None:
         (one("instance_types: [t3.small], subnets: [net-1]"), "subnets names 'net-1'"),
         (one("instance_types: [t3.small], agent_args: ['--token=x']"), "agent_args holds --token"),
         (one("instance_types: [t3.small], agent_args: ['--node-label=a=b']"), "agent_args holds --node-label"),
+        (one("instance_types: [t3.small], agent_args: ['--node-ip=10.0.0.1']"), "agent_args holds --node-ip, which"),
+        *(
+            (
+                one(f"instance_types: [t3.small], agent_args: ['--kubelet-arg={name}=a=b']"),
+                f"agent_args holds --kubelet-arg={name}, which the bootstrap settles",
+            )
+            for name in ("provider-id", "node-labels", "register-with-taints", "hostname-override")
+        ),
+        (
+            one("instance_types: [t3.small], agent_args: [--kubelet-arg, node-labels=a=b]"),
+            "agent_args holds node-labels",
+        ),
         (one("instance_types: [t3.small], agent_args: ['a b']"), "agent_args holds 'a b': give a word each"),
         (one("instance_types: [t3.small], agent_args: ['$(x)']"), "agent_args holds"),
         (one("instance_types: [t3.small], labels: {node-role.kubernetes.io/gpu: x}"), "NodeRestriction"),
@@ -97,6 +109,10 @@ def test_a_flat_field_beside_pools_is_refused(field: str) -> None:
         (one("instance_types: [t3.small], labels: {'a b': x}"), "labels names 'a b', which is no label"),
         (one("instance_types: [t3.small], labels: {a: 'b c'}"), "labels.a is 'b c'"),
         (one("instance_types: [t3.small], taints: ['a=b']"), "taints holds 'a=b': write key=value:Effect"),
+        (
+            one("instance_types: [t3.small], taints: ['a=b:NoSchedule', 'a=c:NoSchedule']"),
+            "taints holds two with the key a and the effect NoSchedule: no kubelet starts with both",
+        ),
         (one("instance_types: [t3.small], taints: ['a:Never']"), "NoSchedule, PreferNoSchedule, NoExecute"),
         (one("instance_types: [t3.small], taints: ['node.kubernetes.io/x:NoSchedule']"), "by a node's state"),
         ("pools: [{name: a, instance_types: [t3.small]}, {name: a, instance_types: [t3.small]}]", "names a twice"),
