@@ -31,7 +31,9 @@ class WorkerPool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     name: Annotated[
         str,
         msgspec.Meta(
-            pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=40, description="at most 40 small letters, digits and -"
+            pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
+            max_length=40,
+            description="at most 40 small letters, digits and -, and no - at an end",
         ),
     ]
     """What decisions, tags and the label `k3s-autoscaler/pool` call it."""

@@ -81,6 +81,7 @@ def test_a_flat_field_beside_pools_is_refused(field: str) -> None:
         (one("requirements: {cpu: many}"), "requirements.cpu is 'many': write 2-8, >=5"),
         (one("requirements: {memory: 2-8}"), "requirements.memory is '2-8': write 2-8 GiB"),
         (one("requirements: {cpu: 2 GiB}"), "requirements.cpu is '2 GiB': write 2-8, >=5"),
+        ("pools: [{name: a-, instance_types: [t3.small]}]", "workers.pools.a-.name is 'a-'"),
         (one("requirements: {cpu: 3}"), "requirements fit no instance type that is known"),
         (one("requirements: {arch: [riscv]}"), "is 'riscv': write arm64 or amd64"),
         (one("instance_types: [t3.small], min: 3, max: 2"), "min is 3 and max is 2"),

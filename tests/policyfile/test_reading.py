@@ -59,7 +59,7 @@ def faults(text: str) -> list[str]:
            f"workers.pools.a.requirements.cpu is {said}: write a range (2-8, >=5) or a whole number from 0 to 10000000")
           for given, said in (("-1", "-1"), ("{}", "a map of fields"), ("2.5", "2.5"))],
         ("workers: {pools: [{name: My Pool, instance_types: [t3.small]}]}",
-         "workers.pools.My Pool.name is 'My Pool': write at most 40 small letters, digits and -"),
+         "workers.pools.My Pool.name is 'My Pool': write at most 40 small letters, digits and -, and no - at an end"),
         ("schedules: [{name: night, from: 22:00, to: 06:00, min: 0}]",
          "schedules.night.time_zone is missing: write a time zone, such as Europe/Berlin"),
         ("signals: [{name: My-queue, query: sum(x), above: 5}]",
