@@ -14,6 +14,7 @@ from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.elsewhere import Elsewhere
 from autoscaler.decide.removal.minimum import at_min
 from autoscaler.decide.removal.reclaim import is_far
+from autoscaler.decide.removal.rotation import one_like
 from autoscaler.model import Asks, Blocked, MetricsStatus, NewWorkers, Notice, State
 from autoscaler.state.memory import held_lately, was_removed
 from autoscaler.state.notices import RETIREMENT
@@ -84,8 +85,8 @@ def _next_step(
     )
     may_grow = fleet.existing < look.policy.workers.max and rooms(fleet, look.policy).get(pool.name, 1) > 0
     if not enough and not notice.replaced and may_grow:
-        one = (NewWorkers(pool.instance_types[0], 1, pool=pool.name),)
-        bought = in_markets(one, fleet, state, look.policy, now_s=look.now_s, replacing=(worker.key,))
+        one = msgspec.structs.replace(one_like(worker, look.policy), zone="")
+        bought = in_markets((one,), fleet, state, look.policy, now_s=look.now_s, replacing=(worker.key,))
         workers, _ = within_cap(bought, fleet, look.policy)
         if workers:
             return Retirement(notice=notice, launches=workers)

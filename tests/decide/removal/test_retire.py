@@ -135,6 +135,14 @@ def test_a_replacement_is_of_the_same_pool_and_within_its_limits(limits: str, la
     assert going(decision) == ([] if launched else [(iid(1), RemovalPhase.DRAINING, False)])
 
 
+@pytest.mark.parametrize("kind", ["t3.small", "m7i.large"])
+def test_a_replacement_holds_as_much_whatever_the_pool_prefers(kind: str) -> None:
+    retired = worker(1, pods=[pod("a", cpu=1800)], of={"instance_type": kind})
+    decision = look([retired, full(2), full(3)], its_policy=policy(types=("t3.small", "m7i.large")))
+    [operation] = decision.state.launches
+    assert (operation.request.overrides[0].instance_type, operation.request.count) == (kind, 1)
+
+
 def test_one_launch_is_all_it_gets() -> None:
     """Pods that fit on no new worker either."""
     replaced = decided_notices()
