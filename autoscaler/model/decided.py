@@ -128,6 +128,8 @@ class NewWorkers(msgspec.Struct, frozen=True):
     """`spot`: bought there while it gives any, else on demand."""
     only_market: bool = False
     """Whether its pods run on no other: nothing is bought in its place."""
+    only_types: tuple[str, ...] = ()
+    """The types that its pods run on, where EC2 may not give just any that holds as much."""
 
     @property
     def kind(self) -> "NewWorkers":

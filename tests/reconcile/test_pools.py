@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from autoscaler.model.rules import Effect, Toleration
+from autoscaler.model.rules import Effect, NodeTerm, Operator, Requirement, Toleration
 from autoscaler.policy import Policy
 from autoscaler.policy_text import parse_policy
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.ec2 import Ec2Settings
-from autoscaler.simulator.world.workload import MIB, Ask, PodTemplate, Workload
+from autoscaler.simulator.world.workload import MIB, Ask, Constraints, PodTemplate, Workload
 from autoscaler.simulator.world.world import WorldSettings
 from tests.passed_over import why
 
@@ -276,6 +276,38 @@ def test_where_ec2_has_nothing_left_of_the_cheap_pool_the_dear_one_serves() -> N
     settle(cluster)
     assert (by_pool(cluster)["cheap"], waiting(cluster)) == (0, 0)
     assert by_pool(cluster)["dear"] >= 3
+
+
+TYPE = "node.kubernetes.io/instance-type"
+
+
+@pytest.mark.parametrize("market", ["on-demand", "spot"])
+def test_pods_that_select_a_type_get_it_or_nothing_while_others_get_what_there_is(market: str) -> None:
+    """What holds as much is given in a worker's place: a pod that does not run there would ask again, up to max."""
+    cluster = SimCluster(pools(f"{{name: general, instance_types: [t3.small, t3.medium], market: {market}}}"))
+    for zone in ("us-east-1a", "us-east-1b"):
+        for each in ("on-demand", "spot"):
+            cluster.ec2.exhaust("t3.small", zone, market=each)
+    cluster.apply(shop("picky", 3, cpu=1500, node_selector=((TYPE, "t3.small"),)))
+    cluster.apply(shop("web", 2, cpu=1500))
+    settle(cluster, 1200)
+    kinds = Counter(cluster.ec2.instances[i].instance_type for i in cluster.workers())
+    assert kinds["t3.medium"] + 2 == kinds.total() <= 4, "for web alone"
+    assert waiting(cluster) > 0
+    cluster.ec2.replenish()
+    settle(cluster, 1800)
+    assert waiting(cluster) == 0
+
+
+def test_pods_that_run_on_some_of_the_types_get_any_of_them() -> None:
+    cluster = SimCluster(pools("{name: general, instance_types: [t3.small, t3.medium, t3.large]}"))
+    for zone in ("us-east-1a", "us-east-1b"):
+        cluster.ec2.exhaust("t3.small", zone)
+    some = NodeTerm(labels=(Requirement(TYPE, Operator.IN, ("t3.small", "t3.large")),))
+    cluster.apply(shop("picky", 4, cpu=1500, constraints=Constraints(node_affinity=(some,))))
+    settle(cluster)
+    kinds = Counter(cluster.ec2.instances[i].instance_type for i in cluster.workers())
+    assert (kinds, waiting(cluster)) == ({"t3.small": 2, "t3.large": 2}, 0)
 
 
 def test_where_ec2_has_nothing_left_of_the_cheap_pool_the_dear_one_serves_use_and_the_fleets_min() -> None:

@@ -107,6 +107,7 @@ class _Share(msgspec.Struct, frozen=True, order=True):
     market: str
     only_market: bool
     """Whether nothing is bought in its place."""
+    only_types: tuple[str, ...]
 
 
 class _Bought(msgspec.Struct, frozen=True, kw_only=True):
@@ -239,7 +240,7 @@ class _Sharing:
             if zone is None:
                 self.unplaced += count - number
                 break
-            share = _Share(new.pool, new.instance_type, zone, offer.market, new.only_market)
+            share = _Share(new.pool, new.instance_type, zone, offer.market, new.only_market, new.only_types)
             self.shares[share] += 1
             self.bought[share] = _Bought(new=new, offer=offer, instead=instead)
 
@@ -349,7 +350,11 @@ def _rows(new: NewWorkers, context: LaunchContext, snapshot: Snapshot, state: St
         return None
     subnets = _subnet_of_each_zone(template.subnet_zones, snapshot, state)
     zone, kind = next(iter(subnets), ""), new.instance_type
-    types = tuple(t for t in in_its_place(kind, pool, policy) if t == kind or not_dearer(t, zone, new, policy))
+    types = tuple(
+        t
+        for t in in_its_place(kind, pool, policy)
+        if t == kind or (t in (new.only_types or (t,)) and not_dearer(t, zone, new, policy))
+    )
     return _Rows(template=template, types=types, subnets=subnets)
 
 

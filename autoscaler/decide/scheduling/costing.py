@@ -22,6 +22,7 @@ class Costs:
         types = {kind for pool in policy.pools for kind in pool.instance_types}
         self.passes_over = self._compares and any(place.instance_type in types for place in self._left_alone)
         """Whether EC2 had nothing left lately of what is compared: then it matters where each is launched."""
+        self._in_its_place: dict[tuple[str, str], tuple[str, ...]] = {}
         self._some_zone = some_zone(fleet)
         self._launched_in, self._zones_of = snapshot.zones, dict(snapshot.pool_zones)
         workers_in = {worker.zone for worker in fleet.workers if worker.zone}
@@ -41,6 +42,13 @@ class Costs:
         """Whether each way to launch it is left alone by now."""
         return self._none_left(pool, instance_type, zone, {only_market or pool.market, only_market or ON_DEMAND})
 
+    def in_its_place(self, instance_type: str, pool: WorkerPool) -> tuple[str, ...]:
+        """The types that a launch of this one may give."""
+        key = pool.name, instance_type
+        if key not in self._in_its_place:
+            self._in_its_place[key] = in_its_place(instance_type, pool, self._policy)
+        return self._in_its_place[key]
+
     @cached_property
     def _in_storm(self) -> frozenset[str]:
         fleet, state, policy = self._fleet, self._state, self._policy
@@ -55,7 +63,7 @@ class Costs:
         if not self.passes_over:
             return False
         one_of = pool.requirements is None
-        types = in_its_place(instance_type, pool, self._policy) if one_of else (instance_type,)
+        types = self.in_its_place(instance_type, pool) if one_of else (instance_type,)
         zones = {zone} if zone else self._zones_of.get(pool.name) or self._launched_in or self._seen_in
         ways = [Pool(instance_type=t, zone=z, market=m) for t in types for z in zones for m in markets]
         return bool(ways) and all(way in self._left_alone for way in ways)

@@ -9,14 +9,15 @@ import msgspec
 
 from autoscaler.decide.scheduling.book import label_keys
 from autoscaler.decide.scheduling.cluster import NodeInfo
-from autoscaler.decide.scheduling.filters import LASTING, first_refusal
+from autoscaler.decide.scheduling.filters import first_refusal
 from autoscaler.decide.scheduling.filters.refusal import Plugin, Refusal
 from autoscaler.decide.scheduling.labels import CAPACITY_LABEL
 from autoscaler.decide.scheduling.picture import Picture
-from autoscaler.decide.scheduling.placing import Template, Trial, Waiting
+from autoscaler.decide.scheduling.placing import Lasting, Template, Trial, Waiting
 from autoscaler.decide.scheduling.sizing import size
+from autoscaler.instance_types import arch_of
 from autoscaler.model import ON_DEMAND, SPOT, NewWorkers, Why
-from autoscaler.model.rules import PodRules
+from autoscaler.model.rules import HOSTNAME_LABEL, PodRules
 from autoscaler.pools import WorkerPool
 
 _ORDER: Final = tuple(Plugin)
@@ -72,7 +73,7 @@ class FreshWorkers:
         self._cluster, self._zone_keys = picture.cluster, picture.machines.zone_keys
         self._zones_problem = zones_problem
         self._known: dict[PodRules, NewRefusal | None] = {}
-        self._minds: dict[PodRules, bool] = {}
+        self._choices: dict[PodRules, _Choice | None] = {}
 
     def _of(self, pool: WorkerPool, only_market: str = "") -> list[Template]:
         kinds = pool.instance_types
@@ -87,49 +88,87 @@ class FreshWorkers:
 
     def offered_to(self, rules: PodRules) -> list[Template]:
         """What could be launched for such a pod."""
-        return self._of_markets if self.minds_market(rules) else self.templates
-
-    def minds_market(self, rules: PodRules) -> bool:
-        """Whether such a pod runs on a Spot pool's workers of one market, and not on the same ones of the other."""
-        if CAPACITY_LABEL not in label_keys(rules):
-            return False
-        if rules not in self._minds:
-            self._minds[rules] = any(self._may_take(a, rules) != self._may_take(b, rules) for a, b in self._twins)
-        return self._minds[rules]
-
-    @cached_property
-    def _twins(self) -> list[tuple[Template, Template]]:
-        """Of Spot pools each worker on Spot, and the same on demand."""
-        pools = [pool for pool in self._pools if pool.market == SPOT]
-        return [pair for pool in pools for pair in zip(self._of(pool, SPOT), self._of(pool, ON_DEMAND), strict=True)]
-
-    def _may_take(self, template: Template, rules: PodRules) -> bool:
-        node = NodeInfo(template.node)
-        return not any(check(rules, node, self._cluster) for _, check in LASTING)
+        choice = self._choice_of(rules)
+        return self._of_markets if choice is not None and choice.one_market else self.templates
 
     def for_pods(
         self, wanted: Iterable[Waiting], *, at_most: int, rooms: Mapping[str, int]
     ) -> tuple[tuple[NewWorkers, ...], tuple[Waiting, ...]]:
         """Workers for what waits, as `size` finds them, and what has no place even so.
 
-        Those for pods that mind the market are counted apart, and come last: Spot that EC2 does not give them is bought
-        on no other market, and what anybody else needs is not to hang on it.
+        Those for pods that mind what EC2 gives are counted apart, and come last: nothing else is bought in the place of
+        what it does not give them, and what anybody else needs is not to hang on it.
         """
-        others: list[Waiting] = []
-        choosy: list[Waiting] = []
+        groups: dict[_Choice | None, list[Waiting]] = {None: []}
         for group in wanted:
-            (choosy if self.minds_market(group.rules) else others).append(group)
-        sizing = size(others, self.templates, self._cluster, at_most=at_most, rooms=rooms)
-        workers = _as_workers(self.templates, sizing.new_nodes)
-        if not choosy:
-            return workers, sizing.left
+            groups.setdefault(self._choice_of(group.rules), []).append(group)
+        workers: list[NewWorkers] = []
+        left: list[Waiting] = []
         taken = Counter[str]()
-        for new in workers:
-            taken[new.pool] += new.count
-        left = {name: room - taken[name] for name, room in rooms.items()}
-        more = size(choosy, self._of_markets, self._cluster, at_most=at_most - taken.total(), rooms=left)
-        pinned = _as_workers(self._of_markets, more.new_nodes, only_market=True)
-        return (*workers, *pinned), (*sizing.left, *more.left)
+        for choice, asked in groups.items():
+            one_market = choice is not None and choice.one_market
+            templates = self._of_markets if one_market else self.templates
+            room = {name: most - taken[name] for name, most in rooms.items()}
+            sizing = size(asked, templates, self._cluster, at_most=at_most - taken.total(), rooms=room)
+            left += sizing.left
+            for template in templates:
+                count = sizing.new_nodes.get(template.name, 0)
+                if count:
+                    taken[template.pool] += count
+                    workers.append(
+                        NewWorkers(
+                            template.instance_type,
+                            count,
+                            template.zone,
+                            pool=template.pool,
+                            market=template.market if one_market else ON_DEMAND,
+                            only_market=one_market,
+                            only_types=choice.types(template, self._covering(template)) if choice is not None else (),
+                        )
+                    )
+        return tuple(workers), tuple(left)
+
+    def _choice_of(self, rules: PodRules) -> "_Choice | None":
+        """None where whatever is given in the place of a worker takes such a pod as well, as nearly always."""
+        keys = label_keys(rules)
+        if not keys or not keys & self._differing:
+            return None
+        if rules not in self._choices:
+            self._choices[rules] = self._chosen(rules)
+        return self._choices[rules]
+
+    def _chosen(self, rules: PodRules) -> "_Choice | None":
+        lasting = Lasting(rules, self._cluster)
+        good = frozenset(_id(template) for template, node in self._every if lasting.accepts(node))
+        one_market = any((_id(a) in good) != (_id(b) in good) for a, b in self._twins)
+        covers = ((template, self._covering(template)) for template, _ in self._every if _id(template) in good)
+        one_type = any(_id(template, kind) not in good for template, kinds in covers for kind in kinds)
+        return _Choice(good=good, one_market=one_market, one_type=one_type) if one_market or one_type else None
+
+    @cached_property
+    def _twins(self) -> list[tuple[Template, Template]]:
+        """Each worker as its pool buys it and, where that is on Spot, on demand; elsewhere twice the same."""
+        return [pair for pool in self._pools for pair in zip(self._of(pool), self._of(pool, ON_DEMAND), strict=True)]
+
+    @cached_property
+    def _every(self) -> list[tuple[Template, NodeInfo]]:
+        return [(template, NodeInfo(template.node)) for pair in self._twins for template in pair]
+
+    @cached_property
+    def _differing(self) -> frozenset[str]:
+        """Labels of which a launch may give one value in the place of another."""
+        keys = {CAPACITY_LABEL} if any(pool.market == SPOT for pool in self._pools) else set()
+        firsts: dict[tuple[str, str, str], dict[str, str]] = {}
+        for template in self.templates:
+            labels = dict(template.node.labels)
+            first = firsts.setdefault((template.pool, template.zone, arch_of(template.instance_type)), labels)
+            keys |= {key for key, _ in first.items() ^ labels.items()}
+        return frozenset(keys) - {HOSTNAME_LABEL}
+
+    def _covering(self, template: Template) -> tuple[str, ...]:
+        """The types that a launch of it may give."""
+        pool = next(pool for pool in self._pools if pool.name == template.pool)
+        return self._picture.machines.costs.in_its_place(template.instance_type, pool)
 
     def refusal(self, rules: PodRules) -> NewRefusal | None:
         """Why none of them takes such a pod as things are; None where one would."""
@@ -163,23 +202,23 @@ class FreshWorkers:
         return frozenset(found)
 
 
-def _as_workers(
-    templates: Iterable[Template], new_nodes: Mapping[str, int], *, only_market: bool = False
-) -> tuple[NewWorkers, ...]:
-    """A sizing's answer in the policy's order of types, what has to be in one zone by that zone."""
-    chosen = ((template, new_nodes.get(template.name, 0)) for template in templates)
-    return tuple(
-        NewWorkers(
-            t.instance_type,
-            count,
-            t.zone,
-            pool=t.pool,
-            market=t.market if only_market else ON_DEMAND,
-            only_market=only_market,
-        )
-        for t, count in chosen
-        if count
-    )
+_Id = tuple[str, str, str, str]
+
+
+class _Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """What pods run on that do not run on all that a launch may give."""
+
+    good: frozenset[_Id]
+    one_market: bool
+    one_type: bool
+
+    def types(self, template: Template, covering: Iterable[str]) -> tuple[str, ...]:
+        """Those of the covering types that do; none where all do."""
+        return tuple(kind for kind in covering if _id(template, kind) in self.good) if self.one_type else ()
+
+
+def _id(template: Template, instance_type: str = "") -> _Id:
+    return template.pool, instance_type or template.instance_type, template.zone, template.market
 
 
 def _nearness(refused: NewRefusal) -> tuple[int, int, int]:
