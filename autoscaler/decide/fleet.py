@@ -23,7 +23,7 @@ from autoscaler.model import (
     Snapshot,
     State,
 )
-from autoscaler.state.memory import LISTED_AFTER_S
+from autoscaler.state.memory import joined_lately
 
 
 class Standing(StrEnum):
@@ -193,8 +193,7 @@ def view_fleet(snapshot: Snapshot, state: State) -> FleetView:
     servers = {i.instance_id for i in snapshot.instances if i.server}
     removals = {removal.instance_id: removal for removal in state.removals}
     removed = {removed.instance_id for removed in state.removed}
-    listed_by_now_s = snapshot.taken_at_s - LISTED_AFTER_S
-    joined = {one.instance_id: one for one in state.joined if one.joined_at_s > listed_by_now_s}
+    joined = {one.instance_id: one for one in joined_lately(state, snapshot.taken_at_s)}
     launches = {instance_id: launch for launch in state.launches for instance_id in launch.instance_ids}
     open_launches = {launch.operation_id: launch for launch in state.launches}
     finished = {instance_id for launch in state.launches for instance_id in launch.finished_ids}

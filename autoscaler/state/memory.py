@@ -47,7 +47,7 @@ def forget_old(state: State, now_s: int) -> State:
         forget_backoffs(state, now_s),
         notices=tuple(n for n in state.notices if not is_to_be_forgotten(n, now_s)),
         held_workers=tuple(r for r in state.held_workers if now_s < r.until_s + OWNER_KEPT_S),
-        joined=tuple(j for j in state.joined if now_s - j.joined_at_s < LISTED_AFTER_S),
+        joined=joined_lately(state, now_s),
         owners=remembered_owners(state, now_s),
         moved=still_meaning(state, now_s),
         zones=zones_with_meaning(state, now_s),
@@ -96,6 +96,11 @@ def not_listed_yet(state: State, instance_id: str, request: LaunchRequest, *, no
     """A worker joined while EC2's list may not show it for certain: what its launch said of it is kept till then."""
     worker = Joined(instance_id=instance_id, joined_at_s=now_s, pool=request.pool, market=request.market)
     return msgspec.structs.replace(state, joined=(*state.joined, worker)[-MAX_JOINED:])
+
+
+def joined_lately(state: State, now_s: int) -> tuple[Joined, ...]:
+    """Those that EC2's list may lack still: what it lacks later is not ours any more."""
+    return tuple(one for one in state.joined if now_s - one.joined_at_s < LISTED_AFTER_S)
 
 
 def workers_stay(state: State) -> State:

@@ -197,6 +197,9 @@ def test_who_joined_before_ec2_lists_it_keeps_its_pool_market_and_price(*, liste
     cost = decided(later, joined, its_policy=policy).cost
     assert cost is not None
     assert cost.usd_per_hour == pytest.approx(0.02 + 0.01)
+    # What is not listed long after is not ours any more, also while nothing was written meanwhile.
+    days_later = snapshot([full(101), ghost(1)], at_s=NOW_S + 86_400)
+    assert existing(view_fleet(days_later, joined), policy)["spot"] == 0
 
 
 def test_what_counts_for_a_pool() -> None:
