@@ -191,6 +191,22 @@ def test_pods_that_run_on_demand_only_get_it_from_a_pool_that_has_both_and_keep_
     assert (cluster.ec2.bill.launched, markets(cluster)) == (launched, {ON_DEMAND: 3, SPOT: 2}), "no return in vain"
 
 
+def test_a_return_launches_the_types_alone_that_the_pods_run_on() -> None:
+    """On Spot EC2 takes whichever of the types it names."""
+    cluster = SimCluster(spot_policy(base=0))
+    for zone in ZONES:
+        cluster.ec2.exhaust("t3.small", zone, market=SPOT)
+    plain = deployment("picky", 4, cpu_millicores=1500)
+    selector = (("node.kubernetes.io/instance-type", "t3.small"),)
+    template = msgspec.structs.replace(plain.template, node_selector=selector)
+    cluster.apply(msgspec.structs.replace(plain, template=template))
+    cluster.run(15)
+    cluster.sweep_for(6 * 3600, every_s=120)
+    assert (markets(cluster), waiting_in(cluster)) == ({ON_DEMAND: 4, SPOT: 0}, set())
+    assert cluster.ec2.bill.launched == 4, "what is no t3.small would have come in vain"
+    assert any("return_to_spot" in d["reason"] for d in cluster.decisions), "it was tried"
+
+
 class _Killed(BaseException):
     """The function's process is gone."""
 

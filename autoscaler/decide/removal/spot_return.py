@@ -10,7 +10,7 @@ import msgspec
 
 from autoscaler.decide.capacity.cost import within_cap
 from autoscaler.decide.capacity.market import in_storm, market_of, members, mix_of, needed_on_demand, on_demand_of
-from autoscaler.decide.capacity.pools import at_max, is_open, rooms
+from autoscaler.decide.capacity.pools import at_max, in_its_place, is_open, pool_named, rooms
 from autoscaler.decide.fleet import FleetView, Standing, Worker
 from autoscaler.decide.looking import Look
 from autoscaler.decide.removal.elsewhere import Elsewhere
@@ -93,28 +93,38 @@ def _begin(look: Look, state: State, fleet: FleetView, pool: WorkerPool) -> Retu
         return msgspec.structs.replace(as_it_is, asks=Asks(pods_of=unseen, rooms=not look.snapshot.rooms_known))
     places = [w for w in fleet.having(Standing.READY) if is_open(w, policy)]
     elsewhere = Elsewhere(look.snapshot, fleet, state, policy, now_s=look.now_s)
+    stays: tuple[Blocked, ...] = ()
     for worker in candidates:
-        if worker.instance is None or keeps(worker, state, policy, look.now_s) is not None:
+        if keeps(worker, state, policy, look.now_s) is not None:
             continue
         if (full := _full(look, fleet, pool)) is not None:
             why = f"{full}, and that leaves no room to launch before draining"
             return msgspec.structs.replace(as_it_is, blocked=(Blocked(subject=worker.title, code=CODE, text=why),))
         if asks := elsewhere.asks(worker):
             return msgspec.structs.replace(as_it_is, asks=asks)
-        kind = worker.instance.instance_type
-        kind = kind if kind in pool.instance_types else pool.instance_types[0]
-        wanted = NewWorkers(kind, 1, worker.instance.zone, pool=pool.name, market=SPOT)
-        # Else it would be the first one again, each time in vain, and hide who may go.
-        fits = elsewhere.new_needed(worker, places, wanted, at_most=1, markets=(SPOT,)) is not None
-        if fits and elsewhere.held(worker) is None:
-            return _begun(look, state, fleet, pool, worker, wanted=wanted)
-    return as_it_is
+        if elsewhere.held(worker) is not None:
+            continue  # else it would be the first one again, each time in vain, and hide who may go
+        new = _on_spot(worker, pool)
+        each = [msgspec.structs.replace(new, instance_type=t) for t in in_its_place(new.instance_type, pool, policy)]
+        do = [one for one in each if elsewhere.new_needed(worker, places, one, at_most=1, markets=(SPOT,)) is not None]
+        if do:
+            types = tuple(one.instance_type for one in do) if len(do) < len(each) else ()
+            return _begun(look, state, fleet, worker, msgspec.structs.replace(do[0], only_types=types))
+        why = f"its pods would not fit with a new {new.instance_type} on Spot either"
+        stays = stays or (Blocked(subject=worker.title, code=CODE, text=why),)
+    return msgspec.structs.replace(as_it_is, blocked=stays)
 
 
-def _begun(
-    look: Look, state: State, fleet: FleetView, pool: WorkerPool, worker: Worker, *, wanted: NewWorkers
-) -> ReturnPlan:
-    launches, because = within_cap((wanted,), fleet, look.policy)
+def _on_spot(worker: Worker, pool: WorkerPool) -> NewWorkers:
+    """What comes in its place."""
+    kind = worker.instance.instance_type if worker.instance is not None else ""
+    kind = kind if kind in pool.instance_types else pool.instance_types[0]
+    return NewWorkers(kind, 1, worker.zone or "", pool=pool.name, market=SPOT)
+
+
+def _begun(look: Look, state: State, fleet: FleetView, worker: Worker, new: NewWorkers) -> ReturnPlan:
+    pool = pool_named(new.pool, look.policy) or look.policy.default_pool
+    launches, because = within_cap((new,), fleet, look.policy)
     if not launches:
         blocked = Blocked(subject=worker.title, code=CODE, text=because)
         return ReturnPlan(record=state.spot_return, blocked=(blocked,))
