@@ -142,6 +142,11 @@ class FleetView(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """That of all of them."""
         return total(self.offers.values())
 
+    @cached_property
+    def whole(self) -> Resources:
+        """That of all that have a Node, whether they take pods or not."""
+        return total(w.node.allocatable for w in self.workers if w.node is not None and w.node.allocatable is not None)
+
     @property
     def unidentified(self) -> int:
         """Workers that were asked for and have no id yet."""

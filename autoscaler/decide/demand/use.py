@@ -79,7 +79,9 @@ def too_full_without(
         everything = _of(fleet.offered, resource)
         used, room = everything * most, everything - _of(leaving, resource)
         if resource == "cpu":
-            used = max(used, snapshot.cpu_used_at_once_millicores - _beside(snapshot, fleet))
+            # Workers that take no pods may have used of it what they have.
+            beside = fleet.whole.cpu_millicores - everything
+            used = max(used, snapshot.cpu_used_at_once_millicores - beside)
         room += sum(_of(size, resource) for size in new)
         if used > room * target + _ROUNDING * used:
             share = f"{used / room:.0%}" if room else "more than all"
@@ -97,12 +99,6 @@ def none_is_measured(fleet: FleetView, policy: Policy) -> bool:
         worker.node is not None and worker.node.tainted and (is_open(worker, policy) or not worker.ours)
         for worker in ready
     )
-
-
-def _beside(snapshot: Snapshot, fleet: FleetView) -> int:
-    """CPU that workers which take no pods may have used of what all did: no more than they have."""
-    others = (n for n in snapshot.nodes if not n.control_plane and (n.instance_id or n.name) not in fleet.offers)
-    return sum(node.allocatable.cpu_millicores for node in others if node.allocatable is not None)
 
 
 def _of(size: Resources, resource: str) -> int:

@@ -106,6 +106,7 @@ class _Judged:
     def __init__(self, look: Look, state: State, fleet: FleetView, share: float) -> None:
         self._look, self._state, self._fleet, self._share = look, state, fleet, share
         self._places = [worker for worker in fleet.having(Standing.READY) if is_open(worker, look.policy)]
+        self._left_with_others = left_with_others(look.snapshot)
         self.elsewhere = Elsewhere(at_highest(look.snapshot), fleet, state, look.policy, now_s=look.now_s)
 
     def window_unknown(self, worker: Worker) -> bool:
@@ -159,8 +160,8 @@ class _Judged:
             return False
         daemons = sum((daemon.requests for daemon in look.snapshot.daemons), start=Resources())
         room = sum((each - daemons,) * count, start=Resources())
-        gone = left_with_others(look.snapshot)
-        if lacks_room((worker,), self._places, policy.scale_down.window_s, elsewhere=gone, new=room) is not None:
+        gone, window_s = self._left_with_others, policy.scale_down.window_s
+        if lacks_room((worker,), self._places, window_s, elsewhere=gone, new=room) is not None:
             return False
         # What is to stay free is asked for again in a moment: they have to bring as much as leaves.
         leaves = worker.node.allocatable if worker.node is not None else None
