@@ -3,6 +3,7 @@
 What a launch does not help, although the filters found it right, is judged in disputed.py.
 """
 
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -25,7 +26,7 @@ from autoscaler.policy import Policy
 DISAGREE_AFTER_S: Final = 30
 """A pod unschedulable for longer does not fit, whatever the filters find."""
 ENDING_FOR_S: Final = 300
-"""So long a pod that is to be spread may wait for the Node of a machine that has ended: its zone counts until then."""
+"""So long a pod that is to be spread may wait for the Node of a worker that leaves: its zone counts until then."""
 MOST_WORKERS: Final = 1_000
 """So many are wanted at most: what pods ask for is said whole, before any limit of the policy."""
 EXPENDABLE_BELOW: Final = -10
@@ -117,6 +118,9 @@ def pod_demand(
     blocked += judged.blocked
     wanted = [*judged.wanted, *(Waiting(picture.book.of(pod), 1) for pod in displaced)]
     short = size(wanted, (), picture.cluster, at_most=0).left
+    if picture.leaving and (later := _fitting_later(picture, wanted, short, judged.classes, now_s)):
+        wanted = list(_less(wanted, later))
+        short = size(wanted, (), picture.cluster, at_most=0).left
     back = _taken_back(picture, wanted, short)
     with picture.uncordoned(picture.back[operation_id] for operation_id in back):
         new_workers, left = fresh.for_pods(wanted, at_most=MOST_WORKERS, rooms=rooms(fleet, policy))
@@ -170,13 +174,8 @@ def _without_held(
     wanted: Iterable[Waiting], in_vain: Container[PodRules], held_back: Mapping[PodRules, HeldBack]
 ) -> Iterator[Waiting]:
     """What runs once all is done."""
-    left = {rules: held.count for rules, held in held_back.items()}
-    for group in wanted:
-        number = min(left.get(group.rules, 0), group.count)
-        if number:
-            left[group.rules] -= number
-        if group.rules not in in_vain and group.count > number:
-            yield msgspec.structs.replace(group, count=group.count - number)
+    left = _less(wanted, Counter({rules: held.count for rules, held in held_back.items()}))
+    return (group for group in left if group.rules not in in_vain)
 
 
 def _blocked(classes: Iterable[_Class], why: Mapping[PodRules, NewRefusal]) -> list[Blocked]:
@@ -241,6 +240,39 @@ def _judged(picture: Picture, classes: Sequence[_Class], state: State, now_s: in
         records=records,
         blocked=[Blocked(subject=pod.title, code="unhelped", text=reason) for pod, reason in refused],
     )
+
+
+def _fitting_later(
+    picture: Picture, wanted: Sequence[Waiting], short: Sequence[Waiting], classes: Iterable[_Class], now_s: int
+) -> Counter[PodRules]:
+    """Pods to be spread, of those `short` of a place, that find one once the Nodes of who leaves are gone."""
+    young: Counter[PodRules] = Counter()
+    for one in classes:
+        since = (pod.unschedulable_since_s or now_s for pod in one.pods if one.rules.spread)
+        young[one.rules] += sum(now_s - since_s <= ENDING_FOR_S for since_s in since)
+    now = _counted(short) & young
+    if not now:
+        return now
+    with picture.without(picture.leaving):
+        left = size(wanted, (), picture.cluster, at_most=0).left
+    return now - _counted(left)
+
+
+def _counted(groups: Iterable[Waiting]) -> Counter[PodRules]:
+    counts: Counter[PodRules] = Counter()
+    for group in groups:
+        counts[group.rules] += group.count
+    return counts
+
+
+def _less(wanted: Iterable[Waiting], gone: Counter[PodRules]) -> Iterator[Waiting]:
+    """Without so many of each."""
+    left = gone.copy()
+    for group in wanted:
+        number = min(left[group.rules], group.count)
+        left[group.rules] -= number
+        if group.count > number:
+            yield msgspec.structs.replace(group, count=group.count - number)
 
 
 def _taken_back(picture: Picture, wanted: Sequence[Waiting], short: tuple[Waiting, ...]) -> tuple[str, ...]:

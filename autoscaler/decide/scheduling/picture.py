@@ -47,6 +47,8 @@ class Picture:
         """Nodes where the scheduler has had its chance."""
         self.ending = False
         """Whether a Node is there yet whose machine has ended, or is about to: none of `cluster`."""
+        self.leaving: list[str] = []
+        """Nodes of workers on their way out: cordoned here, and counted by rules until they are deleted."""
         self.back: dict[str, str] = {}
         """Operation id of each removal that may be undone -> its Node, newest first: cordoned here."""
         self._held: defaultdict[str, list[tuple[OwnerRules, int]]] = defaultdict(list)
@@ -122,6 +124,8 @@ class Picture:
             elif not _is_coming(worker):
                 closed = node.cordoned is not False and worker.standing is not Standing.JOINING
                 cordoned = closed or worker.standing is Standing.LEAVING
+                if worker.standing is Standing.LEAVING:
+                    self.leaving.append(node.name)
                 beside = self._beside(node.name)
                 self._set_up(self.machines.existing(node, worker, cordoned=cordoned, beside=beside))
                 new = _is_new(worker, just_joined, now_s) or bool(self.machines.awaited(node, worker))

@@ -128,6 +128,28 @@ def test_a_pod_waits_for_the_node_of_a_machine_that_has_ended_where_its_zone_cou
     assert demand(seen_with([there], *rows)).extra == 1, "nothing explains it"
 
 
+@pytest.mark.parametrize("phase", [RemovalPhase.DRAINING, RemovalPhase.TERMINATING])
+@pytest.mark.parametrize(
+    ("there", "for_s", "extra", "back"),
+    [
+        pytest.param(0, 15, 0, False, id="it fits once the Node is gone"),
+        pytest.param(0, 310, 1, True, id="but it has not gone in five minutes"),
+        pytest.param(1900, 15, 1, True, id="it does not fit even then"),
+    ],
+)
+def test_a_pod_waits_for_the_node_of_a_worker_that_leaves_where_its_zone_counts(
+    phase: RemovalPhase, there: int, for_s: int, extra: int, *, back: bool
+) -> None:
+    """Neither is the drain taken back for the very pods that it moves, nor is a worker launched in the place of it."""
+    held = [pod("p1", cpu=10, memory_mib=10), pod("db", cpu=there, memory_mib=10, owner_name="db")]
+    seen = seen_with(
+        [worker(1, pods=held[: 1 + bool(there)]), worker(2, cordoned=True)], small(1, for_s=for_s), rules(**EVEN_ZONES)
+    )
+    wanted = demand(seen, State(removals=(removal(2, phase),)))
+    backable = back and phase is RemovalPhase.DRAINING
+    assert (wanted.extra, bool(wanted.take_back)) == (0 if backable else extra, backable)
+
+
 def test_requests_of_the_pod_level_count_although_no_metric_shows_them() -> None:
     """kube-state-metrics shows nothing of them: neither for what waits nor for what runs."""
     told = rules(cpu=900, memory_mib=10)
