@@ -258,7 +258,8 @@ class Actor:
     def _failed(self, operation: LaunchOperation | RemovalOperation, sentence: str, error: PortError) -> None:
         cause = error.code or "no answer"
         self.failures.append(sentence)
-        if operation.told_failure != cause:
+        # An answer that was lost says nothing new of what is known to fail.
+        if operation.told_failure != cause and (error.code or not operation.told_failure):
             self.told.append((operation.operation_id, cause))
 
 

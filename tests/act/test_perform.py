@@ -340,6 +340,16 @@ def test_news_of_a_command_that_no_server_takes_is_told_once() -> None:
     assert [bench.perform_and_tell().fresh_failure for _ in range(2)] == [True, False]
 
 
+def test_an_answer_that_is_lost_is_no_news_of_what_is_known_to_fail() -> None:
+    """A server whose agent is away, and a call in three that times out: each told the other anew."""
+    bench = Bench(State(removals=(removal(1, RemovalPhase.DELETING, sent=False),)))
+    news = []
+    for code in ("", "InvalidInstanceId", "", "InvalidInstanceId", "AccessDeniedException", ""):
+        bench.commands = Commands(CommandsUnavailable("x", code=code))
+        news.append(bench.perform_and_tell().fresh_failure)
+    assert news == [True, True, False, False, True, False]
+
+
 PROTECTED = FleetUnavailable(
     "AWS refused to terminate i-001: OperationNotPermitted: The instance 'i-001' may not be terminated. Modify its "
     "'disableApiTermination' instance attribute and try again.",

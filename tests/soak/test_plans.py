@@ -61,6 +61,7 @@ class History:
         wants: int = 0,
         tells: bool = True,
         looked_s_ago: float = 0.0,
+        seen: int = 100,
     ) -> str | None:
         """A decision launches so many workers for pods that wait; what the invariant says of its document.
 
@@ -85,7 +86,7 @@ class History:
             "nodes": {"ready": 2, "joining": 0, "desired": desired or 2 + count},
             "signals": [
                 {"name": "minimum", "wants": None},
-                {"name": "unschedulable_pods", "wants": wants},
+                {"name": "unschedulable_pods", "value": seen, "wants": wants},
             ],
         }
         return self.rules.nothing_is_launched_for_pods_that_no_worker_helps(self.watch, document)
@@ -96,7 +97,7 @@ class History:
         self.cluster.run(seconds)
         return told or self.rules.a_plan_is_enough(self.watch)
 
-    def save(self, *, removes: str = "", launches: int = 0) -> str | None:
+    def save(self, *, removes: str = "", launches: int = 0, reads: bool = True) -> str | None:
         """A write that opens a removal or a launch for pods; what the invariant says of it."""
         now_s = int(self.cluster.now_s)
         removals: tuple[RemovalOperation, ...] = ()
@@ -130,7 +131,7 @@ class History:
             lambda _seconds, _action: None,
         )
         new = State(removals=removals, launches=opened)
-        return self.rules.no_launch_follows_a_removal(self.watch, Saved(State(), new, by, Seen()))
+        return self.rules.no_launch_follows_a_removal(self.watch, Saved(State(), new, by, Seen(rules_read=reads)))
 
     def knows_rules(self) -> None:
         self.cluster.item.rules = pack_kept(scheduling_rules(self.cluster.world.state))
@@ -185,6 +186,16 @@ def test_a_plan_is_not_asked_for_pods_that_came_after_its_look(
     history.watch.fault_keys += between
     history.after(15)
     history.launch(2, looked_s_ago=looked_s_ago)
+    assert (history.after(120) is not None) == judged
+
+
+@pytest.mark.parametrize(("seen", "judged"), [(4, False), (5, True)])
+def test_a_plan_is_not_asked_for_pods_that_its_picture_did_not_show(seen: int, *, judged: bool) -> None:
+    """Prometheus had scraped before the load changed, and the look came after it."""
+    history = History()
+    history.cluster.apply(one_each(7))
+    history.cluster.run(15)
+    history.launch(2, seen=seen)
     assert (history.after(120) is not None) == judged
 
 
@@ -247,22 +258,25 @@ def test_it_is_not_said_while_things_change() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "wait_s", "between", "wrong"),
+    ("known", "reads", "wait_s", "between", "wrong"),
     [
-        (True, 600.0, "", True),
-        (True, 3700.0, "", False),
-        (True, 600.0, "change 1", False),
-        (False, 600.0, "", False),
+        (True, True, 600.0, "", True),
+        (True, True, 3700.0, "", False),
+        (True, True, 600.0, "change 1", False),
+        (False, True, 600.0, "", False),
+        (True, False, 600.0, "", False),
     ],
 )
-def test_a_launch_for_what_a_removal_moved_is_found(known: bool, wait_s: float, between: str, wrong: bool) -> None:
+def test_a_launch_for_what_a_removal_moved_is_found(
+    known: bool, reads: bool, wait_s: float, between: str, wrong: bool
+) -> None:
     history = History()
     history.cluster.apply(one_each(2))
     history.cluster.run(30)
     if known:
         history.knows_rules()
     worker = history.cluster.workers()[0]
-    assert history.save(removes=worker) is None
+    assert history.save(removes=worker, reads=reads) is None
     history.cluster.world.cordon(f"worker-{worker}")
     if between:
         history.watch.fault_keys.append(between)

@@ -4,7 +4,7 @@ import pytest
 
 from autoscaler.model import LaunchRequest, RemovalOperation, RemovalPhase, State
 from autoscaler.model.operations import LaunchOperation, LaunchOverride
-from autoscaler.observe.query import sight_query
+from autoscaler.observe.query import moving_query, sight_query
 from autoscaler.policy import Policy, ScaleDown
 from autoscaler.simulator.cluster import SimCluster
 from autoscaler.simulator.ec2 import Ec2Settings
@@ -20,6 +20,7 @@ from autoscaler.simulator.soak.process import Process
 from autoscaler.simulator.soak.stepped import Call, SteppedInvocation
 from autoscaler.simulator.soak.watch import Effect, Saved, Watch
 from autoscaler.simulator.wires import PROMETHEUS
+from autoscaler.simulator.world.workload import MIB, Ask, PodTemplate, Workload
 
 POLICY = Policy(version=1, scale_down=ScaleDown(budget=2))
 
@@ -38,9 +39,9 @@ class Look:
             lambda _seconds, _action: None,
         )
 
-    def asks(self) -> None:
-        """The look's one query, and its answer as the faults leave it."""
-        call = Call(PROMETHEUS, "query", sight_query(POLICY))
+    def asks(self, promql: str = "") -> None:
+        """A query, the look's first unless it is given, and its answer as the faults leave it."""
+        call = Call(PROMETHEUS, "query", promql or sight_query(POLICY))
         self.watch.call_begins(self.by, call)
         answer = spoil(self.cluster.metric_faults, self.cluster.recorder, str(call.subject), self.cluster.now_s)
         self.watch.effect_ended(self.by, call, answer, self.by.seen)
@@ -136,6 +137,20 @@ def test_the_cool_down_begins_when_a_launch_is_decided(looked_after_s: int, wait
     look.cluster.run(waited_s - 80)
     removal = State(removals=(look.removal("r1", 0),))
     assert (shrink_waits_for_calm(look.watch, look.saves(State(), removal)) is not None) == wrong
+
+
+@pytest.mark.parametrize(("runs_pods", "wrong"), [(False, False), (True, True)])
+def test_nobody_leaves_whose_pods_were_not_shown(*, runs_pods: bool, wrong: bool) -> None:
+    """What others run, whose pods were asked for as well, does not bear on who runs none."""
+    look = Look()
+    template = PodTemplate(request=Ask(cpu_millicores=100, memory_bytes=32 * MIB))
+    look.cluster.apply(Workload(namespace="shop", name="web", replicas=8 * runs_pods, template=template))
+    look.cluster.run(900)
+    look.asks()
+    look.cluster.metric_faults.empty = True
+    look.asks(moving_query(POLICY, [f"worker-{name}" for name in look.cluster.workers()]))
+    look.watch.truth.look()
+    assert (look.removes("low_utilisation") is not None) is wrong
 
 
 def test_an_earlier_look_speaks_for_no_later_one() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Container
 from autoscaler.decide.scheduling.cluster import Cluster, NodeInfo
 from autoscaler.decide.scheduling.filters import first_refusal
 from autoscaler.instance_types import CATALOGUE
-from autoscaler.model import OPERATION_TAG
+from autoscaler.model import CLUSTER_TAG, OPERATION_TAG
 from autoscaler.model.rules import NodeSpec
 from autoscaler.pools import WorkerPool
 from autoscaler.simulator.cluster import SimCluster
@@ -63,7 +63,8 @@ def _new_workers(cluster: SimCluster, before: Container[str]) -> list[NodeSpec]:
 def _is_full(cluster: SimCluster, pool: WorkerPool, before: Container[str]) -> bool:
     """Whether the pool has its max."""
     living = [cluster.ec2.instances[instance_id] for instance_id in cluster.workers()]
-    living = [instance for instance in living if instance.tags.get(OPERATION_TAG) not in before]
+    # Whose tag of the cluster somebody took off is counted by nobody.
+    living = [one for one in living if CLUSTER_TAG in one.tags and one.tags.get(OPERATION_TAG) not in before]
     there = sum(pool_of_instance(cluster.policy, one).name == pool.name for one in living)
     return pool.max is not None and there >= pool.max
 

@@ -46,17 +46,20 @@ def _voluntary(saved: Saved) -> list[RemovalOperation]:
     return [removal for removal in by_choice(saved) if removal.reason in VOLUNTARY]
 
 
-def no_shrink_without_complete_metrics(_watch: Watch, saved: Saved) -> str | None:
+def no_shrink_without_complete_metrics(watch: Watch, saved: Saved) -> str | None:
     """Partial, stale or absent metrics start no shrink, and no rotation."""
     shrunk = by_choice(saved)
     # Who is replaced goes by what is there now, not by windows of use: one that is young has none. What comes for it
     # was chosen while the window of requests was known.
     rotated = all(removal.reason in REPLACED for removal in shrunk)
-    hidden = saved.seen.answers[:1] == [False] and not saved.seen.present_in_sight
-    incomplete = hidden if rotated else saved.seen.metrics_complete is False
+    absent = saved.seen.answers[:1] == [False] and not saved.seen.present_in_sight
+    incomplete = absent if rotated else saved.seen.metrics_complete is False
     if shrunk and incomplete:
         return f"{shrunk[0].instance_id} is removed on incomplete metrics"
-    return None
+    busy = watch.truth.moments[-1].busy if watch.truth.moments else frozenset()
+    hidden = saved.seen.pods_hidden and not rotated
+    unseen = [removal for removal in shrunk if removal.instance_id in busy] if hidden else []
+    return f"{unseen[0].instance_id} is removed, and its pods were not shown" if unseen else None
 
 
 def no_shrink_on_an_unknown_window(watch: Watch, saved: Saved) -> str | None:
@@ -256,8 +259,9 @@ def _listed_newcomers(watch: Watch) -> set[str]:
     since_s = watch.cluster.now_s - watch.listed_within_s - 30
     instances = watch.cluster.ec2.instances
     alive = watch.truth.moments[-1].ours - watch.truth.ever_ready
-    # Whose tag somebody took off a moment ago is nobody's any more.
-    return {i for i in alive if instances[i].launched_at_s < since_s and MANAGED_BY_TAG in instances[i].tags}
+    # Whose tag somebody took off a moment ago is nobody's any more, and who was started again is no newcomer.
+    ours = {i for i in alive if MANAGED_BY_TAG in instances[i].tags and not instances[i].started_again}
+    return {i for i in ours if instances[i].launched_at_s < since_s}
 
 
 def _not_coming(watch: Watch, instance_id: str) -> bool:

@@ -78,10 +78,11 @@ class PlanRules:
         # What changed after its look the launch cannot have counted on: frozen, it may end a minute and a half later.
         looked_at_s = watch.ending.looked_at_s
         seen = all((pod.unschedulable_since_s or looked_at_s) <= looked_at_s for pod in waiting)
+        # Of a pool that is full now the others wait, however many they are.
+        limited = any(pool.max is not None for pool in watch.policy.pools)
+        pods = frozenset(pod.uid for pod in (helpable(watch.cluster) if limited else helped))
+        seen = seen and _seen_waiting(document) >= len(pods)
         if _is_whole(document, count) and seen and self._quiet_since_s <= looked_at_s:
-            # Of a pool that is full now the others wait, however many they are.
-            limited = any(pool.max is not None for pool in watch.policy.pools)
-            pods = frozenset(pod.uid for pod in (helpable(watch.cluster) if limited else helped))
             beside = _workers(watch)
             self._plans.append(_Plan(watch.cluster.now_s, self._mark, ids, count, pods, beside))
         if waiting and not helped and watch.cluster.now_s - self._quiet_since_s > SETTLED_S:
@@ -146,7 +147,7 @@ class PlanRules:
             quiet = now_s - self._quiet_since_s > SETTLED_S and self._undisturbed(watch)
             if removal.reason in VOLUNTARY and node is not None and quiet:
                 owners = frozenset(owner_key(pod) for pod in movable_pods(node))
-                if owners and owners <= _known_owners(watch):
+                if owners and saved.seen.rules_read and owners <= _known_owners(watch):
                     self._moves.append(_Move(now_s, mark, removal.instance_id, owners))
         return told
 
@@ -166,6 +167,11 @@ def _is_whole(document: Mapping[str, Any], count: int) -> bool:
     nodes, desired = document["nodes"], document["nodes"]["desired"]
     wanted = max(signal["wants"] or 0 for signal in document["signals"])
     return bool(wanted <= desired <= nodes["ready"] + nodes["joining"] + count)
+
+
+def _seen_waiting(document: Mapping[str, Any]) -> int:
+    """How many pods waited in its picture: Prometheus' is older than the look."""
+    return int(next(signal["value"] for signal in document["signals"] if signal["name"] == "unschedulable_pods"))
 
 
 def _zones_unknown(document: Mapping[str, Any]) -> bool:

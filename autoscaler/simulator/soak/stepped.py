@@ -52,10 +52,14 @@ class Seen:
     """Whether its last look was at another cluster too, or at nothing else."""
     thin_windows: bool = False
     """Whether in its last look the rules had been evaluated too seldom to know a window."""
+    pods_hidden: bool = False
+    """Whether its last look was not shown the pods of Nodes that may have to go."""
     present_in_sight: bool = False
     """Whether its last look was shown all that is there now: it lacked counts of a window's samples at most."""
     drains_in_sight: bool = False
     """Whether its last look lacked nothing that speaks for or against a drain: Nodes, cordons and pods were shown."""
+    rules_read: bool = False
+    """Whether it was given what is kept of the scheduler's rules."""
     alerted: bool = False
     """Whether a scale-up alert woke it."""
     offered: OfferedPolicy | None = None
@@ -67,6 +71,7 @@ class Seen:
         """What an earlier look was shown counts no more."""
         self.looked_at_s = now_s
         self.present_in_sight = False
+        self.pods_hidden = False
         self.answers.clear()
 
     @property

@@ -188,26 +188,13 @@ class Watch:
     def effect_ended(self, invocation: SteppedInvocation, call: Call, result: object, seen: Seen) -> None:
         """The effect has happened."""
         who, subject = invocation.process.name, call.subject
-        if call.service == PROMETHEUS and self._asks_for_numbers(call):
-            return  # what the cluster is, they do not tell (on_numbers.py)
         if call.service == PROMETHEUS:
-            seen.answers[-1] = self._is_complete(str(subject), result)
-            faults = self.cluster.metric_faults
-            another_cluster = faults.foreign or faults.two_clusters
-            if self._asks_anew(call):
-                seen.another_cluster = another_cluster
-                seen.thin_windows = faults.slow_rules
-                lost = faults.dropped & WINDOW_COUNTS
-                seen.present_in_sight = seen.answers[-1] is not False or self._is_mild(str(subject), result, lost)
-                young = seen.answers[-1] is None
-                seen.drains_in_sight = _beside_drains(faults, young=young) == MetricFaults()
-            elif another_cluster and not seen.another_cluster:
-                # Within one look Prometheus became another cluster's: what it adds of our Nodes is nothing, and the
-                # drain's own preflight is what looks at their pods.
-                seen.answers[-1] = None
+            self._answered(call, result, seen)
         elif call.name == "load" and isinstance(result, tuple):
             # A pause that ends while the answer travels (below a second) is over for whoever reads it.
             seen.mode = effective_mode(result[0], self.policy, invocation.clock.now_s() + 1)
+        elif call.name == "rules":
+            seen.rules_read = True
         elif isinstance(subject, State):
             self.saved(Saved(self.state, subject, invocation, seen))
         elif isinstance(subject, NodeCommand) and subject.verb is Verb.RULES:
@@ -222,6 +209,28 @@ class Watch:
         if call.name in EFFECTS:
             effect = Effect(call.name, subject, invocation, seen)
             self._check_all(self._rules.on_effect, lambda rule: rule(self, effect))
+
+    def _answered(self, call: Call, result: object, seen: Seen) -> None:
+        """Prometheus gave an answer: how much of the truth it is."""
+        if self._asks_for_numbers(call):
+            return  # what the cluster is, they do not tell (on_numbers.py)
+        promql, faults = str(call.subject), self.cluster.metric_faults
+        seen.answers[-1] = self._is_complete(promql, result)
+        another_cluster = faults.foreign or faults.two_clusters
+        if self._asks_anew(call):
+            seen.another_cluster = another_cluster
+            seen.thin_windows = faults.slow_rules
+            lost = faults.dropped & WINDOW_COUNTS
+            seen.present_in_sight = seen.answers[-1] is not False or self._is_mild(promql, result, lost)
+            young = seen.answers[-1] is None
+            seen.drains_in_sight = _beside_drains(faults, young=young) == MetricFaults()
+        elif another_cluster and not seen.another_cluster:
+            # Within one look Prometheus became another cluster's: what it adds of our Nodes is nothing, and the
+            # drain's own preflight is what looks at their pods.
+            seen.answers[-1] = None
+        elif seen.answers[-1] is False and isinstance(self.cluster.recorder.reader.read(promql), Moving):
+            # Who runs pods goes by them; who runs none was shown to run none by the answer before.
+            seen.pods_hidden, seen.answers[-1] = True, None
 
     def fated(self, invocation: SteppedInvocation, call: Call, fate: Fate) -> None:
         """A call's fate is not the normal one."""
