@@ -3,7 +3,6 @@
 They are asked only when a decision needs them: what they cost grows with the pods that run.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -107,7 +106,8 @@ def without_closer_look(snapshot: Snapshot, why: str) -> Snapshot:
 def with_pods_of(snapshot: Snapshot, names: Sequence[str], answer: Sequence[Sample] | MetricsUnavailable) -> Snapshot:
     """The snapshot with the single pods of these Nodes. Pure.
 
-    A Node of which fewer pods came than were counted is left out: the rest is not shown, or just left.
+    A Node of which fewer pods came than were counted, or which ask for less than was summed, is left out: the rest is
+    not shown, or just left.
     """
     if isinstance(answer, MetricsUnavailable):
         return _partial(snapshot, f"the pods of {names[0]} are not known: {answer}")
@@ -121,14 +121,24 @@ def with_pods_of(snapshot: Snapshot, names: Sequence[str], answer: Sequence[Samp
         )
     if problems:
         return _partial(snapshot, f"the pods of {names[0]} are not known: {problems[0]}")
-    came = Counter(pod.node for pod in pods)
-    counted = {n.name: n.requested.pods if n.requested is not None else 0 for n in snapshot.nodes}
-    whole = frozenset(name for name in names if came[name] >= counted.get(name, 0))
+    requested = {node.name: node.requested or Resources() for node in snapshot.nodes}
+    whole = frozenset(
+        name
+        for name in names
+        if _are_all([pod.requests for pod in pods if pod.node == name], requested.get(name, Resources()))
+    )
     return msgspec.structs.replace(
         snapshot,
         pods=(*snapshot.pods, *(pod for pod in pods if pod.node in whole)),
         pods_of=snapshot.pods_of | whole,
     )
+
+
+def _are_all(each: Sequence[Resources], counted: Resources) -> bool:
+    """Whether they are as many, and ask for as much: what each asks was rounded by itself."""
+    asked = sum(each, start=Resources(cpu_millicores=len(each), memory_bytes=len(each)))
+    enough = asked.cpu_millicores >= counted.cpu_millicores and asked.memory_bytes >= counted.memory_bytes
+    return len(each) >= counted.pods and enough
 
 
 def with_places_of(

@@ -7,6 +7,7 @@ import pytest
 from autoscaler.model import Asks, MetricsStatus, Place, Resources, Sample, Snapshot
 from autoscaler.observe.closer import DAEMON_NODES, look_closer, with_places_of, with_pods_of, with_rooms
 from autoscaler.observe.query import moving_query, places_query, rooms_query
+from autoscaler.observe.series import FAMILY
 from autoscaler.ports import MetricsUnavailable
 from tests.observe.answers import MIB, NOW_S, POLICY, fleet, healthy, node, sample, seen
 
@@ -32,6 +33,22 @@ ROOMS = (
 
 def on(name: str, pod: str, **labels: str) -> Sample:
     return sample("pod", namespace="shop", pod=pod, uid=pod, node=name, **labels)
+
+
+def asks(pod: str, *, cpu: float, memory_mib: int) -> list[Sample]:
+    """What it requests, in one container."""
+    of: dict[str, str] = {"namespace": "shop", "pod": pod, "uid": pod, "part": "app"}
+    return [
+        sample("pod_requests", cpu, resource="cpu", **of),
+        sample("pod_requests", memory_mib * MIB, resource="memory", **of),
+    ]
+
+
+ALL_OF_ONE = [
+    *(on(ONE, f"p{n}") for n in range(5)),
+    *asks("p0", cpu=0.5, memory_mib=300),
+    *asks("p1", cpu=0.25, memory_mib=0),
+]
 
 
 class Answers:
@@ -153,7 +170,7 @@ def counted() -> Snapshot:
 
 
 def test_the_pods_of_a_node() -> None:
-    answer = [on(ONE, f"p{n}") for n in range(5)] + [on(TWO, "q")]
+    answer = [*ALL_OF_ONE, on(TWO, "q")]
     snapshot = with_pods_of(counted(), (ONE, TWO), answer)
     assert snapshot.pods_of == {ONE, TWO}
     assert sorted(pod.name for pod in snapshot.pods) == ["p0", "p1", "p2", "p3", "p4", "q", "w"]
@@ -165,6 +182,13 @@ def test_a_node_of_which_fewer_pods_came_than_were_counted_is_left_out() -> None
     assert snapshot.pods_of == {TWO}
     assert sorted(pod.name for pod in snapshot.pods) == ["new", "q", "w"]
     assert with_pods_of(counted(), (ONE,), []).pods_of == frozenset()
+
+
+def test_a_node_whose_pods_ask_for_less_than_was_summed_is_left_out() -> None:
+    """Half of the series are missing: what a pod asks for is not nothing where that is not shown."""
+    for lost in ("p0", "p1"):
+        rows = [row for row in ALL_OF_ONE if row.metric[FAMILY] != "pod_requests" or row.metric["pod"] != lost]
+        assert with_pods_of(counted(), (ONE,), rows).pods_of == frozenset(), lost
 
 
 @pytest.mark.parametrize(
@@ -189,7 +213,7 @@ def test_pods_that_are_not_known_shrink_nothing(answer: Sequence[Sample] | Metri
 
 
 def test_only_what_is_wanted_and_not_known_is_asked() -> None:
-    metrics = Answers(ROOMS, [on(ONE, f"p{n}") for n in range(5)])
+    metrics = Answers(ROOMS, ALL_OF_ONE)
     once = look_closer(metrics, HEALTHY, Asks(rooms=True, pods_of=(ONE,)), POLICY)
     daemons_on = ("static-1", ONE, TWO)
     assert metrics.asked == [

@@ -50,8 +50,8 @@ def no_shrink_without_complete_metrics(watch: Watch, saved: Saved) -> str | None
     """Partial, stale or absent metrics start no shrink, and no rotation."""
     shrunk = by_choice(saved)
     # Who is replaced goes by what is there now, not by windows of use: one that is young has none. What comes for it
-    # was chosen while the window of requests was known.
-    rotated = all(removal.reason in REPLACED for removal in shrunk)
+    # was chosen while the window of requests was known. Who is above max goes whatever the window was.
+    rotated = all(removal.reason in {*REPLACED, "above_max"} for removal in shrunk)
     absent = saved.seen.answers[:1] == [False] and not saved.seen.present_in_sight
     incomplete = absent if rotated else saved.seen.metrics_complete is False
     if shrunk and incomplete:

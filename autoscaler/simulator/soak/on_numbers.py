@@ -60,6 +60,8 @@ def a_forecast_stays_within_its_cap(watch: Watch, saved: Saved) -> str | None:
     most = max(int(needed) + 1, least) + watch.policy.forecast.max_extra
     asked = sum(launch.request.count for launch in launches)
     leaving = {removal.instance_id for removal in (*saved.old.removals, *saved.new.removals)}
+    # EC2 shows a machine's end before its Node is NotReady.
+    leaving |= {i.instance_id for i in watch.cluster.ec2.instances.values() if i.ended_at_s is not None}
     ready = min(len(moment.ready - leaving) for moment in watch.truth.lately(NOTICED_WITHIN_S))
     if ready + asked > most:
         return f"a forecast launches {asked} beside {ready}, and {most} are the most that it may want"

@@ -81,7 +81,8 @@ class PlanRules:
         # Of a pool that is full now the others wait, however many they are.
         limited = any(pool.max is not None for pool in watch.policy.pools)
         pods = frozenset(pod.uid for pod in (helpable(watch.cluster) if limited else helped))
-        seen = seen and _seen_waiting(document) >= len(pods)
+        # A launch whose answer was lost may have given nobody, and is counted on until that is known.
+        seen = seen and _seen_waiting(document) >= len(pods) and not any(o.unidentified for o in watch.state.launches)
         if _is_whole(document, count) and seen and self._quiet_since_s <= looked_at_s:
             beside = _workers(watch)
             self._plans.append(_Plan(watch.cluster.now_s, self._mark, ids, count, pods, beside))

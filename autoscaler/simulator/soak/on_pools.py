@@ -3,6 +3,7 @@
 from autoscaler.instance_types import arch_of
 from autoscaler.model import OPERATION_TAG, POOL_TAG, SPOT, LaunchRequest
 from autoscaler.simulator.soak.assumptions import NOTICED_WITHIN_S
+from autoscaler.simulator.soak.clockwork import SENT_AGAIN_S
 from autoscaler.simulator.soak.on_decision import by_choice
 from autoscaler.simulator.soak.on_effect import unknown_to_all
 from autoscaler.simulator.soak.pools import template_id_of, workers_of
@@ -41,6 +42,8 @@ def never_above_a_pools_max(watch: Watch, effect: Effect) -> str | None:
         return None
     watch.truth.look()
     gone = watch.truth.noticed.keys() | watch.truth.stopped | unknown_to_all(watch, effect)
+    # Who was nobody's when the launch was intended may be ours again when it is sent.
+    gone |= {i for i in watch.truth.untagged_s if watch.truth.changed_hands(i, SENT_AGAIN_S)}
     there = workers_of(watch.truth, pool, watch.truth.moments[-1].ours - gone)
     operation_id = dict(request.tags).get(OPERATION_TAG, "")
     instances = watch.cluster.ec2.instances
