@@ -227,8 +227,8 @@ class Crowd:
         for number in range(self.nodes + 1):
             node, used = {"node": _node(number)}, self._used(number)
             for resource, value in (("cpu", used["cpu"] / 1000), ("memory", used["memory"])):
-                yield "requested", {**node, "resource": resource}, f"{value:g}"
-                yield "requested_max", {**node, "resource": resource}, f"{value:g}"
+                yield "requested", {**node, "resource": resource}, str(value)
+                yield "requested_max", {**node, "resource": resource}, str(value)
                 yield "requested_count", {**node, "resource": resource}, "40"
             yield "requested", node, str(PODS_ON_A_NODE - 2)
             yield "requested", {**node, "stays": "true"}, "2"
@@ -260,14 +260,17 @@ class Crowd:
 
     def _moving(self, name: str) -> Iterator["_Row"]:
         number = int(name.removeprefix("worker-i-"), 16)
-        for place in range(PODS_ON_A_NODE):
-            owner = (number + 33 * place) % OWNERS
+        owners = [(number + 33 * place) % OWNERS for place in range(PODS_ON_A_NODE)]
+        used, asked = self._used(number), [self._asks(owner) for owner in owners]
+        # What the Node's sum is more than its pods ask for, a DaemonSet's does, which stays.
+        rest = {resource: max(0, used[resource] - sum(one[resource] for one in asked[1:])) for resource in used}
+        for place, owner in enumerate(owners):
             uid = f"{number:016x}{place:016x}"
             pod = {"namespace": f"team-{owner % 20}", "pod": f"{_owner(owner)}-{uid[-4:]}-{number:x}", "uid": uid}
             kind = "DaemonSet" if place < 2 else "ReplicaSet"
             owned = {"created_by_kind": kind, "created_by_name": _owner(owner)}
             yield "pod", {**pod, "node": name, **owned}, "1"
-            yield from _requests(pod, self._asks(owner))
+            yield from _requests(pod, asked[place] if place else rest)
             yield "pod_selector", pod, "1"
 
     def _places(self) -> Iterator["_Row"]:

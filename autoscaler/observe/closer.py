@@ -122,11 +122,10 @@ def with_pods_of(snapshot: Snapshot, names: Sequence[str], answer: Sequence[Samp
     if problems:
         return _partial(snapshot, f"the pods of {names[0]} are not known: {problems[0]}")
     requested = {node.name: node.requested or Resources() for node in snapshot.nodes}
-    whole = frozenset(
-        name
-        for name in names
-        if _are_all([pod.requests for pod in pods if pod.node == name], requested.get(name, Resources()))
-    )
+    came: dict[str, list[Resources]] = {}
+    for pod in pods:
+        came.setdefault(pod.node, []).append(pod.requests)
+    whole = frozenset(name for name in names if _are_all(came.get(name, []), requested.get(name, Resources())))
     return msgspec.structs.replace(
         snapshot,
         pods=(*snapshot.pods, *(pod for pod in pods if pod.node in whole)),
