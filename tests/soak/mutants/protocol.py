@@ -115,7 +115,7 @@ def pause_ignored() -> None:
 
 def told_failures_forgotten() -> None:
     """People hear of a failure at every look, as long as it lasts."""
-    put(autoscaler.act.perform, "failure_told", lambda state, _operation_id, _cause: state)
+    put(autoscaler.reconcile, "failure_told", lambda state, _operation_id, _cause: state)
 
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
