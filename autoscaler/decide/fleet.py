@@ -246,14 +246,6 @@ def view_fleet(snapshot: Snapshot, state: State) -> FleetView:
     )
 
 
-def not_for(recovering: int, wants: int, fleet: FleetView) -> int:
-    """Of workers that are wanted altogether, those to ask for where some that are NotReady are waited for.
-
-    None is launched in the place of such a one, and nobody leaves for it.
-    """
-    return min(wants, max(fleet.ready + fleet.joining, wants - recovering))
-
-
 def same_fleet(one: State, other: State) -> bool:
     """Whether both give one view: of a state it reads nothing but what is told here."""
     return all(getattr(one, read) == getattr(other, read) for read in ("launches", "removals", "removed", "joined"))

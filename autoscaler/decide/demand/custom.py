@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from autoscaler.decide.demand.keeping import Keeping, most_kept
-from autoscaler.decide.fleet import FleetView, Standing, not_for
+from autoscaler.decide.fleet import FleetView, Standing
+from autoscaler.decide.removal.repair import beside_recovering
 from autoscaler.model import Blocked, SeenSignal, Signal, SignalFailure, Snapshot, State
 from autoscaler.policy import Policy
 from autoscaler.signals import CustomSignal
@@ -78,7 +79,7 @@ def _wants(rule: CustomSignal, seen: SeenSignal, fleet: FleetView, stood_s: floa
     if seen.least is None:
         return None
     if rule.per_worker_target is not None:
-        return not_for(recovering, _workers(seen.least, rule.per_worker_target), fleet)
+        return beside_recovering(recovering, _workers(seen.least, rule.per_worker_target), fleet)
     if rule.above is None or seen.least <= rule.above or stood_s < rule.window_s:
         return None
     return fleet.ready + rule.step

@@ -16,8 +16,8 @@ from autoscaler.decide.demand.headroom import NO_HEADROOM, HeadroomDemand
 from autoscaler.decide.demand.pods import PodDemand
 from autoscaler.decide.demand.pool_minima import BELOW_POOL_MIN, POOL_MINIMUM, pool_minima
 from autoscaler.decide.demand.use import utilisation_signals
-from autoscaler.decide.fleet import FleetView, Standing, not_for
-from autoscaler.decide.removal.repair import recovering_workers
+from autoscaler.decide.fleet import FleetView, Standing
+from autoscaler.decide.removal.repair import beside_recovering, recovering_workers
 from autoscaler.decide.scheduling.costing import Costs
 from autoscaler.model import Growth, MetricsStatus, NewWorkers, Notice, Signal, Snapshot, State
 from autoscaler.policy import Policy
@@ -99,13 +99,15 @@ def _planned(
             name="minimum",
             value=coming + recovering,
             threshold=policy.workers.min,
-            wants=not_for(recovering, policy.workers.min, fleet),
+            wants=beside_recovering(recovering, policy.workers.min, fleet),
         ),
         *_headroom_signal(headroom, coming + pods.extra, recovering),
         *minima.signals(coming + pods.extra),
         *custom_signals(snapshot, fleet, state, policy, recovering=recovering),
         *(
-            msgspec.structs.replace(one, wants=not_for(recovering, one.wants, fleet)) if one.wants is not None else one
+            msgspec.structs.replace(one, wants=beside_recovering(recovering, one.wants, fleet))
+            if one.wants is not None
+            else one
             for one in foreseen
         ),
     )

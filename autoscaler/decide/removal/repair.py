@@ -67,6 +67,14 @@ def recovering_workers(fleet: FleetView, policy: Policy, *, now_s: int) -> tuple
     return tuple(worker for worker in unready if worker not in gone)
 
 
+def beside_recovering(recovering: int, wants: int, fleet: FleetView) -> int:
+    """Of workers that are wanted altogether, those to ask for where some that are NotReady are waited for.
+
+    None is launched in the place of such a one, and nobody leaves for it.
+    """
+    return min(wants, max(fleet.ready + fleet.joining, wants - recovering))
+
+
 def _long_unready(fleet: FleetView, policy: Policy, now_s: int) -> list[Worker]:
     """NotReady through the whole window, and for as long as a machine may take to join since it was last started."""
     return [
